@@ -1,0 +1,120 @@
+//! Binds the part of flux-core's C interface that the plugin uses.
+//!
+//! Headers come from `FLUX_PREFIX` or from pkg-config's flux-core; where there
+//! is neither, from the declarations of our own in wrapper.h. Nothing is linked:
+//! the symbols come from the broker that loads the plugin.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::exit;
+
+/// What the bindings hold: used functions, and through them their types.
+const FUNCTIONS: &[&str] = &[
+    "flux_plugin_(add_handler|aux_set|get_conf|arg_unpack|arg_strerror)",
+    "flux_jobtap_(get_flux|error)",
+    "flux_job_statetostr",
+    "flux_(log|get_reactor)",
+    "flux_(timer_watcher_create|watcher_start|watcher_destroy)",
+    "flux_(rpc|rpc_get_unpack|future_then|future_destroy)",
+];
+const CONSTANTS: &[&str] = &["FLUX_PLUGIN_ARG_IN", "FLUX_NODEID_ANY"];
+
+fn main() {
+    println!("cargo:rerun-if-changed=wrapper.h");
+    println!("cargo:rerun-if-env-changed=FLUX_PREFIX");
+    println!("cargo:rustc-check-cfg=cfg(have_flux)");
+    println!("cargo:rustc-check-cfg=cfg(have_flux_headers)");
+
+    require_libclang();
+    let includes = flux_includes();
+    let mut builder = bindgen::Builder::default()
+        .header("wrapper.h")
+        .layout_tests(false)
+        .prepend_enum_name(false)
+        .derive_debug(false)
+        .parse_callbacks(Box::new(bindgen::CargoCallbacks::new()));
+    for function in FUNCTIONS {
+        builder = builder.allowlist_function(function);
+    }
+    for constant in CONSTANTS {
+        builder = builder.allowlist_var(constant);
+    }
+    match &includes {
+        Some(directories) => {
+            println!("cargo:rustc-cfg=have_flux_headers");
+            builder = builder.clang_arg("-DSTATE_COUNTS_HAVE_FLUX");
+            for directory in directories {
+                builder = builder.clang_arg(format!("-I{}", directory.display()));
+            }
+            // For tests/headers.rs, which compiles both sets of declarations.
+            let list: Vec<_> = directories.iter().map(|d| d.to_string_lossy()).collect();
+            println!("cargo:rustc-env=STATE_COUNTS_FLUX_INCLUDES={}", list.join(":"));
+        }
+        None => println!(
+            "cargo:warning=no flux-core headers found (pkg-config, FLUX_PREFIX): \
+             building with state-counts' own declarations"
+        ),
+    }
+    let bindings = match builder.generate() {
+        Ok(bindings) => bindings,
+        Err(error) => fail(&format!("bindgen could not read wrapper.h: {error}")),
+    };
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    bindings.write_to_file(out.join("bindings.rs")).expect("OUT_DIR is writable");
+
+    // Tests that need a broker are ignored, by name, where there is none.
+    println!("cargo:rerun-if-env-changed=PATH");
+    if on_path("flux") {
+        println!("cargo:rustc-cfg=have_flux");
+    }
+    // Integration tests link the rlib, whose flux_* symbols only a broker has;
+    // they call none of them.
+    println!("cargo:rustc-link-arg-tests=-Wl,--unresolved-symbols=ignore-in-object-files");
+}
+
+/// The folders with flux/core.h, or `None` where no Flux is installed.
+fn flux_includes() -> Option<Vec<PathBuf>> {
+    if let Some(prefix) = env::var_os("FLUX_PREFIX").filter(|prefix| !prefix.is_empty()) {
+        let include = Path::new(&prefix).join("include");
+        if !include.join("flux/core.h").is_file() {
+            fail(&format!(
+                "FLUX_PREFIX={}: no include/flux/core.h there (want the prefix of an installed flux-core)",
+                prefix.to_string_lossy()
+            ));
+        }
+        return Some(vec![include]);
+    }
+    pkg_config::Config::new()
+        // Its metadata would add -lflux-core, and with it a NEEDED entry.
+        .cargo_metadata(false)
+        .env_metadata(true)
+        .probe("flux-core")
+        .ok()
+        .map(|library| library.include_paths)
+        // pkg-config leaves out the compiler's own folders.
+        .map(|paths| if paths.is_empty() { vec![PathBuf::from("/usr/include")] } else { paths })
+}
+
+/// bindgen loads libclang at run time and panics without it; say what to install instead.
+fn require_libclang() {
+    std::panic::set_hook(Box::new(|_| ()));
+    let found = std::panic::catch_unwind(bindgen::clang_version);
+    let _ = std::panic::take_hook();
+    if found.is_err() {
+        fail(
+            "libclang was not found, and bindgen needs it to read flux-core's headers: \
+             install Debian's or Ubuntu's package libclang-dev (Fedora, RHEL: clang-devel), \
+             or set LIBCLANG_PATH to the folder of libclang.so",
+        );
+    }
+}
+
+fn on_path(program: &str) -> bool {
+    env::var_os("PATH")
+        .is_some_and(|path| env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+}
+
+fn fail(message: &str) -> ! {
+    eprintln!("error: {message}");
+    exit(1);
+}

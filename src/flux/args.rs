@@ -1,0 +1,85 @@
+//! The arguments of a callback, unpacked into types.
+
+use std::ffi::CStr;
+use std::os::raw::c_int;
+
+use super::jobtap::Error;
+use super::state::JobState;
+use super::sys;
+
+/// What `job.state.*` tells: the job entered `state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The state entered.
+    pub state: JobState,
+    /// The state left. `None` where the call announces a job rather than moving
+    /// it: `job.state.depend`, for a plugin loaded while the job is in DEPEND.
+    pub previous: Option<JobState>,
+}
+
+/// No state has this number, so it marks an optional item that was not there.
+const UNSET: c_int = 0;
+
+/// The `FLUX_PLUGIN_ARG_IN` side of one callback's arguments.
+pub(super) struct Args(*mut sys::flux_plugin_arg_t);
+
+impl Args {
+    /// # Safety
+    /// - `args` is what Flux passed to the callback that is running.
+    pub(super) unsafe fn new(args: *mut sys::flux_plugin_arg_t) -> Self {
+        Args(args)
+    }
+
+    /// `{s:i}`: the job's current state.
+    pub(super) fn state(&self) -> Result<JobState, Error> {
+        let mut state = UNSET;
+        // SAFETY: the args live while the callback runs; the format names one
+        // int, and gets a pointer to one.
+        let code = unsafe {
+            sys::flux_plugin_arg_unpack(
+                self.0,
+                sys::FLUX_PLUGIN_ARG_IN as c_int,
+                c"{s:i}".as_ptr(),
+                c"state".as_ptr(),
+                &mut state as *mut c_int,
+            )
+        };
+        self.check(code).map(|()| JobState(state))
+    }
+
+    /// `{s:i s?i}`: the state entered and, if there is one, the state left.
+    pub(super) fn transition(&self) -> Result<Transition, Error> {
+        let (mut state, mut previous) = (UNSET, UNSET);
+        // SAFETY: as above, with two ints. The optional one keeps its value
+        // where the item is missing, hence its initialisation.
+        let code = unsafe {
+            sys::flux_plugin_arg_unpack(
+                self.0,
+                sys::FLUX_PLUGIN_ARG_IN as c_int,
+                c"{s:i s?i}".as_ptr(),
+                c"state".as_ptr(),
+                &mut state as *mut c_int,
+                c"prev_state".as_ptr(),
+                &mut previous as *mut c_int,
+            )
+        };
+        self.check(code).map(|()| Transition {
+            state: JobState(state),
+            previous: (previous != UNSET).then_some(JobState(previous)),
+        })
+    }
+
+    /// Turns unpack's return code into a `Result` with Flux's own words.
+    fn check(&self, code: c_int) -> Result<(), Error> {
+        if code >= 0 {
+            return Ok(());
+        }
+        // SAFETY: the args live while the callback runs, and so does the text,
+        // which is their own; it is copied here.
+        let text = unsafe { CStr::from_ptr(sys::flux_plugin_arg_strerror(self.0)) };
+        Err(Error::new(format!(
+            "cannot unpack the callback's arguments: {}",
+            text.to_string_lossy()
+        )))
+    }
+}

@@ -1,0 +1,364 @@
+//! The plugin trait, and the one shim between it and the job manager.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString};
+use std::os::raw::{c_char, c_int, c_void};
+use std::ptr::{self, NonNull};
+use std::rc::{Rc, Weak};
+use std::{fmt, io};
+
+use super::args::{Args, Transition};
+use super::panics::caught;
+use super::rpc::{Response, Rpc};
+use super::state::JobState;
+use super::sys;
+use super::timer::Timer;
+
+/// A jobtap plugin. One value lives for each load, and is dropped at removal.
+///
+/// Each method is the callback of that name in flux-jobtap-plugins(7), and is
+/// called only if it is among [`CALLBACKS`](Plugin::CALLBACKS). A job callback
+/// has nothing to return: -1 would silence the plugins loaded behind this one.
+pub trait Plugin: Sized + 'static {
+    /// What its log lines begin with.
+    const NAME: &'static str;
+
+    /// What the job manager should call. Each costs it a call a job, so name
+    /// what you use and no more.
+    const CALLBACKS: &'static [Callback];
+
+    /// Makes the plugin, in `flux_plugin_init`. Flux may still refuse the load
+    /// afterwards ("already loaded"), so do nothing here that others can see.
+    ///
+    /// # Errors
+    /// Fail the load. Flux says only "flux_plugin_init failed", with this error
+    /// in its log; refuse a bad configuration in `conf_update`.
+    fn init(jobtap: Jobtap<Self>) -> Result<Self, Error>;
+
+    /// `conf.update`: once at load, after `init`, and at each change of the
+    /// broker's configuration (twice at start-up). `conf` is the plugin's own
+    /// conf object as JSON, if it was given one.
+    ///
+    /// # Errors
+    /// At load, fail the load; later, the reload: the text goes to whoever
+    /// asked for it. Flux cuts it at 159 bytes.
+    fn conf_update(&mut self, conf: Option<&str>) -> Result<(), Error> {
+        let _ = conf;
+        Ok(())
+    }
+
+    /// `job.new`: a job was accepted, or was active when the plugin was loaded.
+    fn job_new(&mut self, state: JobState) {
+        let _ = state;
+    }
+
+    /// `job.state.*`: a job entered a state.
+    fn job_state(&mut self, transition: Transition) {
+        let _ = transition;
+    }
+
+    /// `job.inactive-add`: a job joined the inactive jobs, at its end or read
+    /// back from the KVS at a restart.
+    fn job_inactive_add(&mut self) {}
+
+    /// `job.inactive-remove`: an inactive job was purged.
+    fn job_inactive_remove(&mut self) {}
+}
+
+/// A callback that a plugin can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callback {
+    /// [`Plugin::conf_update`]
+    ConfUpdate,
+    /// [`Plugin::job_new`]
+    JobNew,
+    /// [`Plugin::job_state`]
+    JobState,
+    /// [`Plugin::job_inactive_add`]
+    JobInactiveAdd,
+    /// [`Plugin::job_inactive_remove`]
+    JobInactiveRemove,
+}
+
+impl Callback {
+    fn topic(self) -> &'static CStr {
+        match self {
+            Callback::ConfUpdate => c"conf.update",
+            Callback::JobNew => c"job.new",
+            Callback::JobState => c"job.state.*",
+            Callback::JobInactiveAdd => c"job.inactive-add",
+            Callback::JobInactiveRemove => c"job.inactive-remove",
+        }
+    }
+}
+
+/// How much a log line matters: syslog(3)'s levels, as `flux dmesg` shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum LogLevel {
+    /// Something failed that somebody has to mend.
+    Error = libc::LOG_ERR,
+    /// Something is not as it should be, and the plugin goes on.
+    Warning = libc::LOG_WARNING,
+    /// Good to know.
+    Info = libc::LOG_INFO,
+}
+
+/// What went wrong, in words for an administrator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+impl Error {
+    /// An error with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Error(text.into())
+    }
+
+    /// `what`, and what errno says of it.
+    pub(super) fn last_os_error(what: &str) -> Self {
+        Error(format!("{what}: {}", io::Error::last_os_error()))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A plugin's way back to the job manager: log, timers, requests.
+pub struct Jobtap<P: Plugin> {
+    /// The job manager's own handle, which outlives every plugin.
+    flux: NonNull<sys::flux_t>,
+    slot: Weak<Slot<P>>,
+}
+
+impl<P: Plugin> Jobtap<P> {
+    /// Writes one line to the broker's log (`flux dmesg`), behind the plugin's name.
+    pub fn log(&self, level: LogLevel, message: &str) {
+        log::<P>(self.flux, level, message);
+    }
+
+    /// Calls `callback` after `after` seconds, and then every `repeat` seconds
+    /// unless that is 0. With `after` 0 it is called when the reactor is free
+    /// again, which is after the whole of a load.
+    ///
+    /// # Errors
+    /// If Flux has no memory for it.
+    pub fn timer(&self, after: f64, repeat: f64, callback: fn(&mut P)) -> Result<Timer, Error> {
+        Timer::start(self.flux, self.slot.clone(), after, repeat, callback)
+    }
+
+    /// Sends a request without payload to `topic` and calls `callback` with
+    /// the response, or with an error after `timeout` seconds.
+    ///
+    /// # Errors
+    /// If the request cannot be sent.
+    pub fn rpc(
+        &self,
+        topic: &CStr,
+        timeout: f64,
+        callback: fn(&mut P, Response<'_>),
+    ) -> Result<Rpc, Error> {
+        Rpc::send(self.flux, self.slot.clone(), topic, timeout, callback)
+    }
+}
+
+/// Logs `message` behind the plugin's name.
+fn log<P: Plugin>(flux: NonNull<sys::flux_t>, level: LogLevel, message: &str) {
+    let message = c_string(&format!("{}: {message}", P::NAME));
+    // SAFETY: the handle is the job manager's own and outlives the plugin; the
+    // format is constant and names the one string it gets.
+    unsafe {
+        sys::flux_log(flux.as_ptr(), level as c_int, c"%s".as_ptr(), message.as_ptr());
+    }
+}
+
+/// One load of a plugin: what Flux's pointers lead to.
+pub(super) struct Slot<P: Plugin> {
+    flux: NonNull<sys::flux_t>,
+    /// `None` only while `init` runs. Borrowed while a callback runs, so that
+    /// one that leads back into the plugin is refused rather than unsound.
+    plugin: RefCell<Option<P>>,
+    /// What each handler's argument points to.
+    handlers: Vec<Handler<P>>,
+    /// Callbacks of which an error was logged: the first speaks for all.
+    logged: RefCell<Vec<&'static str>>,
+}
+
+/// The argument of one registered handler.
+struct Handler<P: Plugin> {
+    callback: Callback,
+    slot: Cell<*const Slot<P>>,
+}
+
+impl<P: Plugin> Slot<P> {
+    /// Runs `body` on the plugin. Errors and panics end here, logged once for
+    /// each `place`.
+    pub(super) fn enter(
+        &self,
+        place: &'static str,
+        body: impl FnOnce(&mut P) -> Result<(), Error>,
+    ) {
+        if let Err(error) = self.attempt(body) {
+            self.log_once(place, &error);
+        }
+    }
+
+    /// Runs `body` on the plugin; a panic becomes an error.
+    fn attempt(&self, body: impl FnOnce(&mut P) -> Result<(), Error>) -> Result<(), Error> {
+        caught(|| match self.plugin.try_borrow_mut() {
+            Ok(mut plugin) => plugin.as_mut().map_or(Ok(()), body),
+            Err(_) => Err(Error::new("called while another callback runs")),
+        })
+        .unwrap_or_else(|panic| Err(Error::new(format!("a bug: {panic}"))))
+    }
+
+    fn log_once(&self, place: &'static str, error: &Error) {
+        let mut logged = self.logged.borrow_mut();
+        if !logged.contains(&place) {
+            logged.push(place);
+            let message = format!("{place}: {error} (further errors there are not logged)");
+            log::<P>(self.flux, LogLevel::Error, &message);
+        }
+    }
+}
+
+/// Makes a plugin of type `P` and registers its callbacks: the whole of
+/// `flux_plugin_init`. Returns what that returns, 0 or -1.
+///
+/// # Safety
+/// - `plugin` is the `flux_plugin_t` that the job manager is loading.
+pub unsafe fn register<P: Plugin>(plugin: *mut sys::flux_plugin_t) -> c_int {
+    // SAFETY: the caller's promise.
+    let Some(flux) = NonNull::new(unsafe { sys::flux_jobtap_get_flux(plugin) }) else {
+        return -1;
+    };
+    let slot = Rc::new(Slot {
+        flux,
+        plugin: RefCell::new(None),
+        handlers: P::CALLBACKS
+            .iter()
+            .map(|&callback| Handler { callback, slot: Cell::new(ptr::null()) })
+            .collect(),
+        logged: RefCell::new(Vec::new()),
+    });
+    let made = caught(|| P::init(Jobtap { flux, slot: Rc::downgrade(&slot) }));
+    match made.unwrap_or_else(|panic| Err(Error::new(format!("a bug: {panic}")))) {
+        Ok(made) => *slot.plugin.borrow_mut() = Some(made),
+        Err(error) => {
+            slot.log_once("flux_plugin_init", &error);
+            return -1;
+        }
+    }
+    let address = Rc::into_raw(slot);
+    // SAFETY: the plugin lives; from here on the aux item owns the slot, and
+    // destroys it while this code is still mapped.
+    let code = unsafe {
+        sys::flux_plugin_aux_set(plugin, ptr::null(), address as *mut c_void, Some(destroy::<P>))
+    };
+    if code < 0 {
+        // SAFETY: the aux item was not made, so the slot is still ours.
+        drop(unsafe { Rc::from_raw(address) });
+        return -1;
+    }
+    // SAFETY: the aux item keeps the slot alive beyond this function.
+    for handler in unsafe { &(*address).handlers } {
+        handler.slot.set(address);
+        // SAFETY: Flux copies the topic; the argument lives as long as the
+        // slot, which Flux destroys after the handlers.
+        let code = unsafe {
+            sys::flux_plugin_add_handler(
+                plugin,
+                handler.callback.topic().as_ptr(),
+                Some(shim::<P>),
+                handler as *const Handler<P> as *mut c_void,
+            )
+        };
+        if code < 0 {
+            return -1;
+        }
+    }
+    0
+}
+
+/// The one function that the job manager calls, whatever the callback.
+///
+/// # Safety
+/// - `plugin` and `args` are Flux's, for the callback that is running.
+/// - `data` points to a `Handler<P>` of a living slot.
+unsafe extern "C" fn shim<P: Plugin>(
+    plugin: *mut sys::flux_plugin_t,
+    _topic: *const c_char,
+    args: *mut sys::flux_plugin_arg_t,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: `register` passed the handler, which lives as long as its slot.
+    let handler = unsafe { &*(data as *const Handler<P>) };
+    // SAFETY: set in `register`, before the handler could be called; Flux
+    // destroys the slot after the handlers.
+    let slot = unsafe { &*handler.slot.get() };
+    // SAFETY: Flux passed them, for the time of this call.
+    let arguments = unsafe { Args::new(args) };
+    match handler.callback {
+        Callback::ConfUpdate => {
+            // SAFETY: the plugin lives; the conf is its own copy and does not
+            // change while this call runs.
+            let conf = unsafe { c_text(sys::flux_plugin_get_conf(plugin)) };
+            if let Err(error) = slot.attempt(|plugin| plugin.conf_update(conf.as_deref())) {
+                let text = c_string(&error.0);
+                // SAFETY: the format is constant and names the one string it
+                // gets; Flux copies the text into the arguments.
+                return unsafe {
+                    sys::flux_jobtap_error(plugin, args, c"%s".as_ptr(), text.as_ptr())
+                };
+            }
+        }
+        Callback::JobNew => slot.enter("job.new", |plugin| {
+            plugin.job_new(arguments.state()?);
+            Ok(())
+        }),
+        Callback::JobState => slot.enter("job.state", |plugin| {
+            plugin.job_state(arguments.transition()?);
+            Ok(())
+        }),
+        Callback::JobInactiveAdd => slot.enter("job.inactive-add", |plugin| {
+            plugin.job_inactive_add();
+            Ok(())
+        }),
+        Callback::JobInactiveRemove => slot.enter("job.inactive-remove", |plugin| {
+            plugin.job_inactive_remove();
+            Ok(())
+        }),
+    }
+    0
+}
+
+/// `text` for C, less any NUL, which would end it early.
+fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', "")).expect("the NULs were taken out")
+}
+
+/// A copy of a C string, `None` for NULL.
+///
+/// # Safety
+/// - `text` is NULL or a C string.
+unsafe fn c_text(text: *const c_char) -> Option<String> {
+    // SAFETY: the caller's promise.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+/// The aux item's destructor: the end of the plugin, while its code is mapped.
+///
+/// # Safety
+/// - `slot` is the pointer that `register` gave to the aux item.
+unsafe extern "C" fn destroy<P: Plugin>(slot: *mut c_void) {
+    // SAFETY: the aux item owned the slot, and gives it up here, once.
+    let slot = unsafe { Rc::from_raw(slot as *const Slot<P>) };
+    let flux = slot.flux;
+    if let Err(panic) = caught(|| drop(slot)) {
+        log::<P>(flux, LogLevel::Error, &format!("removal: a bug: {panic}"));
+    }
+}

@@ -1,0 +1,35 @@
+//! A job's state, as Flux numbers it.
+
+use std::ffi::CStr;
+
+use super::sys;
+
+/// A `flux_job_state_t` as it came from Flux: one of the constants below, or,
+/// from a newer Flux, one that this crate does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobState(pub i32);
+
+impl JobState {
+    /// The states that RFC 21 defines, in the order a job passes them.
+    pub const ALL: [JobState; 7] = [
+        JobState(sys::FLUX_JOB_STATE_NEW as i32),
+        JobState(sys::FLUX_JOB_STATE_DEPEND as i32),
+        JobState(sys::FLUX_JOB_STATE_PRIORITY as i32),
+        JobState(sys::FLUX_JOB_STATE_SCHED as i32),
+        JobState(sys::FLUX_JOB_STATE_RUN as i32),
+        JobState(sys::FLUX_JOB_STATE_CLEANUP as i32),
+        JobState(sys::FLUX_JOB_STATE_INACTIVE as i32),
+    ];
+
+    /// The name in `flux_job_statetostr`'s long form "L": `SCHED`.
+    ///
+    /// A state that Flux does not know yields a placeholder, `(unknown)`.
+    pub fn name(self) -> String {
+        // SAFETY: the function takes any number, and always returns a string
+        // (job.h: "always returns a valid string"); the format is a C string.
+        let name = unsafe {
+            CStr::from_ptr(sys::flux_job_statetostr(self.0 as sys::flux_job_state_t, c"L".as_ptr()))
+        };
+        name.to_string_lossy().into_owned()
+    }
+}

@@ -1,0 +1,107 @@
+/* The part of flux-core's C interface that this crate uses.
+ *
+ * Where Flux is installed (STATE_COUNTS_HAVE_FLUX), its own headers say it.
+ * Elsewhere the declarations below stand in, so that the plugin still builds:
+ * its symbols come from the broker that loads it, never from a library.
+ *
+ * Where both are seen, a declaration that differs from Flux's is a compile
+ * error: tests/headers.rs compiles this file with both. C lets a function or a
+ * typedef stand twice, if both say the same; constants cannot, so they are
+ * asserted instead. The structs are opaque: their tags are Flux's own affair.
+ */
+#include <stdint.h>
+
+#ifdef STATE_COUNTS_HAVE_FLUX
+#include <flux/core.h>
+#include <flux/jobtap.h>
+#endif
+
+#if !defined (STATE_COUNTS_HAVE_FLUX)
+typedef enum {
+    FLUX_JOB_STATE_NEW = 1,
+    FLUX_JOB_STATE_DEPEND = 2,
+    FLUX_JOB_STATE_PRIORITY = 4,
+    FLUX_JOB_STATE_SCHED = 8,
+    FLUX_JOB_STATE_RUN = 16,
+    FLUX_JOB_STATE_CLEANUP = 32,
+    FLUX_JOB_STATE_INACTIVE = 64,
+} flux_job_state_t;
+
+typedef struct flux_handle flux_t;
+typedef struct flux_reactor flux_reactor_t;
+typedef struct flux_watcher flux_watcher_t;
+typedef struct flux_future flux_future_t;
+typedef struct flux_plugin flux_plugin_t;
+typedef struct flux_plugin_arg flux_plugin_arg_t;
+
+enum { FLUX_PLUGIN_ARG_IN = 0 };
+enum { FLUX_NODEID_ANY = 0xFFFFFFFF };
+#else
+_Static_assert (FLUX_JOB_STATE_NEW == 1, "NEW");
+_Static_assert (FLUX_JOB_STATE_DEPEND == 2, "DEPEND");
+_Static_assert (FLUX_JOB_STATE_PRIORITY == 4, "PRIORITY");
+_Static_assert (FLUX_JOB_STATE_SCHED == 8, "SCHED");
+_Static_assert (FLUX_JOB_STATE_RUN == 16, "RUN");
+_Static_assert (FLUX_JOB_STATE_CLEANUP == 32, "CLEANUP");
+_Static_assert (FLUX_JOB_STATE_INACTIVE == 64, "INACTIVE");
+_Static_assert (FLUX_PLUGIN_ARG_IN == 0, "FLUX_PLUGIN_ARG_IN");
+_Static_assert (FLUX_NODEID_ANY == 0xFFFFFFFF, "FLUX_NODEID_ANY");
+#endif
+
+#if !defined (STATE_COUNTS_HAVE_FLUX) || defined (STATE_COUNTS_CHECK)
+typedef void (*flux_free_f) (void *arg);
+typedef int (*flux_plugin_f) (flux_plugin_t *p,
+                              const char *topic,
+                              flux_plugin_arg_t *args,
+                              void *data);
+typedef void (*flux_watcher_f) (flux_reactor_t *r,
+                                flux_watcher_t *w,
+                                int revents,
+                                void *arg);
+typedef void (*flux_continuation_f) (flux_future_t *f, void *arg);
+
+int flux_plugin_add_handler (flux_plugin_t *p,
+                             const char *topic,
+                             flux_plugin_f cb,
+                             void *arg);
+int flux_plugin_aux_set (flux_plugin_t *p,
+                         const char *key,
+                         void *val,
+                         flux_free_f free_fn);
+const char *flux_plugin_get_conf (flux_plugin_t *p);
+int flux_plugin_arg_unpack (flux_plugin_arg_t *args,
+                            int flags,
+                            const char *fmt,
+                            ...);
+const char *flux_plugin_arg_strerror (flux_plugin_arg_t *args);
+
+flux_t *flux_jobtap_get_flux (flux_plugin_t *p);
+int flux_jobtap_error (flux_plugin_t *p,
+                       flux_plugin_arg_t *args,
+                       const char *fmt,
+                       ...);
+
+const char *flux_job_statetostr (flux_job_state_t state, const char *fmt);
+int flux_log (flux_t *h, int level, const char *fmt, ...);
+
+flux_reactor_t *flux_get_reactor (flux_t *h);
+flux_watcher_t *flux_timer_watcher_create (flux_reactor_t *r,
+                                           double after,
+                                           double repeat,
+                                           flux_watcher_f cb,
+                                           void *arg);
+void flux_watcher_start (flux_watcher_t *w);
+void flux_watcher_destroy (flux_watcher_t *w);
+
+flux_future_t *flux_rpc (flux_t *h,
+                         const char *topic,
+                         const char *s,
+                         uint32_t nodeid,
+                         int flags);
+int flux_rpc_get_unpack (flux_future_t *f, const char *fmt, ...);
+int flux_future_then (flux_future_t *f,
+                      double timeout,
+                      flux_continuation_f cb,
+                      void *arg);
+void flux_future_destroy (flux_future_t *f);
+#endif

@@ -103,5 +103,7 @@ int flux_future_then (flux_future_t *f,
                       double timeout,
                       flux_continuation_f cb,
                       void *arg);
+void flux_future_incref (flux_future_t *f);
+void flux_future_decref (flux_future_t *f);
 void flux_future_destroy (flux_future_t *f);
 #endif

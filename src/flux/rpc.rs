@@ -76,8 +76,8 @@ impl Response<'_> {
     /// answered with one, not in time, or without that key.
     pub fn integer(&self, key: &CStr) -> Result<i64, Error> {
         let mut value: i64 = 0;
-        // SAFETY: the future lives while its continuation runs; the format
-        // names one 64-bit integer, and gets a pointer to one.
+        // SAFETY: `answered` holds the future while the callback has this value;
+        // the format names one 64-bit integer, and gets a pointer to one.
         let code = unsafe {
             sys::flux_rpc_get_unpack(
                 self.future,
@@ -100,13 +100,16 @@ impl Response<'_> {
 unsafe extern "C" fn answered<P: Plugin>(future: *mut sys::flux_future_t, arg: *mut c_void) {
     // SAFETY: the Rpc owns the target and destroys the future before it.
     let target = unsafe { &*(arg as *const Target<P>) };
-    // The callback may drop its own Rpc, and the target with it: what is
-    // needed is taken out first.
+    // The callback may drop its own Rpc, and the target and the future with it:
+    // what is needed of the one is taken out first, the other is held.
     let callback = target.callback;
-    if let Some(slot) = target.slot.upgrade() {
-        slot.enter("rpc", |plugin| {
-            callback(plugin, Response { future, lifetime: PhantomData });
-            Ok(())
-        });
-    }
+    let Some(slot) = target.slot.upgrade() else { return };
+    // SAFETY: the future lives, for this is its continuation.
+    unsafe { sys::flux_future_incref(future) };
+    slot.enter("rpc", |plugin| {
+        callback(plugin, Response { future, lifetime: PhantomData });
+        Ok(())
+    });
+    // SAFETY: the reference was taken above.
+    unsafe { sys::flux_future_decref(future) };
 }

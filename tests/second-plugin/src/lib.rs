@@ -1,0 +1,22 @@
+//! Another jobtap plugin on the same layer: it tells the log of each job it sees run.
+
+use state_counts::flux::{Callback, Error, JobState, Jobtap, LogLevel, Plugin, Transition};
+
+struct Second(Jobtap<Self>);
+
+impl Plugin for Second {
+    const NAME: &'static str = "second";
+    const CALLBACKS: &'static [Callback] = &[Callback::JobState];
+
+    fn init(jobtap: Jobtap<Self>) -> Result<Self, Error> {
+        Ok(Second(jobtap))
+    }
+
+    fn job_state(&mut self, transition: Transition) {
+        if transition.state == JobState(16) {
+            self.0.log(LogLevel::Info, "saw a job run");
+        }
+    }
+}
+
+state_counts::export_plugin!(Second);

@@ -1,0 +1,331 @@
+//! The plugin as a job manager would meet it, through the stand-in host.
+
+mod support;
+
+use std::net::UdpSocket;
+
+use serde_json::{json, Value};
+use support::artifact::{panicking_plugin, plugin, second_plugin, NAME};
+use support::receiver::Receiver;
+use support::standin::Standin;
+use support::{counts, trace, Counts};
+
+const NEW: i64 = 1;
+const DEPEND: i64 = 2;
+const PRIORITY: i64 = 4;
+const SCHED: i64 = 8;
+const RUN: i64 = 16;
+const CLEANUP: i64 = 32;
+const INACTIVE: i64 = 64;
+
+/// The callbacks of one job that enters the states of `path`, one by one. The
+/// first is where it is announced.
+fn live(host: &mut Standin, id: i64, path: &[i64]) {
+    host.call("job.new", &json!({"id": id, "state": path[0]}));
+    for pair in path.windows(2) {
+        step(host, id, pair[0], pair[1]);
+    }
+}
+
+fn step(host: &mut Standin, id: i64, previous: i64, state: i64) {
+    let topic = match state {
+        DEPEND => "job.state.depend",
+        PRIORITY => "job.state.priority",
+        SCHED => "job.state.sched",
+        RUN => "job.state.run",
+        CLEANUP => "job.state.cleanup",
+        _ => "job.state.inactive",
+    };
+    let args = json!({"id": id, "state": state, "prev_state": previous});
+    host.call(topic, &args);
+    if state == INACTIVE {
+        host.call("job.inactive-add", &args);
+    }
+}
+
+const COURSE: [i64; 7] = [NEW, DEPEND, PRIORITY, SCHED, RUN, CLEANUP, INACTIVE];
+
+/// A host with the plugin loaded and running, and the receiver of its metrics.
+fn running(conf: Value) -> (Standin, Receiver) {
+    let receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    host.load(plugin(), conf).unwrap();
+    host.advance(0.1);
+    host.counts();
+    (host, receiver)
+}
+
+#[track_caller]
+fn assert_true(host: &mut Standin, receiver: &mut Receiver) {
+    let truth = host.counts();
+    let seen = receiver.seen();
+    assert_eq!(seen.gauges, truth, "received (left), recounted (right)");
+    assert_eq!(seen.negative(), Counts::new());
+}
+
+#[test]
+fn the_recorded_run_gives_the_recorded_brokers_counts() {
+    let (mut host, mut receiver) = running(json!({}));
+    let before = receiver.seen().datagrams;
+    let mut changes = 0;
+    let mut purging = false;
+    for (number, recorded) in trace::callbacks().iter().enumerate() {
+        if recorded.topic == "job.inactive-remove" && !purging {
+            purging = true;
+            host.counts();
+            assert_eq!(receiver.seen().gauges, trace::truth("before-purge"));
+        }
+        host.call(&recorded.topic, &recorded.args);
+        changes += match recorded.topic.as_str() {
+            "job.new" | "job.inactive-remove" => 1,
+            "job.state.depend" => u64::from(recorded.args["prev_state"].is_i64()),
+            topic => u64::from(topic.starts_with("job.state.")),
+        };
+        if number % 200 == 0 {
+            // The receiver keeps up, so that the kernel drops nothing.
+            assert_true(&mut host, &mut receiver);
+        }
+    }
+    assert_true(&mut host, &mut receiver);
+    let seen = receiver.seen();
+    assert_eq!(seen.gauges, trace::truth("after-purge"));
+    assert_eq!(seen.datagrams - before, changes, "one datagram for each event that counts");
+    host.end();
+}
+
+#[test]
+fn a_transition_is_one_datagram_with_the_arrival_first() {
+    let (mut host, mut receiver) = running(json!({}));
+    receiver.forget();
+    live(&mut host, 1, &[NEW, DEPEND]);
+    host.counts();
+    assert_eq!(
+        receiver.seen().texts,
+        ["flux.job.state.NEW:+1|g", "flux.job.state.DEPEND:+1|g\nflux.job.state.NEW:-1|g"]
+    );
+}
+
+#[test]
+fn a_plugin_loaded_late_knows_the_active_and_the_inactive_jobs() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    for (id, path) in (1..=COURSE.len()).enumerate() {
+        live(&mut host, id as i64, &COURSE[..path]);
+    }
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    assert_true(&mut host, &mut receiver);
+    assert_eq!(host.counts(), one_in_each_state());
+    step(&mut host, 1, DEPEND, PRIORITY);
+    assert_true(&mut host, &mut receiver);
+}
+
+fn one_in_each_state() -> Counts {
+    support::STATES.iter().map(|state| (state.to_string(), 1)).collect()
+}
+
+#[test]
+fn a_second_load_leaves_the_first_untouched() {
+    let (mut host, mut receiver) = running(json!({}));
+    live(&mut host, 1, &COURSE[..5]);
+    host.counts();
+    let before = receiver.seen().datagrams;
+    assert_eq!(host.load(plugin(), json!({})), Err("already loaded".into()));
+    host.advance(0.5);
+    host.counts();
+    assert_eq!(receiver.seen().datagrams, before, "nothing on the wire");
+    step(&mut host, 1, RUN, CLEANUP);
+    assert_true(&mut host, &mut receiver);
+    host.end();
+}
+
+#[test]
+fn removal_leaves_no_ghost_and_no_code() {
+    for conf in [json!({}), json!({"send": "values", "resync": 0}), json!({"period": 1})] {
+        let (mut host, mut receiver) = running(conf.clone());
+        live(&mut host, 1, &COURSE);
+        live(&mut host, 2, &COURSE[..5]);
+        host.remove(NAME).unwrap();
+        assert_eq!(receiver.seen().gauges, counts(&[("INACTIVE", 1)]), "{conf}");
+        assert_eq!(receiver.seen().negative(), Counts::new());
+        assert!(!host.mapped(NAME));
+        // The thread that ran the plugin ends here, without its code.
+        host.end();
+    }
+}
+
+#[test]
+fn a_plugin_that_shares_its_names_takes_back_what_it_gave() {
+    let mut receiver = Receiver::start();
+    let mut hosts: Vec<_> = (0..2).map(|_| Standin::start(Some(&receiver.endpoint()))).collect();
+    for host in &mut hosts {
+        live(host, 1, &COURSE);
+        live(host, 2, &COURSE[..5]);
+        host.load(plugin(), json!({"resync": 0})).unwrap();
+        host.advance(0.1);
+        live(host, 3, &COURSE[..5]);
+        host.counts();
+    }
+    assert_eq!(receiver.seen().gauges, {
+        let mut both = Counts::new();
+        both.extend([("RUN".to_owned(), 4), ("INACTIVE".to_owned(), 2)]);
+        both.extend(["NEW", "DEPEND", "PRIORITY", "SCHED"].map(|state| (state.to_owned(), 0)));
+        both
+    });
+    hosts[0].remove(NAME).unwrap();
+    let seen = receiver.seen();
+    assert_eq!((seen.gauges["RUN"], seen.gauges["INACTIVE"]), (2, 1));
+    hosts[1].remove(NAME).unwrap();
+    assert!(receiver.seen().gauges.values().all(|&count| count == 0));
+}
+
+#[test]
+fn a_bad_endpoint_or_conf_fails_the_load_and_changes_nothing() {
+    let want = "(want HOST:PORT or [IPv6]:PORT)";
+    let table = [
+        ("localhost", json!({}), format!("\"localhost\": missing \":PORT\" {want}")),
+        (":8125", json!({}), format!("\":8125\": empty host {want}")),
+        ("localhost:", json!({}), format!("\"localhost:\": no port after the colon {want}")),
+        (
+            "localhost:statsd",
+            json!({}),
+            "\"localhost:statsd\": port \"statsd\" is not a number (want 1 to 65535)".into(),
+        ),
+        (
+            "localhost:0",
+            json!({}),
+            "\"localhost:0\": port 0 is out of range (want 1 to 65535)".into(),
+        ),
+        (
+            "localhost:65536",
+            json!({}),
+            "\"localhost:65536\": port 65536 is out of range (want 1 to 65535)".into(),
+        ),
+    ];
+    for (endpoint, conf, error) in table {
+        let mut host = Standin::start(Some(endpoint));
+        assert_eq!(
+            host.load(plugin(), conf),
+            Err(format!("FLUX_FRIPP_STATSD: endpoint {error}")),
+            "{endpoint}"
+        );
+        assert!(!host.mapped(NAME));
+        host.end();
+    }
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    live(&mut host, 1, &COURSE[..3]);
+    assert_eq!(
+        host.load(plugin(), json!({"perod": 1})),
+        Err("unknown key \"perod\" (want period, resync or send)".into())
+    );
+    host.advance(30.0);
+    host.counts();
+    assert_eq!(receiver.seen().datagrams, 0);
+    host.end();
+}
+
+#[test]
+fn without_a_usable_endpoint_the_plugin_loads_and_says_so() {
+    let table = [
+        (None, "FLUX_FRIPP_STATSD is not set: no metrics are sent"),
+        (
+            Some("no-such-host.invalid:8125"),
+            "FLUX_FRIPP_STATSD: endpoint \"no-such-host.invalid:8125\": host not found",
+        ),
+    ];
+    for (endpoint, line) in table {
+        let mut host = Standin::start(endpoint);
+        host.load(plugin(), json!({})).unwrap();
+        live(&mut host, 1, &COURSE);
+        host.advance(30.0);
+        let log = host.log();
+        assert_eq!(log.len(), 1, "{log:?}");
+        assert!(log[0].1.contains(line), "{log:?}");
+        host.end();
+    }
+}
+
+#[test]
+fn names_and_ipv6_addresses_are_reached() {
+    for (bind, host) in [("127.0.0.1:0", "localhost"), ("[::1]:0", "[::1]")] {
+        let server = match UdpSocket::bind(bind) {
+            Ok(server) => server,
+            Err(error) => panic!("{bind}: {error}"),
+        };
+        server.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        let endpoint = format!("{host}:{}", server.local_addr().unwrap().port());
+        let mut standin = Standin::start(Some(&endpoint));
+        standin.load(plugin(), json!({})).unwrap();
+        standin.advance(0.1);
+        let mut buffer = [0; 2048];
+        let length = server.recv(&mut buffer).expect("the first values arrive");
+        assert!(buffer[..length].starts_with(b"flux.job.state.NEW:0|g"));
+    }
+}
+
+#[test]
+fn an_absent_server_fails_no_callback_and_fills_no_log() {
+    let endpoint = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut host = Standin::start(Some(&endpoint));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    for id in 0..200 {
+        live(&mut host, id, &COURSE);
+    }
+    host.advance(60.0);
+    assert_eq!(host.silenced(), 0);
+    assert_eq!(host.log().len(), 1, "the line at load");
+    host.end();
+}
+
+#[test]
+fn broken_arguments_are_logged_once_and_harm_nobody() {
+    let (mut host, mut receiver) = running(json!({}));
+    host.load(second_plugin(), json!({})).unwrap();
+    host.log();
+    for args in [json!({}), json!({"state": "RUN"}), json!({"state": RUN, "prev_state": "x"})] {
+        for topic in ["job.new", "job.state.run"] {
+            host.call(topic, &args);
+        }
+    }
+    live(&mut host, 1, &COURSE);
+    let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(
+        log,
+        [
+            "state-counts: job.new: cannot unpack the callback's arguments: Object item not \
+             found: state (further errors there are not logged)",
+            "state-counts: job.state: cannot unpack the callback's arguments: Object item not \
+             found: state (further errors there are not logged)",
+            "second: job.state: cannot unpack the callback's arguments: Object item not \
+             found: state (further errors there are not logged)",
+            "second: saw a job run",
+        ]
+    );
+    assert_eq!(host.silenced(), 0);
+    // The last of the three told job.new all that it asks for.
+    assert_eq!(receiver.seen().gauges, counts(&[("RUN", 1), ("INACTIVE", 1)]));
+    host.end();
+}
+
+#[test]
+fn a_panic_is_logged_once_and_the_plugin_behind_goes_on() {
+    let receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    host.load(panicking_plugin(), json!({})).unwrap();
+    host.load(second_plugin(), json!({})).unwrap();
+    host.log();
+    for id in 0..3 {
+        live(&mut host, id, &COURSE);
+    }
+    let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(log.iter().filter(|line| *line == "second: saw a job run").count(), 3);
+    let panics: Vec<_> = log.iter().filter(|line| line.contains("a bug")).collect();
+    assert_eq!(panics.len(), 1, "{log:?}");
+    assert!(panics[0].contains("src/plugin.rs") && panics[0].contains("made for a test"));
+    assert_eq!(host.silenced(), 0);
+    host.remove("panicking.so").unwrap();
+    assert!(!host.mapped("panicking.so"), "a panic does not pin the library");
+    host.end();
+}

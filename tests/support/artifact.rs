@@ -1,0 +1,85 @@
+//! The .so files that the tests load, built by cargo.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fs};
+
+/// The name under which an installed plugin is loaded.
+pub const NAME: &str = "state-counts.so";
+
+/// The plugin that cargo built for this test run, as `state-counts.so`.
+pub fn plugin() -> &'static Path {
+    static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
+    PLUGIN.get_or_init(|| {
+        let test = env::current_exe().expect("a test knows its own path");
+        // target/PROFILE/deps/TEST, target/PROFILE/examples/EXAMPLE
+        let profile = test.ancestors().nth(2).expect("cargo's folders");
+        // Not the copy beside: cargo makes that in a plain build only.
+        named(&profile.join("deps/libstate_counts.so"), NAME)
+    })
+}
+
+/// The plugin as it is installed: built in release mode.
+pub fn release_plugin() -> PathBuf {
+    build(&["--release", "--lib"], "release").join("libstate_counts.so")
+}
+
+/// The plugin that panics when the first job reaches SCHED.
+pub fn panicking_plugin() -> &'static Path {
+    static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
+    PLUGIN.get_or_init(|| {
+        let folder = target().join("panicking");
+        let arguments = ["--lib", "--features", "panic-for-tests", "--target-dir"];
+        run_cargo(arguments.iter().map(|s| s.as_ref()).chain([folder.as_path()]));
+        named(&folder.join("debug/libstate_counts.so"), "panicking.so")
+    })
+}
+
+/// The ten-line plugin of tests/second-plugin.
+pub fn second_plugin() -> &'static Path {
+    static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
+    PLUGIN.get_or_init(|| {
+        let folder = target().join("second-plugin");
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/second-plugin/Cargo.toml");
+        let arguments: [&Path; 4] =
+            ["--manifest-path".as_ref(), &manifest, "--target-dir".as_ref(), &folder];
+        run_cargo(arguments);
+        named(&folder.join("debug/libsecond_plugin.so"), "second.so")
+    })
+}
+
+fn build(arguments: &[&str], profile: &str) -> PathBuf {
+    let folder = target();
+    let arguments = arguments.iter().map(Path::new);
+    run_cargo(arguments.chain(["--target-dir".as_ref(), folder.as_path()]));
+    folder.join(profile)
+}
+
+fn run_cargo<'a>(arguments: impl IntoIterator<Item = &'a Path>) {
+    let outcome = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(["build", "--quiet"])
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
+}
+
+/// cargo's target folder.
+fn target() -> PathBuf {
+    let test = env::current_exe().expect("a test knows its own path");
+    test.ancestors().nth(3).expect("cargo's folders").to_owned()
+}
+
+/// A copy of `built` under the name that a broker shall see. A broker may have
+/// an older copy mapped, so it is written beside and renamed.
+fn named(built: &Path, name: &str) -> PathBuf {
+    let folder = target().join("tmp/plugins");
+    fs::create_dir_all(&folder).expect("the target folder is writable");
+    let beside = folder.join(format!("{name}.{}", std::process::id()));
+    let path = folder.join(name);
+    fs::copy(built, &beside).unwrap_or_else(|error| panic!("{}: {error}", built.display()));
+    fs::rename(beside, &path).expect("a rename in one folder");
+    path
+}

@@ -1,0 +1,223 @@
+//! Real brokers: a Flux instance of the test's own, inside `flux start`.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::receiver::{Receiver, Seen};
+use super::{counts_of_job_stats, Counts};
+
+/// A job that the execution system only simulates: no process, and over at once.
+pub const SIMULATED: &str = "--setattr=exec.test.run_duration=0.01s";
+/// A simulated job that lasts until it is cancelled.
+pub const ENDLESS: &str = "--setattr=exec.test.run_duration=1h";
+
+/// What an instance is started with.
+pub struct Setup {
+    brokers: usize,
+    /// TOML, besides the resources.
+    config: String,
+    endpoint: Option<String>,
+    /// Where the instance keeps its KVS from one life to the next.
+    state: Option<PathBuf>,
+    path: Option<PathBuf>,
+}
+
+/// A running instance; it ends when this is dropped.
+pub struct Broker {
+    process: Child,
+    /// The instance's initial program runs until this closes.
+    stdin: Option<ChildStdin>,
+    uri: String,
+    _config: TempDir,
+}
+
+impl Setup {
+    /// One broker with 64 pretended cores, sending to `endpoint`.
+    pub fn new(endpoint: impl Into<Option<String>>) -> Setup {
+        Setup {
+            brokers: 1,
+            config: String::new(),
+            endpoint: endpoint.into(),
+            state: None,
+            path: None,
+        }
+    }
+
+    pub fn brokers(mut self, brokers: usize) -> Setup {
+        self.brokers = brokers;
+        self
+    }
+
+    pub fn config(mut self, toml: &str) -> Setup {
+        self.config.push_str(toml);
+        self
+    }
+
+    /// Loads `plugin` from the configuration, with `conf` as inline TOML.
+    pub fn plugin(self, plugin: &Path, conf: &str) -> Setup {
+        let plugin = plugin.display();
+        self.config(&format!(
+            "[job-manager]\nplugins = [{{ load = \"{plugin}\", conf = {{ {conf} }} }}]\n"
+        ))
+    }
+
+    pub fn state(mut self, folder: &Path) -> Setup {
+        self.state = Some(folder.to_owned());
+        self
+    }
+
+    /// Where the broker looks for plugins named without a path.
+    pub fn plugin_path(mut self, folder: &Path) -> Setup {
+        self.path = Some(folder.to_owned());
+        self
+    }
+
+    pub fn start(self) -> Broker {
+        let folder = tempfile::tempdir().unwrap();
+        let last = self.brokers - 1;
+        let resources = format!(
+            "[resource]\nnoverify = true\n[[resource.config]]\nhosts = \"fake[0-{last}]\"\n\
+             cores = \"0-63\"\n{}",
+            self.config
+        );
+        fs::write(folder.path().join("test.toml"), resources).unwrap();
+
+        let mut command = Command::new("flux");
+        command.args(["start", "--test-size", &self.brokers.to_string()]);
+        command.arg(format!("--config-path={}", folder.path().display()));
+        if let Some(state) = &self.state {
+            command.arg(format!("-Sstatedir={}", state.display()));
+        }
+        command.args(["sh", "-c", "echo $FLUX_URI; exec cat >/dev/null"]);
+        command.env_remove("FLUX_FRIPP_STATSD").env_remove("FLUX_URI");
+        if let Some(endpoint) = &self.endpoint {
+            command.env("FLUX_FRIPP_STATSD", endpoint);
+        }
+        if let Some(path) = &self.path {
+            command.env("FLUX_JOBTAP_PLUGIN_PATH", path);
+        }
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("flux is on PATH");
+        let stdin = process.stdin.take();
+        let mut uri = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut uri).unwrap();
+        assert!(uri.starts_with("local:"), "flux start did not come up");
+        Broker { process, stdin, uri: uri.trim().to_owned(), _config: folder }
+    }
+}
+
+impl Broker {
+    /// Runs a flux command in the instance; its output, whatever came of it.
+    pub fn try_flux(&self, arguments: &[&str]) -> Output {
+        Command::new("flux")
+            .args(arguments)
+            .env("FLUX_URI", &self.uri)
+            .output()
+            .expect("flux is on PATH")
+    }
+
+    /// Runs a flux command that must succeed; what it printed.
+    pub fn flux(&self, arguments: &[&str]) -> String {
+        let output = self.try_flux(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "flux {arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// `flux jobtap load`; the error is what it printed.
+    pub fn load(&self, plugin: &Path, conf: &[&str]) -> Result<(), String> {
+        let plugin = plugin.to_str().unwrap();
+        let output = self.try_flux(&[&["jobtap", "load", plugin], conf].concat());
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        }
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.flux(&["jobtap", "remove", name]);
+    }
+
+    /// Submits jobs; their ids.
+    pub fn submit(&self, arguments: &[&str]) -> Vec<String> {
+        let output = self.flux(&[&["submit"], arguments, &["true"]].concat());
+        output.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until no job is active.
+    pub fn drain(&self) {
+        self.flux(&["queue", "drain"]);
+    }
+
+    /// The broker's own truth, `flux job stats`.
+    pub fn stats(&self) -> Counts {
+        counts_of_job_stats(&self.stats_json())
+    }
+
+    pub fn stats_json(&self) -> Value {
+        serde_json::from_str(&self.flux(&["job", "stats"])).unwrap()
+    }
+
+    /// Waits until the broker counts what `wanted` asks for.
+    pub fn wait_stats(&self, wanted: impl Fn(&Counts) -> bool) -> Counts {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let stats = self.stats();
+            if wanted(&stats) {
+                return stats;
+            }
+            assert!(Instant::now() < end, "after 60 s the broker has {stats:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The lines of the broker's log that our plugins wrote.
+    pub fn log(&self) -> Vec<String> {
+        let log = self.flux(&["dmesg"]);
+        log.lines().filter(|line| line.contains("state-counts")).map(str::to_owned).collect()
+    }
+
+    /// The quiet instance's truth is what was received, no gauge was ever below
+    /// 0, and the log has no complaint of ours. Waits less than a resync, which
+    /// would heal what was wrong.
+    pub fn assert_true(&self, receiver: &mut Receiver) -> Seen {
+        let mut truth = self.stats();
+        let end = Instant::now() + Duration::from_secs(5);
+        let mut seen = receiver.seen();
+        while seen.gauges != truth && Instant::now() < end {
+            thread::sleep(Duration::from_millis(100));
+            truth = self.stats();
+            seen = receiver.seen();
+        }
+        assert_eq!(seen.gauges, truth, "received (left), flux job stats (right)");
+        assert_eq!(seen.negative(), Counts::new());
+        self.assert_log_is_clean();
+        seen
+    }
+
+    pub fn assert_log_is_clean(&self) {
+        let complaints: Vec<_> =
+            self.log().into_iter().filter(|line| !line.contains(".info[")).collect();
+        assert_eq!(complaints, Vec::<String>::new());
+    }
+
+    /// Ends the instance and waits for it.
+    pub fn end(mut self) {
+        self.stdin = None;
+        let status = self.process.wait().unwrap();
+        assert!(status.success(), "flux start ended with {status}");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stdin = None;
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,156 @@
+//! A statsd server that remembers everything: gauges, their lowest values, and
+//! how many datagrams of ours came.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::Counts;
+
+/// How our names begin. A broker sends metrics of its own to the same server.
+pub const PREFIX: &str = "flux.job.state.";
+
+/// What has been received.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Each gauge's value now, without the prefix.
+    pub gauges: Counts,
+    /// Each gauge's lowest value ever, looked at after each line.
+    pub lowest: Counts,
+    /// Datagrams of ours.
+    pub datagrams: u64,
+    /// Those of them that hold an increment.
+    pub increments: u64,
+    /// The datagrams of ours, as text; only the first thousands.
+    pub texts: Vec<String>,
+    syncs: u64,
+}
+
+/// A server on loopback, read by a thread until it is dropped.
+pub struct Receiver {
+    address: SocketAddr,
+    shared: Arc<(Mutex<Seen>, Condvar)>,
+    syncs: u64,
+}
+
+const STOP: &[u8] = b"receiver:stop";
+const SYNC: &[u8] = b"receiver:sync";
+
+impl Receiver {
+    pub fn start() -> Receiver {
+        Self::start_at("127.0.0.1:0")
+    }
+
+    pub fn start_at(address: &str) -> Receiver {
+        let socket = UdpSocket::bind(address).expect("loopback");
+        // What a broker sends while this thread waits for a core.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20));
+        let shared = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
+        let receiver =
+            Receiver { address: socket.local_addr().unwrap(), shared: shared.clone(), syncs: 0 };
+        thread::spawn(move || {
+            let mut buffer = [0; 65536];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                let datagram = &buffer[..length];
+                if datagram == STOP {
+                    break;
+                }
+                let mut seen = shared.0.lock().unwrap();
+                if datagram == SYNC {
+                    seen.syncs += 1;
+                } else {
+                    seen.take(std::str::from_utf8(datagram).expect("statsd is text"));
+                }
+                shared.1.notify_all();
+            }
+        });
+        receiver
+    }
+
+    /// `HOST:PORT` for `FLUX_FRIPP_STATSD`.
+    pub fn endpoint(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// What came before this call.
+    pub fn seen(&mut self) -> Seen {
+        self.syncs += 1;
+        self.knock(SYNC);
+        let seen = self.shared.0.lock().unwrap();
+        let seen = self.shared.1.wait_while(seen, |seen| seen.syncs < self.syncs).unwrap();
+        seen.clone()
+    }
+
+    /// Waits until `wanted` holds; after `patience` returns what is there.
+    pub fn wait(&mut self, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> Seen {
+        let end = Instant::now() + patience;
+        loop {
+            let seen = self.seen();
+            if wanted(&seen) || Instant::now() > end {
+                return seen;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Forgets everything, as a server that was restarted.
+    pub fn forget(&mut self) {
+        self.seen();
+        let mut seen = self.shared.0.lock().unwrap();
+        *seen = Seen { syncs: seen.syncs, ..Seen::default() };
+    }
+
+    fn knock(&self, what: &[u8]) {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        socket.send_to(what, self.address).expect("loopback");
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.knock(STOP);
+    }
+}
+
+impl Seen {
+    /// The gauges whose lowest value is below 0.
+    pub fn negative(&self) -> Counts {
+        let below = self.lowest.iter().filter(|(_, &lowest)| lowest < 0);
+        below.map(|(name, &lowest)| (name.clone(), lowest)).collect()
+    }
+
+    /// Reads a datagram as statsd's own server does (statsd, stats.js).
+    fn take(&mut self, datagram: &str) {
+        let lines: BTreeMap<usize, (&str, &str)> = datagram
+            .lines()
+            .enumerate()
+            .filter_map(|(number, line)| {
+                let (name, value) = line.strip_prefix(PREFIX)?.split_once(':')?;
+                Some((number, (name, value.strip_suffix("|g")?)))
+            })
+            .collect();
+        if lines.is_empty() {
+            return;
+        }
+        self.datagrams += 1;
+        if self.texts.len() < 5000 {
+            self.texts.push(datagram.to_owned());
+        }
+        self.increments += u64::from(lines.values().any(|(_, value)| is_increment(value)));
+        for (name, value) in lines.into_values() {
+            let number: i64 = value.parse().expect("a gauge is a number");
+            let gauge = self.gauges.entry(name.to_owned()).or_default();
+            *gauge = if is_increment(value) { *gauge + number } else { number };
+            let lowest = self.lowest.entry(name.to_owned()).or_default();
+            *lowest = (*lowest).min(*gauge);
+        }
+    }
+}
+
+fn is_increment(value: &str) -> bool {
+    value.starts_with(['+', '-'])
+}

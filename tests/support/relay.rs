@@ -1,0 +1,63 @@
+//! A path that loses datagrams: what comes in goes out, but for some.
+
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread;
+
+/// A relay on loopback, which runs until the process ends.
+pub struct Relay {
+    endpoint: String,
+    percent: Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Relay {
+    /// Relays to `target`, and drops about `percent` of 100 datagrams, which
+    /// ones depends on `seed` alone.
+    pub fn start(target: &str, percent: u64, seed: u64) -> Relay {
+        let inner = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        let _ = nix::sys::socket::setsockopt(
+            &inner,
+            nix::sys::socket::sockopt::RcvBufForce,
+            &(64 << 20),
+        );
+        let outer = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        outer.connect(target).expect("loopback");
+        let relay = Relay {
+            endpoint: inner.local_addr().unwrap().to_string(),
+            percent: Arc::new(AtomicU64::new(percent)),
+            dropped: Arc::default(),
+        };
+        let (percent, dropped) = (relay.percent.clone(), relay.dropped.clone());
+        thread::spawn(move || {
+            let mut buffer = [0; 65536];
+            let mut random = seed;
+            while let Ok(length) = inner.recv(&mut buffer) {
+                // Knuth's MMIX generator; its high bits are random enough.
+                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                if (random >> 33) % 100 < percent.load(Ordering::Relaxed) {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    let _ = outer.send(&buffer[..length]);
+                }
+            }
+        });
+        relay
+    }
+
+    /// `HOST:PORT` for `FLUX_FRIPP_STATSD`.
+    pub fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    /// From now on about `percent` of 100 are lost.
+    pub fn lose(&self, percent: u64) {
+        self.percent.store(percent, Ordering::Relaxed);
+    }
+
+    /// Datagrams lost so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}

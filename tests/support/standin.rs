@@ -1,0 +1,165 @@
+//! The stand-in host (tests/host/standin.c): built once, driven line by line.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+use std::{env, fs};
+
+use serde_json::{json, Value};
+
+use super::Counts;
+
+/// A running host, with a thread for its job manager and no plugin yet.
+pub struct Standin {
+    process: Child,
+    commands: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Standin {
+    /// Starts one. `endpoint` is its `FLUX_FRIPP_STATSD`.
+    pub fn start(endpoint: Option<&str>) -> Standin {
+        let mut command = Command::new(built());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("FLUX_FRIPP_STATSD");
+        if let Some(endpoint) = endpoint {
+            command.env("FLUX_FRIPP_STATSD", endpoint);
+        }
+        let mut process = command.spawn().expect("the stand-in host starts");
+        Standin {
+            commands: process.stdin.take(),
+            answers: BufReader::new(process.stdout.take().unwrap()),
+            process,
+        }
+    }
+
+    /// Loads a plugin as `flux jobtap load` does, with `conf`.
+    pub fn load(&mut self, path: &Path, conf: Value) -> Result<(), String> {
+        self.load_as(path, conf, "live")
+    }
+
+    /// Loads a plugin; `announce` says how it hears of the jobs that are there.
+    pub fn load_as(&mut self, path: &Path, conf: Value, announce: &str) -> Result<(), String> {
+        let answer =
+            self.ask(json!({"op": "load", "path": path, "conf": conf, "announce": announce}));
+        outcome(answer)
+    }
+
+    pub fn remove(&mut self, name: &str) -> Result<(), String> {
+        let answer = self.ask(json!({"op": "remove", "name": name}));
+        outcome(answer)
+    }
+
+    /// A callback, to all plugins.
+    pub fn call(&mut self, topic: &str, args: &Value) {
+        self.tell(json!({"op": "call", "topic": topic, "in": args}));
+    }
+
+    /// Lets time pass: timers fire, and requests are answered.
+    pub fn advance(&mut self, seconds: f64) {
+        self.tell(json!({"op": "advance", "seconds": seconds}));
+    }
+
+    /// How requests are answered: "answer", "hold" or "fail".
+    pub fn rpc_mode(&mut self, mode: &str) {
+        self.tell(json!({"op": "rpc", "mode": mode}));
+    }
+
+    /// Requests under way see the counts of this moment.
+    pub fn rpc_take(&mut self) {
+        self.tell(json!({"op": "rpc-take"}));
+    }
+
+    /// Requests under way are answered.
+    pub fn rpc_deliver(&mut self) {
+        self.tell(json!({"op": "rpc-deliver"}));
+    }
+
+    /// The host's own recount. When it is here, all before it has been done.
+    pub fn counts(&mut self) -> Counts {
+        let answer = self.ask(json!({"op": "counts"}));
+        let counts = answer.as_object().unwrap().iter();
+        let counts = counts.map(|(state, count)| (state.clone(), count.as_i64().unwrap()));
+        counts.filter(|(state, _)| state != "silenced").collect()
+    }
+
+    /// Callbacks that a plugin kept from the plugins behind it.
+    pub fn silenced(&mut self) -> i64 {
+        self.ask(json!({"op": "counts"}))["silenced"].as_i64().unwrap()
+    }
+
+    /// The log since the last look, as `(syslog level, text)`.
+    pub fn log(&mut self) -> Vec<(i64, String)> {
+        let answer = self.ask(json!({"op": "log"}));
+        let lines = answer["log"].as_array().unwrap().iter();
+        lines
+            .map(|line| (line["level"].as_i64().unwrap(), line["text"].as_str().unwrap().into()))
+            .collect()
+    }
+
+    /// Whether a file of this name is still mapped in the host.
+    pub fn mapped(&mut self, name: &str) -> bool {
+        self.ask(json!({"op": "mapped", "name": name}))["mapped"].as_bool().unwrap()
+    }
+
+    /// Ends the host: plugins are removed, then its job manager's thread ends.
+    pub fn end(mut self) {
+        self.commands = None;
+        let status = self.process.wait().unwrap();
+        assert!(status.success(), "the stand-in host ended with {status}");
+    }
+
+    fn tell(&mut self, command: Value) {
+        let commands = self.commands.as_mut().expect("the host runs");
+        writeln!(commands, "{command}").expect("the host reads its commands");
+    }
+
+    fn ask(&mut self, command: Value) -> Value {
+        self.tell(command);
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("the host answers");
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the host died, or said {line:?}"))
+    }
+}
+
+impl Drop for Standin {
+    fn drop(&mut self) {
+        self.commands = None;
+        let _ = self.process.wait();
+    }
+}
+
+fn outcome(answer: Value) -> Result<(), String> {
+    match answer["error"].as_str() {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(()),
+    }
+}
+
+/// The host's executable, compiled once a process.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let program = env::current_exe().unwrap();
+        let folder = program.ancestors().nth(3).unwrap().join("tmp");
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("standin");
+        // Another process may run an older one, or compile it too.
+        let beside = folder.join(format!("standin.{}", std::process::id()));
+        let outcome = Command::new("cc")
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-O1"])
+            .args(["-rdynamic", "-I.", "tests/host/standin.c", "-o"])
+            .arg(&beside)
+            .args(["-ljansson", "-ldl", "-lpthread"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("a C compiler, cc, is installed");
+        assert!(
+            outcome.status.success(),
+            "the stand-in host does not compile (is libjansson-dev installed?)\n{}",
+            String::from_utf8_lossy(&outcome.stderr)
+        );
+        fs::rename(beside, &path).unwrap();
+        path
+    })
+}

@@ -22,7 +22,9 @@ const CONSTANTS: &[&str] = &["FLUX_PLUGIN_ARG_IN", "FLUX_NODEID_ANY"];
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");
     println!("cargo:rerun-if-env-changed=FLUX_PREFIX");
+    println!("cargo:rerun-if-env-changed=STATE_COUNTS_STATSD");
     println!("cargo:rustc-check-cfg=cfg(have_flux)");
+    println!("cargo:rustc-check-cfg=cfg(have_statsd)");
     println!("cargo:rustc-check-cfg=cfg(have_flux_headers)");
 
     require_libclang();
@@ -62,10 +64,14 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     bindings.write_to_file(out.join("bindings.rs")).expect("OUT_DIR is writable");
 
-    // Tests that need a broker are ignored, by name, where there is none.
+    // Tests that need a broker, or Etsy's statsd, are ignored, by name, where
+    // there is none.
     println!("cargo:rerun-if-env-changed=PATH");
     if on_path("flux") {
         println!("cargo:rustc-cfg=have_flux");
+    }
+    if env::var_os("STATE_COUNTS_STATSD").is_some() {
+        println!("cargo:rustc-cfg=have_statsd");
     }
     // Integration tests link the rlib, whose flux_* symbols only a broker has;
     // they call none of them.

@@ -107,7 +107,9 @@ impl Plugin for StateCounts {
 
     fn job_state(&mut self, transition: Transition) {
         #[cfg(feature = "panic-for-tests")]
-        assert_ne!(transition.state, JobState::ALL[3], "a panic made for a test");
+        if transition.state == JobState::ALL[3] {
+            panic!("made for a test");
+        }
         self.happened(Event::Moved {
             state: transition.state.0,
             previous: transition.previous.map(|state| state.0),

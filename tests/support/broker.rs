@@ -25,7 +25,6 @@ pub struct Setup {
     endpoint: Option<String>,
     /// Where the instance keeps its KVS from one life to the next.
     state: Option<PathBuf>,
-    path: Option<PathBuf>,
 }
 
 /// A running instance; it ends when this is dropped.
@@ -40,13 +39,7 @@ pub struct Broker {
 impl Setup {
     /// One broker with 64 pretended cores, sending to `endpoint`.
     pub fn new(endpoint: impl Into<Option<String>>) -> Setup {
-        Setup {
-            brokers: 1,
-            config: String::new(),
-            endpoint: endpoint.into(),
-            state: None,
-            path: None,
-        }
+        Setup { brokers: 1, config: String::new(), endpoint: endpoint.into(), state: None }
     }
 
     pub fn brokers(mut self, brokers: usize) -> Setup {
@@ -72,12 +65,6 @@ impl Setup {
         self
     }
 
-    /// Where the broker looks for plugins named without a path.
-    pub fn plugin_path(mut self, folder: &Path) -> Setup {
-        self.path = Some(folder.to_owned());
-        self
-    }
-
     pub fn start(self) -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let last = self.brokers - 1;
@@ -98,9 +85,6 @@ impl Setup {
         command.env_remove("FLUX_FRIPP_STATSD").env_remove("FLUX_URI");
         if let Some(endpoint) = &self.endpoint {
             command.env("FLUX_FRIPP_STATSD", endpoint);
-        }
-        if let Some(path) = &self.path {
-            command.env("FLUX_JOBTAP_PLUGIN_PATH", path);
         }
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("flux is on PATH");

@@ -9,6 +9,7 @@ pub mod broker;
 pub mod receiver;
 pub mod relay;
 pub mod standin;
+pub mod statsd;
 pub mod trace;
 
 use std::collections::BTreeMap;

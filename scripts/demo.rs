@@ -1,0 +1,211 @@
+//! The main job, live in a terminal: jobs move, the plugin tells, a statsd
+//! receiver shows. In a real broker where there is a Flux, through the stand-in
+//! host and the recorded run where there is none. Run it with scripts/demo.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::io::{stdout, IsTerminal};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::Line;
+use ratatui::widgets::{Gauge, Sparkline};
+use ratatui::{DefaultTerminal, Frame, TerminalOptions, Viewport};
+use serde_json::json;
+use support::broker::Setup;
+use support::receiver::{Receiver, Seen};
+use support::standin::Standin;
+use support::{artifact, counts_of_job_stats, trace, Counts, STATES};
+
+/// How often the picture changes.
+const FRAME: Duration = Duration::from_millis(100);
+/// How long the recorded run takes here: slow enough to watch. The broker that
+/// recorded it took 8.4 s.
+const REPLAY: Duration = Duration::from_secs(20);
+/// Jobs in the real broker.
+const JOBS: u64 = 400;
+
+fn main() -> ExitCode {
+    let mut version = Command::new("flux");
+    version.arg("version").stdout(Stdio::null()).stderr(Stdio::null());
+    let flux = version.status().is_ok_and(|status| status.success());
+    let what = match flux {
+        true => "a real Flux broker runs jobs, with the plugin loaded by flux jobtap load",
+        false => "no flux on PATH: the stand-in host replays 875 jobs recorded on a real broker",
+    };
+    println!("state-counts demo: {what}\n");
+
+    let mut receiver = Receiver::start();
+    let endpoint = receiver.endpoint();
+    let progress = Arc::new(AtomicU64::new(0));
+    let run = {
+        let progress = progress.clone();
+        thread::spawn(move || match flux {
+            true => in_a_broker(endpoint, &progress),
+            false => in_the_standin(&endpoint, &progress),
+        })
+    };
+    let mut screen = Screen::new();
+    while !run.is_finished() {
+        screen.show(&receiver.seen(), progress.load(Ordering::Relaxed));
+        thread::sleep(FRAME);
+    }
+    // The host goes on: its end would take the gauges down.
+    let Ok((truth, whose, _host)) = run.join() else {
+        screen.end();
+        return ExitCode::FAILURE;
+    };
+    // The last datagrams may still be on their way.
+    let seen = receiver.wait(Duration::from_secs(5), |seen| seen.gauges == truth);
+    screen.show(&seen, 100);
+    screen.end();
+    verdict(&seen, &truth, whose)
+}
+
+/// Compares the last values with truth, state by state.
+fn verdict(seen: &Seen, truth: &Counts, whose: &str) -> ExitCode {
+    println!("\n{:<10} {:>8} {:>8}   truth is {whose}", "state", "gauge", "truth");
+    for state in STATES {
+        let gauge = seen.gauges.get(state).map_or("none".to_owned(), i64::to_string);
+        let mark = if seen.gauges.get(state) == truth.get(state) { "" } else { "  <- differs" };
+        println!("{state:<10} {gauge:>8} {:>8}{mark}", truth[state]);
+    }
+    let negative = seen.negative();
+    if seen.gauges == *truth && negative.is_empty() {
+        println!("\nEqual, and no gauge was ever below 0. {} datagrams.", seen.datagrams);
+        return ExitCode::SUCCESS;
+    }
+    println!("\nNOT EQUAL. Below 0 at some time: {negative:?}");
+    ExitCode::FAILURE
+}
+
+/// What the gauges should show, who says so, and the host that ran the plugin.
+type Outcome = (Counts, &'static str, Box<dyn Any + Send>);
+
+/// Runs jobs of several kinds in a broker.
+fn in_a_broker(endpoint: String, progress: &AtomicU64) -> Outcome {
+    let broker = Setup::new(endpoint).start();
+    broker.load(artifact::plugin(), &[]).expect("the plugin loads");
+    let first = broker.submit(&["--cc=1-40", "--setattr=exec.test.run_duration=1s"]);
+    broker.submit(&["--cc=1-30", &format!("--dependency=afterany:{}", first[39]), "-n2"]);
+    for (jobs, cores, seconds) in [(200, 4, "0.5s"), (100, 8, "1s"), (30, 16, "0.2s")] {
+        broker.submit(&[
+            &format!("--cc=1-{jobs}"),
+            &format!("-n{cores}"),
+            &format!("--setattr=exec.test.run_duration={seconds}"),
+        ]);
+    }
+    loop {
+        let stats = broker.stats_json();
+        let counts = counts_of_job_stats(&stats);
+        progress.store(counts["INACTIVE"] as u64 * 100 / JOBS, Ordering::Relaxed);
+        if counts["INACTIVE"] as u64 == JOBS {
+            return (counts, "flux job stats", Box::new(broker));
+        }
+        thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// Replays the recorded run.
+fn in_the_standin(endpoint: &str, progress: &AtomicU64) -> Outcome {
+    let mut host = Standin::start(Some(endpoint));
+    host.load(artifact::plugin(), json!({})).expect("the plugin loads");
+    host.advance(0.1);
+    let callbacks = trace::callbacks();
+    let (first, last) = (callbacks[0].time, callbacks[callbacks.len() - 1].time);
+    let pace = REPLAY.as_secs_f64() / (last - first);
+    let start = Instant::now();
+    for (number, recorded) in callbacks.iter().enumerate() {
+        let due = Duration::from_secs_f64((recorded.time - first) * pace);
+        thread::sleep(due.saturating_sub(start.elapsed()));
+        host.call(&recorded.topic, &recorded.args);
+        progress.store((number * 100 / callbacks.len()) as u64, Ordering::Relaxed);
+    }
+    host.counts();
+    let whose = "what flux job stats printed when the run was recorded";
+    (trace::truth("after-purge"), whose, Box::new(host))
+}
+
+/// The table that updates in place; without a terminal, a line now and then.
+struct Screen {
+    terminal: Option<DefaultTerminal>,
+    /// Each state's last values, oldest first.
+    history: Vec<VecDeque<u64>>,
+    frames: u64,
+}
+
+impl Screen {
+    /// As wide as a history line gets.
+    const WIDTH: usize = 200;
+
+    fn new() -> Screen {
+        let viewport = Viewport::Inline(STATES.len() as u16 + 3);
+        let terminal = stdout()
+            .is_terminal()
+            .then(|| ratatui::init_with_options(TerminalOptions { viewport }));
+        Screen { terminal, history: vec![VecDeque::new(); STATES.len()], frames: 0 }
+    }
+
+    fn show(&mut self, seen: &Seen, percent: u64) {
+        let percent = percent.min(100);
+        for (state, history) in STATES.iter().zip(&mut self.history) {
+            history.push_back(seen.gauges.get(*state).map_or(0, |&count| count.max(0) as u64));
+            if history.len() > Self::WIDTH {
+                history.pop_front();
+            }
+        }
+        match &mut self.terminal {
+            Some(terminal) => {
+                let history = &self.history;
+                let _ = terminal.draw(|frame| draw(frame, seen, history, percent));
+            }
+            None if self.frames.is_multiple_of(20) || percent == 100 => {
+                let gauges = STATES.map(|state| {
+                    format!("{state} {}", seen.gauges.get(state).copied().unwrap_or(0))
+                });
+                println!("{percent:>3} %  {}", gauges.join("  "));
+            }
+            None => (),
+        }
+        self.frames += 1;
+    }
+
+    fn end(&mut self) {
+        if self.terminal.take().is_some() {
+            ratatui::restore();
+            println!();
+        }
+    }
+}
+
+fn draw(frame: &mut Frame, seen: &Seen, history: &[VecDeque<u64>], percent: u64) {
+    let rows = Layout::vertical([Constraint::Length(1)].repeat(STATES.len() + 3));
+    let rows = rows.split(frame.area());
+    frame.render_widget(Line::from("state         jobs  lowest  history").bold(), rows[0]);
+    for (number, state) in STATES.iter().enumerate() {
+        let [text, line] = Layout::horizontal([Constraint::Length(28), Constraint::Fill(1)])
+            .areas(rows[number + 1]);
+        let gauge = seen.gauges.get(*state).copied().unwrap_or(0);
+        let lowest = seen.lowest.get(*state).copied().unwrap_or(0);
+        frame.render_widget(Line::from(format!("{state:<10} {gauge:>7} {lowest:>7}")), text);
+        let shown = history[number].len().saturating_sub(line.width as usize);
+        let values: Vec<u64> = history[number].iter().skip(shown).copied().collect();
+        frame.render_widget(
+            Sparkline::default().data(&values).style(Style::default().fg(Color::Cyan)),
+            line,
+        );
+    }
+    let progress = Gauge::default()
+        .percent(percent as u16)
+        .gauge_style(Style::default().fg(Color::Green))
+        .label(format!("{percent} %   {} datagrams", seen.datagrams));
+    frame.render_widget(progress, rows[STATES.len() + 1]);
+}

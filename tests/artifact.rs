@@ -1,0 +1,65 @@
+//! What the .so is to the system: what it exports, imports, needs and weighs.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::artifact::release_plugin;
+
+/// Functions of flux-core 0.49.0, the oldest that the plugin shall load into:
+/// all that it may import. Each was looked up in that version's sources.
+const IMPORTS: [&str; 19] = [
+    "flux_future_decref",
+    "flux_future_destroy",
+    "flux_future_incref",
+    "flux_future_then",
+    "flux_get_reactor",
+    "flux_job_statetostr",
+    "flux_jobtap_error",
+    "flux_jobtap_get_flux",
+    "flux_log",
+    "flux_plugin_add_handler",
+    "flux_plugin_arg_strerror",
+    "flux_plugin_arg_unpack",
+    "flux_plugin_aux_set",
+    "flux_plugin_get_conf",
+    "flux_rpc",
+    "flux_rpc_get_unpack",
+    "flux_timer_watcher_create",
+    "flux_watcher_destroy",
+    "flux_watcher_start",
+];
+
+#[test]
+fn the_release_build_is_what_a_broker_wants() {
+    let plugin = release_plugin();
+
+    let exported = symbols(&plugin, "--defined-only");
+    assert_eq!(exported, ["flux_plugin_init"]);
+
+    let imported = symbols(&plugin, "--undefined-only");
+    let imported: Vec<_> = imported.iter().filter(|name| name.starts_with("flux_")).collect();
+    assert_eq!(imported, IMPORTS.iter().collect::<Vec<_>>());
+
+    let needed = run(Command::new("readelf").arg("-d").arg(&plugin));
+    let needed: Vec<_> = needed.lines().filter(|line| line.contains("(NEEDED)")).collect();
+    assert!(!needed.is_empty() && needed.iter().all(|line| !line.contains("flux")), "{needed:?}");
+
+    let size = plugin.metadata().unwrap().len();
+    println!("{size} bytes");
+    assert!(size <= 500 * 1024, "{size} bytes");
+}
+
+fn symbols(plugin: &Path, which: &str) -> Vec<String> {
+    let output = run(Command::new("nm").args(["-D", which, "--format=just-symbols"]).arg(plugin));
+    let mut names: Vec<_> = output.lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().expect("binutils are installed");
+    assert!(output.status.success(), "{command:?}");
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -148,9 +148,12 @@ impl Screen {
 
     fn new() -> Screen {
         let viewport = Viewport::Inline(STATES.len() as u16 + 3);
-        let terminal = stdout()
-            .is_terminal()
-            .then(|| ratatui::init_with_options(TerminalOptions { viewport }));
+        // A terminal that cannot say where its cursor is gets lines, too.
+        let terminal = stdout().is_terminal().then(|| {
+            ratatui::try_init_with_options(TerminalOptions { viewport })
+                .inspect_err(|_| ratatui::restore())
+        });
+        let terminal = terminal.and_then(Result::ok);
         Screen { terminal, history: vec![VecDeque::new(); STATES.len()], frames: 0 }
     }
 

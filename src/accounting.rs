@@ -220,13 +220,6 @@ impl Accounting {
         known.is_some()
     }
 
-    /// The broker cannot be asked: INACTIVE counts from the load on.
-    pub fn survey_abandon(&mut self) {
-        if let Inactive::Sought(survey) = &self.inactive {
-            self.inactive = Inactive::Known(survey.seen());
-        }
-    }
-
     fn enter(&mut self, number: i32, change: &mut Change, anomaly: &mut Option<Anomaly>) {
         match State::from_number(number) {
             Some(state) => change.inc = self.add(state),
@@ -382,14 +375,6 @@ mod tests {
         books.survey_begin();
         assert!(books.survey_end(5));
         assert_eq!(books.count(Inactive), Some(5));
-    }
-
-    #[test]
-    fn without_an_answer_inactive_counts_from_the_load_on() {
-        let mut books = Accounting::default();
-        books.apply(Event::InactiveAdd);
-        books.survey_abandon();
-        assert_eq!(books.count(Inactive), Some(1));
     }
 
     #[test]

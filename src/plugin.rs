@@ -28,10 +28,9 @@ const PREFIX: &str = "flux.job.state";
 
 /// Seconds until a question for the inactive jobs is given up and asked again.
 const SURVEY_TIMEOUT: f64 = 10.0;
-/// Seconds between two such questions.
+/// Seconds between two such questions, after an answer and after an error.
 const SURVEY_PAUSE: f64 = 0.1;
-/// How often an error is taken for an answer before the plugin stops asking.
-const SURVEY_ERRORS: u32 = 10;
+const SURVEY_PAUSE_AFTER_ERROR: f64 = 10.0;
 
 /// The plugin.
 pub struct StateCounts {
@@ -44,7 +43,8 @@ pub struct StateCounts {
     config: Option<Config>,
     /// Whether changes are sent: since the reactor turned after the load.
     live: bool,
-    survey_errors: u32,
+    /// Whether a question for the inactive jobs failed: the first is logged.
+    survey_failed: bool,
     /// Timers and requests under way. Dropping one stops it.
     start: Option<Timer>,
     flush: Option<Timer>,
@@ -72,7 +72,7 @@ impl Plugin for StateCounts {
             gauges: Vec::new(),
             config: None,
             live: false,
-            survey_errors: 0,
+            survey_failed: false,
             start: None,
             flush: None,
             resync: None,
@@ -244,7 +244,7 @@ impl StateCounts {
                 if self.books.survey_end(inactive) {
                     self.inactive_is_known();
                 } else {
-                    self.ask_again();
+                    self.ask_again(SURVEY_PAUSE);
                 }
                 if self.books.anomalies() != contradictions {
                     self.log_first(Anomaly::SurveyContradicted);
@@ -254,20 +254,21 @@ impl StateCounts {
         }
     }
 
+    /// Without an answer INACTIVE stays withheld: no gauge is better than a
+    /// wrong one.
     fn no_answer(&mut self, error: &Error) {
-        self.survey_errors += 1;
-        if self.survey_errors < SURVEY_ERRORS {
-            return self.ask_again();
+        if !self.survey_failed {
+            self.survey_failed = true;
+            self.warn(&format!(
+                "job-manager.stats-get: {error}: the gauge of inactive jobs is not sent until \
+                 this is answered (asked again every {SURVEY_PAUSE_AFTER_ERROR} s)"
+            ));
         }
-        self.warn(&format!(
-            "job-manager.stats-get: {error}: the gauge of inactive jobs counts from this load on"
-        ));
-        self.books.survey_abandon();
-        self.inactive_is_known();
+        self.ask_again(SURVEY_PAUSE_AFTER_ERROR);
     }
 
-    fn ask_again(&mut self) {
-        match self.jobtap.timer(SURVEY_PAUSE, 0.0, Self::ask_for_inactive) {
+    fn ask_again(&mut self, pause: f64) {
+        match self.jobtap.timer(pause, 0.0, Self::ask_for_inactive) {
             Ok(timer) => self.survey_pause = Some(timer),
             Err(error) => self.warn(&error.to_string()),
         }

@@ -4,56 +4,12 @@ mod support;
 
 use std::net::UdpSocket;
 
-use serde_json::{json, Value};
+use serde_json::json;
 use support::artifact::{panicking_plugin, plugin, second_plugin, NAME};
+use support::jobs::{live, step, CLEANUP, COURSE, DEPEND, NEW, PRIORITY, RUN};
 use support::receiver::Receiver;
 use support::standin::Standin;
 use support::{counts, trace, Counts};
-
-const NEW: i64 = 1;
-const DEPEND: i64 = 2;
-const PRIORITY: i64 = 4;
-const SCHED: i64 = 8;
-const RUN: i64 = 16;
-const CLEANUP: i64 = 32;
-const INACTIVE: i64 = 64;
-
-/// The callbacks of one job that enters the states of `path`, one by one. The
-/// first is where it is announced.
-fn live(host: &mut Standin, id: i64, path: &[i64]) {
-    host.call("job.new", &json!({"id": id, "state": path[0]}));
-    for pair in path.windows(2) {
-        step(host, id, pair[0], pair[1]);
-    }
-}
-
-fn step(host: &mut Standin, id: i64, previous: i64, state: i64) {
-    let topic = match state {
-        DEPEND => "job.state.depend",
-        PRIORITY => "job.state.priority",
-        SCHED => "job.state.sched",
-        RUN => "job.state.run",
-        CLEANUP => "job.state.cleanup",
-        _ => "job.state.inactive",
-    };
-    let args = json!({"id": id, "state": state, "prev_state": previous});
-    host.call(topic, &args);
-    if state == INACTIVE {
-        host.call("job.inactive-add", &args);
-    }
-}
-
-const COURSE: [i64; 7] = [NEW, DEPEND, PRIORITY, SCHED, RUN, CLEANUP, INACTIVE];
-
-/// A host with the plugin loaded and running, and the receiver of its metrics.
-fn running(conf: Value) -> (Standin, Receiver) {
-    let receiver = Receiver::start();
-    let mut host = Standin::start(Some(&receiver.endpoint()));
-    host.load(plugin(), conf).unwrap();
-    host.advance(0.1);
-    host.counts();
-    (host, receiver)
-}
 
 #[track_caller]
 fn assert_true(host: &mut Standin, receiver: &mut Receiver) {
@@ -65,7 +21,7 @@ fn assert_true(host: &mut Standin, receiver: &mut Receiver) {
 
 #[test]
 fn the_recorded_run_gives_the_recorded_brokers_counts() {
-    let (mut host, mut receiver) = running(json!({}));
+    let (mut host, mut receiver) = Standin::running(json!({}));
     let before = receiver.seen().datagrams;
     let mut changes = 0;
     let mut purging = false;
@@ -95,7 +51,7 @@ fn the_recorded_run_gives_the_recorded_brokers_counts() {
 
 #[test]
 fn a_transition_is_one_datagram_with_the_arrival_first() {
-    let (mut host, mut receiver) = running(json!({}));
+    let (mut host, mut receiver) = Standin::running(json!({}));
     receiver.forget();
     live(&mut host, 1, &[NEW, DEPEND]);
     host.counts();
@@ -126,7 +82,7 @@ fn one_in_each_state() -> Counts {
 
 #[test]
 fn a_second_load_leaves_the_first_untouched() {
-    let (mut host, mut receiver) = running(json!({}));
+    let (mut host, mut receiver) = Standin::running(json!({}));
     live(&mut host, 1, &COURSE[..5]);
     host.counts();
     let before = receiver.seen().datagrams;
@@ -142,7 +98,7 @@ fn a_second_load_leaves_the_first_untouched() {
 #[test]
 fn removal_leaves_no_ghost_and_no_code() {
     for conf in [json!({}), json!({"send": "values", "resync": 0}), json!({"period": 1})] {
-        let (mut host, mut receiver) = running(conf.clone());
+        let (mut host, mut receiver) = Standin::running(conf.clone());
         live(&mut host, 1, &COURSE);
         live(&mut host, 2, &COURSE[..5]);
         host.remove(NAME).unwrap();
@@ -281,7 +237,7 @@ fn an_absent_server_fails_no_callback_and_fills_no_log() {
 
 #[test]
 fn broken_arguments_are_logged_once_and_harm_nobody() {
-    let (mut host, mut receiver) = running(json!({}));
+    let (mut host, mut receiver) = Standin::running(json!({}));
     host.load(second_plugin(), json!({})).unwrap();
     host.log();
     for args in [json!({}), json!({"state": "RUN"}), json!({"state": RUN, "prev_state": "x"})] {

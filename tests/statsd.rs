@@ -68,3 +68,19 @@ fn a_server_that_was_restarted_is_right_within_one_resync() {
     let truth = counts(&[("RUN", 4), ("CLEANUP", 1)]);
     assert_eq!(server.wait(PATIENCE, &truth), truth);
 }
+
+#[test]
+#[cfg_attr(not(all(have_flux, have_statsd)), ignore = "needs flux on PATH, and scripts/test")]
+fn a_server_killed_in_a_brokers_run_is_right_again_when_it_is_back() {
+    let server = Statsd::start();
+    let port = server.port();
+    let broker = Setup::new(server.endpoint()).start();
+    broker.load(plugin(), &["resync=1"]).unwrap();
+    broker.submit(&[ENDLESS, "--cc=1-3"]);
+    broker.submit(&[SIMULATED, "--cc=1-500", "--quiet"]);
+    drop(server);
+    broker.wait_stats(|stats| stats["INACTIVE"] > 100);
+    let server = Statsd::start_at(port);
+    let truth = broker.wait_stats(|stats| stats["INACTIVE"] == 500);
+    assert_eq!(server.wait(PATIENCE, &truth), truth);
+}

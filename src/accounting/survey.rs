@@ -63,11 +63,6 @@ impl Survey {
             }
         }
     }
-
-    /// INACTIVE's count by the events alone.
-    pub(super) fn seen(&self) -> u64 {
-        u64::try_from(self.net).unwrap_or(0)
-    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub struct Receiver {
 }
 
 const STOP: &[u8] = b"receiver:stop";
-const SYNC: &[u8] = b"receiver:sync";
+pub const SYNC: &[u8] = b"receiver:sync";
 
 impl Receiver {
     pub fn start() -> Receiver {
@@ -78,8 +78,13 @@ impl Receiver {
 
     /// What came before this call.
     pub fn seen(&mut self) -> Seen {
+        self.seen_behind(&self.endpoint())
+    }
+
+    /// What came before this call to `endpoint`, from where it is relayed.
+    pub fn seen_behind(&mut self, endpoint: &str) -> Seen {
         self.syncs += 1;
-        self.knock(SYNC);
+        knock(endpoint, SYNC);
         let seen = self.shared.0.lock().unwrap();
         let seen = self.shared.1.wait_while(seen, |seen| seen.syncs < self.syncs).unwrap();
         seen.clone()
@@ -99,20 +104,25 @@ impl Receiver {
 
     /// Forgets everything, as a server that was restarted.
     pub fn forget(&mut self) {
-        self.seen();
-        let mut seen = self.shared.0.lock().unwrap();
-        *seen = Seen { syncs: seen.syncs, ..Seen::default() };
+        self.begin(Counts::new());
     }
 
-    fn knock(&self, what: &[u8]) {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
-        socket.send_to(what, self.address).expect("loopback");
+    /// Forgets everything but what its gauges are from here on.
+    pub fn begin(&mut self, gauges: Counts) {
+        self.seen();
+        let mut seen = self.shared.0.lock().unwrap();
+        *seen = Seen { gauges, syncs: seen.syncs, ..Seen::default() };
     }
+}
+
+fn knock(endpoint: &str, what: &[u8]) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    socket.send_to(what, endpoint).expect("loopback");
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.knock(STOP);
+        knock(&self.endpoint(), STOP);
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 
+use super::receiver::SYNC;
+
 /// A relay on loopback, which runs until the process ends.
 pub struct Relay {
     endpoint: String,
-    percent: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -24,19 +25,20 @@ impl Relay {
         );
         let outer = UdpSocket::bind("127.0.0.1:0").expect("loopback");
         outer.connect(target).expect("loopback");
-        let relay = Relay {
-            endpoint: inner.local_addr().unwrap().to_string(),
-            percent: Arc::new(AtomicU64::new(percent)),
-            dropped: Arc::default(),
-        };
-        let (percent, dropped) = (relay.percent.clone(), relay.dropped.clone());
+        let relay =
+            Relay { endpoint: inner.local_addr().unwrap().to_string(), dropped: Arc::default() };
+        let dropped = relay.dropped.clone();
         thread::spawn(move || {
             let mut buffer = [0; 65536];
             let mut random = seed;
             while let Ok(length) = inner.recv(&mut buffer) {
+                if &buffer[..length] == SYNC {
+                    let _ = outer.send(SYNC);
+                    continue;
+                }
                 // Knuth's MMIX generator; its high bits are random enough.
                 random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                if (random >> 33) % 100 < percent.load(Ordering::Relaxed) {
+                if (random >> 33) % 100 < percent {
                     dropped.fetch_add(1, Ordering::Relaxed);
                 } else {
                     let _ = outer.send(&buffer[..length]);
@@ -49,11 +51,6 @@ impl Relay {
     /// `HOST:PORT` for `FLUX_FRIPP_STATSD`.
     pub fn endpoint(&self) -> String {
         self.endpoint.clone()
-    }
-
-    /// From now on about `percent` of 100 are lost.
-    pub fn lose(&self, percent: u64) {
-        self.percent.store(percent, Ordering::Relaxed);
     }
 
     /// Datagrams lost so far.

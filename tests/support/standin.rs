@@ -8,6 +8,8 @@ use std::{env, fs};
 
 use serde_json::{json, Value};
 
+use super::artifact::plugin;
+use super::receiver::Receiver;
 use super::Counts;
 
 /// A running host, with a thread for its job manager and no plugin yet.
@@ -31,6 +33,16 @@ impl Standin {
             answers: BufReader::new(process.stdout.take().unwrap()),
             process,
         }
+    }
+
+    /// One with our plugin loaded and started, and the receiver of its metrics.
+    pub fn running(conf: Value) -> (Standin, Receiver) {
+        let receiver = Receiver::start();
+        let mut host = Standin::start(Some(&receiver.endpoint()));
+        host.load(plugin(), conf).unwrap();
+        host.advance(0.1);
+        host.counts();
+        (host, receiver)
     }
 
     /// Loads a plugin as `flux jobtap load` does, with `conf`.

@@ -1,0 +1,63 @@
+//! scripts/install: where it puts the plugin, and how it replaces and removes it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn install(destdir: &Path, arguments: &[&str]) -> Output {
+    Command::new("scripts/install")
+        .args(arguments)
+        .env("DESTDIR", destdir)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("scripts/install is executable")
+}
+
+#[test]
+fn it_installs_replaces_and_removes() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugins = folder.path().join("usr/lib/flux/job-manager/plugins");
+    let plugin = plugins.join("state-counts.so");
+    let prefix = ["--prefix", "/usr"];
+
+    let outcome = install(folder.path(), &prefix);
+    assert!(outcome.status.success(), "{outcome:?}");
+    let said = String::from_utf8(outcome.stdout).unwrap();
+    assert_eq!(said, format!("Installed {}\n", plugin.display()));
+    let installed = plugin.metadata().unwrap();
+    assert_eq!(installed.permissions().mode() & 0o777, 0o755);
+
+    // A broker that has it mapped keeps the old file.
+    let mapped = File::open(&plugin).unwrap();
+    assert!(install(folder.path(), &prefix).status.success());
+    assert_ne!(plugin.metadata().unwrap().ino(), mapped.metadata().unwrap().ino());
+    assert_eq!(mapped.metadata().unwrap().len(), installed.len(), "the old one is whole");
+    assert_eq!(fs::read_dir(&plugins).unwrap().count(), 1, "nothing beside it is left");
+
+    assert!(install(folder.path(), &["--prefix", "/usr", "--uninstall"]).status.success());
+    assert!(!plugin.exists());
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn it_finds_the_plugin_path_of_the_flux_on_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = install(folder.path(), &[]);
+    assert!(outcome.status.success(), "{outcome:?}");
+    let path = Command::new("flux").args(["config", "builtin", "jobtap_pluginpath"]).output();
+    let path = String::from_utf8(path.unwrap().stdout).unwrap();
+    let first = path.trim().split(':').next().unwrap();
+    let plugin = folder.path().join(first.trim_start_matches('/')).join("state-counts.so");
+    assert!(plugin.is_file(), "{}", plugin.display());
+}
+
+#[test]
+fn a_mistake_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, text) in [(&["--prefix"][..], "wants a folder"), (&["--frobnicate"], "Usage")] {
+        let outcome = install(folder.path(), arguments);
+        assert_eq!(outcome.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&outcome.stderr).contains(text), "{outcome:?}");
+    }
+}

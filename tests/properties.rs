@@ -1,0 +1,313 @@
+//! Random but legal lives of jobs, plugins and brokers: after every event the
+//! gauges are what a naive recount says.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{json, Value};
+use support::artifact::{plugin, NAME};
+use support::jobs::{step, CLEANUP, DEPEND, INACTIVE, NEW, PRIORITY, RUN, SCHED};
+use support::receiver::Receiver;
+use support::standin::Standin;
+use support::{counts, Counts, STATES};
+
+/// Something that happens. A number chooses among the jobs it can happen to.
+#[derive(Clone, Debug)]
+enum Event {
+    Submit,
+    /// A job takes one of the steps that its state allows.
+    Step(usize, usize),
+    /// A job's course from where it is to the end.
+    Finish(usize),
+    Purge(usize),
+    Load(Settings),
+    Remove,
+    Reload(Settings),
+    /// The broker is shut down and started again, plugin in the configuration.
+    Restart(Settings, bool),
+    /// Tenths of seconds pass.
+    Pass(u8),
+    /// What becomes of the question for the inactive jobs.
+    Requests(Requests),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Requests {
+    Answered,
+    Held,
+    Failing,
+    /// Held ones see the counts of this moment.
+    Taken,
+    Delivered,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    period: f64,
+    resync: f64,
+    values: bool,
+}
+
+impl Settings {
+    fn conf(&self) -> Value {
+        let send = if self.values { "values" } else { "increments" };
+        json!({"period": self.period, "resync": self.resync, "send": send})
+    }
+
+    /// Whether the gauges are ours alone, and absolute values are sent.
+    fn owner(&self) -> bool {
+        self.resync > 0.0 || self.values
+    }
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    // A resync amid a period meets sums that are pending.
+    (prop_oneof![Just(0.0), Just(1.0)], prop_oneof![Just(0.0), Just(2.5)], any::<bool>())
+        .prop_map(|(period, resync, values)| Settings { period, resync, values })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        12 => Just(Event::Submit),
+        30 => (any::<usize>(), any::<usize>()).prop_map(|(job, way)| Event::Step(job, way)),
+        5 => any::<usize>().prop_map(Event::Finish),
+        4 => any::<usize>().prop_map(Event::Purge),
+        2 => settings().prop_map(Event::Load),
+        1 => Just(Event::Remove),
+        2 => settings().prop_map(Event::Reload),
+        1 => (settings(), any::<bool>()).prop_map(|(settings, twice)| Event::Restart(settings, twice)),
+        6 => prop_oneof![1u8..40, 100u8..120].prop_map(Event::Pass),
+        4 => prop_oneof![
+            3 => Just(Requests::Answered),
+            2 => Just(Requests::Held),
+            1 => Just(Requests::Failing),
+            3 => Just(Requests::Taken),
+            3 => Just(Requests::Delivered),
+        ]
+        .prop_map(Event::Requests),
+    ]
+}
+
+/// The states that a job in `state` can go to: onward, to CLEANUP if it is
+/// cancelled, and from SCHED back to PRIORITY.
+fn ways(state: i64) -> &'static [i64] {
+    match state {
+        NEW => &[DEPEND, CLEANUP],
+        DEPEND => &[PRIORITY, CLEANUP],
+        PRIORITY => &[SCHED, CLEANUP],
+        SCHED => &[RUN, PRIORITY, CLEANUP],
+        RUN => &[CLEANUP],
+        CLEANUP => &[INACTIVE],
+        _ => &[],
+    }
+}
+
+/// A host, its jobs, and what is known of the plugin in it.
+struct World {
+    host: Standin,
+    receiver: Receiver,
+    /// Each job's state.
+    jobs: BTreeMap<i64, i64>,
+    submitted: i64,
+    loaded: Option<Settings>,
+    /// Whether the reactor has turned since the load.
+    started: bool,
+    /// Whether INACTIVE must be there: the question had time to be answered.
+    settled: bool,
+    answering: bool,
+    /// Whether something happened that the end of a period has yet to send.
+    in_period: bool,
+}
+
+impl World {
+    fn new() -> World {
+        let receiver = Receiver::start();
+        let host = Standin::start(Some(&receiver.endpoint()));
+        World {
+            host,
+            receiver,
+            jobs: BTreeMap::new(),
+            submitted: 0,
+            loaded: None,
+            started: false,
+            settled: false,
+            answering: true,
+            in_period: false,
+        }
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Submit => {
+                self.submitted += 1;
+                self.jobs.insert(self.submitted, NEW);
+                for topic in ["job.create", "job.validate", "job.new"] {
+                    self.host.call(topic, &json!({"id": self.submitted, "state": NEW}));
+                }
+                self.in_period = true;
+            }
+            Event::Step(job, way) => {
+                if let Some((id, state)) = self.choose(*job, |state| state != INACTIVE) {
+                    let ways = ways(state);
+                    self.step(id, ways[way % ways.len()]);
+                }
+            }
+            Event::Finish(job) => {
+                if let Some((id, mut state)) = self.choose(*job, |state| state != INACTIVE) {
+                    while state != INACTIVE {
+                        state = ways(state)[0];
+                        self.step(id, state);
+                    }
+                }
+            }
+            Event::Purge(job) => {
+                if let Some((id, _)) = self.choose(*job, |state| state == INACTIVE) {
+                    self.jobs.remove(&id);
+                    self.host.call("job.inactive-remove", &json!({"id": id, "state": INACTIVE}));
+                    self.in_period = true;
+                }
+            }
+            Event::Load(settings) => {
+                if self.loaded.is_none() {
+                    self.load(settings, "live");
+                } else {
+                    let refused = self.host.load(plugin(), settings.conf());
+                    assert_eq!(refused, Err("already loaded".into()));
+                }
+            }
+            Event::Remove => self.remove(),
+            Event::Reload(settings) => {
+                self.remove();
+                self.load(settings, "live");
+            }
+            Event::Restart(settings, twice) => {
+                self.remove();
+                self.load(settings, if *twice { "restart-doubled" } else { "restart" });
+                for (id, _) in self.jobs.clone().into_iter().filter(|&(_, state)| state == SCHED) {
+                    self.step(id, PRIORITY);
+                    self.step(id, SCHED);
+                }
+            }
+            Event::Pass(tenths) => {
+                self.host.advance(f64::from(*tenths) / 10.0);
+                self.started = self.loaded.is_some();
+                // Asked at the start and every 0.1 s again; after an error, 10 s.
+                self.settled |= self.started && self.answering && *tenths > 100;
+                self.in_period &= *tenths < 10;
+            }
+            Event::Requests(Requests::Answered) => self.requests("answer"),
+            Event::Requests(Requests::Held) => self.requests("hold"),
+            Event::Requests(Requests::Failing) => self.requests("fail"),
+            Event::Requests(Requests::Taken) => self.host.rpc_take(),
+            Event::Requests(Requests::Delivered) => self.host.rpc_deliver(),
+        }
+    }
+
+    fn requests(&mut self, mode: &str) {
+        self.host.rpc_mode(mode);
+        self.answering = mode == "answer";
+        if self.answering {
+            self.host.rpc_take();
+            self.host.rpc_deliver();
+        }
+    }
+
+    /// One of the jobs whose state is `wanted`.
+    fn choose(&self, number: usize, wanted: impl Fn(i64) -> bool) -> Option<(i64, i64)> {
+        let jobs: Vec<_> = self.jobs.iter().filter(|(_, &state)| wanted(state)).collect();
+        let (&id, &state) = *jobs.get(number.checked_rem(jobs.len())?)?;
+        Some((id, state))
+    }
+
+    fn step(&mut self, id: i64, state: i64) {
+        let previous = self.jobs.insert(id, state).expect("the job is there");
+        step(&mut self.host, id, previous, state);
+        self.in_period = true;
+    }
+
+    fn load(&mut self, settings: &Settings, announce: &str) {
+        self.receiver.forget();
+        self.host.load_as(plugin(), settings.conf(), announce).unwrap();
+        self.host.counts();
+        assert_eq!(self.receiver.seen().datagrams, 0, "the load itself says nothing");
+        self.loaded = Some(settings.clone());
+        self.started = false;
+        self.settled = false;
+        self.in_period = true;
+    }
+
+    fn remove(&mut self) {
+        let Some(settings) = self.loaded.take() else { return };
+        self.host.remove(NAME).unwrap();
+        let truth = self.recount();
+        let gauges = self.receiver.seen().gauges;
+        for (state, count) in gauges {
+            let want = match state.as_str() {
+                // Where it is known, it stays.
+                "INACTIVE" if settings.owner() => truth["INACTIVE"],
+                _ => 0,
+            };
+            assert_eq!(count, want, "{state} after the removal");
+        }
+        self.receiver.forget();
+    }
+
+    /// What this test and the host agree on.
+    fn recount(&mut self) -> Counts {
+        let mut recount = counts(&[]);
+        for &state in self.jobs.values() {
+            let name = STATES[state.trailing_zeros() as usize];
+            *recount.get_mut(name).unwrap() += 1;
+        }
+        assert_eq!(self.host.counts(), recount);
+        recount
+    }
+
+    fn check(&mut self) {
+        let truth = self.recount();
+        let seen = self.receiver.seen();
+        assert_eq!(seen.negative(), Counts::new());
+        let Some(settings) = self.loaded.as_ref().filter(|_| self.started) else {
+            return assert_eq!(seen.datagrams, 0, "nothing loaded, or not started yet");
+        };
+        if settings.period > 0.0 && self.in_period {
+            return; // What happened last has not been sent yet.
+        }
+        for (state, want) in truth {
+            let got = match seen.gauges.get(&state) {
+                Some(&got) => got,
+                None if state == "INACTIVE" && !self.settled => continue,
+                // What is nothing is not contributed.
+                None if !settings.owner() => 0,
+                None => panic!("{state} was never sent, {settings:?}"),
+            };
+            assert_eq!(got, want, "{state}, {settings:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn after_every_event_the_gauges_equal_a_naive_recount(
+        events in prop::collection::vec(event(), 1..150)
+    ) {
+        let mut world = World::new();
+        for event in &events {
+            world.happen(event);
+            world.check();
+        }
+        // At last all questions are answered.
+        world.happen(&Event::Requests(Requests::Answered));
+        world.happen(&Event::Pass(110));
+        world.check();
+        world.host.end();
+    }
+}

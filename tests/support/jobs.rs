@@ -1,0 +1,43 @@
+//! Jobs in the stand-in host: the callbacks of their lives.
+
+use serde_json::json;
+
+use super::standin::Standin;
+
+// flux_job_state_t (libjob/job.h).
+pub const NEW: i64 = 1;
+pub const DEPEND: i64 = 2;
+pub const PRIORITY: i64 = 4;
+pub const SCHED: i64 = 8;
+pub const RUN: i64 = 16;
+pub const CLEANUP: i64 = 32;
+pub const INACTIVE: i64 = 64;
+
+/// The states of a job that nothing befalls.
+pub const COURSE: [i64; 7] = [NEW, DEPEND, PRIORITY, SCHED, RUN, CLEANUP, INACTIVE];
+
+/// The callbacks of one job that enters the states of `path`, one by one. The
+/// first is where it is announced.
+pub fn live(host: &mut Standin, id: i64, path: &[i64]) {
+    host.call("job.new", &json!({"id": id, "state": path[0]}));
+    for pair in path.windows(2) {
+        step(host, id, pair[0], pair[1]);
+    }
+}
+
+/// The callbacks of a job that goes from one state to another.
+pub fn step(host: &mut Standin, id: i64, previous: i64, state: i64) {
+    let topic = match state {
+        DEPEND => "job.state.depend",
+        PRIORITY => "job.state.priority",
+        SCHED => "job.state.sched",
+        RUN => "job.state.run",
+        CLEANUP => "job.state.cleanup",
+        _ => "job.state.inactive",
+    };
+    let args = json!({"id": id, "state": state, "prev_state": previous});
+    host.call(topic, &args);
+    if state == INACTIVE {
+        host.call("job.inactive-add", &json!({"id": id, "state": state}));
+    }
+}

@@ -10,14 +10,22 @@ use std::process::exit;
 
 /// What the bindings hold: used functions, and through them their types.
 const FUNCTIONS: &[&str] = &[
-    "flux_plugin_(add_handler|aux_set|get_conf|arg_unpack|arg_strerror)",
+    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror)",
     "flux_jobtap_(get_flux|error)",
     "flux_job_statetostr",
-    "flux_(log|get_reactor)",
+    "flux_(log|attr_get|get_reactor)",
     "flux_(timer_watcher_create|watcher_start|watcher_destroy)",
     "flux_(rpc|rpc_get_unpack|future_then|future_incref|future_decref|future_destroy)",
+    "getaddrinfo_a",
+    "gai_(error|cancel|strerror)",
+    "freeaddrinfo",
 ];
-const CONSTANTS: &[&str] = &["FLUX_PLUGIN_ARG_IN", "FLUX_NODEID_ANY"];
+const CONSTANTS: &[&str] = &[
+    "FLUX_PLUGIN_ARG_(IN|OUT)",
+    "FLUX_NODEID_ANY",
+    "GAI_NOWAIT",
+    "EAI_(INPROGRESS|ALLDONE|CANCELED)",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");
@@ -31,6 +39,8 @@ fn main() {
     let includes = flux_includes();
     let mut builder = bindgen::Builder::default()
         .header("wrapper.h")
+        // For getaddrinfo_a(3).
+        .clang_arg("-D_GNU_SOURCE")
         .layout_tests(false)
         .prepend_enum_name(false)
         .derive_debug(false)
@@ -63,6 +73,9 @@ fn main() {
     };
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     bindings.write_to_file(out.join("bindings.rs")).expect("OUT_DIR is writable");
+
+    // Before glibc 2.34 getaddrinfo_a(3) is in a library of its own.
+    println!("cargo:rustc-link-lib=anl");
 
     // Tests that need a broker, or Etsy's statsd, are ignored, by name, where
     // there is none.

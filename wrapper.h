@@ -1,4 +1,5 @@
-/* The part of flux-core's C interface that this crate uses.
+/* The part of flux-core's C interface that this crate uses, and of glibc's what
+ * the libc crate lacks: look-ups that do not wait (getaddrinfo_a(3)).
  *
  * Where Flux is installed (STATE_COUNTS_HAVE_FLUX), its own headers say it.
  * Elsewhere the declarations below stand in, so that the plugin still builds:
@@ -9,6 +10,7 @@
  * typedef stand twice, if both say the same; constants cannot, so they are
  * asserted instead. The structs are opaque: their tags are Flux's own affair.
  */
+#include <netdb.h>
 #include <stdint.h>
 
 #ifdef STATE_COUNTS_HAVE_FLUX
@@ -34,7 +36,7 @@ typedef struct flux_future flux_future_t;
 typedef struct flux_plugin flux_plugin_t;
 typedef struct flux_plugin_arg flux_plugin_arg_t;
 
-enum { FLUX_PLUGIN_ARG_IN = 0 };
+enum { FLUX_PLUGIN_ARG_IN = 0, FLUX_PLUGIN_ARG_OUT = 1 };
 enum { FLUX_NODEID_ANY = 0xFFFFFFFF };
 #else
 _Static_assert (FLUX_JOB_STATE_NEW == 1, "NEW");
@@ -45,6 +47,7 @@ _Static_assert (FLUX_JOB_STATE_RUN == 16, "RUN");
 _Static_assert (FLUX_JOB_STATE_CLEANUP == 32, "CLEANUP");
 _Static_assert (FLUX_JOB_STATE_INACTIVE == 64, "INACTIVE");
 _Static_assert (FLUX_PLUGIN_ARG_IN == 0, "FLUX_PLUGIN_ARG_IN");
+_Static_assert (FLUX_PLUGIN_ARG_OUT == 1, "FLUX_PLUGIN_ARG_OUT");
 _Static_assert (FLUX_NODEID_ANY == 0xFFFFFFFF, "FLUX_NODEID_ANY");
 #endif
 
@@ -69,6 +72,12 @@ int flux_plugin_aux_set (flux_plugin_t *p,
                          void *val,
                          flux_free_f free_fn);
 const char *flux_plugin_get_conf (flux_plugin_t *p);
+int flux_plugin_arg_set (flux_plugin_arg_t *args,
+                         int flags,
+                         const char *json_str);
+int flux_plugin_arg_get (flux_plugin_arg_t *args,
+                         int flags,
+                         char **json_str);
 int flux_plugin_arg_unpack (flux_plugin_arg_t *args,
                             int flags,
                             const char *fmt,
@@ -84,6 +93,7 @@ int flux_jobtap_error (flux_plugin_t *p,
 const char *flux_job_statetostr (flux_job_state_t state, const char *fmt);
 int flux_log (flux_t *h, int level, const char *fmt, ...);
 
+const char *flux_attr_get (flux_t *h, const char *name);
 flux_reactor_t *flux_get_reactor (flux_t *h);
 flux_watcher_t *flux_timer_watcher_create (flux_reactor_t *r,
                                            double after,

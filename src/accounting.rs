@@ -116,6 +116,10 @@ impl Anomaly {
     /// How many kinds there are.
     pub const KINDS: usize = 3;
 
+    /// The kinds' names, by their index.
+    pub const NAMES: [&'static str; Self::KINDS] =
+        ["no_job_to_move", "unknown_state", "survey_contradicted"];
+
     /// The index of this one's kind.
     pub fn kind(self) -> usize {
         match self {

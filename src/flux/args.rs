@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::os::raw::c_int;
+use std::ptr;
 
 use super::jobtap::Error;
 use super::state::JobState;
@@ -20,7 +21,7 @@ pub struct Transition {
 /// No state has this number, so it marks an optional item that was not there.
 const UNSET: c_int = 0;
 
-/// The `FLUX_PLUGIN_ARG_IN` side of one callback's arguments.
+/// One callback's arguments.
 pub(super) struct Args(*mut sys::flux_plugin_arg_t);
 
 impl Args {
@@ -67,6 +68,35 @@ impl Args {
             state: JobState(state),
             previous: (previous != UNSET).then_some(JobState(previous)),
         })
+    }
+
+    /// All of it, as JSON text. Flux writes it for this call: not for the path
+    /// of a job, whose jobspec it would write each time.
+    pub(super) fn json(&self) -> Result<String, Error> {
+        let mut text = ptr::null_mut();
+        // SAFETY: the args live while the callback runs.
+        let code = unsafe {
+            sys::flux_plugin_arg_get(self.0, sys::FLUX_PLUGIN_ARG_IN as c_int, &mut text)
+        };
+        self.check(code)?;
+        if text.is_null() {
+            return Err(Error::last_os_error("flux_plugin_arg_get"));
+        }
+        // SAFETY: it is a C string, ours to free, and copied before that.
+        unsafe {
+            let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+            libc::free(text.cast());
+            Ok(copy)
+        }
+    }
+
+    /// Adds a JSON object's items to the callback's answer.
+    pub(super) fn answer(&self, json: &CStr) -> Result<(), Error> {
+        // SAFETY: the args live while the callback runs; Flux copies the text.
+        let code = unsafe {
+            sys::flux_plugin_arg_set(self.0, sys::FLUX_PLUGIN_ARG_OUT as c_int, json.as_ptr())
+        };
+        self.check(code)
     }
 
     /// Turns unpack's return code into a `Result` with Flux's own words.

@@ -36,15 +36,19 @@ pub trait Plugin: Sized + 'static {
     fn init(jobtap: Jobtap<Self>) -> Result<Self, Error>;
 
     /// `conf.update`: once at load, after `init`, and at each change of the
-    /// broker's configuration (twice at start-up). `conf` is the plugin's own
-    /// conf object as JSON, if it was given one.
+    /// broker's configuration (twice at start-up).
     ///
     /// # Errors
     /// At load, fail the load; later, the reload: the text goes to whoever
     /// asked for it. Flux cuts it at 159 bytes.
-    fn conf_update(&mut self, conf: Option<&str>) -> Result<(), Error> {
+    fn conf_update(&mut self, conf: Conf<'_>) -> Result<(), Error> {
         let _ = conf;
         Ok(())
+    }
+
+    /// `plugin.query`: what `flux jobtap query` prints, as a JSON object's text.
+    fn query(&mut self) -> String {
+        "{}".to_owned()
     }
 
     /// `job.new`: a job was accepted, or was active when the plugin was loaded.
@@ -65,6 +69,16 @@ pub trait Plugin: Sized + 'static {
     fn job_inactive_remove(&mut self) {}
 }
 
+/// What configures a plugin, each a JSON object's text.
+#[derive(Clone, Copy, Debug)]
+pub struct Conf<'a> {
+    /// Given at load: `flux jobtap load`'s KEY=VALUE words, or `conf` in the
+    /// broker's `[[job-manager.plugins]]`. It never changes.
+    pub plugin: Option<&'a str>,
+    /// `{"conf": …}` with all of the broker's configuration.
+    pub broker: &'a str,
+}
+
 /// A callback that a plugin can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callback {
@@ -78,6 +92,8 @@ pub enum Callback {
     JobInactiveAdd,
     /// [`Plugin::job_inactive_remove`]
     JobInactiveRemove,
+    /// [`Plugin::query`]
+    Query,
 }
 
 impl Callback {
@@ -88,6 +104,7 @@ impl Callback {
             Callback::JobState => c"job.state.*",
             Callback::JobInactiveAdd => c"job.inactive-add",
             Callback::JobInactiveRemove => c"job.inactive-remove",
+            Callback::Query => c"plugin.query",
         }
     }
 }
@@ -139,6 +156,14 @@ impl<P: Plugin> Jobtap<P> {
     /// Writes one line to the broker's log (`flux dmesg`), behind the plugin's name.
     pub fn log(&self, level: LogLevel, message: &str) {
         log::<P>(self.flux, level, message);
+    }
+
+    /// The broker's attribute of this name, if it has it (flux-broker-attributes(7)).
+    /// Flux may ask the broker for it and wait: not for the path of a job.
+    pub fn attribute(&self, name: &CStr) -> Option<String> {
+        // SAFETY: the handle outlives the plugin; the text is the handle's own,
+        // and copied.
+        unsafe { c_text(sys::flux_attr_get(self.flux.as_ptr(), name.as_ptr())) }
     }
 
     /// Calls `callback` after `after` seconds, and then every `repeat` seconds
@@ -307,7 +332,10 @@ unsafe extern "C" fn shim<P: Plugin>(
             // SAFETY: the plugin lives; the conf is its own copy and does not
             // change while this call runs.
             let conf = unsafe { c_text(sys::flux_plugin_get_conf(plugin)) };
-            if let Err(error) = slot.attempt(|plugin| plugin.conf_update(conf.as_deref())) {
+            if let Err(error) = slot.attempt(|plugin| {
+                let broker = arguments.json()?;
+                plugin.conf_update(Conf { plugin: conf.as_deref(), broker: &broker })
+            }) {
                 let text = c_string(&error.0);
                 // SAFETY: the format is constant and names the one string it
                 // gets; Flux copies the text into the arguments.
@@ -332,13 +360,25 @@ unsafe extern "C" fn shim<P: Plugin>(
             plugin.job_inactive_remove();
             Ok(())
         }),
+        Callback::Query => {
+            slot.enter("plugin.query", |plugin| arguments.answer(&c_string(&plugin.query())))
+        }
     }
     0
 }
 
 /// `text` for C, less any NUL, which would end it early.
-fn c_string(text: &str) -> CString {
+pub(super) fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "")).expect("the NULs were taken out")
+}
+
+/// The host's name, as the kernel knows it (gethostname(2)).
+pub fn hostname() -> String {
+    let mut name = [0u8; 256];
+    // SAFETY: the buffer is as long as it is said to be, less the last byte,
+    // which stays 0 and ends even a name that was cut.
+    unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    CStr::from_bytes_until_nul(&name).map(|name| name.to_string_lossy().into()).unwrap_or_default()
 }
 
 /// A copy of a C string, `None` for NULL.

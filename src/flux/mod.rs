@@ -5,7 +5,9 @@
 //! the type:
 //!
 //! ```no_run
-//! use state_counts::flux::{Callback, Error, JobState, Jobtap, LogLevel, Plugin};
+//! use state_counts::flux::{
+//!     Callback, Error, JobState, Jobtap, LogLevel, NameForm, Plugin,
+//! };
 //!
 //! struct Greeter {
 //!     jobtap: Jobtap<Self>,
@@ -20,7 +22,7 @@
 //!     }
 //!
 //!     fn job_new(&mut self, state: JobState) {
-//!         self.jobtap.log(LogLevel::Info, &format!("a job in {}", state.name()));
+//!         self.jobtap.log(LogLevel::Info, &format!("a job in {}", state.name(NameForm::Long)));
 //!     }
 //! }
 //!
@@ -38,6 +40,7 @@
 
 mod args;
 mod jobtap;
+mod lookup;
 mod panics;
 mod rpc;
 mod state;
@@ -46,10 +49,11 @@ pub mod sys;
 mod timer;
 
 pub use args::Transition;
-pub use jobtap::{register, Callback, Error, Jobtap, LogLevel, Plugin};
+pub use jobtap::{hostname, register, Callback, Conf, Error, Jobtap, LogLevel, Plugin};
+pub use lookup::Lookup;
 pub use panics::quiet_hook;
 pub use rpc::{Response, Rpc};
-pub use state::JobState;
+pub use state::{JobState, NameForm};
 pub use timer::Timer;
 
 /// Exports `flux_plugin_init` for a type that implements [`Plugin`].

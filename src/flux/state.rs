@@ -21,15 +21,36 @@ impl JobState {
         JobState(sys::FLUX_JOB_STATE_INACTIVE as i32),
     ];
 
-    /// The name in `flux_job_statetostr`'s long form "L": `SCHED`.
+    /// The name as `flux_job_statetostr` writes it in this form.
     ///
     /// A state that Flux does not know yields a placeholder, `(unknown)`.
-    pub fn name(self) -> String {
+    pub fn name(self, form: NameForm) -> String {
+        let format = match form {
+            NameForm::Long => c"L",
+            NameForm::LongLower => c"l",
+            NameForm::Short => c"S",
+            NameForm::ShortLower => c"s",
+        };
         // SAFETY: the function takes any number, and always returns a string
         // (job.h: "always returns a valid string"); the format is a C string.
         let name = unsafe {
-            CStr::from_ptr(sys::flux_job_statetostr(self.0 as sys::flux_job_state_t, c"L".as_ptr()))
+            let state = self.0 as sys::flux_job_state_t;
+            CStr::from_ptr(sys::flux_job_statetostr(state, format.as_ptr()))
         };
         name.to_string_lossy().into_owned()
     }
+}
+
+/// A form of a state's name (flux-core, libjob/job.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameForm {
+    /// "L": `SCHED`
+    #[default]
+    Long,
+    /// "l": `sched`
+    LongLower,
+    /// "S": `S`
+    Short,
+    /// "s": `s`
+    ShortLower,
 }

@@ -1,27 +1,31 @@
-//! Where metrics go: an endpoint's text, and the socket behind it.
+//! Where metrics go, as an administrator writes it.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
-use std::{fmt, vec};
 
 use super::error::{shown, Error};
 
-/// A statsd server's address as an administrator writes it: `HOST:PORT`,
-/// `127.0.0.1:8125` or `[::1]:8125`.
+/// A statsd server's address: `HOST:PORT`, `127.0.0.1:8125` or `[::1]:8125`,
+/// with `udp://` before it or without, for UDP; `unix:///run/statsd.sock` or
+/// `unix:/run/statsd.sock` for a datagram socket in the file system, as
+/// Datadog's agent and statsd_exporter listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    host: Host,
-    port: u16,
-}
+pub struct Endpoint(Place);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Host {
-    Address(IpAddr),
-    Name(String),
+enum Place {
+    Address(SocketAddr),
+    Name(String, u16),
+    Path(PathBuf),
 }
+
+const WANT: &str = "(want HOST:PORT, [IPv6]:PORT or unix:PATH)";
+
+/// The longest path of a socket, in bytes (unix(7): 108 with the final NUL).
+const MAX_PATH: usize = 107;
 
 impl FromStr for Endpoint {
     type Err = Error;
@@ -30,172 +34,139 @@ impl FromStr for Endpoint {
     /// Name the value, what is wrong with it, and what is wanted.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |what: &str| Error::Endpoint(format!("{}: {what}", shown(text)));
-        const WANT: &str = "(want HOST:PORT or [IPv6]:PORT)";
-
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (address, rest) =
-                    rest.split_once(']').ok_or_else(|| wrong(&format!("missing \"]\" {WANT}")))?;
-                let address = address.parse::<Ipv6Addr>().map_err(|_| {
-                    wrong(&format!("{} is not an IPv6 address {WANT}", shown(address)))
-                })?;
-                let port = rest.strip_prefix(':');
-                (Host::Address(address.into()), port)
-            }
-            None => match text.rsplit_once(':') {
-                Some((host, _)) if host.contains(':') => {
-                    return Err(wrong(&format!("an IPv6 address wants brackets {WANT}")));
-                }
-                Some((host, port)) => (named(host), Some(port)),
-                None => (named(text), None),
-            },
+        let place = match (text.strip_prefix("unix:"), text.split_once("://")) {
+            (Some(path), _) => path_of(path),
+            (None, Some(("udp", rest))) => host_and_port(rest),
+            (None, Some((scheme, _))) => Err(format!("scheme {} is unknown {WANT}", shown(scheme))),
+            (None, None) => host_and_port(text),
         };
-        let port = port.ok_or_else(|| wrong(&format!("missing \":PORT\" {WANT}")))?;
-        if host == Host::Name(String::new()) {
-            return Err(wrong(&format!("empty host {WANT}")));
-        }
-        if port.is_empty() {
-            return Err(wrong(&format!("no port after the colon {WANT}")));
-        }
-        // u16's own parser would take "+8125".
-        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(wrong(&format!("port {} is not a number (want 1 to 65535)", shown(port))));
-        }
-        match port.parse() {
-            Ok(0) | Err(_) => Err(wrong(&format!(
-                "port {} is out of range (want 1 to 65535)",
-                port.get(..12).unwrap_or(port)
-            ))),
-            Ok(port) => Ok(Endpoint { host, port }),
-        }
+        place.map(Endpoint).map_err(|what| wrong(&what))
     }
 }
 
-fn named(host: &str) -> Host {
-    match host.parse::<Ipv4Addr>() {
-        Ok(address) => Host::Address(address.into()),
-        Err(_) => Host::Name(host.to_owned()),
+/// `/PATH`, or `///PATH` as in a URL.
+fn path_of(text: &str) -> Result<Place, String> {
+    let path = text.strip_prefix("//").unwrap_or(text);
+    match path.len() {
+        0 => Err(format!("empty path {WANT}")),
+        // The broker's working folder is nobody's business.
+        _ if !path.starts_with('/') => {
+            Err(format!("path {} is not absolute (want unix:/PATH)", shown(path)))
+        }
+        1..=MAX_PATH => Ok(Place::Path(path.into())),
+        length => Err(format!("path of {length} bytes is too long (want at most {MAX_PATH})")),
     }
+}
+
+fn host_and_port(text: &str) -> Result<Place, String> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, rest) =
+                rest.split_once(']').ok_or_else(|| format!("missing \"]\" {WANT}"))?;
+            let address = address
+                .parse::<Ipv6Addr>()
+                .map_err(|_| format!("{} is not an IPv6 address {WANT}", shown(address)))?;
+            (Ok(address.into()), rest.strip_prefix(':'))
+        }
+        None => match text.rsplit_once(':') {
+            Some((host, _)) if host.contains(':') => {
+                return Err(format!("an IPv6 address wants brackets {WANT}"));
+            }
+            Some((host, port)) => (named(host), Some(port)),
+            None => (named(text), None),
+        },
+    };
+    let port = port.ok_or_else(|| format!("missing \":PORT\" {WANT}"))?;
+    if host == Err("") {
+        return Err(format!("empty host {WANT}"));
+    }
+    if port.is_empty() {
+        return Err(format!("no port after the colon {WANT}"));
+    }
+    // u16's own parser would take "+8125".
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("port {} is not a number (want 1 to 65535)", shown(port)));
+    }
+    match (port.parse(), host) {
+        (Ok(0) | Err(_), _) => Err(format!(
+            "port {} is out of range (want 1 to 65535)",
+            port.get(..12).unwrap_or(port)
+        )),
+        (Ok(port), Ok(address)) => Ok(Place::Address(SocketAddr::new(address, port))),
+        (Ok(port), Err(name)) => Ok(Place::Name(name.to_owned(), port)),
+    }
+}
+
+/// An address, or else a name.
+fn named(host: &str) -> Result<IpAddr, &str> {
+    host.parse::<Ipv4Addr>().map(IpAddr::from).map_err(|_| host)
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
-            Host::Address(address) => write!(f, "{address}:{}", self.port),
-            Host::Name(name) => write!(f, "{name}:{}", self.port),
+        match &self.0 {
+            Place::Address(address) => write!(f, "{address}"),
+            Place::Name(name, port) => write!(f, "{name}:{port}"),
+            Place::Path(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
 impl Endpoint {
-    /// The address to send to. A name is looked up here and now, which may
-    /// take as long as the name service likes; an address costs nothing.
+    /// Reads endpoints with commas between them.
+    ///
+    /// # Errors
+    /// As for one; the first that is wrong.
+    pub fn list(text: &str) -> Result<Vec<Endpoint>, Error> {
+        text.split(',').map(|part| part.trim().parse()).collect()
+    }
+
+    /// The host's name, if it is one that must be looked up.
+    pub fn name(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Name(name, _) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The UDP port.
+    pub(super) fn port(&self) -> Option<u16> {
+        match &self.0 {
+            Place::Address(address) => Some(address.port()),
+            Place::Name(_, port) => Some(*port),
+            Place::Path(_) => None,
+        }
+    }
+
+    pub(super) fn udp(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Place::Address(address) => Some(*address),
+            _ => None,
+        }
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.0 {
+            Place::Path(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Looks the host's name up, here and now, which may take as long as the
+    /// name service likes. `None` if there is nothing to look up.
     ///
     /// # Errors
     /// If the name is not found.
-    pub fn address(&self) -> Result<SocketAddr, Error> {
-        match &self.host {
-            Host::Address(address) => Ok((*address, self.port).into()),
-            Host::Name(name) => (name.as_str(), self.port)
-                .to_socket_addrs()
-                .and_then(|mut found: vec::IntoIter<_>| {
-                    found.next().ok_or_else(|| io::ErrorKind::NotFound.into())
-                })
-                .map_err(|error| {
-                    let text = self.to_string();
-                    Error::Endpoint(format!("{}: host not found: {error}", shown(&text)))
-                }),
-        }
-    }
-}
-
-/// How long after a failed attempt to make the socket the next one is made.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// A connected, non-blocking UDP socket, and what became of what was sent.
-#[derive(Debug)]
-pub(super) struct Connection {
-    address: SocketAddr,
-    /// `None` if it could not be made: no route yet, no file descriptor free.
-    socket: Option<UdpSocket>,
-    tried: Instant,
-    counters: Counters,
-}
-
-/// What became of the datagrams.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Datagrams that the kernel took.
-    pub datagrams: u64,
-    /// Their payload, in bytes.
-    pub bytes: u64,
-    /// Sends that failed, by errno: ECONNREFUSED, EAGAIN, ENOBUFS, ENETUNREACH…
-    pub errors: BTreeMap<i32, u64>,
-}
-
-impl Counters {
-    fn failed(&mut self, errno: i32) {
-        *self.errors.entry(errno).or_default() += 1;
-    }
-}
-
-impl Connection {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        let mut connection = Connection {
-            address,
-            socket: None,
-            tried: Instant::now(),
-            counters: Counters::default(),
-        };
-        connection.open();
-        connection
-    }
-
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Sends one datagram. What fails is counted and forgotten: nothing here
-    /// waits, and nothing is for the caller to do.
-    pub(super) fn send(&mut self, datagram: &[u8]) {
-        if self.socket.is_none() && self.tried.elapsed() >= RETRY {
-            self.open();
-        }
-        let Some(socket) = &self.socket else {
-            return self.counters.failed(libc::ENOTCONN);
-        };
-        let mut sent = socket.send(datagram);
-        if sent.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECONNREFUSED)) {
-            // This is the answer to an earlier datagram (ip(7)), and took this
-            // one's place: the server may be back, so send it again.
-            self.counters.failed(libc::ECONNREFUSED);
-            sent = socket.send(datagram);
-        }
-        match sent {
-            Ok(_) => {
-                self.counters.datagrams += 1;
-                self.counters.bytes += datagram.len() as u64;
-            }
-            Err(error) => self.counters.failed(error.raw_os_error().unwrap_or(0)),
-        }
-    }
-
-    fn open(&mut self) {
-        self.tried = Instant::now();
-        let any: IpAddr = match self.address {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let opened = UdpSocket::bind((any, 0)).and_then(|socket| {
-            socket.set_nonblocking(true)?;
-            socket.connect(self.address)?;
-            Ok(socket)
-        });
-        match opened {
-            Ok(socket) => self.socket = Some(socket),
-            Err(error) => self.counters.failed(error.raw_os_error().unwrap_or(0)),
-        }
+    pub(super) fn look_up(&self) -> Result<Option<IpAddr>, Error> {
+        let Place::Name(name, port) = &self.0 else { return Ok(None) };
+        (name.as_str(), *port)
+            .to_socket_addrs()
+            .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .map(|address| Some(address.ip()))
+            .map_err(|error| {
+                let text = self.to_string();
+                Error::Endpoint(format!("{}: host not found: {error}", shown(&text)))
+            })
     }
 }
 
@@ -205,27 +176,45 @@ mod tests {
 
     #[test]
     fn an_endpoint_reads_back_as_it_was_written() {
-        for text in ["localhost:8125", "127.0.0.1:1", "[::1]:65535", "statsd.example.org:8125"] {
+        for text in [
+            "localhost:8125",
+            "127.0.0.1:1",
+            "[::1]:65535",
+            "statsd.example.org:8125",
+            "unix:/run/statsd.sock",
+        ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
+        for (text, short) in
+            [("udp://[::1]:1", "[::1]:1"), ("udp://x:1", "x:1"), ("unix:///run/s", "unix:/run/s")]
+        {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), short);
+        }
+        let list = Endpoint::list("a:1, unix:/b").unwrap();
+        assert_eq!(list.iter().map(Endpoint::to_string).collect::<Vec<_>>(), ["a:1", "unix:/b"]);
     }
 
     #[test]
     fn each_mistake_is_named() {
-        let want = "(want HOST:PORT or [IPv6]:PORT)";
         let table = [
-            ("localhost", format!("missing \":PORT\" {want}")),
-            ("[::1]", format!("missing \":PORT\" {want}")),
-            (":8125", format!("empty host {want}")),
-            ("localhost:", format!("no port after the colon {want}")),
+            ("localhost", format!("missing \":PORT\" {WANT}")),
+            ("[::1]", format!("missing \":PORT\" {WANT}")),
+            (":8125", format!("empty host {WANT}")),
+            ("localhost:", format!("no port after the colon {WANT}")),
             ("localhost:http", "port \"http\" is not a number (want 1 to 65535)".into()),
             ("localhost:+81", "port \"+81\" is not a number (want 1 to 65535)".into()),
             ("localhost:-1", "port \"-1\" is not a number (want 1 to 65535)".into()),
             ("localhost:0", "port 0 is out of range (want 1 to 65535)".into()),
             ("localhost:65536", "port 65536 is out of range (want 1 to 65535)".into()),
-            ("::1:8125", format!("an IPv6 address wants brackets {want}")),
-            ("[::1:8125", format!("missing \"]\" {want}")),
-            ("[localhost]:1", format!("\"localhost\" is not an IPv6 address {want}")),
+            ("::1:8125", format!("an IPv6 address wants brackets {WANT}")),
+            ("[::1:8125", format!("missing \"]\" {WANT}")),
+            ("[localhost]:1", format!("\"localhost\" is not an IPv6 address {WANT}")),
+            ("tcp://localhost:1", format!("scheme \"tcp\" is unknown {WANT}")),
+            ("udp://localhost", format!("missing \":PORT\" {WANT}")),
+            ("unix:", format!("empty path {WANT}")),
+            ("unix://", format!("empty path {WANT}")),
+            ("unix:run/s", "path \"run/s\" is not absolute (want unix:/PATH)".into()),
+            ("unix://run/s", "path \"run/s\" is not absolute (want unix:/PATH)".into()),
         ];
         for (text, what) in table {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
@@ -234,26 +223,16 @@ mod tests {
     }
 
     #[test]
-    fn a_long_or_dirty_value_keeps_the_message_on_one_short_line() {
-        let error = format!("x\n{}", "y".repeat(500)).parse::<Endpoint>().unwrap_err().to_string();
-        assert!(!error.contains('\n') && error.len() < 160, "{error}");
+    fn a_path_is_as_long_as_the_kernel_takes_it() {
+        let longest = format!("unix:/{}", "x".repeat(106));
+        assert!(longest.parse::<Endpoint>().is_ok());
+        let error = format!("{longest}x").parse::<Endpoint>().unwrap_err().to_string();
+        assert!(error.ends_with("path of 108 bytes is too long (want at most 107)"), "{error}");
     }
 
     #[test]
-    fn a_send_that_fails_is_counted_and_the_next_one_goes_out() {
-        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = server.local_addr().unwrap();
-        let mut connection = Connection::new(address);
-        drop(server);
-        for _ in 0..3 {
-            connection.send(b"lost");
-        }
-        assert!(connection.counters().errors[&libc::ECONNREFUSED] > 0);
-
-        let server = UdpSocket::bind(address).unwrap();
-        connection.send(b"back");
-        let mut buffer = [0; 16];
-        let length = server.recv(&mut buffer).unwrap();
-        assert_eq!(&buffer[..length], b"back");
+    fn a_long_or_dirty_value_keeps_the_message_on_one_short_line() {
+        let error = format!("x\n{}", "y".repeat(500)).parse::<Endpoint>().unwrap_err().to_string();
+        assert!(!error.contains('\n') && error.len() < 160, "{error}");
     }
 }

@@ -13,6 +13,13 @@ pub enum Error {
         /// Its length, in bytes.
         length: usize,
     },
+    /// Tags that are longer than [`MAX_TAGS`](super::MAX_TAGS) together.
+    Tags {
+        /// Their length, in bytes.
+        length: usize,
+    },
+    /// A [`Metric`](super::Metric) that another `Stats` made.
+    Stranger,
     /// A prefix longer than [`MAX_NAME`](super::MAX_NAME).
     Prefix {
         /// Its length, in bytes.
@@ -29,6 +36,11 @@ impl fmt::Display for Error {
             Error::Name { length } => {
                 write!(f, "metric name of {length} bytes is too long (want at most {max})")
             }
+            Error::Tags { length } => {
+                let max = super::MAX_TAGS;
+                write!(f, "tags of {length} bytes are too long (want at most {max})")
+            }
+            Error::Stranger => write!(f, "the metric is not of this Stats"),
             Error::Prefix { length } => {
                 write!(f, "prefix of {length} bytes is too long (want at most {max})")
             }
@@ -42,7 +54,7 @@ impl std::error::Error for Error {}
 /// 159 bytes of a load's error.
 pub(crate) fn shown(value: &str) -> String {
     const MOST: usize = 40;
-    let escaped = value.escape_debug().to_string();
+    let escaped = value.escape_default().to_string();
     match escaped.char_indices().nth(MOST) {
         Some((end, _)) => format!("\"{}…\"", &escaped[..end]),
         None => format!("\"{escaped}\""),

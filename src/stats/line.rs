@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use super::dialect::Frame;
+
 /// Appends `name` to `out` so that it can neither end its line early nor forge
 /// another: statsd's own separators and control bytes become `_`.
 pub(super) fn sanitized(name: &str, out: &mut Vec<u8>) {
@@ -13,7 +15,7 @@ pub(super) fn sanitized(name: &str, out: &mut Vec<u8>) {
 }
 
 /// What a line says about a metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     /// A gauge moves by this much.
     GaugeAdd(i64),
@@ -21,25 +23,30 @@ pub(super) enum Value {
     GaugeSet(i64),
     /// A counter counted this many.
     Count(i64),
-    /// Something took this long, in milliseconds.
-    Timing(f64),
+    /// Something took this long, in microseconds. Servers read milliseconds, and
+    /// decimals of them.
+    Timing(u64),
 }
 
-/// Appends the lines for `value` to `out`, each with its newline. `head` is the
-/// sanitized name and its colon.
-pub(super) fn append(head: &[u8], value: Value, out: &mut Vec<u8>) {
+/// Appends the lines for `value` to `out`, each with its newline.
+pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
     // A server reads "-5" as a decrement, so a negative level goes by way of 0.
     if matches!(value, Value::GaugeSet(..0)) {
-        append(head, Value::GaugeSet(0), out);
+        append(frame, Value::GaugeSet(0), out);
     }
-    out.extend_from_slice(head);
+    out.extend_from_slice(&frame.head);
     // Writing to a Vec does not fail.
     let _ = match value {
-        Value::GaugeAdd(by) => writeln!(out, "{by:+}|g"),
-        Value::GaugeSet(level) => writeln!(out, "{level}|g"),
-        Value::Count(count) => writeln!(out, "{count}|c"),
-        Value::Timing(milliseconds) => writeln!(out, "{milliseconds}|ms"),
+        Value::GaugeAdd(by) => write!(out, "{by:+}|g"),
+        Value::GaugeSet(level) => write!(out, "{level}|g"),
+        Value::Count(count) => write!(out, "{count}|c"),
+        Value::Timing(microseconds) => match (microseconds / 1000, microseconds % 1000) {
+            (whole, 0) => write!(out, "{whole}|ms"),
+            (whole, rest) => write!(out, "{whole}.{rest:03}|ms"),
+        },
     };
+    out.extend_from_slice(&frame.tail);
+    out.push(b'\n');
 }
 
 #[cfg(test)]
@@ -55,12 +62,14 @@ mod tests {
             (Value::GaugeSet(0), "x:0|g\n"),
             (Value::GaugeSet(-5), "x:0|g\nx:-5|g\n"),
             (Value::Count(3), "x:3|c\n"),
-            (Value::Timing(1.5), "x:1.5|ms\n"),
-            (Value::Timing(320.0), "x:320|ms\n"),
+            (Value::Timing(1500), "x:1.500|ms\n"),
+            (Value::Timing(25), "x:0.025|ms\n"),
+            (Value::Timing(320_000), "x:320|ms\n"),
         ];
+        let frame = Frame { head: b"x:".to_vec(), tail: Vec::new() };
         for (value, text) in table {
             let mut out = Vec::new();
-            append(b"x:", value, &mut out);
+            append(&frame, value, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), text, "{value:?}");
         }
     }

@@ -15,7 +15,7 @@
 //! stats.gauge_set("length", 12)?; //   site.queue.length:12|g
 //! stats.gauge_add("length", -2)?; //   site.queue.length:-2|g
 //! stats.count("submitted", 3)?; //     site.queue.submitted:3|c
-//! stats.timing("wait", 1.5)?; //       site.queue.wait:1.5|ms
+//! stats.timing("wait", 1.5)?; //       site.queue.wait:1.500|ms
 //! # let mut buffer = [0; 64];
 //! # let length = server.recv(&mut buffer)?;
 //! # assert_eq!(&buffer[..length], b"site.queue.waiting:+1|g");
@@ -27,28 +27,39 @@
 //! ([`set_aggregated`](Stats::set_aggregated)) or the call is part of a
 //! [`batch`](Stats::batch). A send that fails is counted and forgotten: no call
 //! waits, and none returns an error because of the network.
+//!
+//! Several endpoints may be served at once ([`Stats::to`]): each gets every
+//! datagram, and one that fails hurts no other.
 
+mod connection;
+mod dialect;
 mod endpoint;
 mod error;
 mod line;
 mod packet;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::env;
+use std::net::IpAddr;
 
 use once_cell::unsync::OnceCell;
 
-pub use endpoint::{Counters, Endpoint};
+pub use connection::{Connection, Counters};
+pub use dialect::{Dialect, Tag};
+pub use endpoint::Endpoint;
 pub(crate) use error::shown;
 pub use error::Error;
 
-use endpoint::Connection;
+use dialect::Frame;
 use line::Value;
 use packet::Packet;
 
 /// The longest metric name and the longest prefix, in bytes. Two lines of such
-/// a name and prefix still fit one datagram.
+/// a name and prefix, with the longest tags, still fit one datagram.
 pub const MAX_NAME: usize = 256;
+
+/// The most that the tags of all metrics may come to, in bytes.
+pub const MAX_TAGS: usize = 128;
 
 /// The environment variable with the endpoint, as flux-core's own statsd
 /// client reads it (flux-environment(7)).
@@ -79,11 +90,14 @@ impl Name for &str {
     }
 }
 
-/// A source of metrics: names, a prefix, and a way to one statsd server.
+/// A source of metrics: names, a prefix, and a way to statsd servers.
 #[derive(Debug, Default)]
 pub struct Stats {
     prefix: String,
-    names: HashMap<Box<str>, Metric>,
+    dialect: Dialect,
+    /// Tags that every metric has, behind its own.
+    tags: Vec<Tag>,
+    names: BTreeMap<Box<str>, Metric>,
     metrics: Vec<Entry>,
     /// Metrics with something pending, in the order they first had it.
     changed: Vec<Metric>,
@@ -96,7 +110,9 @@ pub struct Stats {
 /// What it takes to send.
 #[derive(Debug)]
 struct Context {
-    connection: Connection,
+    connections: Vec<Connection>,
+    /// The one connection that is sent to; `None`: all.
+    only: Option<usize>,
     packet: Packet,
 }
 
@@ -104,8 +120,8 @@ struct Context {
 #[derive(Debug)]
 struct Entry {
     name: Box<str>,
-    /// The name with its prefix, sanitized, and the colon: how its lines begin.
-    head: Vec<u8>,
+    tags: Vec<Tag>,
+    frame: Frame,
     pending: Option<Value>,
 }
 
@@ -115,14 +131,26 @@ impl Stats {
     /// # Errors
     /// If the endpoint's host is not found.
     pub fn new(endpoint: &Endpoint) -> Result<Stats, Error> {
-        let address = endpoint.address()?;
-        let context = OnceCell::with_value(Some(Context::new(Connection::new(address))));
+        let mut connection = Connection::new(endpoint.clone());
+        if let Some(address) = endpoint.look_up()? {
+            connection.set_address(address);
+        }
+        let context = OnceCell::with_value(Some(Context::new(vec![connection])));
         Ok(Stats { context, ..Stats::default() })
     }
 
+    /// Sends to each of `endpoints`. Host names are not looked up: until
+    /// [`set_address`](Self::set_address) says where a host is, what is meant
+    /// for it is counted as lost.
+    pub fn to(endpoints: &[Endpoint]) -> Stats {
+        let connections: Vec<_> = endpoints.iter().cloned().map(Connection::new).collect();
+        let context = (!connections.is_empty()).then(|| Context::new(connections));
+        Stats { context: OnceCell::with_value(context), ..Stats::default() }
+    }
+
     /// Sends to the endpoint that [`ENDPOINT_VARIABLE`] names, read at the first
-    /// metric. Where it names none, or none that can be used, nothing is sent
-    /// and [`enabled`](Self::enabled) is false.
+    /// metric; a host name is looked up then, once. Where it names none, or none
+    /// that can be used, nothing is sent and [`enabled`](Self::enabled) is false.
     pub fn from_environment() -> Stats {
         Stats::default()
     }
@@ -146,9 +174,22 @@ impl Stats {
             return Err(Error::Prefix { length: prefix.len() });
         }
         self.prefix = prefix.to_owned();
-        for entry in &mut self.metrics {
-            entry.head = head(prefix, &entry.name);
+        self.reframe();
+        Ok(())
+    }
+
+    /// Writes all metrics in this dialect, with these tags behind their own.
+    ///
+    /// # Errors
+    /// If the tags are longer than [`MAX_TAGS`]; the old ones stay.
+    pub fn set_dialect(&mut self, dialect: Dialect, tags: Vec<Tag>) -> Result<(), Error> {
+        let length = tags.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
+        if length > MAX_TAGS {
+            return Err(Error::Tags { length });
         }
+        self.dialect = dialect;
+        self.tags = tags;
+        self.reframe();
         Ok(())
     }
 
@@ -163,11 +204,32 @@ impl Stats {
         if name.is_empty() || name.len() > MAX_NAME {
             return Err(Error::Name { length: name.len() });
         }
-        let metric = Metric(self.metrics.len());
-        let head = head(&self.prefix, name);
-        self.metrics.push(Entry { name: name.into(), head, pending: None });
+        let metric = self.intern(name, Vec::new());
         self.names.insert(name.into(), metric);
         Ok(metric)
+    }
+
+    /// Interns a metric with tags of its own, anew at each call. In the plain
+    /// dialect, which has no tags, their values are parts of its name; `name`
+    /// may then be empty, if there is a prefix or a tag.
+    ///
+    /// # Errors
+    /// If name and tags together are longer than [`MAX_NAME`].
+    pub fn tagged(&mut self, name: &str, tags: &[(&str, &str)]) -> Result<Metric, Error> {
+        let length = tags.iter().map(|(key, value)| key.len() + value.len() + 2).sum::<usize>();
+        if name.len() + length > MAX_NAME {
+            return Err(Error::Name { length: name.len() + length });
+        }
+        let tags = tags.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+        Ok(self.intern(name, tags.collect()))
+    }
+
+    /// Forgets all metrics, after a flush. What was made by
+    /// [`metric`](Self::metric) or [`tagged`](Self::tagged) is void.
+    pub fn clear(&mut self) {
+        self.flush();
+        self.names.clear();
+        self.metrics.clear();
     }
 
     /// A gauge rises by one.
@@ -210,12 +272,14 @@ impl Stats {
         self.put(name, Value::Count(count))
     }
 
-    /// Something took `milliseconds`.
+    /// Something took `milliseconds`: sent to the microsecond, and never as
+    /// less than 0.
     ///
     /// # Errors
     /// As [`inc`](Self::inc).
     pub fn timing(&mut self, name: impl Name, milliseconds: f64) -> Result<(), Error> {
-        self.put(name, Value::Timing(milliseconds))
+        // A cast of what is negative, or no number, is 0.
+        self.put(name, Value::Timing((milliseconds * 1000.0).round() as u64))
     }
 
     /// Sends what `body` puts in as few datagrams as possible: up to two lines
@@ -255,7 +319,7 @@ impl Stats {
                 let entry = &mut self.metrics[metric.0];
                 match entry.pending.take() {
                     None | Some(Value::GaugeAdd(0)) => (),
-                    Some(value) => context.append(&entry.head, value),
+                    Some(value) => context.append(&entry.frame, value),
                 }
             }
         }
@@ -264,9 +328,68 @@ impl Stats {
         self.send();
     }
 
-    /// What became of the datagrams so far; `None` where nothing is sent.
-    pub fn counters(&self) -> Option<&Counters> {
-        self.context().map(|context| context.connection.counters())
+    /// What became of the datagrams so far, over all endpoints; `None` where
+    /// nothing is sent.
+    pub fn counters(&self) -> Option<Counters> {
+        self.context().map(|context| {
+            let mut all = Counters::default();
+            for connection in &context.connections {
+                all.add(connection.counters());
+            }
+            all
+        })
+    }
+
+    /// The ways to the endpoints, in their order.
+    pub fn connections(&self) -> &[Connection] {
+        self.context().map_or(&[], |context| &context.connections)
+    }
+
+    /// The host of the endpoint with this number is at `address`. Returns
+    /// whether that is news; then the endpoint is sent to from now on.
+    pub fn set_address(&mut self, endpoint: usize, address: IpAddr) -> bool {
+        self.context_mut()
+            .and_then(|context| context.connections.get_mut(endpoint))
+            .is_some_and(|connection| connection.set_address(address))
+    }
+
+    /// Serves these endpoints from now on. Those that were served already keep
+    /// their connection and its counters.
+    pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) {
+        self.flush();
+        let mut old = match self.context.take().flatten() {
+            Some(context) => context.connections,
+            None => Vec::new(),
+        };
+        let connections = endpoints.iter().map(|endpoint| {
+            match old.iter().position(|connection| connection.endpoint() == endpoint) {
+                Some(place) => old.swap_remove(place),
+                None => Connection::new(endpoint.clone()),
+            }
+        });
+        let connections: Vec<_> = connections.collect();
+        let context = (!connections.is_empty()).then(|| Context::new(connections));
+        self.context = OnceCell::with_value(context);
+    }
+
+    /// Sends what `body` puts to the endpoint with this number alone, at once
+    /// and in as few datagrams as possible. What was pending before is flushed,
+    /// to all.
+    pub fn only(&mut self, endpoint: usize, body: impl FnOnce(&mut Stats)) {
+        self.flush();
+        let aggregated = std::mem::replace(&mut self.aggregated, false);
+        let set = |stats: &mut Stats, only| {
+            if let Some(context) = stats.context_mut() {
+                context.only = only;
+            }
+        };
+        set(self, Some(endpoint));
+        let _ = self.batch(|stats| {
+            body(stats);
+            Ok(())
+        });
+        set(self, None);
+        self.aggregated = aggregated;
     }
 
     fn put(&mut self, name: impl Name, value: Value) -> Result<(), Error> {
@@ -274,7 +397,7 @@ impl Stats {
         if self.context().is_none() {
             return Ok(());
         }
-        let entry = &mut self.metrics[metric.0];
+        let entry = self.metrics.get_mut(metric.0).ok_or(Error::Stranger)?;
         if self.aggregated && !matches!(value, Value::Timing(_)) {
             if entry.pending.is_none() {
                 self.changed.push(metric);
@@ -283,7 +406,7 @@ impl Stats {
             return Ok(());
         }
         if let Some(context) = self.context.get_mut().and_then(Option::as_mut) {
-            context.append(&entry.head, value);
+            context.append(&entry.frame, value);
             if !self.in_batch && !self.aggregated {
                 context.send();
             }
@@ -292,47 +415,76 @@ impl Stats {
     }
 
     fn send(&mut self) {
-        if let Some(context) = self.context.get_mut().and_then(Option::as_mut) {
+        if let Some(context) = self.context_mut() {
             context.send();
+        }
+    }
+
+    fn intern(&mut self, name: &str, tags: Vec<Tag>) -> Metric {
+        let metric = Metric(self.metrics.len());
+        let frame = self.dialect.frame(&self.prefix, name, tags.iter().chain(&self.tags));
+        self.metrics.push(Entry { name: name.into(), tags, frame, pending: None });
+        metric
+    }
+
+    /// Names and tags are written as they are to be from now on.
+    fn reframe(&mut self) {
+        for entry in &mut self.metrics {
+            let tags = entry.tags.iter().chain(&self.tags);
+            entry.frame = self.dialect.frame(&self.prefix, &entry.name, tags);
         }
     }
 
     fn context(&self) -> Option<&Context> {
         self.context.get_or_init(Context::from_environment).as_ref()
     }
+
+    /// The context, if it was made already.
+    fn context_mut(&mut self) -> Option<&mut Context> {
+        self.context.get_mut().and_then(Option::as_mut)
+    }
 }
 
 impl Context {
-    fn new(connection: Connection) -> Self {
-        Context { connection, packet: Packet::new() }
+    fn new(connections: Vec<Connection>) -> Self {
+        Context { connections, only: None, packet: Packet::new() }
     }
 
     fn from_environment() -> Option<Self> {
-        let endpoint: Endpoint = env::var(ENDPOINT_VARIABLE).ok()?.parse().ok()?;
-        Some(Context::new(Connection::new(endpoint.address().ok()?)))
+        let endpoints = Endpoint::list(&env::var(ENDPOINT_VARIABLE).ok()?).ok()?;
+        let connections = endpoints.into_iter().map(|endpoint| {
+            let address = endpoint.look_up();
+            let mut connection = Connection::new(endpoint);
+            if let Some(address) = address? {
+                connection.set_address(address);
+            }
+            Ok(connection)
+        });
+        // Of several, those that are found.
+        let connections: Vec<_> = connections.filter_map(Result::<_, Error>::ok).collect();
+        (!connections.is_empty()).then(|| Context::new(connections))
     }
 
-    fn append(&mut self, head: &[u8], value: Value) {
-        let connection = &mut self.connection;
-        self.packet
-            .group(|out| line::append(head, value, out), |datagram| connection.send(datagram));
+    fn append(&mut self, frame: &Frame, value: Value) {
+        let (connections, only) = (&mut self.connections, self.only);
+        self.packet.group(
+            |out| line::append(frame, value, out),
+            |datagram| send(connections, only, datagram),
+        );
     }
 
     fn send(&mut self) {
-        let connection = &mut self.connection;
-        self.packet.flush(|datagram| connection.send(datagram));
+        let (connections, only) = (&mut self.connections, self.only);
+        self.packet.flush(|datagram| send(connections, only, datagram));
     }
 }
 
-fn head(prefix: &str, name: &str) -> Vec<u8> {
-    let mut head = Vec::with_capacity(prefix.len() + name.len() + 2);
-    line::sanitized(prefix, &mut head);
-    if !prefix.is_empty() {
-        head.push(b'.');
+fn send(connections: &mut [Connection], only: Option<usize>, datagram: &[u8]) {
+    for (number, connection) in connections.iter_mut().enumerate() {
+        if only.is_none_or(|only| only == number) {
+            connection.send(datagram);
+        }
     }
-    line::sanitized(name, &mut head);
-    head.push(b':');
-    head
 }
 
 /// What `earlier` and then `value` come to, of one metric.

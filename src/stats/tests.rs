@@ -35,7 +35,7 @@ fn each_call_is_one_datagram() {
     stats.timing("c", 1.5).unwrap();
     assert_eq!(
         received(&server),
-        ["p.a:+1|g", "p.a:-1|g", "p.a:0|g\np.a:-5|g", "p.b:3|c", "p.c:1.5|ms"]
+        ["p.a:+1|g", "p.a:-1|g", "p.a:0|g\np.a:-5|g", "p.b:3|c", "p.c:1.500|ms"]
     );
     assert_eq!(stats.counters().unwrap().datagrams, 5);
 }

@@ -18,12 +18,18 @@
  *   {"op":"remove", "name":N}       N: the file's name
  *   {"op":"call", "topic":T, "in":{}}   a callback, to all plugins in order
  *   {"op":"advance", "seconds":S}   timers fire; requests are answered
+ *   {"op":"config", "conf":{}}      the broker's configuration, for those loaded
+ *                                   later; changes nothing for those loaded
+ *   {"op":"reload"}                 conf.update to all plugins, as after
+ *                                   flux config reload
+ *   {"op":"query", "name":N}        plugin.query
  *   {"op":"rpc", "mode":M}          M: "answer" (default), "hold", "fail"
  *   {"op":"rpc-take"}               held requests see the counts of this moment
  *   {"op":"rpc-deliver"}            held requests get their answer
  *   {"op":"counts"}  {"op":"log"}  {"op":"mapped", "name":N}
  *
- * load, remove, counts, log and mapped answer with one JSON object on a line.
+ * load, remove, reload, query, counts, log and mapped answer with one JSON
+ * object on a line.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -89,6 +95,7 @@ static struct flux_watcher *watchers;
 static struct flux_future *futures;
 static double now;
 static enum { RPC_ANSWER, RPC_HOLD, RPC_FAIL } rpc_mode;
+static json_t *config;      // the broker's
 static json_t *jobs;        // id -> the job's "in", with its current state
 static json_t *log_lines;
 static int silenced;        // callbacks that did not reach the plugins behind
@@ -155,6 +162,32 @@ int flux_plugin_arg_unpack (flux_plugin_arg_t *args,
     return rc;
 }
 
+int flux_plugin_arg_get (flux_plugin_arg_t *args, int flags, char **json_str)
+{
+    *json_str = json_dumps (flags & FLUX_PLUGIN_ARG_OUT ? args->out : args->in, 0);
+    return *json_str ? 0 : -1;
+}
+
+int flux_plugin_arg_set (flux_plugin_arg_t *args, int flags, const char *json_str)
+{
+    json_t *o = json_loads (json_str, 0, &args->error);
+    if (!o)
+        return -1;
+    json_object_update (flags & FLUX_PLUGIN_ARG_OUT ? args->out : args->in, o);
+    json_decref (o);
+    return 0;
+}
+
+const char *flux_attr_get (flux_t *h, const char *name)
+{
+    if (strcmp (name, "hostname") == 0)
+        return "node17.example.org";
+    if (strcmp (name, "rank") == 0 || strcmp (name, "instance-level") == 0)
+        return "0";
+    errno = ENOENT; // jobid: it runs as no job
+    return NULL;
+}
+
 const char *flux_plugin_arg_strerror (flux_plugin_arg_t *args)
 {
     return args->error.text;
@@ -174,16 +207,27 @@ int flux_jobtap_error (flux_plugin_t *p,
     return -1;
 }
 
+/* As in flux-core's libjob/state.c. */
 const char *flux_job_statetostr (flux_job_state_t state, const char *fmt)
 {
-    switch (state) {
-        case FLUX_JOB_STATE_NEW: return "NEW";
-        case FLUX_JOB_STATE_DEPEND: return "DEPEND";
-        case FLUX_JOB_STATE_PRIORITY: return "PRIORITY";
-        case FLUX_JOB_STATE_SCHED: return "SCHED";
-        case FLUX_JOB_STATE_RUN: return "RUN";
-        case FLUX_JOB_STATE_CLEANUP: return "CLEANUP";
-        case FLUX_JOB_STATE_INACTIVE: return "INACTIVE";
+    static const struct { int state; const char *l, *L, *s, *S; } names[] = {
+        { FLUX_JOB_STATE_NEW, "new", "NEW", "n", "N" },
+        { FLUX_JOB_STATE_DEPEND, "depend", "DEPEND", "d", "D" },
+        { FLUX_JOB_STATE_PRIORITY, "priority", "PRIORITY", "p", "P" },
+        { FLUX_JOB_STATE_SCHED, "sched", "SCHED", "s", "S" },
+        { FLUX_JOB_STATE_RUN, "run", "RUN", "r", "R" },
+        { FLUX_JOB_STATE_CLEANUP, "cleanup", "CLEANUP", "c", "C" },
+        { FLUX_JOB_STATE_INACTIVE, "inactive", "INACTIVE", "i", "I" },
+    };
+    for (size_t i = 0; i < sizeof (names) / sizeof (names[0]); i++) {
+        if (names[i].state == (int)state) {
+            switch (*fmt) {
+                case 'l': return names[i].l;
+                case 's': return names[i].s;
+                case 'S': return names[i].S;
+                default: return names[i].L;
+            }
+        }
     }
     return "(unknown)";
 }
@@ -388,24 +432,11 @@ static struct flux_plugin **find (const char *name)
     return NULL;
 }
 
-static const char *load_dso (struct flux_plugin *p, const char *path, json_t *conf)
+static const char *conf_update (struct flux_plugin *p)
 {
     static char error[512];
-    const char *slash = strrchr (path, '/');
-    p->name = strdup (slash ? slash + 1 : path);
-    if (conf)
-        p->conf = json_dumps (conf, 0);
-    if (!(p->dso = dlopen (path, RTLD_NOW | RTLD_LOCAL))) {
-        snprintf (error, sizeof (error), "dlopen: %s", dlerror ());
-        return error;
-    }
-    int (*init) (flux_plugin_t *) = dlsym (p->dso, "flux_plugin_init");
-    if (init && init (p) < 0)
-        return "flux_plugin_init failed";
-    if (find (p->name))
-        return "already loaded";
     struct flux_plugin_arg args = {
-        .in = json_pack ("{s:{}}", "conf"),
+        .in = json_pack ("{s:O}", "conf", config),
         .out = json_object (),
     };
     int rc = call (p, "conf.update", &args);
@@ -415,6 +446,25 @@ static const char *load_dso (struct flux_plugin *p, const char *path, json_t *co
     json_decref (args.in);
     json_decref (args.out);
     return rc < 0 ? error : NULL;
+}
+
+static const char *load_dso (struct flux_plugin *p, const char *path, json_t *conf)
+{
+    static char error[512];
+    const char *slash = strrchr (path, '/');
+    p->name = strdup (slash ? slash + 1 : path);
+    if (conf)
+        p->conf = json_dumps (conf, JSON_ENCODE_ANY);
+    if (!(p->dso = dlopen (path, RTLD_NOW | RTLD_LOCAL))) {
+        snprintf (error, sizeof (error), "dlopen: %s", dlerror ());
+        return error;
+    }
+    int (*init) (flux_plugin_t *) = dlsym (p->dso, "flux_plugin_init");
+    if (init && init (p) < 0)
+        return "flux_plugin_init failed";
+    if (find (p->name))
+        return "already loaded";
+    return conf_update (p);
 }
 
 /* Loaded from the configuration, a plugin is there before the jobs: the
@@ -474,6 +524,27 @@ static const char *unload (const char *name)
     plugin_count--;
     memmove (p, p + 1, (char *)&plugins[plugin_count] - (char *)p);
     return NULL;
+}
+
+/* All plugins hear of a changed configuration, until one refuses it.
+ */
+static const char *reload (void)
+{
+    const char *error = NULL;
+    for (int i = 0; i < plugin_count && !error; i++)
+        error = conf_update (plugins[i]);
+    return error;
+}
+
+static json_t *query (const char *name)
+{
+    struct flux_plugin **p = find (name);
+    if (!p)
+        return json_pack ("{s:s}", "error", "not found");
+    struct flux_plugin_arg args = { .in = json_object (), .out = json_object () };
+    call (*p, "plugin.query", &args);
+    json_decref (args.in);
+    return args.out;
 }
 
 /* Time.
@@ -582,18 +653,28 @@ static void run (json_t *command)
     const char *mode = "answer";
     double seconds = 0;
     json_t *in = NULL;
+    json_t *conf = NULL;
     json_unpack (command,
-                 "{s:s s?s s?s s?s s?F s?o}",
+                 "{s:s s?s s?s s?s s?F s?o s?o}",
                  "op", &op,
                  "name", &name,
                  "topic", &topic,
                  "mode", &mode,
                  "seconds", &seconds,
-                 "in", &in);
+                 "in", &in,
+                 "conf", &conf);
     if (strcmp (op, "load") == 0)
         answer_outcome (load (command));
     else if (strcmp (op, "remove") == 0)
         answer_outcome (unload (name));
+    else if (strcmp (op, "config") == 0) {
+        json_decref (config);
+        config = json_incref (conf);
+    }
+    else if (strcmp (op, "reload") == 0)
+        answer_outcome (reload ());
+    else if (strcmp (op, "query") == 0)
+        answer (query (name));
     else if (strcmp (op, "call") == 0) {
         remember (topic, in);
         call_all (topic, in);
@@ -623,6 +704,7 @@ static void *job_manager (void *arg)
 {
     char *line = NULL;
     size_t size = 0;
+    config = json_object ();
     jobs = json_object ();
     log_lines = json_array ();
     while (getline (&line, &size, stdin) > 0) {
@@ -637,6 +719,7 @@ static void *job_manager (void *arg)
         unload (plugins[0]->name);
     if (watchers || futures)
         die ("a plugin left a timer or a request behind");
+    json_decref (config);
     json_decref (jobs);
     json_decref (log_lines);
     return NULL;

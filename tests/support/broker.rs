@@ -9,6 +9,7 @@ use std::{fs, thread};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::artifact::NAME;
 use super::receiver::{Receiver, Seen};
 use super::{counts_of_job_stats, Counts};
 
@@ -33,7 +34,7 @@ pub struct Broker {
     /// The instance's initial program runs until this closes.
     stdin: Option<ChildStdin>,
     uri: String,
-    _config: TempDir,
+    config: TempDir,
 }
 
 impl Setup {
@@ -92,7 +93,7 @@ impl Setup {
         let mut uri = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut uri).unwrap();
         assert!(uri.starts_with("local:"), "flux start did not come up");
-        Broker { process, stdin, uri: uri.trim().to_owned(), _config: folder }
+        Broker { process, stdin, uri: uri.trim().to_owned(), config: folder }
     }
 }
 
@@ -126,6 +127,23 @@ impl Broker {
 
     pub fn remove(&self, name: &str) {
         self.flux(&["jobtap", "remove", name]);
+    }
+
+    /// Adds `table` to the broker's configuration, in place of the last one, and
+    /// has it read; the error is what `flux config reload` printed.
+    pub fn configure(&self, table: &Value) -> Result<(), String> {
+        let text = toml::to_string(table).expect("it can be written as TOML");
+        fs::write(self.config.path().join("more.toml"), text).unwrap();
+        let output = self.try_flux(&["config", "reload"]);
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        }
+    }
+
+    /// `flux jobtap query`.
+    pub fn query(&self) -> Value {
+        serde_json::from_str(&self.flux(&["jobtap", "query", NAME])).unwrap()
     }
 
     /// Submits jobs; their ids.

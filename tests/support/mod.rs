@@ -6,6 +6,7 @@
 
 pub mod artifact;
 pub mod broker;
+pub mod configurations;
 pub mod jobs;
 pub mod receiver;
 pub mod relay;

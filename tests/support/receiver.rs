@@ -27,6 +27,8 @@ pub struct Seen {
     pub increments: u64,
     /// The datagrams of ours, as text; only the first thousands.
     pub texts: Vec<String>,
+    /// Other datagrams, as text.
+    others: Vec<String>,
     syncs: u64,
 }
 
@@ -90,6 +92,11 @@ impl Receiver {
         seen.clone()
     }
 
+    /// What came that is no gauge of ours, or more than that.
+    pub fn others(&mut self) -> Vec<String> {
+        self.seen().others
+    }
+
     /// Waits until `wanted` holds; after `patience` returns what is there.
     pub fn wait(&mut self, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> Seen {
         let end = Instant::now() + patience;
@@ -116,7 +123,8 @@ impl Receiver {
 }
 
 fn knock(endpoint: &str, what: &[u8]) {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let own = if endpoint.starts_with('[') { "[::1]:0" } else { "127.0.0.1:0" };
+    let socket = UdpSocket::bind(own).expect("loopback");
     socket.send_to(what, endpoint).expect("loopback");
 }
 
@@ -135,6 +143,9 @@ impl Seen {
 
     /// Reads a datagram as statsd's own server does (statsd, stats.js).
     fn take(&mut self, datagram: &str) {
+        if datagram.lines().any(|line| !line.starts_with(PREFIX) || !line.ends_with("|g")) {
+            return self.others.push(datagram.to_owned());
+        }
         let lines: BTreeMap<usize, (&str, &str)> = datagram
             .lines()
             .enumerate()

@@ -8,7 +8,7 @@ use std::{env, fs};
 
 use serde_json::{json, Value};
 
-use super::artifact::plugin;
+use super::artifact::{plugin, NAME};
 use super::receiver::Receiver;
 use super::Counts;
 
@@ -60,6 +60,24 @@ impl Standin {
     pub fn remove(&mut self, name: &str) -> Result<(), String> {
         let answer = self.ask(json!({"op": "remove", "name": name}));
         outcome(answer)
+    }
+
+    /// The broker's configuration from now on. Plugins hear of it at their
+    /// load, or at a reload.
+    pub fn config(&mut self, conf: &Value) {
+        self.tell(json!({"op": "config", "conf": conf}));
+    }
+
+    /// `flux config reload`; the error is a plugin's, and refuses it.
+    pub fn reload(&mut self, conf: &Value) -> Result<(), String> {
+        self.config(conf);
+        let answer = self.ask(json!({"op": "reload"}));
+        outcome(answer)
+    }
+
+    /// `flux jobtap query`.
+    pub fn query(&mut self) -> Value {
+        self.ask(json!({"op": "query", "name": NAME}))
     }
 
     /// A callback, to all plugins.

@@ -1,0 +1,59 @@
+//! Which of the ways to configure a key wins. What is refused, and how, is in
+//! tests/support/configurations.rs, for the plugin and real brokers.
+
+use super::*;
+
+fn config(plugin: &str, table: &str, environment: &str) -> Result<Config, String> {
+    let broker = format!("{{\"conf\": {{\"state-counts\": {table}, \"queues\": {{}}}}}}");
+    Config::new(Some(plugin), &broker, Some(environment)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_defaults_are_the_seeds() {
+    let config = Config::new(None, r#"{"conf": {}}"#, None).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.endpoints, []);
+    assert_eq!(config.get("prefix"), json!("flux.job.state"));
+}
+
+#[test]
+fn the_nearest_way_wins() {
+    let all = config(r#"{"endpoint": "a:1"}"#, r#"{"endpoint": "b:1", "period": 2}"#, "c:1");
+    let all = all.unwrap();
+    assert_eq!(all.get("endpoint"), json!(["a:1"]));
+    assert_eq!((all.period, all.resync), (2.0, 10.0));
+    assert_eq!(all.origin("endpoint"), Origin::Plugin);
+    assert_eq!(all.origin("period"), Origin::Broker);
+    assert_eq!(all.origin("resync"), Origin::Default);
+
+    let table = config("{}", r#"{"endpoint": ["b:1", "unix:/x"]}"#, "c:1").unwrap();
+    assert_eq!(table.get("endpoint"), json!(["b:1", "unix:/x"]));
+
+    let environment = config("{}", "{}", "c:1,d:1").unwrap();
+    assert_eq!(environment.get("endpoint"), json!(["c:1", "d:1"]));
+    assert_eq!(environment.origin("endpoint"), Origin::Environment);
+
+    let unset = config("{}", "{}", "").unwrap();
+    assert_eq!(unset.endpoints, []);
+}
+
+#[test]
+fn a_mistake_in_the_environment_counts_only_where_it_is_used() {
+    assert!(config(r#"{"endpoint": "a:1"}"#, "{}", "nonsense").is_ok());
+    let error = config("{}", "{}", "nonsense").unwrap_err();
+    assert!(error.starts_with("FLUX_FRIPP_STATSD: endpoint \"nonsense\": missing"), "{error}");
+}
+
+#[test]
+fn each_key_reads_back_as_it_was_given() {
+    let given = json!({
+        "endpoint": ["a:1"], "period": 0.5, "resync": 60.0, "send": "values", "lookup": 5.0,
+        "prefix": "{cluster}.jobs", "cluster": "x", "states": "l", "dialect": "graphite",
+        "tags": {"site": "{hostname}"}, "telemetry": true,
+    });
+    let config = config(&given.to_string(), "{}", "").unwrap();
+    for key in KEYS {
+        assert_eq!(config.get(key), given[key], "{key}");
+        assert_eq!(config.origin(key), Origin::Plugin);
+    }
+}

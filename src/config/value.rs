@@ -1,0 +1,186 @@
+//! Values of keys: JSON in, checked types out.
+
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+
+use super::template::Template;
+use super::{Problem, SendAs};
+use crate::flux::NameForm;
+use crate::stats::{shown, Dialect, Endpoint};
+
+/// Seconds from a number, or from Flux's duration syntax (RFC 23): `500ms`,
+/// `10s`, `1m`, `2h`, `1d`. 0 is allowed where `zero` says so.
+pub(super) fn seconds(
+    value: &Value,
+    zero: bool,
+    range: RangeInclusive<f64>,
+) -> Result<f64, Problem> {
+    let seconds = match value {
+        Value::String(text) => duration(text),
+        other => other.as_f64(),
+    };
+    match seconds {
+        Some(seconds) if zero && seconds == 0.0 => Ok(0.0),
+        Some(seconds) if range.contains(&seconds) => Ok(seconds),
+        Some(_) | None => Err(format!(
+            "{} (want {}{} to 1d, as 500ms, 10s or 1m)",
+            shown_json(value),
+            if zero { "0, or " } else { "" },
+            if *range.start() < 1.0 { "10ms" } else { "1s" },
+        )),
+    }
+}
+
+fn duration(text: &str) -> Option<f64> {
+    let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return None,
+    };
+    if number.contains(' ') {
+        return None;
+    }
+    // The JSON library reads numbers already; std's reader would be a second one
+    // in the .so.
+    serde_json::from_str::<Value>(number).ok()?.as_f64().map(|number| number * unit)
+}
+
+pub(super) fn send_as(value: &Value) -> Result<SendAs, Problem> {
+    match value.as_str() {
+        Some("increments") => Ok(SendAs::Increments),
+        Some("values") => Ok(SendAs::Values),
+        _ => Err(format!("{} (want \"increments\" or \"values\")", shown_json(value))),
+    }
+}
+
+pub(super) fn name_form(value: &Value) -> Result<NameForm, Problem> {
+    match value.as_str() {
+        Some("L") => Ok(NameForm::Long),
+        Some("l") => Ok(NameForm::LongLower),
+        Some("S") => Ok(NameForm::Short),
+        Some("s") => Ok(NameForm::ShortLower),
+        _ => Err(format!("{} (want \"L\", \"l\", \"S\" or \"s\")", shown_json(value))),
+    }
+}
+
+pub(super) fn dialect(value: &Value) -> Result<Dialect, Problem> {
+    match value.as_str() {
+        Some("plain") => Ok(Dialect::Plain),
+        Some("dogstatsd") => Ok(Dialect::DogStatsD),
+        Some("graphite") => Ok(Dialect::Graphite),
+        Some("influxdb") => Ok(Dialect::InfluxDb),
+        _ => Err(format!(
+            "{} (want \"plain\", \"dogstatsd\", \"graphite\" or \"influxdb\")",
+            shown_json(value)
+        )),
+    }
+}
+
+pub(super) fn switch(value: &Value) -> Result<bool, Problem> {
+    value.as_bool().ok_or_else(|| format!("{} (want true or false)", shown_json(value)))
+}
+
+pub(super) fn template(value: &Value) -> Result<Template, Problem> {
+    match value.as_str() {
+        Some(text) => Template::new(text),
+        None => Err(format!("{} (want a text)", shown_json(value))),
+    }
+}
+
+/// A name without placeholders.
+pub(super) fn name(value: &Value) -> Result<String, Problem> {
+    let template = template(value)?;
+    match template.as_str().contains('{') {
+        false => Ok(template.as_str().to_owned()),
+        true => Err(format!("{} (want no placeholder here)", shown_json(value))),
+    }
+}
+
+/// One text, with commas between endpoints, or an array of texts.
+pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
+    let texts: Option<Vec<&str>> = match value {
+        Value::String(text) => Some(vec![text]),
+        Value::Array(values) => values.iter().map(Value::as_str).collect(),
+        _ => None,
+    };
+    let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
+        let value = shown_json(value);
+        return Err(format!("endpoint {value} (want a text, or an array of texts)"));
+    };
+    let mut endpoints = Vec::new();
+    for text in texts {
+        for endpoint in Endpoint::list(text).map_err(|error| error.to_string())? {
+            // Increments that arrive twice count twice.
+            if endpoints.contains(&endpoint) {
+                let text = shown(&endpoint.to_string());
+                return Err(format!("endpoint {text} is there twice (want each once)"));
+            }
+            endpoints.push(endpoint);
+        }
+    }
+    Ok(endpoints)
+}
+
+/// An object of tags.
+pub(super) fn tags(value: &Value) -> Result<Vec<(String, Template)>, Problem> {
+    let Some(object) = value.as_object() else {
+        return Err(format!("{} (want an object, as tags.site=NAME)", shown_json(value)));
+    };
+    object.iter().map(|(key, value)| tag(key, value)).collect()
+}
+
+fn tag(key: &str, value: &Value) -> Result<(String, Template), Problem> {
+    let dirty = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    if key.is_empty() || key.contains(dirty) {
+        return Err(format!("key {} (want letters, digits, _, - or .)", shown(key)));
+    }
+    if key == "state" {
+        return Err("key \"state\" is the state's own".to_owned());
+    }
+    let value = match value {
+        // What looks like a number on a command line comes as one.
+        Value::Number(number) => Template::new(&number.to_string()),
+        other => template(other),
+    };
+    value.map(|value| (key.to_owned(), value)).map_err(|problem| format!("{key}: {problem}"))
+}
+
+pub(super) fn shown_json(value: &Value) -> String {
+    match value {
+        Value::String(text) => shown(text),
+        other => shown(&other.to_string()).trim_matches('"').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_fluxs() {
+        let table = [
+            ("0", Some(0.0)),
+            ("10", Some(10.0)),
+            ("500ms", Some(0.5)),
+            ("1.5s", Some(1.5)),
+            ("1m", Some(60.0)),
+            ("2h", Some(7200.0)),
+            ("1d", Some(86400.0)),
+            ("", None),
+            ("s", None),
+            ("1 s", None),
+            ("10sec", None),
+            ("soon", None),
+            ("infinity", None),
+        ];
+        for (text, seconds) in table {
+            assert_eq!(duration(text), seconds, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! One loaded plugin: the callbacks, the books and the metrics, joined.
+//!
+//! What a dashboard sees of a plugin's life:
+//!
+//! - At load nothing is sent until the reactor turns, when all active jobs are
+//!   announced and Flux can no longer refuse the load. Then every gauge is sent
+//!   once, so that a server that remembers an earlier life starts right.
+//! - While it lives, each change is sent, at once or summed over `period`, and
+//!   every `resync` seconds each gauge's absolute value.
+//! - At removal, which is also how an instance ends, the active states go to 0,
+//!   for nobody watches them any more: no ghosts of running jobs. INACTIVE keeps
+//!   its last value: those jobs are over whether anybody counts or not.
+//! - A configuration that changes meanwhile takes nothing away from the servers
+//!   and names that stay, and treats those that go and come as at removal and at
+//!   load.
+//! - With `resync` 0 and increments, several instances may share one name and
+//!   the server shows their sum. Then no absolute value is ever sent, and at
+//!   removal the plugin takes back all that it gave, INACTIVE too.
+
+mod configure;
+mod health;
+mod hosts;
+mod inactive;
+mod report;
+
+use crate::accounting::{Accounting, Anomaly, Change, Event, State};
+use crate::config::{Config, SendAs};
+use crate::flux::{
+    Callback, Conf, Error, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer, Transition,
+};
+use crate::stats::{Metric, Stats};
+use configure::Names;
+use hosts::Hosts;
+use inactive::Inactive;
+use report::Report;
+
+/// The plugin.
+pub struct StateCounts {
+    jobtap: Jobtap<Self>,
+    books: Accounting,
+    stats: Stats,
+    /// Each state's gauge, by the state's place in `State::ALL`.
+    gauges: Vec<Metric>,
+    /// `None` until the first `conf.update`.
+    config: Option<Config>,
+    /// What the configuration's names come to here.
+    names: Names,
+    /// Whether changes are sent: since the reactor turned after the load.
+    live: bool,
+    inactive: Inactive,
+    hosts: Hosts,
+    report: Report,
+    /// Timers under way. Dropping one stops it.
+    start: Option<Timer>,
+    flush: Option<Timer>,
+    resync: Option<Timer>,
+}
+
+impl Plugin for StateCounts {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+
+    const CALLBACKS: &'static [Callback] = &[
+        Callback::ConfUpdate,
+        Callback::JobNew,
+        Callback::JobState,
+        Callback::JobInactiveAdd,
+        Callback::JobInactiveRemove,
+        Callback::Query,
+    ];
+
+    fn init(jobtap: Jobtap<Self>) -> Result<Self, Error> {
+        Ok(StateCounts {
+            jobtap,
+            books: Accounting::default(),
+            stats: Stats::disabled(),
+            gauges: Vec::new(),
+            config: None,
+            names: Names::default(),
+            live: false,
+            inactive: Inactive::default(),
+            hosts: Hosts::default(),
+            report: Report::default(),
+            start: None,
+            flush: None,
+            resync: None,
+        })
+    }
+
+    fn conf_update(&mut self, conf: Conf<'_>) -> Result<(), Error> {
+        self.configure(conf)
+    }
+
+    fn query(&mut self) -> String {
+        self.answer_query()
+    }
+
+    fn job_new(&mut self, state: JobState) {
+        self.happened(Event::New { state: state.0 });
+    }
+
+    fn job_state(&mut self, transition: Transition) {
+        #[cfg(feature = "panic-for-tests")]
+        if transition.state == JobState::ALL[3] {
+            panic!("made for a test");
+        }
+        self.happened(Event::Moved {
+            state: transition.state.0,
+            previous: transition.previous.map(|state| state.0),
+        });
+    }
+
+    fn job_inactive_add(&mut self) {
+        self.happened(Event::InactiveAdd);
+    }
+
+    fn job_inactive_remove(&mut self) {
+        self.happened(Event::InactiveRemove);
+    }
+}
+
+impl Drop for StateCounts {
+    fn drop(&mut self) {
+        if !self.live {
+            return;
+        }
+        self.farewell(None);
+        self.stats.flush();
+    }
+}
+
+impl StateCounts {
+    /// The reactor turned: the load is done, and what it announced is sent.
+    fn start(&mut self) {
+        self.start = None;
+        self.live = true;
+        self.greet(None);
+        self.stats.flush();
+        self.ask_for_inactive();
+    }
+
+    /// The end of a period: what changed is sent.
+    fn flush(&mut self) {
+        self.stats.flush();
+        self.report.flushed();
+    }
+
+    /// Time to heal: every gauge is sent as an absolute value. Aggregated, they
+    /// leave with the next flush.
+    fn resync(&mut self) {
+        self.tell_known(None, |stats, gauge, _, count| stats.gauge_set(gauge, count));
+        self.report.resynced();
+    }
+
+    /// The first values: to one endpoint, or to all.
+    fn greet(&mut self, endpoint: Option<usize>) {
+        let absolute = self.owns_its_gauges();
+        self.tell_known(endpoint, |stats, gauge, _, count| give(stats, gauge, count, absolute));
+    }
+
+    /// The last values: to one endpoint, or to all.
+    fn farewell(&mut self, endpoint: Option<usize>) {
+        let absolute = self.owns_its_gauges();
+        self.tell_known(endpoint, |stats, gauge, state, count| match (absolute, state) {
+            (true, State::Inactive) => stats.gauge_set(gauge, count),
+            (true, _) => stats.gauge_set(gauge, 0),
+            (false, _) if count == 0 => Ok(()),
+            (false, _) => stats.gauge_add(gauge, -count),
+        });
+    }
+
+    /// Enters an event into the books, and sends what it changed.
+    fn happened(&mut self, event: Event) {
+        let (change, anomaly) = self.books.apply(event);
+        if self.live && change != Change::default() {
+            self.tell(change);
+        }
+        if let Some(anomaly) = anomaly {
+            self.log_first(anomaly);
+        }
+    }
+
+    /// Both lines travel in one datagram, the job's arrival before its departure.
+    fn tell(&mut self, change: Change) {
+        let StateCounts { books, stats, gauges, config, .. } = self;
+        let values = config.as_ref().is_some_and(|config| config.send == SendAs::Values);
+        must(stats.batch(|stats| {
+            for (state, by) in [(change.inc, 1), (change.dec, -1)] {
+                let Some(state) = state else { continue };
+                let gauge = gauges[state as usize];
+                match books.count(state) {
+                    Some(count) if values => stats.gauge_set(gauge, count as i64)?,
+                    _ => stats.gauge_add(gauge, by)?,
+                }
+            }
+            Ok(())
+        }));
+    }
+
+    /// Whether absolute values may be sent: the gauges are ours alone.
+    fn owns_its_gauges(&self) -> bool {
+        self.config.as_ref().is_some_and(Config::owns_its_gauges)
+    }
+
+    /// Calls `body` for each state whose count is known, in one batch, for one
+    /// endpoint or for all.
+    fn tell_known(
+        &mut self,
+        endpoint: Option<usize>,
+        body: impl Fn(&mut Stats, Metric, State, i64) -> Result<(), crate::stats::Error>,
+    ) {
+        let StateCounts { books, stats, gauges, .. } = self;
+        let tell = |stats: &mut Stats| {
+            for state in State::ALL {
+                if let Some(count) = books.count(state) {
+                    body(stats, gauges[state as usize], state, count as i64)?;
+                }
+            }
+            Ok(())
+        };
+        match endpoint {
+            None => must(stats.batch(tell)),
+            Some(endpoint) => stats.only(endpoint, |stats| must(tell(stats))),
+        }
+    }
+
+    /// Logs an anomaly if it is the first of its kind.
+    fn log_first(&self, anomaly: Anomaly) {
+        if self.books.anomalies()[anomaly.kind()] > 1 {
+            return;
+        }
+        let what = match anomaly {
+            Anomaly::NoJobToMove(state) => format!(
+                "a job left {}, where none was counted; that gauge stays 0",
+                JobState::ALL[state as usize].name(NameForm::Long)
+            ),
+            Anomaly::UnknownState(number) => format!(
+                "state {number} is unknown to this version and not counted (is there a newer one?)"
+            ),
+            Anomaly::SurveyContradicted => {
+                "the broker's numbers of inactive jobs contradict each other; the newest counts"
+                    .to_owned()
+            }
+        };
+        self.warn(&format!("{what} (further ones are not logged)"));
+    }
+
+    fn warn(&self, message: &str) {
+        self.jobtap.log(LogLevel::Warning, message);
+    }
+
+    fn inform(&self, message: &str) {
+        self.jobtap.log(LogLevel::Info, message);
+    }
+}
+
+/// Tells a count for the first time: as a value, or as our share in a gauge
+/// that others add to as well.
+fn give(
+    stats: &mut Stats,
+    gauge: Metric,
+    count: i64,
+    absolute: bool,
+) -> Result<(), crate::stats::Error> {
+    match (absolute, count) {
+        (true, _) => stats.gauge_set(gauge, count),
+        (false, 0) => Ok(()),
+        (false, _) => stats.gauge_add(gauge, count),
+    }
+}
+
+/// Metrics fail by their name only, and ours were accepted at load.
+fn must(sent: Result<(), crate::stats::Error>) {
+    debug_assert_eq!(sent, Ok(()));
+}

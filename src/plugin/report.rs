@@ -1,0 +1,142 @@
+//! What the plugin tells of itself: to `flux jobtap query`, and as metrics.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{json, Map, Value};
+
+use super::configure::error;
+use super::StateCounts;
+use crate::accounting::{Anomaly, State};
+use crate::config::KEYS;
+use crate::flux::{Error, JobState, NameForm};
+use crate::stats::{Counters, Metric, Stats};
+
+/// What telemetry counts: names behind the prefix.
+const TELEMETRY: [&str; 5] = [
+    "plugin.datagrams",
+    "plugin.bytes",
+    "plugin.send-errors",
+    "plugin.anomalies",
+    "plugin.resyncs",
+];
+
+/// What is kept for reports.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    resyncs: u64,
+    last_flush: Option<SystemTime>,
+    /// The counters of `TELEMETRY`, and what was told of each so far.
+    metrics: Vec<Metric>,
+    told: [u64; TELEMETRY.len()],
+}
+
+impl Report {
+    /// A period ended.
+    pub(super) fn flushed(&mut self) {
+        self.last_flush = Some(SystemTime::now());
+    }
+
+    /// All values were sent.
+    pub(super) fn resynced(&mut self) {
+        self.resyncs += 1;
+    }
+
+    pub(super) fn name_metrics(&mut self, stats: &mut Stats) -> Result<(), Error> {
+        let metrics = TELEMETRY.iter().map(|name| stats.metric(name).map_err(error));
+        self.metrics = metrics.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+}
+
+impl StateCounts {
+    /// `flux jobtap query`'s answer, a JSON object.
+    pub(super) fn answer_query(&self) -> String {
+        let mut counts = Map::new();
+        for state in State::ALL {
+            let name = JobState::ALL[state as usize].name(NameForm::Long);
+            // null while INACTIVE is not known.
+            counts.insert(name, self.books.count(state).into());
+        }
+        let mut config = Map::new();
+        for key in KEYS {
+            let Some(known) = &self.config else { break };
+            let from = known.origin(key).name();
+            config.insert(key.to_owned(), json!({"value": known.get(key), "from": from}));
+        }
+        let mut endpoints = Vec::new();
+        for (number, connection) in self.stats.connections().iter().enumerate() {
+            let counters = connection.counters();
+            endpoints.push(json!({
+                "endpoint": connection.endpoint().to_string(),
+                "address": connection.address().map(|address| address.to_string()),
+                "state": self.hosts.state(number, connection),
+                "datagrams": counters.datagrams,
+                "bytes": counters.bytes,
+                "errors": errors(counters),
+            }));
+        }
+        let mut anomalies = Map::new();
+        for (name, count) in Anomaly::NAMES.iter().zip(self.books.anomalies()) {
+            anomalies.insert((*name).to_owned(), count.into());
+        }
+        let last_flush =
+            self.report.last_flush.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "counts": counts,
+            "prefix": self.names.prefix,
+            "config": config,
+            "endpoints": endpoints,
+            "anomalies": anomalies,
+            "resyncs": self.report.resyncs,
+            "last_flush": last_flush.map(|time| time.as_secs_f64()),
+        })
+        .to_string()
+    }
+
+    /// Sends what happened since the last time, if it is wanted.
+    pub(super) fn tell_telemetry(&mut self) {
+        if !self.config.as_ref().is_some_and(|config| config.telemetry) {
+            return;
+        }
+        let counters = self.stats.counters().unwrap_or_default();
+        let now = [
+            counters.datagrams,
+            counters.bytes,
+            counters.failures(),
+            self.books.anomalies().iter().sum(),
+            self.report.resyncs,
+        ];
+        let Report { metrics, told, .. } = &mut self.report;
+        super::must(self.stats.batch(|stats| {
+            for ((&metric, now), told) in metrics.iter().zip(now).zip(told) {
+                // Less than before: an endpoint was taken away, with its counts.
+                stats.count(metric, now.saturating_sub(*told) as i64)?;
+                *told = now;
+            }
+            Ok(())
+        }));
+    }
+}
+
+/// Failed sends by the errno's name, where it is one of those to be expected.
+fn errors(counters: &Counters) -> Map<String, Value> {
+    let name = |errno: i32| match errno {
+        libc::EAGAIN => "EAGAIN".to_owned(),
+        libc::ECONNREFUSED => "ECONNREFUSED".to_owned(),
+        libc::EHOSTUNREACH => "EHOSTUNREACH".to_owned(),
+        libc::EMFILE => "EMFILE".to_owned(),
+        libc::EMSGSIZE => "EMSGSIZE".to_owned(),
+        libc::ENETUNREACH => "ENETUNREACH".to_owned(),
+        libc::ENOBUFS => "ENOBUFS".to_owned(),
+        libc::ENOENT => "ENOENT".to_owned(),
+        libc::ENOTCONN => "ENOTCONN".to_owned(),
+        libc::EPERM => "EPERM".to_owned(),
+        other => format!("errno {other}"),
+    };
+    let mut errors = Map::new();
+    for (&errno, &count) in &counters.errors {
+        errors.insert(name(errno), count.into());
+    }
+    errors
+}

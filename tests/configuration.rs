@@ -1,0 +1,387 @@
+//! What an administrator may configure, by each way, and what is refused.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+use support::artifact::{plugin, NAME};
+use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use support::configurations::{bad, good};
+use support::jobs::{live, step, CLEANUP, COURSE, RUN};
+use support::receiver::Receiver;
+use support::standin::Standin;
+use support::{counts, Counts};
+
+const TABLE: &str = "state-counts";
+
+fn conf(key: &str, value: &Value) -> Value {
+    json!({key: value})
+}
+
+/// Lets the host's timers run, and real time pass, until `wanted` or 5 s.
+fn until(host: &mut Standin, mut wanted: impl FnMut(&mut Standin) -> bool) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !wanted(host) && Instant::now() < end {
+        host.advance(0.1);
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn each_mistake_is_refused_with_words_of_its_own_and_changes_nothing() {
+    let table = bad();
+    let words: BTreeSet<_> = table.iter().map(|(_, _, words)| words).collect();
+    assert!(words.len() == table.len() && table.len() >= 60, "{} distinct", words.len());
+
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    live(&mut host, 1, &COURSE[..5]);
+    for (key, value, words) in &table {
+        assert!(words.len() < 160, "Flux cuts longer ones: {words}");
+        assert_eq!(host.load(plugin(), conf(key, value)), Err(words.clone()), "{value}");
+        assert!(!host.mapped(NAME));
+    }
+    host.advance(30.0);
+    host.counts();
+    assert_eq!(receiver.seen().datagrams, 0);
+
+    // The same as a table in the broker's configuration, at a reload.
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    host.log();
+    let before = host.query();
+    for (key, value, words) in &table {
+        let words = match *key == "tags" && words.contains("plain has no tags") {
+            true => words.clone(),
+            false => format!("[state-counts] {words}"),
+        };
+        let short: String = words.chars().take(150).collect();
+        let refused = host.reload(&json!({TABLE: {*key: value}})).unwrap_err();
+        assert!(refused.starts_with(&short), "{refused}");
+    }
+    assert_eq!(host.query(), before, "the running configuration is untouched");
+    assert!(host.log().is_empty());
+    step(&mut host, 1, RUN, CLEANUP);
+    let truth = host.counts();
+    assert_eq!(receiver.seen().gauges, truth);
+    host.end();
+}
+
+#[test]
+fn what_is_no_object_is_refused() {
+    let mut host = Standin::start(None);
+    let words = "conf: 5 (want an object of keys)";
+    assert_eq!(host.load(plugin(), json!(5)), Err(words.into()));
+    host.config(&json!({TABLE: [1]}));
+    let words = "state-counts: [1] (want a table of keys)";
+    assert_eq!(host.load(plugin(), json!({})), Err(words.into()));
+}
+
+#[test]
+fn a_mistake_in_the_environment_is_refused_where_it_counts() {
+    let mut host = Standin::start(Some("localhost"));
+    let words = "FLUX_FRIPP_STATSD: endpoint \"localhost\": missing \":PORT\" (want HOST:PORT, \
+                 [IPv6]:PORT or unix:PATH)";
+    assert_eq!(host.load(plugin(), json!({})), Err(words.into()));
+    host.load(plugin(), json!({"endpoint": "127.0.0.1:1"})).unwrap();
+}
+
+#[test]
+fn every_key_is_reachable_by_each_way_and_visible() {
+    for (key, value, shown) in good() {
+        let mut host = Standin::start(None);
+        host.load(plugin(), conf(key, &value)).unwrap();
+        assert_eq!(host.query()["config"][key], json!({"value": shown, "from": "conf"}));
+        host.remove(NAME).unwrap();
+
+        host.config(&json!({TABLE: {key: value}}));
+        host.load(plugin(), json!({})).unwrap();
+        let seen = json!({"value": shown, "from": "[state-counts]"});
+        assert_eq!(host.query()["config"][key], seen);
+        // Changed on the fly, and back.
+        host.advance(0.1);
+        host.reload(&json!({})).unwrap();
+        assert_eq!(host.query()["config"][key]["from"], "default", "{key}");
+        host.reload(&json!({TABLE: {key: value}})).unwrap();
+        assert_eq!(host.query()["config"][key], seen);
+        host.end();
+    }
+    let tags = json!({"dialect": "graphite", "tags": {"site": "x", "number": 7}});
+    let mut host = Standin::start(Some("127.0.0.1:1"));
+    host.load(plugin(), tags).unwrap();
+    let config = host.query()["config"].clone();
+    assert_eq!(config["tags"]["value"], json!({"site": "x", "number": "7"}));
+    assert_eq!(config["endpoint"]["from"], "FLUX_FRIPP_STATSD");
+}
+
+#[test]
+fn names_are_filled_with_what_the_broker_says() {
+    let table = [
+        (json!({}), "flux.job.state.RUN:+1|g"),
+        (json!({"states": "l"}), "flux.job.state.run:+1|g"),
+        (json!({"states": "S", "prefix": "jobs"}), "jobs.R:+1|g"),
+        (json!({"states": "s", "prefix": "jobs"}), "jobs.r:+1|g"),
+        (json!({"prefix": "{cluster}.{rank}.{jobid}.{level}"}), "node.0.top.0.RUN:+1|g"),
+        (json!({"prefix": "{hostname}"}), "node17_example_org.RUN:+1|g"),
+        (json!({"prefix": "{cluster}", "cluster": "x1"}), "x1.RUN:+1|g"),
+        (
+            json!({"dialect": "dogstatsd", "tags": {"cluster": "{cluster}"}}),
+            "flux.job.state:+1|g|#state:RUN,cluster:node",
+        ),
+        (json!({"dialect": "graphite"}), "flux.job.state;state=RUN:+1|g"),
+        (
+            json!({"dialect": "influxdb", "tags": {"site": "x"}}),
+            "flux.job.state,state=RUN,site=x:+1|g",
+        ),
+    ];
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for (conf, line) in table {
+        let mut host = Standin::start(Some(&server.local_addr().unwrap().to_string()));
+        let mut conf = conf.as_object().unwrap().clone();
+        conf.insert("resync".into(), json!(0));
+        host.load(plugin(), Value::Object(conf)).unwrap();
+        host.advance(0.1);
+        host.call("job.new", &json!({"id": 1, "state": RUN}));
+        let mut buffer = [0; 2048];
+        let length = server.recv(&mut buffer).unwrap();
+        assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), line);
+        host.end();
+        let length = server.recv(&mut buffer).unwrap();
+        let farewell = line.replace("+1", "-1");
+        assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), farewell);
+    }
+}
+
+#[test]
+fn several_endpoints_get_everything_and_a_dead_one_hurts_no_other() {
+    let mut receivers = [Receiver::start(), Receiver::start_at("[::1]:0")];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsd.sock");
+    let local = UnixDatagram::bind(&path).unwrap();
+    let endpoints = json!([
+        receivers[0].endpoint(),
+        "127.0.0.1:1",
+        "unix:/no/such/socket",
+        receivers[1].endpoint(),
+        format!("unix:{}", path.display()),
+    ]);
+    let mut host = Standin::start(None);
+    host.load(plugin(), json!({"endpoint": endpoints})).unwrap();
+    host.advance(0.1);
+    live(&mut host, 1, &COURSE[..5]);
+    let truth = host.counts();
+    for receiver in &mut receivers {
+        assert_eq!(receiver.seen().gauges, truth);
+        assert_eq!(receiver.seen().negative(), Counts::new());
+    }
+    let mut buffer = [0; 2048];
+    let length = local.recv(&mut buffer).unwrap();
+    assert!(buffer[..length].starts_with(b"flux.job.state.NEW:0|g\n"));
+
+    // Its failure is said once, and counted.
+    host.advance(60.0);
+    let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
+    let about = |endpoint: &str| log.iter().filter(|text| text.contains(endpoint)).count();
+    assert_eq!(about("endpoint \"127.0.0.1:1\": sends fail: Connection refused"), 1, "{log:?}");
+    assert_eq!(about("endpoint \"unix:/no/such/socket\": sends fail"), 1, "{log:?}");
+    assert_eq!(log.len(), 3, "these, and the line at load: {log:?}");
+    let query = host.query();
+    let states: Vec<_> = (0..5).map(|n| query["endpoints"][n]["state"].clone()).collect();
+    assert_eq!(states, ["ok", "failing", "failing", "ok", "ok"]);
+    assert!(query["endpoints"][1]["errors"]["ECONNREFUSED"].as_u64().unwrap() > 0);
+    host.end();
+}
+
+#[test]
+fn a_name_is_looked_up_off_the_reactors_path() {
+    let mut receiver = Receiver::start();
+    let port = receiver.endpoint().rsplit_once(':').unwrap().1.to_owned();
+    let mut host = Standin::start(Some(&format!("localhost:{port},no-such-host.invalid:1")));
+    host.load(plugin(), json!({})).unwrap();
+    live(&mut host, 1, &COURSE[..5]);
+    until(&mut host, |host| {
+        let query = host.query();
+        let state =
+            |number: usize| query["endpoints"][number]["state"].as_str().unwrap().to_owned();
+        state(0) == "ok" && state(1).starts_with("host not found: ")
+    });
+    let truth = host.counts();
+    assert_eq!(receiver.seen().gauges, truth, "{}", host.query());
+    let log = host.log();
+    let missing = "endpoint \"no-such-host.invalid:1\": host not found: ";
+    let missing: Vec<_> = log.iter().filter(|(_, text)| text.contains(missing)).collect();
+    assert_eq!(missing.len(), 1, "{log:?}");
+    host.advance(300.0);
+    assert!(host.log().is_empty(), "said once");
+    // Removed while a look-up may be under way.
+    host.end();
+}
+
+#[test]
+fn a_reload_moves_the_gauges_and_loses_nothing() {
+    let [mut first, mut second] = [Receiver::start(), Receiver::start()];
+    let table = |conf: Value| json!({TABLE: conf});
+    let mut host = Standin::start(None);
+    host.config(&table(json!({"endpoint": first.endpoint()})));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    live(&mut host, 1, &COURSE);
+    live(&mut host, 2, &COURSE[..5]);
+
+    // A second endpoint comes: it gets the values, the first notices nothing.
+    host.counts();
+    let before = first.seen().datagrams;
+    let both = json!([first.endpoint(), second.endpoint()]);
+    host.reload(&table(json!({"endpoint": both}))).unwrap();
+    let truth = host.counts();
+    assert_eq!((first.seen().datagrams, second.seen().gauges), (before, truth));
+
+    // The period changes: what was pending leaves, nothing is doubled.
+    host.reload(&table(json!({"endpoint": both, "period": "1s", "resync": 0}))).unwrap();
+    live(&mut host, 3, &COURSE[..5]);
+    host.reload(&table(json!({"endpoint": both, "resync": 0}))).unwrap();
+    let truth = host.counts();
+    assert_eq!((first.seen().gauges, second.seen().gauges), (truth.clone(), truth));
+
+    // The first goes: it is taken leave of (with resync 0, of all that was
+    // given), and hears no more.
+    host.reload(&table(json!({"endpoint": second.endpoint()}))).unwrap();
+    host.counts();
+    assert_eq!(first.seen().gauges, counts(&[]));
+    step(&mut host, 3, RUN, CLEANUP);
+    let truth = host.counts();
+    assert_eq!(first.seen().gauges, counts(&[]));
+    assert_eq!(second.seen().gauges, truth);
+
+    // Another name: the old gauges go down, new ones are there at once.
+    host.reload(&table(json!({"endpoint": second.endpoint(), "states": "l"}))).unwrap();
+    host.counts();
+    let gauges = second.seen().gauges;
+    assert_eq!((gauges["RUN"], gauges["CLEANUP"], gauges["INACTIVE"]), (0, 0, 1));
+    assert_eq!((gauges["run"], gauges["cleanup"], gauges["inactive"]), (1, 1, 1));
+    assert_eq!(second.seen().negative(), Counts::new());
+    host.end();
+}
+
+#[test]
+fn a_query_shows_everything() {
+    let (mut host, _receiver) = Standin::running(json!({"period": 1}));
+    live(&mut host, 1, &COURSE[..5]);
+    host.call("job.state.cleanup", &json!({"id": 9, "state": 32, "prev_state": 8}));
+    host.advance(20.0);
+    let query = host.query();
+    assert_eq!(query["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(query["counts"]["RUN"], 1);
+    assert_eq!(query["counts"]["INACTIVE"], 0);
+    assert_eq!(query["prefix"], "flux.job.state");
+    assert_eq!(query["anomalies"]["no_job_to_move"], 1);
+    assert_eq!(query["resyncs"], 2);
+    assert!(query["last_flush"].as_f64().unwrap() > 1.7e9);
+    let endpoint = &query["endpoints"][0];
+    assert_eq!(endpoint["state"], "ok");
+    assert!(endpoint["datagrams"].as_u64().unwrap() >= 3);
+    assert!(endpoint["bytes"].as_u64().unwrap() > 100);
+    assert_eq!(endpoint["errors"], json!({}));
+}
+
+#[test]
+fn telemetry_is_off_until_it_is_wanted() {
+    for (wanted, count) in [(false, 0), (true, 1)] {
+        let (mut host, mut receiver) = Standin::running(json!({"telemetry": wanted, "resync": 0}));
+        live(&mut host, 1, &COURSE[..2]);
+        host.advance(10.0);
+        host.counts();
+        let texts = receiver.others();
+        let told = texts.iter().filter(|text| text.contains(".plugin.datagrams:2|c"));
+        assert_eq!(told.count(), count, "{texts:?}");
+    }
+}
+
+/// A broker whose configuration is `table`, with the plugin in it.
+fn configured(table: &Value) -> Broker {
+    let broker = Setup::new(None).start();
+    broker.configure(&json!({TABLE: table})).unwrap();
+    broker.load(plugin(), &[]).unwrap();
+    broker
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn a_broker_refuses_each_mistake_at_load_and_at_reload() {
+    let mut receiver = Receiver::start();
+    let broker = configured(&json!({"endpoint": receiver.endpoint()}));
+    broker.submit(&[ENDLESS]);
+    broker.wait_stats(|stats| stats["RUN"] == 1);
+    let before = broker.query();
+    for (key, value, words) in &bad() {
+        let reload = broker.configure(&json!({TABLE: {*key: value}})).unwrap_err();
+        let short: String = words.chars().take(100).collect();
+        assert!(reload.contains(&short), "{reload}");
+    }
+    assert_eq!(broker.query()["config"], before["config"]);
+    broker.configure(&json!({TABLE: {"endpoint": receiver.endpoint()}})).unwrap();
+    broker.assert_true(&mut receiver);
+
+    broker.remove(NAME);
+    for (key, value, words) in &bad() {
+        let load = broker.load(plugin(), &[&format!("{key}={value}")]).unwrap_err();
+        assert!(load.contains(words), "{load}");
+    }
+    broker.load(plugin(), &[]).unwrap();
+    broker.assert_true(&mut receiver);
+    broker.end();
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn a_broker_takes_every_key_by_each_way() {
+    let broker = Setup::new(None).start();
+    for (key, value, shown) in good() {
+        broker.load(plugin(), &[&format!("{key}={value}")]).unwrap();
+        assert_eq!(broker.query()["config"][key], json!({"value": shown, "from": "conf"}));
+        broker.remove(NAME);
+    }
+    broker.load(plugin(), &[]).unwrap();
+    for (key, value, shown) in good() {
+        broker.configure(&json!({TABLE: {key: value}})).unwrap();
+        assert_eq!(
+            broker.query()["config"][key],
+            json!({"value": shown, "from": "[state-counts]"})
+        );
+    }
+    broker.end();
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn reloads_under_load_lose_no_count() {
+    let [mut first, mut second] = [Receiver::start(), Receiver::start()];
+    let both = json!([first.endpoint(), second.endpoint()]);
+    let broker = configured(&json!({"endpoint": both, "resync": 0}));
+    broker.submit(&[SIMULATED, "--cc=1-1000", "--quiet"]);
+    let mut reloads = 0;
+    while broker.stats()["INACTIVE"] < 1000 {
+        // Each is different: the period, the endpoints, the way to send.
+        let endpoint = if reloads % 3 == 0 { json!(second.endpoint()) } else { both.clone() };
+        let period = [0.0, 0.2, 1.0][reloads % 2];
+        let table = json!({"endpoint": endpoint, "period": period, "resync": 0});
+        broker.configure(&json!({TABLE: table})).unwrap();
+        reloads += 1;
+    }
+    broker.configure(&json!({TABLE: {"endpoint": both, "resync": 0}})).unwrap();
+    println!("{reloads} reloads");
+    assert!(reloads > 3, "there was a load to reload under");
+    let truth = counts(&[("INACTIVE", 1000)]);
+    broker.drain();
+    for receiver in [&mut first, &mut second] {
+        let seen = receiver.wait(Duration::from_secs(3), |seen| seen.gauges == truth);
+        assert_eq!(seen.gauges, truth);
+        assert_eq!(seen.negative(), Counts::new());
+    }
+    broker.end();
+}

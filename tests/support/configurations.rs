@@ -1,0 +1,155 @@
+//! Configurations that are refused, each with its exact words, and ones that
+//! are taken.
+
+use serde_json::{json, Value};
+
+const ENDPOINT: &str = "(want HOST:PORT, [IPv6]:PORT or unix:PATH)";
+const PLACES: &str = "(want {cluster}, {hostname}, {rank}, {jobid} or {level})";
+
+/// What a load or a reload is refused with, as the key, its value, and the words.
+pub fn bad() -> Vec<(&'static str, Value, String)> {
+    let long_path = format!("unix:/{}", "p".repeat(107));
+    let long_name = "n".repeat(257);
+    let quoted = |text: &str| format!("\"{}…\"", &text[..40]);
+    let port =
+        |text: &str, port: &str| format!("endpoint \"{text}\": port {port} (want 1 to 65535)");
+    let endpoint = |text: &str, what: &str| format!("endpoint \"{text}\": {what} {ENDPOINT}");
+    let text_or_texts =
+        |value: &str| format!("endpoint {value} (want a text, or an array of texts)");
+    let period =
+        |value: &str| format!("period: {value} (want 0, or 10ms to 1d, as 500ms, 10s or 1m)");
+    let resync =
+        |value: &str| format!("resync: {value} (want 0, or 10ms to 1d, as 500ms, 10s or 1m)");
+    let lookup = |value: &str| format!("lookup: {value} (want 1s to 1d, as 500ms, 10s or 1m)");
+    let send = |value: &str| format!("send: {value} (want \"increments\" or \"values\")");
+    let states = |value: &str| format!("states: {value} (want \"L\", \"l\", \"S\" or \"s\")");
+    let dialect = |value: &str| {
+        format!("dialect: {value} (want \"plain\", \"dogstatsd\", \"graphite\" or \"influxdb\")")
+    };
+    vec![
+        ("endpoint", json!("statsd"), endpoint("statsd", "missing \":PORT\"")),
+        ("endpoint", json!("[::1]"), endpoint("[::1]", "missing \":PORT\"")),
+        ("endpoint", json!(""), endpoint("", "missing \":PORT\"")),
+        ("endpoint", json!("udp://statsd"), endpoint("udp://statsd", "missing \":PORT\"")),
+        ("endpoint", json!(["a:1", "b"]), endpoint("b", "missing \":PORT\"")),
+        ("endpoint", json!("c:1,d"), endpoint("d", "missing \":PORT\"")),
+        ("endpoint", json!(":8125"), endpoint(":8125", "empty host")),
+        ("endpoint", json!("statsd:"), endpoint("statsd:", "no port after the colon")),
+        ("endpoint", json!("s:http"), port("s:http", "\"http\" is not a number")),
+        ("endpoint", json!("s:-1"), port("s:-1", "\"-1\" is not a number")),
+        ("endpoint", json!("s:0"), port("s:0", "0 is out of range")),
+        ("endpoint", json!("s:65536"), port("s:65536", "65536 is out of range")),
+        ("endpoint", json!("::1:1"), endpoint("::1:1", "an IPv6 address wants brackets")),
+        ("endpoint", json!("[::1:1"), endpoint("[::1:1", "missing \"]\"")),
+        ("endpoint", json!("[x]:1"), endpoint("[x]:1", "\"x\" is not an IPv6 address")),
+        ("endpoint", json!("tcp://s:1"), endpoint("tcp://s:1", "scheme \"tcp\" is unknown")),
+        ("endpoint", json!("unix:"), endpoint("unix:", "empty path")),
+        (
+            "endpoint",
+            json!("unix:s"),
+            "endpoint \"unix:s\": path \"s\" is not absolute (want unix:/PATH)".into(),
+        ),
+        (
+            "endpoint",
+            json!(long_path),
+            format!(
+                "endpoint {}: path of 108 bytes is too long (want at most 107)",
+                quoted(&long_path)
+            ),
+        ),
+        ("endpoint", json!("e:1,e:1"), "endpoint \"e:1\" is there twice (want each once)".into()),
+        ("endpoint", json!(8125), text_or_texts("8125")),
+        ("endpoint", json!([8126]), text_or_texts("[8126]")),
+        ("endpoint", json!([]), text_or_texts("[]")),
+        ("endpoint", json!({"host": 1}), text_or_texts("{\\\"host\\\":1}")),
+        ("period", json!("soon"), period("\"soon\"")),
+        ("period", json!("-1"), period("\"-1\"")),
+        ("period", json!(-2), period("-2")),
+        ("period", json!("5ms"), period("\"5ms\"")),
+        ("period", json!(0.001), period("0.001")),
+        ("period", json!("25h"), period("\"25h\"")),
+        ("period", json!(true), period("true")),
+        ("resync", json!("1 minute"), resync("\"1 minute\"")),
+        ("resync", json!("inf"), resync("\"inf\"")),
+        ("resync", json!("nan"), resync("\"nan\"")),
+        ("resync", json!([10]), resync("[10]")),
+        ("resync", json!(86401), resync("86401")),
+        ("lookup", json!(0), lookup("0")),
+        ("lookup", json!("500ms"), lookup("\"500ms\"")),
+        ("lookup", json!("2d"), lookup("\"2d\"")),
+        ("send", json!("value"), send("\"value\"")),
+        ("send", json!("Increments"), send("\"Increments\"")),
+        ("send", json!(1), send("1")),
+        ("prefix", json!(""), "prefix: \"\" (want at least one character)".into()),
+        ("prefix", json!("a:b"), "prefix: \"a:b\" (want no ':' in a name)".into()),
+        ("prefix", json!("a|b"), "prefix: \"a|b\" (want no '|' in a name)".into()),
+        ("prefix", json!("a b"), "prefix: \"a b\" (want no ' ' in a name)".into()),
+        ("prefix", json!("a\nb"), "prefix: \"a\\nb\" (want no '\\n' in a name)".into()),
+        ("prefix", json!("a."), "prefix: \"a.\" (want dots between names only)".into()),
+        ("prefix", json!("a..b"), "prefix: \"a..b\" (want dots between names only)".into()),
+        ("prefix", json!("{host}"), format!("prefix: \"{{host}}\" knows no {{host}} {PLACES}")),
+        ("prefix", json!("{rank"), format!("prefix: \"{{rank\" has a lone brace {PLACES}")),
+        (
+            "prefix",
+            json!(long_name),
+            format!("prefix: {} of 257 bytes (want at most 256)", quoted(&long_name)),
+        ),
+        ("prefix", json!(7), "prefix: 7 (want a text)".into()),
+        ("cluster", json!("{rank}"), "cluster: \"{rank}\" (want no placeholder here)".into()),
+        ("cluster", json!(false), "cluster: false (want a text)".into()),
+        ("states", json!("LONG"), states("\"LONG\"")),
+        ("states", json!(3), states("3")),
+        ("dialect", json!("datadog"), dialect("\"datadog\"")),
+        ("dialect", json!(["plain"]), dialect("[\\\"plain\\\"]")),
+        ("tags", json!("site:x"), "tags: \"site:x\" (want an object, as tags.site=NAME)".into()),
+        (
+            "tags",
+            json!({"a b": "x"}),
+            "tags: key \"a b\" (want letters, digits, _, - or .)".into(),
+        ),
+        ("tags", json!({"state": "x"}), "tags: key \"state\" is the state's own".into()),
+        ("tags", json!({"site": ""}), "tags: site: \"\" (want at least one character)".into()),
+        ("tags", json!({"site": [1]}), "tags: site: [1] (want a text)".into()),
+        (
+            "tags",
+            json!({"site": "x"}),
+            "tags: {\\\"site\\\":\\\"x\\\"} (want dialect dogstatsd, graphite or influxdb; plain has no tags)"
+                .into(),
+        ),
+        ("telemetry", json!("yes"), "telemetry: \"yes\" (want true or false)".into()),
+        ("telemetry", json!(1), "telemetry: 1 (want true or false)".into()),
+        (
+            "perod",
+            json!(1),
+            "unknown key \"perod\" (want endpoint, period, resync, send, lookup, prefix, cluster, \
+             states, dialect, tags, telemetry)"
+                .into(),
+        ),
+    ]
+}
+
+/// What each key can be, and what `flux jobtap query` then shows of it.
+pub fn good() -> Vec<(&'static str, Value, Value)> {
+    vec![
+        ("endpoint", json!("127.0.0.1:1"), json!(["127.0.0.1:1"])),
+        ("endpoint", json!("udp://[::1]:1"), json!(["[::1]:1"])),
+        ("endpoint", json!("unix:///nowhere/s"), json!(["unix:/nowhere/s"])),
+        ("endpoint", json!(["127.0.0.1:1", "[::1]:1"]), json!(["127.0.0.1:1", "[::1]:1"])),
+        ("endpoint", json!("127.0.0.1:1, 127.0.0.1:2"), json!(["127.0.0.1:1", "127.0.0.1:2"])),
+        ("period", json!("500ms"), json!(0.5)),
+        ("period", json!(1), json!(1.0)),
+        ("resync", json!("1m"), json!(60.0)),
+        ("resync", json!(0), json!(0.0)),
+        ("send", json!("values"), json!("values")),
+        ("lookup", json!("2h"), json!(7200.0)),
+        (
+            "prefix",
+            json!("{cluster}.{hostname}.{rank}.{jobid}.{level}.jobs"),
+            json!("{cluster}.{hostname}.{rank}.{jobid}.{level}.jobs"),
+        ),
+        ("cluster", json!("tuolumne"), json!("tuolumne")),
+        ("states", json!("s"), json!("s")),
+        ("dialect", json!("influxdb"), json!("influxdb")),
+        ("telemetry", json!(true), json!(true)),
+    ]
+}

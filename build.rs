@@ -30,9 +30,7 @@ const CONSTANTS: &[&str] = &[
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");
     println!("cargo:rerun-if-env-changed=FLUX_PREFIX");
-    println!("cargo:rerun-if-env-changed=STATE_COUNTS_STATSD");
     println!("cargo:rustc-check-cfg=cfg(have_flux)");
-    println!("cargo:rustc-check-cfg=cfg(have_statsd)");
     println!("cargo:rustc-check-cfg=cfg(have_flux_headers)");
 
     require_libclang();
@@ -83,8 +81,17 @@ fn main() {
     if on_path("flux") {
         println!("cargo:rustc-cfg=have_flux");
     }
-    if env::var_os("STATE_COUNTS_STATSD").is_some() {
-        println!("cargo:rustc-cfg=have_statsd");
+    // What scripts/test found or installed.
+    for (variable, cfg) in [
+        ("STATE_COUNTS_STATSD", "have_statsd"),
+        ("STATE_COUNTS_CARBON", "have_carbon"),
+        ("STATE_COUNTS_NAMESPACES", "have_namespaces"),
+    ] {
+        println!("cargo:rerun-if-env-changed={variable}");
+        println!("cargo:rustc-check-cfg=cfg({cfg})");
+        if env::var_os(variable).is_some() {
+            println!("cargo:rustc-cfg={cfg}");
+        }
     }
     // Integration tests link the rlib, whose flux_* symbols only a broker has;
     // they call none of them.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::artifact::NAME;
+use super::names::Names;
 use super::receiver::{Receiver, Seen};
 use super::{counts_of_job_stats, Counts};
 
@@ -26,6 +27,8 @@ pub struct Setup {
     endpoint: Option<String>,
     /// Where the instance keeps its KVS from one life to the next.
     state: Option<PathBuf>,
+    /// What runs flux: by default nothing but itself.
+    command: Command,
 }
 
 /// A running instance; it ends when this is dropped.
@@ -40,7 +43,13 @@ pub struct Broker {
 impl Setup {
     /// One broker with 64 pretended cores, sending to `endpoint`.
     pub fn new(endpoint: impl Into<Option<String>>) -> Setup {
-        Setup { brokers: 1, config: String::new(), endpoint: endpoint.into(), state: None }
+        Setup {
+            brokers: 1,
+            config: String::new(),
+            endpoint: endpoint.into(),
+            state: None,
+            command: Command::new("flux"),
+        }
     }
 
     pub fn brokers(mut self, brokers: usize) -> Setup {
@@ -66,6 +75,12 @@ impl Setup {
         self
     }
 
+    /// Runs it where names mean something of the test's own.
+    pub fn names(mut self, names: &Names) -> Setup {
+        self.command = names.command("flux".as_ref());
+        self
+    }
+
     pub fn start(self) -> Broker {
         let folder = tempfile::tempdir().unwrap();
         let last = self.brokers - 1;
@@ -76,7 +91,7 @@ impl Setup {
         );
         fs::write(folder.path().join("test.toml"), resources).unwrap();
 
-        let mut command = Command::new("flux");
+        let mut command = self.command;
         command.args(["start", "--test-size", &self.brokers.to_string()]);
         command.arg(format!("--config-path={}", folder.path().display()));
         if let Some(state) = &self.state {

@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod broker;
 pub mod configurations;
 pub mod jobs;
+pub mod names;
 pub mod receiver;
 pub mod relay;
 pub mod standin;

@@ -9,6 +9,7 @@ use std::{env, fs};
 use serde_json::{json, Value};
 
 use super::artifact::{plugin, NAME};
+use super::names::Names;
 use super::receiver::Receiver;
 use super::Counts;
 
@@ -22,7 +23,15 @@ pub struct Standin {
 impl Standin {
     /// Starts one. `endpoint` is its `FLUX_FRIPP_STATSD`.
     pub fn start(endpoint: Option<&str>) -> Standin {
-        let mut command = Command::new(built());
+        Self::spawn(Command::new(built()), endpoint)
+    }
+
+    /// Starts one where names mean something of the test's own.
+    pub fn start_in(names: &Names, endpoint: &str) -> Standin {
+        Self::spawn(names.command(built()), Some(endpoint))
+    }
+
+    fn spawn(mut command: Command, endpoint: Option<&str>) -> Standin {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("FLUX_FRIPP_STATSD");
         if let Some(endpoint) = endpoint {
             command.env("FLUX_FRIPP_STATSD", endpoint);

@@ -1,0 +1,185 @@
+//! Hosts that are found late, that move, and a name server that is dead.
+
+mod support;
+
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use serde_json::json;
+use support::artifact::{plugin, NAME};
+use support::broker::{Broker, Setup, SIMULATED};
+use support::jobs::{live, step, CLEANUP, COURSE, RUN};
+use support::names::Names;
+use support::receiver::Receiver;
+use support::standin::Standin;
+use support::{counts, Counts};
+
+/// Time passes for the host, and for the name service, until `wanted` or 10 s.
+fn until(host: &mut Standin, mut wanted: impl FnMut(&mut Standin) -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !wanted(host) && Instant::now() < end {
+        host.advance(1.0);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn state(host: &mut Standin) -> String {
+    host.query()["endpoints"][0]["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn a_host_that_comes_late_and_one_that_moves_are_found() {
+    let mut first = Receiver::start_at("127.0.0.1:0");
+    let port = first.endpoint().rsplit_once(':').unwrap().1.to_owned();
+    let mut second = Receiver::start_at(&format!("127.0.0.2:{port}"));
+    for resync in [0, 3600] {
+        first.begin(Counts::new());
+        second.begin(Counts::new());
+        let names = Names::known("");
+        let mut host = Standin::start_in(&names, &format!("statsd.test:{port}"));
+        host.load(plugin(), json!({"resync": resync, "lookup": "1s"})).unwrap();
+        live(&mut host, 1, &COURSE);
+        live(&mut host, 2, &COURSE[..5]);
+        until(&mut host, |host| state(host).starts_with("host not found"));
+        assert_eq!(first.seen().datagrams, 0);
+
+        // It comes: it gets all that it missed, without a job event or a resync.
+        names.set("127.0.0.1 statsd.test\n");
+        until(&mut host, |host| state(host) == "ok");
+        let truth = host.counts();
+        let mut want = truth.clone();
+        if resync == 0 {
+            want.retain(|_, count| *count != 0);
+        }
+        assert_eq!(first.seen().gauges, want, "{}", host.query());
+        let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
+        let about = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(about("endpoint \"statsd.test:"), 2, "{log:?}");
+        assert_eq!(about("found, at 127.0.0.1"), 1, "{log:?}");
+
+        // It moves: the old one is taken leave of, the new one knows it all.
+        names.set("127.0.0.2 statsd.test\n");
+        until(&mut host, |_| second.seen().datagrams > 0);
+        step(&mut host, 2, RUN, CLEANUP);
+        host.counts();
+        let seen = second.seen().gauges;
+        assert_eq!((seen["CLEANUP"], seen["INACTIVE"]), (1, 1));
+        assert_eq!(seen["RUN"], 0);
+        let left = if resync == 0 { 0 } else { 1 };
+        let first = first.seen().gauges;
+        assert_eq!((first["RUN"], first["INACTIVE"]), (0, left));
+        host.end();
+    }
+}
+
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn a_dead_name_server_holds_up_nothing_and_a_removal_is_safe() {
+    let names = Names::silent();
+    let mut host = Standin::start_in(&names, "statsd.test:8125");
+    for round in 0..3 {
+        host.load(plugin(), json!({})).unwrap();
+        host.advance(0.1);
+        live(&mut host, round, &COURSE);
+        let truth = host.counts();
+        // All of this happened while the look-up was under way, and still is.
+        assert_eq!(state(&mut host), "looking up");
+        assert_eq!(host.query()["counts"]["INACTIVE"], truth["INACTIVE"]);
+        host.remove(NAME).unwrap();
+        assert!(!host.mapped(NAME), "a look-up does not pin the library");
+    }
+    host.end();
+}
+
+#[test]
+#[ignore = "long, and needs flux on PATH: scripts/test --full"]
+fn full_a_dead_name_server_delays_no_job() {
+    dead_name_server(500, 5);
+}
+
+#[test]
+#[cfg_attr(
+    not(all(have_flux, have_namespaces)),
+    ignore = "needs flux on PATH, unshare to be allowed, and scripts/test"
+)]
+fn a_broker_with_a_dead_name_server_runs_its_jobs() {
+    dead_name_server(50, 1);
+}
+
+/// Issue 4's measurement: throughput without the plugin and with it, in turns.
+fn dead_name_server(jobs: usize, pairs: usize) {
+    let names = Names::silent();
+    // Not in the environment: flux-core's own content module would wait there.
+    let broker = Setup::new(None).names(&names).start();
+    let run = |broker: &Broker| {
+        let start = Instant::now();
+        broker.submit(&[SIMULATED, &format!("--cc=1-{jobs}"), "--quiet"]);
+        broker.drain();
+        jobs as f64 / start.elapsed().as_secs_f64()
+    };
+    run(&broker);
+    let mut ratios = Vec::new();
+    for _ in 0..pairs {
+        let without = run(&broker);
+        broker.load(plugin(), &["endpoint=statsd.test:8125"]).unwrap();
+        let with = run(&broker);
+        let address = &broker.query()["endpoints"][0]["address"];
+        assert!(address.is_null(), "looked up all the time, and not found");
+        broker.remove(NAME);
+        println!("{without:.1} jobs/s without, {with:.1} with: {:.3}", with / without);
+        ratios.push(with / without);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("median of {pairs}: {:.3}", ratios[pairs / 2]);
+    broker.end();
+}
+
+/// Loads the plugin where it runs, in the nested instance, and leaves its truth.
+const NESTED: &str = "#!/bin/sh
+flux jobtap load PLUGIN endpoint=ENDPOINT prefix='{level}.{jobid}'
+flux submit --cc=1-5 --setattr=exec.test.run_duration=0.01s --quiet true
+flux queue drain
+flux submit --setattr=exec.test.run_duration=1h --quiet true
+until flux job stats | grep -q '\"run\":1'; do sleep 0.1; done
+sleep 1
+";
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn nested_instances_report_under_their_own_names() {
+    let mut receiver = Receiver::start();
+    let broker = Setup::new(None).start();
+    let conf = [format!("endpoint={}", receiver.endpoint()), "prefix={level}.{jobid}".into()];
+    let conf: Vec<_> = conf.iter().map(String::as_str).collect();
+    broker.load(plugin(), &conf).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("nested.sh");
+    let text = NESTED
+        .replace("PLUGIN", plugin().to_str().unwrap())
+        .replace("ENDPOINT", &receiver.endpoint());
+    fs::write(&script, text).unwrap();
+    let batch = ["batch", "-n1", "--conf=resource.noverify=true", script.to_str().unwrap()];
+    let id = broker.flux(&batch).replace('ƒ', "f");
+    broker.drain();
+
+    // Each gauge's values, in order.
+    let mut sent: std::collections::BTreeMap<String, Vec<String>> = Default::default();
+    for datagram in receiver.others() {
+        for line in datagram.lines() {
+            let (name, value) = line.split_once(':').unwrap();
+            sent.entry(name.to_owned()).or_default().push(value.to_owned());
+        }
+    }
+    let last = |name: &str| sent.get(name).and_then(|values| values.last()).cloned();
+    let increments = |name: &str, by: &str| {
+        sent.get(name).map_or(0, |values| values.iter().filter(|value| *value == by).count())
+    };
+    // The outer instance saw one job, the inner one six.
+    assert_eq!(increments("0.top.RUN", "+1|g"), 1, "{sent:?}");
+    assert_eq!(increments(&format!("1.{id}.RUN"), "+1|g"), 6, "{sent:?}");
+    assert_eq!(increments(&format!("1.{id}.INACTIVE"), "+1|g"), 6, "5, and 1 at its end");
+    assert_eq!(last(&format!("1.{id}.RUN")).as_deref(), Some("0|g"), "no ghost");
+    assert_eq!(broker.stats(), counts(&[("INACTIVE", 1)]));
+    broker.end();
+}

@@ -11,7 +11,7 @@ use std::process::exit;
 /// What the bindings hold: used functions, and through them their types.
 const FUNCTIONS: &[&str] = &[
     "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror)",
-    "flux_jobtap_(get_flux|error)",
+    "flux_jobtap_(get_flux|error|get_job_result|job_subscribe)",
     "flux_job_statetostr",
     "flux_(log|attr_get|get_reactor)",
     "flux_(timer_watcher_create|watcher_start|watcher_destroy)",

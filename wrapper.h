@@ -29,6 +29,14 @@ typedef enum {
     FLUX_JOB_STATE_INACTIVE = 64,
 } flux_job_state_t;
 
+typedef enum {
+    FLUX_JOB_RESULT_COMPLETED = 1,
+    FLUX_JOB_RESULT_FAILED = 2,
+    FLUX_JOB_RESULT_CANCELED = 4,
+    FLUX_JOB_RESULT_TIMEOUT = 8,
+} flux_job_result_t;
+
+typedef uint64_t flux_jobid_t;
 typedef struct flux_handle flux_t;
 typedef struct flux_reactor flux_reactor_t;
 typedef struct flux_watcher flux_watcher_t;
@@ -46,6 +54,11 @@ _Static_assert (FLUX_JOB_STATE_SCHED == 8, "SCHED");
 _Static_assert (FLUX_JOB_STATE_RUN == 16, "RUN");
 _Static_assert (FLUX_JOB_STATE_CLEANUP == 32, "CLEANUP");
 _Static_assert (FLUX_JOB_STATE_INACTIVE == 64, "INACTIVE");
+_Static_assert (FLUX_JOB_RESULT_COMPLETED == 1, "COMPLETED");
+_Static_assert (FLUX_JOB_RESULT_FAILED == 2, "FAILED");
+_Static_assert (FLUX_JOB_RESULT_CANCELED == 4, "CANCELED");
+_Static_assert (FLUX_JOB_RESULT_TIMEOUT == 8, "TIMEOUT");
+_Static_assert (FLUX_JOBTAP_CURRENT_JOB == UINT64_MAX, "FLUX_JOBTAP_CURRENT_JOB");
 _Static_assert (FLUX_PLUGIN_ARG_IN == 0, "FLUX_PLUGIN_ARG_IN");
 _Static_assert (FLUX_PLUGIN_ARG_OUT == 1, "FLUX_PLUGIN_ARG_OUT");
 _Static_assert (FLUX_NODEID_ANY == 0xFFFFFFFF, "FLUX_NODEID_ANY");
@@ -89,6 +102,11 @@ int flux_jobtap_error (flux_plugin_t *p,
                        flux_plugin_arg_t *args,
                        const char *fmt,
                        ...);
+
+int flux_jobtap_get_job_result (flux_plugin_t *p,
+                                flux_jobid_t id,
+                                flux_job_result_t *rp);
+int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id);
 
 const char *flux_job_statetostr (flux_job_state_t state, const char *fmt);
 int flux_log (flux_t *h, int level, const char *fmt, ...);

@@ -19,6 +19,7 @@
 //!
 //! [survey]: Accounting::survey_begin
 
+pub mod stays;
 mod survey;
 
 use survey::Survey;

@@ -9,7 +9,7 @@ use support::artifact::release_plugin;
 
 /// Functions of flux-core 0.49.0, the oldest that the plugin shall load into:
 /// all that it may import. Each was looked up in that version's sources.
-const IMPORTS: [&str; 22] = [
+const IMPORTS: [&str; 24] = [
     "flux_attr_get",
     "flux_future_decref",
     "flux_future_destroy",
@@ -19,6 +19,8 @@ const IMPORTS: [&str; 22] = [
     "flux_job_statetostr",
     "flux_jobtap_error",
     "flux_jobtap_get_flux",
+    "flux_jobtap_get_job_result",
+    "flux_jobtap_job_subscribe",
     "flux_log",
     "flux_plugin_add_handler",
     "flux_plugin_arg_get",
@@ -51,7 +53,7 @@ fn the_release_build_is_what_a_broker_wants() {
 
     let size = plugin.metadata().unwrap().len();
     println!("{size} bytes");
-    assert!(size <= 450 * 1024, "{size} bytes");
+    assert!(size <= 500 * 1024, "{size} bytes");
 }
 
 fn symbols(plugin: &Path, which: &str) -> Vec<String> {

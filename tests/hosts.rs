@@ -163,14 +163,7 @@ fn nested_instances_report_under_their_own_names() {
     let id = broker.flux(&batch).replace('ƒ', "f");
     broker.drain();
 
-    // Each gauge's values, in order.
-    let mut sent: std::collections::BTreeMap<String, Vec<String>> = Default::default();
-    for datagram in receiver.others() {
-        for line in datagram.lines() {
-            let (name, value) = line.split_once(':').unwrap();
-            sent.entry(name.to_owned()).or_default().push(value.to_owned());
-        }
-    }
+    let sent = receiver.values();
     let last = |name: &str| sent.get(name).and_then(|values| values.last()).cloned();
     let increments = |name: &str, by: &str| {
         sent.get(name).map_or(0, |values| values.iter().filter(|value| *value == by).count())

@@ -26,7 +26,7 @@ pub use template::{Place, Template};
 pub const TABLE: &str = "state-counts";
 
 /// All keys, in the order of the manual.
-pub const KEYS: [&str; 11] = [
+pub const KEYS: [&str; 12] = [
     "endpoint",
     "period",
     "resync",
@@ -37,6 +37,7 @@ pub const KEYS: [&str; 11] = [
     "states",
     "dialect",
     "tags",
+    "metrics",
     "telemetry",
 ];
 
@@ -64,6 +65,8 @@ pub struct Config {
     pub dialect: Dialect,
     /// Tags that every metric has.
     pub tags: Vec<(String, Template)>,
+    /// What is told.
+    pub metrics: Vec<Family>,
     /// Whether the plugin tells of itself, too.
     pub telemetry: bool,
     /// Where each of [`KEYS`] is from.
@@ -94,6 +97,31 @@ pub enum SendAs {
 
 /// What is wrong with a value, and what is wanted instead.
 pub type Problem = String;
+
+/// A family of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Gauges of the jobs in each state.
+    States,
+    /// How long jobs stay in each state.
+    Timings,
+    /// What becomes of jobs, and the exceptions that they meet with.
+    Results,
+}
+
+impl Family {
+    /// All families, in the order of the manual.
+    pub const ALL: [Family; 3] = [Family::States, Family::Timings, Family::Results];
+
+    /// The family's name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::States => "states",
+            Family::Timings => "timings",
+            Family::Results => "results",
+        }
+    }
+}
 
 /// A configuration that cannot be used, in words for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +205,7 @@ impl Config {
             "states" => self.states = value::name_form(value)?,
             "dialect" => self.dialect = value::dialect(value)?,
             "tags" => self.tags = value::tags(value)?,
+            "metrics" => self.metrics = value::metrics(value)?,
             _ => self.telemetry = value::switch(value)?,
         }
         Ok(())
@@ -214,6 +243,13 @@ impl Config {
                 }
                 tags.into()
             }
+            "metrics" => {
+                let mut names = Vec::new();
+                for family in &self.metrics {
+                    names.push(family.name().into());
+                }
+                Value::Array(names)
+            }
             "telemetry" => json!(self.telemetry),
             _ => Value::Null,
         }
@@ -246,6 +282,7 @@ impl Default for Config {
             states: NameForm::Long,
             dialect: Dialect::Plain,
             tags: Vec::new(),
+            metrics: vec![Family::States],
             telemetry: false,
             origins: [Origin::Default; KEYS.len()],
         }

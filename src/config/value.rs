@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::Value;
 
 use super::template::Template;
-use super::{Problem, SendAs};
+use super::{Family, Problem, SendAs};
 use crate::flux::NameForm;
 use crate::stats::{shown, Dialect, Endpoint};
 
@@ -104,12 +104,7 @@ pub(super) fn name(value: &Value) -> Result<String, Problem> {
 
 /// One text, with commas between endpoints, or an array of texts.
 pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
-    let texts: Option<Vec<&str>> = match value {
-        Value::String(text) => Some(vec![text]),
-        Value::Array(values) => values.iter().map(Value::as_str).collect(),
-        _ => None,
-    };
-    let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
+    let Some(texts) = texts(value) else {
         let value = shown_json(value);
         return Err(format!("endpoint {value} (want a text, or an array of texts)"));
     };
@@ -125,6 +120,31 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
         }
     }
     Ok(endpoints)
+}
+
+/// One text, with commas between families, or an array of texts.
+pub(super) fn metrics(value: &Value) -> Result<Vec<Family>, Problem> {
+    let want = "(want \"states\", \"timings\" or \"results\", or several)";
+    let wrong = || format!("{} {want}", shown_json(value));
+    let mut families = Vec::new();
+    for text in texts(value).ok_or_else(wrong)?.into_iter().flat_map(|text| text.split(',')) {
+        let family = Family::ALL.into_iter().find(|family| family.name() == text.trim());
+        let family = family.ok_or_else(|| format!("{} {want}", shown(text)))?;
+        if !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    Ok(families)
+}
+
+/// One text, or an array of at least one.
+fn texts(value: &Value) -> Option<Vec<&str>> {
+    let texts: Vec<&str> = match value {
+        Value::String(text) => vec![text],
+        Value::Array(values) => values.iter().map(Value::as_str).collect::<Option<_>>()?,
+        _ => return None,
+    };
+    (!texts.is_empty()).then_some(texts)
 }
 
 /// An object of tags.

@@ -31,6 +31,10 @@ impl Args {
         Args(args)
     }
 
+    pub(super) fn raw(&self) -> *mut sys::flux_plugin_arg_t {
+        self.0
+    }
+
     /// `{s:i}`: the job's current state.
     pub(super) fn state(&self) -> Result<JobState, Error> {
         let mut state = UNSET;
@@ -100,7 +104,7 @@ impl Args {
     }
 
     /// Turns unpack's return code into a `Result` with Flux's own words.
-    fn check(&self, code: c_int) -> Result<(), Error> {
+    pub(super) fn check(&self, code: c_int) -> Result<(), Error> {
         if code >= 0 {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 use std::{fmt, io};
 
 use super::args::{Args, Transition};
+use super::job::Job;
 use super::panics::caught;
 use super::rpc::{Response, Rpc};
 use super::state::JobState;
@@ -52,13 +53,31 @@ pub trait Plugin: Sized + 'static {
     }
 
     /// `job.new`: a job was accepted, or was active when the plugin was loaded.
-    fn job_new(&mut self, state: JobState) {
-        let _ = state;
+    ///
+    /// # Errors
+    /// Of this and the other job callbacks are logged, the first of each.
+    fn job_new(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+        let _ = (state, job);
+        Ok(())
     }
 
     /// `job.state.*`: a job entered a state.
-    fn job_state(&mut self, transition: Transition) {
-        let _ = transition;
+    ///
+    /// # Errors
+    /// As [`job_new`](Self::job_new).
+    fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
+        let _ = (transition, job);
+        Ok(())
+    }
+
+    /// `job.event.exception`, of jobs that were [subscribed](Job::subscribe) to:
+    /// an exception of this type was raised.
+    ///
+    /// # Errors
+    /// As [`job_new`](Self::job_new).
+    fn job_exception(&mut self, kind: &str) -> Result<(), Error> {
+        let _ = kind;
+        Ok(())
     }
 
     /// `job.inactive-add`: a job joined the inactive jobs, at its end or read
@@ -88,6 +107,8 @@ pub enum Callback {
     JobNew,
     /// [`Plugin::job_state`]
     JobState,
+    /// [`Plugin::job_exception`]
+    JobException,
     /// [`Plugin::job_inactive_add`]
     JobInactiveAdd,
     /// [`Plugin::job_inactive_remove`]
@@ -102,6 +123,7 @@ impl Callback {
             Callback::ConfUpdate => c"conf.update",
             Callback::JobNew => c"job.new",
             Callback::JobState => c"job.state.*",
+            Callback::JobException => c"job.event.exception",
             Callback::JobInactiveAdd => c"job.inactive-add",
             Callback::JobInactiveRemove => c"job.inactive-remove",
             Callback::Query => c"plugin.query",
@@ -327,6 +349,7 @@ unsafe extern "C" fn shim<P: Plugin>(
     let slot = unsafe { &*handler.slot.get() };
     // SAFETY: Flux passed them, for the time of this call.
     let arguments = unsafe { Args::new(args) };
+    let job = Job { plugin, args: &arguments };
     match handler.callback {
         Callback::ConfUpdate => {
             // SAFETY: the plugin lives; the conf is its own copy and does not
@@ -344,14 +367,15 @@ unsafe extern "C" fn shim<P: Plugin>(
                 };
             }
         }
-        Callback::JobNew => slot.enter("job.new", |plugin| {
-            plugin.job_new(arguments.state()?);
-            Ok(())
-        }),
-        Callback::JobState => slot.enter("job.state", |plugin| {
-            plugin.job_state(arguments.transition()?);
-            Ok(())
-        }),
+        Callback::JobNew => {
+            slot.enter("job.new", |plugin| plugin.job_new(arguments.state()?, &job))
+        }
+        Callback::JobState => {
+            slot.enter("job.state", |plugin| plugin.job_state(arguments.transition()?, &job))
+        }
+        Callback::JobException => {
+            slot.enter("job.event.exception", |plugin| plugin.job_exception(&job.exception()?))
+        }
         Callback::JobInactiveAdd => slot.enter("job.inactive-add", |plugin| {
             plugin.job_inactive_add();
             Ok(())

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use state_counts::flux::{
-//!     Callback, Error, JobState, Jobtap, LogLevel, NameForm, Plugin,
+//!     Callback, Error, Job, JobState, Jobtap, LogLevel, NameForm, Plugin,
 //! };
 //!
 //! struct Greeter {
@@ -21,8 +21,9 @@
 //!         Ok(Greeter { jobtap })
 //!     }
 //!
-//!     fn job_new(&mut self, state: JobState) {
+//!     fn job_new(&mut self, state: JobState, _: &Job) -> Result<(), Error> {
 //!         self.jobtap.log(LogLevel::Info, &format!("a job in {}", state.name(NameForm::Long)));
+//!         Ok(())
 //!     }
 //! }
 //!
@@ -39,6 +40,7 @@
 //!   the broker.
 
 mod args;
+mod job;
 mod jobtap;
 mod lookup;
 mod panics;
@@ -49,6 +51,7 @@ pub mod sys;
 mod timer;
 
 pub use args::Transition;
+pub use job::{Job, JobResult, Times};
 pub use jobtap::{hostname, register, Callback, Conf, Error, Jobtap, LogLevel, Plugin};
 pub use lookup::Lookup;
 pub use panics::quiet_hook;

@@ -3,17 +3,25 @@
 use std::env;
 
 use super::StateCounts;
-use crate::config::{Config, Place, SendAs};
+use crate::config::{Config, Family, Place, SendAs};
 use crate::flux::{hostname, Conf, Error, JobState, NameForm, Timer};
 use crate::stats::{Dialect, Metric, Stats, Tag, ENDPOINT_VARIABLE};
 
-/// What the gauges are called.
+/// What the metrics are called.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Names {
     pub(super) prefix: String,
     pub(super) states: NameForm,
     pub(super) dialect: Dialect,
     pub(super) tags: Vec<Tag>,
+}
+
+impl Names {
+    /// What all names begin with, and what the state counts add to it. Where
+    /// the prefix is of one part, they add nothing.
+    fn base(&self) -> (&str, &str) {
+        self.prefix.rsplit_once('.').unwrap_or((&self.prefix, ""))
+    }
 }
 
 impl StateCounts {
@@ -78,8 +86,9 @@ impl StateCounts {
         let renamed = self.names != names || self.gauges.is_empty();
         let old: Vec<_> = self.stats.connections().iter().map(|c| c.endpoint().clone()).collect();
         let endpoints = config.endpoints.clone();
-        let goes = |endpoint| renamed || !endpoints.contains(endpoint);
-        let comes = |endpoint| renamed || !old.contains(endpoint);
+        let (told, tells) = (self.tells_states, config.metrics.contains(&Family::States));
+        let goes = |endpoint| renamed || !tells || !endpoints.contains(endpoint);
+        let comes = |endpoint| renamed || !told || !old.contains(endpoint);
         // What is pending is of the old names and endpoints.
         self.stats.flush();
         if self.live {
@@ -89,11 +98,14 @@ impl StateCounts {
         }
         self.stats.set_endpoints(&endpoints);
         self.stats.set_aggregated(config.period > 0.0);
+        self.families.switch(&config.metrics);
+        self.tells_states = tells;
         self.config = Some(config);
         if renamed {
             self.stats.clear();
             self.gauges = name_gauges(&mut self.stats, &names)?;
             self.report.name_metrics(&mut self.stats)?;
+            self.families.name_metrics(&mut self.stats, &names)?;
             self.names = names;
         }
         self.hosts.follow(&self.stats);
@@ -173,11 +185,12 @@ impl StateCounts {
 
 /// Gives `stats` these names, and the states' gauges.
 fn name_gauges(stats: &mut Stats, names: &Names) -> Result<Vec<Metric>, Error> {
-    stats.set_prefix(&names.prefix).map_err(error)?;
+    let (base, name) = names.base();
+    stats.set_prefix(base).map_err(error)?;
     stats.set_dialect(names.dialect, names.tags.clone()).map_err(error)?;
     JobState::ALL
         .iter()
-        .map(|state| stats.tagged("", &[("state", &state.name(names.states))]).map_err(error))
+        .map(|state| stats.tagged(name, &[("state", &state.name(names.states))]).map_err(error))
         .collect()
 }
 

@@ -74,7 +74,7 @@ impl StateCounts {
 
     fn inactive_is_known(&mut self) {
         let absolute = self.owns_its_gauges();
-        if let Some(count) = self.books.count(State::Inactive) {
+        if let (true, Some(count)) = (self.tells_states, self.books.count(State::Inactive)) {
             let gauge = self.gauges[State::Inactive as usize];
             must(give(&mut self.stats, gauge, count as i64, absolute));
         }

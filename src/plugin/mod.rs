@@ -18,6 +18,7 @@
 //!   removal the plugin takes back all that it gave, INACTIVE too.
 
 mod configure;
+mod families;
 mod health;
 mod hosts;
 mod inactive;
@@ -26,10 +27,11 @@ mod report;
 use crate::accounting::{Accounting, Anomaly, Change, Event, State};
 use crate::config::{Config, SendAs};
 use crate::flux::{
-    Callback, Conf, Error, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer, Transition,
+    Callback, Conf, Error, Job, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer, Transition,
 };
 use crate::stats::{Metric, Stats};
 use configure::Names;
+use families::Families;
 use hosts::Hosts;
 use inactive::Inactive;
 use report::Report;
@@ -45,9 +47,12 @@ pub struct StateCounts {
     config: Option<Config>,
     /// What the configuration's names come to here.
     names: Names,
+    /// Whether the state counts are wanted.
+    tells_states: bool,
     /// Whether changes are sent: since the reactor turned after the load.
     live: bool,
     inactive: Inactive,
+    families: Families,
     hosts: Hosts,
     report: Report,
     /// Timers under way. Dropping one stops it.
@@ -63,6 +68,7 @@ impl Plugin for StateCounts {
         Callback::ConfUpdate,
         Callback::JobNew,
         Callback::JobState,
+        Callback::JobException,
         Callback::JobInactiveAdd,
         Callback::JobInactiveRemove,
         Callback::Query,
@@ -76,8 +82,10 @@ impl Plugin for StateCounts {
             gauges: Vec::new(),
             config: None,
             names: Names::default(),
+            tells_states: false,
             live: false,
             inactive: Inactive::default(),
+            families: Families::default(),
             hosts: Hosts::default(),
             report: Report::default(),
             start: None,
@@ -94,11 +102,12 @@ impl Plugin for StateCounts {
         self.answer_query()
     }
 
-    fn job_new(&mut self, state: JobState) {
+    fn job_new(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
         self.happened(Event::New { state: state.0 });
+        self.job_came(state, job)
     }
 
-    fn job_state(&mut self, transition: Transition) {
+    fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
         #[cfg(feature = "panic-for-tests")]
         if transition.state == JobState::ALL[3] {
             panic!("made for a test");
@@ -107,6 +116,11 @@ impl Plugin for StateCounts {
             state: transition.state.0,
             previous: transition.previous.map(|state| state.0),
         });
+        self.job_moved(transition, job)
+    }
+
+    fn job_exception(&mut self, kind: &str) -> Result<(), Error> {
+        self.exception_raised(kind)
     }
 
     fn job_inactive_add(&mut self) {
@@ -171,7 +185,7 @@ impl StateCounts {
     /// Enters an event into the books, and sends what it changed.
     fn happened(&mut self, event: Event) {
         let (change, anomaly) = self.books.apply(event);
-        if self.live && change != Change::default() {
+        if self.live && self.tells_states && change != Change::default() {
             self.tell(change);
         }
         if let Some(anomaly) = anomaly {
@@ -208,6 +222,9 @@ impl StateCounts {
         endpoint: Option<usize>,
         body: impl Fn(&mut Stats, Metric, State, i64) -> Result<(), crate::stats::Error>,
     ) {
+        if !self.tells_states {
+            return;
+        }
         let StateCounts { books, stats, gauges, .. } = self;
         let tell = |stats: &mut Stats| {
             for state in State::ALL {

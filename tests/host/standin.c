@@ -97,6 +97,7 @@ static double now;
 static enum { RPC_ANSWER, RPC_HOLD, RPC_FAIL } rpc_mode;
 static json_t *config;      // the broker's
 static json_t *jobs;        // id -> the job's "in", with its current state
+static json_t *current;     // the callback's "in"
 static json_t *log_lines;
 static int silenced;        // callbacks that did not reach the plugins behind
 
@@ -143,6 +144,39 @@ int flux_plugin_aux_set (flux_plugin_t *p,
     p->aux[p->aux_count].val = val;
     p->aux[p->aux_count++].destroy = destroy;
     return 0;
+}
+
+/* As in flux-core's jobtap.c, from the current job's end_event. */
+int flux_jobtap_get_job_result (flux_plugin_t *p,
+                                flux_jobid_t id,
+                                flux_job_result_t *rp)
+{
+    const char *name = NULL;
+    const char *type = "";
+    int status = -1;
+    if (json_unpack (current,
+                     "{s:{s:s s:{s?i s?s}}}",
+                     "end_event",
+                     "name", &name,
+                     "context",
+                     "status", &status,
+                     "type", &type) < 0) {
+        errno = EINVAL;
+        return -1;
+    }
+    *rp = FLUX_JOB_RESULT_FAILED;
+    if (strcmp (name, "finish") == 0 && status == 0)
+        *rp = FLUX_JOB_RESULT_COMPLETED;
+    else if (strcmp (type, "cancel") == 0)
+        *rp = FLUX_JOB_RESULT_CANCELED;
+    else if (strcmp (type, "timeout") == 0)
+        *rp = FLUX_JOB_RESULT_TIMEOUT;
+    return 0;
+}
+
+int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id)
+{
+    return 0; // every callback goes to every plugin here
 }
 
 const char *flux_plugin_get_conf (flux_plugin_t *p)
@@ -396,6 +430,7 @@ static int call (struct flux_plugin *p, const char *topic, struct flux_plugin_ar
 static int call_job (struct flux_plugin *p, const char *topic, json_t *in)
 {
     struct flux_plugin_arg args = { .in = in, .out = json_object () };
+    current = in;
     int rc = call (p, topic, &args);
     json_decref (args.out);
     return rc;

@@ -26,6 +26,9 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     let dialect = |value: &str| {
         format!("dialect: {value} (want \"plain\", \"dogstatsd\", \"graphite\" or \"influxdb\")")
     };
+    let metrics = |value: &str| {
+        format!("metrics: {value} (want \"states\", \"timings\" or \"results\", or several)")
+    };
     vec![
         ("endpoint", json!("statsd"), endpoint("statsd", "missing \":PORT\"")),
         ("endpoint", json!("[::1]"), endpoint("[::1]", "missing \":PORT\"")),
@@ -116,13 +119,16 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
             "tags: {\\\"site\\\":\\\"x\\\"} (want dialect dogstatsd, graphite or influxdb; plain has no tags)"
                 .into(),
         ),
+        ("metrics", json!("jobs"), metrics("\"jobs\"")),
+        ("metrics", json!([]), metrics("[]")),
+        ("metrics", json!([1]), metrics("[1]")),
         ("telemetry", json!("yes"), "telemetry: \"yes\" (want true or false)".into()),
         ("telemetry", json!(1), "telemetry: 1 (want true or false)".into()),
         (
             "perod",
             json!(1),
             "unknown key \"perod\" (want endpoint, period, resync, send, lookup, prefix, cluster, \
-             states, dialect, tags, telemetry)"
+             states, dialect, tags, metrics, telemetry)"
                 .into(),
         ),
     ]
@@ -150,6 +156,7 @@ pub fn good() -> Vec<(&'static str, Value, Value)> {
         ("cluster", json!("tuolumne"), json!("tuolumne")),
         ("states", json!("s"), json!("s")),
         ("dialect", json!("influxdb"), json!("influxdb")),
+        ("metrics", json!("results,timings"), json!(["results", "timings"])),
         ("telemetry", json!(true), json!(true)),
     ]
 }

@@ -97,6 +97,17 @@ impl Receiver {
         self.seen().others
     }
 
+    /// The values that came under each name that is no gauge of ours, in order.
+    pub fn values(&mut self) -> BTreeMap<String, Vec<String>> {
+        let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for datagram in self.others() {
+            for (name, value) in datagram.lines().filter_map(|line| line.split_once(':')) {
+                values.entry(name.to_owned()).or_default().push(value.to_owned());
+            }
+        }
+        values
+    }
+
     /// Waits until `wanted` holds; after `patience` returns what is there.
     pub fn wait(&mut self, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> Seen {
         let end = Instant::now() + patience;

@@ -1,6 +1,6 @@
 //! Another jobtap plugin on the same layer: it tells the log of each job it sees run.
 
-use state_counts::flux::{Callback, Error, JobState, Jobtap, LogLevel, Plugin, Transition};
+use state_counts::flux::{Callback, Error, Job, JobState, Jobtap, LogLevel, Plugin, Transition};
 
 struct Second(Jobtap<Self>);
 
@@ -12,10 +12,11 @@ impl Plugin for Second {
         Ok(Second(jobtap))
     }
 
-    fn job_state(&mut self, transition: Transition) {
+    fn job_state(&mut self, transition: Transition, _: &Job) -> Result<(), Error> {
         if transition.state == JobState(16) {
             self.0.log(LogLevel::Info, "saw a job run");
         }
+        Ok(())
     }
 }
 

@@ -1,0 +1,143 @@
+//! What may be told besides the state counts: how long jobs stay in each state,
+//! and what becomes of them.
+
+use std::collections::BTreeMap;
+
+use super::configure::{error, Names};
+use super::{must, StateCounts};
+use crate::accounting::stays::{milliseconds, Stays};
+use crate::accounting::State;
+use crate::config::Family;
+use crate::flux::{Error, Job, JobResult, JobState, Transition};
+use crate::stats::{Metric, Stats};
+
+/// Exception types that have a counter of their own, `other` among them; users
+/// may raise any type.
+const MOST_EXCEPTIONS: usize = 16;
+/// The longest such type, in bytes.
+const LONGEST_EXCEPTION: usize = 32;
+/// What the others are counted as.
+const OTHER: &str = "other";
+
+/// The families of metrics besides the state counts.
+#[derive(Default)]
+pub(super) struct Families {
+    timings: bool,
+    results: bool,
+    stays: Stays,
+    /// Named whether they are told or not; `None` until there are names.
+    metrics: Option<Metrics>,
+}
+
+struct Metrics {
+    /// Stays, by the state's place in `State::ALL`.
+    states: Vec<Metric>,
+    submit_to_run: Metric,
+    submitted: Metric,
+    /// By the result, as `JobResult` lists them.
+    results: Vec<Metric>,
+    exceptions: BTreeMap<String, Metric>,
+}
+
+impl Families {
+    /// Gives the metrics these names.
+    pub(super) fn name_metrics(&mut self, stats: &mut Stats, names: &Names) -> Result<(), Error> {
+        let mut tagged =
+            |name, key, value: &str| stats.tagged(name, &[(key, value)]).map_err(error);
+        self.metrics = Some(Metrics {
+            states: JobState::ALL
+                .iter()
+                .map(|state| tagged("time", "state", &state.name(names.states)))
+                .collect::<Result<_, _>>()?,
+            submit_to_run: tagged("time", "state", "submit-to-run")?,
+            submitted: tagged("result", "result", "submitted")?,
+            results: ["completed", "failed", "canceled", "timeout"]
+                .iter()
+                .map(|name| tagged("result", "result", name))
+                .collect::<Result<_, _>>()?,
+            exceptions: BTreeMap::new(),
+        });
+        Ok(())
+    }
+
+    /// Tells those that are wanted from now on.
+    pub(super) fn switch(&mut self, wanted: &[Family]) {
+        self.timings = wanted.contains(&Family::Timings);
+        self.results = wanted.contains(&Family::Results);
+        if !self.timings {
+            self.stays = Stays::default();
+        }
+    }
+}
+
+impl StateCounts {
+    /// A job was submitted, or was there before the plugin.
+    pub(super) fn job_came(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+        let Families { results: true, metrics: Some(metrics), .. } = &self.families else {
+            return Ok(());
+        };
+        job.subscribe()?;
+        // Before the reactor turned, those that were there are announced.
+        if self.live && state == JobState::ALL[State::New as usize] {
+            must(self.stats.count(metrics.submitted, 1));
+        }
+        Ok(())
+    }
+
+    /// A job moved from one state to another.
+    pub(super) fn job_moved(&mut self, moved: Transition, job: &Job<'_>) -> Result<(), Error> {
+        let Families { timings, results, stays, metrics: Some(metrics) } = &mut self.families
+        else {
+            return Ok(());
+        };
+        let number = |state: JobState| State::from_number(state.0);
+        let (Some(previous), state) = (moved.previous.and_then(number), number(moved.state)) else {
+            return Ok(());
+        };
+        if *timings {
+            let times = job.times()?;
+            let at = times.event.ok_or_else(|| Error::new("a transition without an event"))?;
+            let stay = stays.moved(times.id, at, state == Some(State::Inactive));
+            must(self.stats.batch(|stats| {
+                if let Some(stay) = stay {
+                    stats.timing(metrics.states[previous as usize], stay)?;
+                }
+                if state == Some(State::Run) {
+                    stats.timing(metrics.submit_to_run, milliseconds(times.submitted, at))?;
+                }
+                Ok(())
+            }));
+        }
+        if *results && state == Some(State::Inactive) {
+            let result = match job.result()? {
+                JobResult::Completed => 0,
+                JobResult::Failed => 1,
+                JobResult::Canceled => 2,
+                JobResult::Timeout => 3,
+            };
+            must(self.stats.count(metrics.results[result], 1));
+        }
+        Ok(())
+    }
+
+    /// An exception was raised. Its type is a user's text, and may be anything.
+    pub(super) fn exception_raised(&mut self, kind: &str) -> Result<(), Error> {
+        let Families { results: true, metrics: Some(metrics), .. } = &mut self.families else {
+            return Ok(());
+        };
+        let exceptions = &mut metrics.exceptions;
+        let room = exceptions.len() < MOST_EXCEPTIONS;
+        let fits = room && kind.len() <= LONGEST_EXCEPTION && !kind.is_empty();
+        let kind = if exceptions.contains_key(kind) || fits { kind } else { OTHER };
+        let metric = match exceptions.get(kind) {
+            Some(metric) => *metric,
+            None => {
+                let metric = self.stats.tagged("exception", &[("type", kind)]).map_err(error)?;
+                exceptions.insert(kind.to_owned(), metric);
+                metric
+            }
+        };
+        must(self.stats.count(metric, 1));
+        Ok(())
+    }
+}

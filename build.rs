@@ -78,6 +78,8 @@ fn main() {
     // Tests that need a broker, or Etsy's statsd, are ignored, by name, where
     // there is none.
     println!("cargo:rerun-if-env-changed=PATH");
+    // It came, went or changed in a folder that was on PATH before.
+    println!("cargo:rerun-if-env-changed=STATE_COUNTS_FLUX");
     if on_path("flux") {
         println!("cargo:rustc-cfg=have_flux");
     }
@@ -86,6 +88,7 @@ fn main() {
         ("STATE_COUNTS_STATSD", "have_statsd"),
         ("STATE_COUNTS_CARBON", "have_carbon"),
         ("STATE_COUNTS_NAMESPACES", "have_namespaces"),
+        ("STATE_COUNTS_PLUGIN_PATH", "have_plugin_path"),
     ] {
         println!("cargo:rerun-if-env-changed={variable}");
         println!("cargo:rustc-check-cfg=cfg({cfg})");

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::Line;
@@ -27,6 +28,8 @@ use support::{artifact, counts_of_job_stats, trace, Counts, STATES};
 
 /// How often the picture changes.
 const FRAME: Duration = Duration::from_millis(100);
+/// When the run is given up.
+const PATIENCE: Duration = Duration::from_secs(110);
 /// How long the recorded run takes here: slow enough to watch. The broker that
 /// recorded it took 8.4 s.
 const REPLAY: Duration = Duration::from_secs(20);
@@ -54,13 +57,20 @@ fn main() -> ExitCode {
         })
     };
     let mut screen = Screen::new();
+    let end = Instant::now() + PATIENCE;
     while !run.is_finished() {
         screen.show(&receiver.seen(), progress.load(Ordering::Relaxed));
-        thread::sleep(FRAME);
+        let late = Instant::now() > end;
+        if late || screen.interrupted() {
+            screen.end();
+            println!("{}", if late { "The run did not end in time." } else { "Interrupted." });
+            return ExitCode::FAILURE;
+        }
     }
     // The host goes on: its end would take the gauges down.
     let Ok((truth, whose, _host)) = run.join() else {
         screen.end();
+        println!("The run failed: see above.");
         return ExitCode::FAILURE;
     };
     // The last datagrams may still be on their way.
@@ -170,7 +180,7 @@ impl Screen {
                 let history = &self.history;
                 let _ = terminal.draw(|frame| draw(frame, seen, history, percent));
             }
-            None if self.frames.is_multiple_of(20) || percent == 100 => {
+            None if self.frames % 20 == 0 || percent == 100 => {
                 let gauges = STATES.map(|state| {
                     format!("{state} {}", seen.gauges.get(state).copied().unwrap_or(0))
                 });
@@ -179,6 +189,22 @@ impl Screen {
             None => (),
         }
         self.frames += 1;
+    }
+
+    /// Waits for the next frame; whether somebody pressed Ctrl-C or q meanwhile.
+    fn interrupted(&self) -> bool {
+        if self.terminal.is_none() {
+            thread::sleep(FRAME);
+            return false;
+        }
+        let Ok(Event::Key(key)) = event::poll(FRAME).and_then(|pressed| match pressed {
+            true => event::read(),
+            false => Ok(Event::FocusGained),
+        }) else {
+            return false;
+        };
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        key.code == KeyCode::Char('q') || (control && key.code == KeyCode::Char('c'))
     }
 
     fn end(&mut self) {

@@ -25,12 +25,21 @@ need_packages() {
         apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
-# What building the plugin takes: a Rust of 2024 or later, and libclang with its
+# What building the plugin takes: a Rust of 2025 or later, and libclang with its
 # headers for bindgen. Debian 12's newest Rust has packages of its own.
 need_build_packages() {
     need_packages cc=gcc '/usr/include/*/sys/types.h=libc6-dev' pkg-config=pkg-config \
         '/usr/lib/llvm-*/lib/libclang*.so*=libclang-dev'
-    command -v cargo >/dev/null && return 0
+    if command -v cargo >/dev/null; then
+        # As Cargo.toml's rust-version.
+        local version
+        version=$(cargo --version | awk '{print $2}')
+        if [ "$(printf '%s\n' 1.85 "$version" | sort -V | head -1)" != 1.85 ]; then
+            echo "cargo $version ($(command -v cargo)) is too old: want Rust 1.85 or later" >&2
+            exit 1
+        fi
+        return 0
+    fi
     if [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]; then
         need_packages cargo=cargo-web rustc=rustc-web
     else

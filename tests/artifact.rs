@@ -2,10 +2,16 @@
 
 mod support;
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use support::artifact::release_plugin;
+use serde_json::json;
+use support::artifact::{release_plugin, NAME};
+use support::receiver::Receiver;
+use support::standin::Standin;
+use support::trace;
 
 /// Functions of flux-core 0.49.0, the oldest that the plugin shall load into:
 /// all that it may import. Each was looked up in that version's sources.
@@ -67,4 +73,27 @@ fn run(command: &mut Command) -> String {
     let output = command.output().expect("binutils are installed");
     assert!(output.status.success(), "{command:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Everything else is tested with the build of cargo test; what is installed is
+/// built otherwise.
+#[test]
+fn the_release_build_counts_the_recorded_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(NAME);
+    fs::copy(release_plugin(), &file).unwrap();
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    host.load(&file, json!({})).unwrap();
+    host.advance(0.1);
+    for recorded in trace::callbacks() {
+        host.call(&recorded.topic, &recorded.args);
+    }
+    host.counts();
+    let seen =
+        receiver.wait(Duration::from_secs(5), |seen| seen.gauges == trace::truth("after-purge"));
+    assert_eq!(seen.gauges, trace::truth("after-purge"));
+    host.remove(NAME).unwrap();
+    assert!(!host.mapped(NAME));
+    host.end();
 }

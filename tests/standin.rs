@@ -215,3 +215,22 @@ fn a_panic_is_logged_once_and_the_plugin_behind_goes_on() {
     assert!(!host.mapped("panicking.so"), "a panic does not pin the library");
     host.end();
 }
+
+#[test]
+fn a_hundred_loads_leave_no_descriptor() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsd.sock");
+    let _server = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let mut host = Standin::start(None);
+    host.counts();
+    let before = host.descriptors();
+    for round in 0..100 {
+        let endpoint = format!("127.0.0.1:1,[::1]:1,localhost:1,unix:{}", path.display());
+        host.load(plugin(), json!({"endpoint": endpoint})).unwrap();
+        host.advance(0.1);
+        live(&mut host, round, &COURSE);
+        host.remove(NAME).unwrap();
+    }
+    assert_eq!(host.descriptors(), before);
+    host.end();
+}

@@ -49,7 +49,7 @@ impl Args {
                 &mut state as *mut c_int,
             )
         };
-        self.check(code).map(|()| JobState(state))
+        self.check("unpack", code).map(|()| JobState(state))
     }
 
     /// `{s:i s?i}`: the state entered and, if there is one, the state left.
@@ -68,7 +68,7 @@ impl Args {
                 &mut previous as *mut c_int,
             )
         };
-        self.check(code).map(|()| Transition {
+        self.check("unpack", code).map(|()| Transition {
             state: JobState(state),
             previous: (previous != UNSET).then_some(JobState(previous)),
         })
@@ -82,7 +82,7 @@ impl Args {
         let code = unsafe {
             sys::flux_plugin_arg_get(self.0, sys::FLUX_PLUGIN_ARG_IN as c_int, &mut text)
         };
-        self.check(code)?;
+        self.check("read", code)?;
         if text.is_null() {
             return Err(Error::last_os_error("flux_plugin_arg_get"));
         }
@@ -100,11 +100,12 @@ impl Args {
         let code = unsafe {
             sys::flux_plugin_arg_set(self.0, sys::FLUX_PLUGIN_ARG_OUT as c_int, json.as_ptr())
         };
-        self.check(code)
+        self.check("add to", code)
     }
 
-    /// Turns unpack's return code into a `Result` with Flux's own words.
-    pub(super) fn check(&self, code: c_int) -> Result<(), Error> {
+    /// Turns a return code into a `Result` with Flux's own words; `what` was to
+    /// be done.
+    pub(super) fn check(&self, what: &str, code: c_int) -> Result<(), Error> {
         if code >= 0 {
             return Ok(());
         }
@@ -112,7 +113,7 @@ impl Args {
         // which is their own; it is copied here.
         let text = unsafe { CStr::from_ptr(sys::flux_plugin_arg_strerror(self.0)) };
         Err(Error::new(format!(
-            "cannot unpack the callback's arguments: {}",
+            "cannot {what} the callback's arguments: {}",
             text.to_string_lossy()
         )))
     }

@@ -68,7 +68,7 @@ impl Job<'_> {
             )
         };
         let event = Some(event).filter(|event| !event.is_nan());
-        self.args.check(code).map(|()| Times { id: id as u64, submitted, event })
+        self.args.check("unpack", code).map(|()| Times { id: id as u64, submitted, event })
     }
 
     /// What became of a job in CLEANUP or INACTIVE.
@@ -118,7 +118,7 @@ impl Job<'_> {
                 c"type".as_ptr(),
                 &mut kind as *mut *const c_char,
             );
-            self.args.check(code)?;
+            self.args.check("unpack", code)?;
             Ok(CStr::from_ptr(kind).to_string_lossy().into_owned())
         }
     }

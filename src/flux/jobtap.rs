@@ -308,7 +308,8 @@ pub unsafe fn register<P: Plugin>(plugin: *mut sys::flux_plugin_t) -> c_int {
     };
     if code < 0 {
         // SAFETY: the aux item was not made, so the slot is still ours.
-        drop(unsafe { Rc::from_raw(address) });
+        let slot = unsafe { Rc::from_raw(address) };
+        slot.log_once("flux_plugin_init", &Error::last_os_error("flux_plugin_aux_set"));
         return -1;
     }
     // SAFETY: the aux item keeps the slot alive beyond this function.
@@ -325,6 +326,9 @@ pub unsafe fn register<P: Plugin>(plugin: *mut sys::flux_plugin_t) -> c_int {
             )
         };
         if code < 0 {
+            let error = Error::last_os_error("flux_plugin_add_handler");
+            // SAFETY: as above.
+            unsafe { &*address }.log_once("flux_plugin_init", &error);
             return -1;
         }
     }

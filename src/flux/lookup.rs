@@ -7,22 +7,24 @@
 
 use std::ffi::{CStr, CString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::sync::atomic;
 
 use super::jobtap::{c_string, Error};
 use super::sys;
 
 /// A look-up under way. Dropping it forgets the answer.
 pub struct Lookup {
-    /// `None` only in `drop`. glibc's thread works on it until it is done.
-    request: Option<Box<Request>>,
+    /// glibc's thread writes to it until the look-up is done, so that no
+    /// reference to it may be held before.
+    request: NonNull<Request>,
 }
 
 struct Request {
     control: sys::gaicb,
     hints: sys::addrinfo,
     /// What `control.ar_name` points to.
-    _name: CString,
+    name: CString,
 }
 
 impl Lookup {
@@ -31,22 +33,29 @@ impl Lookup {
     /// # Errors
     /// If glibc cannot begin, for want of memory or of a thread.
     pub fn start(name: &str) -> Result<Lookup, Error> {
-        let name = c_string(name);
+        // Before glibc 2.34 this library holds the code of the thread that looks
+        // up, and would be unmapped with the plugin; so it stays for good.
+        // SAFETY: it is glibc's own, and its initialisation runs no code of ours.
+        unsafe { libc::dlopen(c"libanl.so.1".as_ptr(), libc::RTLD_NOW | libc::RTLD_NODELETE) };
+
         // SAFETY: both are plain C structs, for which all zero means "nothing".
         let (control, hints) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        let mut request = Box::new(Request { control, hints, _name: name });
+        let mut request = Box::new(Request { control, hints, name: c_string(name) });
         // One answer for each address, not for each kind of socket.
         request.hints.ai_socktype = libc::SOCK_DGRAM;
-        request.control.ar_name = request._name.as_ptr();
-        request.control.ar_request = &request.hints;
-        let mut list = [&mut request.control as *mut sys::gaicb];
-        // SAFETY: the list is copied; the request it names stays in its box
-        // until it is done (see `drop`). No notification is asked for.
+        let request = NonNull::from(Box::leak(request));
+        let lookup = Lookup { request };
+        // SAFETY: the request was made just above, and nobody else has it yet.
         let code = unsafe {
+            let control = lookup.control();
+            (*control).ar_name = (*request.as_ptr()).name.as_ptr();
+            (*control).ar_request = ptr::addr_of!((*request.as_ptr()).hints);
+            let mut list = [control];
+            // The list is copied. No notification is asked for.
             sys::getaddrinfo_a(sys::GAI_NOWAIT as i32, list.as_mut_ptr(), 1, ptr::null_mut())
         };
         match code {
-            0 => Ok(Lookup { request: Some(request) }),
+            0 => Ok(lookup),
             _ => Err(Error::new(reason(code))),
         }
     }
@@ -54,16 +63,29 @@ impl Lookup {
     /// `None` while it is under way; then the host's addresses, at least one. It
     /// answers at once.
     pub fn poll(&mut self) -> Option<Result<Vec<IpAddr>, Error>> {
-        let request = self.request.as_mut()?;
-        // SAFETY: the request was begun, and lives.
-        match unsafe { sys::gai_error(&mut request.control) } {
+        match self.state() {
             sys::EAI_INPROGRESS => None,
-            0 => match request.addresses() {
+            // SAFETY: the look-up is done, and glibc's thread has let go of it.
+            0 => match unsafe { self.request.as_ref() }.addresses() {
                 none if none.is_empty() => Some(Err(Error::new("no IP address"))),
                 addresses => Some(Ok(addresses)),
             },
             code => Some(Err(Error::new(reason(code)))),
         }
+    }
+
+    /// What gai_error(3) says of it.
+    fn state(&self) -> i32 {
+        // SAFETY: the request lives as long as `self`.
+        let state = unsafe { sys::gai_error(self.control()) };
+        // What glibc's thread wrote before it was done is seen after this.
+        atomic::fence(atomic::Ordering::Acquire);
+        state
+    }
+
+    fn control(&self) -> *mut sys::gaicb {
+        // SAFETY: the request lives as long as `self`; no reference is made.
+        unsafe { ptr::addr_of_mut!((*self.request.as_ptr()).control) }
     }
 }
 
@@ -97,19 +119,20 @@ impl Request {
 
 impl Drop for Lookup {
     fn drop(&mut self) {
-        let Some(mut request) = self.request.take() else { return };
-        // SAFETY: the request was begun, and lives.
-        let over = unsafe {
-            sys::gai_cancel(&mut request.control);
-            sys::gai_error(&mut request.control) != sys::EAI_INPROGRESS
-        };
-        if !over {
+        // SAFETY: the request lives as long as `self`.
+        unsafe { sys::gai_cancel(self.control()) };
+        if self.state() == sys::EAI_INPROGRESS {
             // glibc's thread still writes to it, and nobody can stop it: a few
             // hundred bytes are left to it for good. It runs no code of ours.
-            Box::leak(request);
-        } else if !request.control.ar_result.is_null() {
-            // SAFETY: the look-up is done, and its list is ours to free.
-            unsafe { sys::freeaddrinfo(request.control.ar_result) };
+            return;
+        }
+        // SAFETY: the look-up is over, so the request is ours again, and so is
+        // its list, if there is one.
+        unsafe {
+            let request = Box::from_raw(self.request.as_ptr());
+            if !request.control.ar_result.is_null() {
+                sys::freeaddrinfo(request.control.ar_result);
+            }
         }
     }
 }

@@ -10,15 +10,30 @@ use super::sys;
 pub struct JobState(pub i32);
 
 impl JobState {
+    /// Submitted, not yet validated.
+    pub const NEW: JobState = JobState(sys::FLUX_JOB_STATE_NEW as i32);
+    /// Waits for its dependencies.
+    pub const DEPEND: JobState = JobState(sys::FLUX_JOB_STATE_DEPEND as i32);
+    /// Waits for a priority.
+    pub const PRIORITY: JobState = JobState(sys::FLUX_JOB_STATE_PRIORITY as i32);
+    /// Waits for resources.
+    pub const SCHED: JobState = JobState(sys::FLUX_JOB_STATE_SCHED as i32);
+    /// Has resources.
+    pub const RUN: JobState = JobState(sys::FLUX_JOB_STATE_RUN as i32);
+    /// Gives its resources back.
+    pub const CLEANUP: JobState = JobState(sys::FLUX_JOB_STATE_CLEANUP as i32);
+    /// Is over.
+    pub const INACTIVE: JobState = JobState(sys::FLUX_JOB_STATE_INACTIVE as i32);
+
     /// The states that RFC 21 defines, in the order a job passes them.
     pub const ALL: [JobState; 7] = [
-        JobState(sys::FLUX_JOB_STATE_NEW as i32),
-        JobState(sys::FLUX_JOB_STATE_DEPEND as i32),
-        JobState(sys::FLUX_JOB_STATE_PRIORITY as i32),
-        JobState(sys::FLUX_JOB_STATE_SCHED as i32),
-        JobState(sys::FLUX_JOB_STATE_RUN as i32),
-        JobState(sys::FLUX_JOB_STATE_CLEANUP as i32),
-        JobState(sys::FLUX_JOB_STATE_INACTIVE as i32),
+        JobState::NEW,
+        JobState::DEPEND,
+        JobState::PRIORITY,
+        JobState::SCHED,
+        JobState::RUN,
+        JobState::CLEANUP,
+        JobState::INACTIVE,
     ];
 
     /// The name as `flux_job_statetostr` writes it in this form.

@@ -78,7 +78,7 @@ impl StateCounts {
         };
         job.subscribe()?;
         // Before the reactor turned, those that were there are announced.
-        if self.live && state == JobState::ALL[State::New as usize] {
+        if self.live && state == JobState::NEW {
             must(self.stats.count(metrics.submitted, 1));
         }
         Ok(())

@@ -34,6 +34,11 @@ impl Health {
         Some(failing)
     }
 
+    /// What was until now does not count: nothing could be sent.
+    pub(super) fn begin(&mut self, datagrams: u64, failures: u64) {
+        self.seen = (datagrams, failures);
+    }
+
     pub(super) fn is_failing(&self) -> bool {
         self.failing
     }

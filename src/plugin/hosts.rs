@@ -97,14 +97,19 @@ impl StateCounts {
     /// already.
     fn look_up(&mut self, wanted: impl Fn(&Host, &Connection) -> bool) {
         let connections = self.stats.connections();
-        for (host, connection) in self.hosts.hosts.iter_mut().zip(connections) {
+        let mut failed = Vec::new();
+        for (number, (host, connection)) in self.hosts.hosts.iter_mut().zip(connections).enumerate()
+        {
             let Some(name) = host.endpoint.name() else { continue };
             if host.lookup.is_none() && wanted(host, connection) {
                 match Lookup::start(name) {
                     Ok(lookup) => host.lookup = Some(lookup),
-                    Err(error) => host.trouble = Some(error.to_string()),
+                    Err(error) => failed.push((number, error)),
                 }
             }
+        }
+        for (number, error) in failed {
+            self.not_found(number, &error);
         }
         let under_way = self.hosts.hosts.iter().any(|host| host.lookup.is_some());
         if under_way && self.hosts.poll.is_none() {
@@ -144,7 +149,9 @@ impl StateCounts {
             self.farewell(Some(number));
         }
         self.stats.set_address(number, address);
+        let counters = self.stats.connections()[number].counters();
         let host = &mut self.hosts.hosts[number];
+        host.health.begin(counters.datagrams, counters.failures());
         if host.trouble.take().is_some() {
             let message = format!("endpoint \"{}\": found, at {address}", host.endpoint);
             self.inform(&message);

@@ -109,7 +109,7 @@ impl Plugin for StateCounts {
 
     fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
         #[cfg(feature = "panic-for-tests")]
-        if transition.state == JobState::ALL[3] {
+        if transition.state == JobState::SCHED {
             panic!("made for a test");
         }
         self.happened(Event::Moved {
@@ -248,7 +248,7 @@ impl StateCounts {
         let what = match anomaly {
             Anomaly::NoJobToMove(state) => format!(
                 "a job left {}, where none was counted; that gauge stays 0",
-                JobState::ALL[state as usize].name(NameForm::Long)
+                flux_state(state).name(NameForm::Long)
             ),
             Anomaly::UnknownState(number) => format!(
                 "state {number} is unknown to this version and not counted (is there a newer one?)"
@@ -285,7 +285,24 @@ fn give(
     }
 }
 
+/// The state as Flux has it.
+fn flux_state(state: State) -> JobState {
+    JobState::ALL[state as usize]
+}
+
 /// Metrics fail by their name only, and ours were accepted at load.
 fn must(sent: Result<(), crate::stats::Error>) {
     debug_assert_eq!(sent, Ok(()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_books_states_are_fluxs() {
+        for state in State::ALL {
+            assert_eq!(State::from_number(flux_state(state).0), Some(state));
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::configure::error;
 use super::StateCounts;
 use crate::accounting::{Anomaly, State};
 use crate::config::KEYS;
-use crate::flux::{Error, JobState, NameForm};
+use crate::flux::{Error, NameForm};
 use crate::stats::{Counters, Metric, Stats};
 
 /// What telemetry counts: names behind the prefix.
@@ -53,7 +53,7 @@ impl StateCounts {
     pub(super) fn answer_query(&self) -> String {
         let mut counts = Map::new();
         for state in State::ALL {
-            let name = JobState::ALL[state as usize].name(NameForm::Long);
+            let name = super::flux_state(state).name(NameForm::Long);
             // null while INACTIVE is not known.
             counts.insert(name, self.books.count(state).into());
         }

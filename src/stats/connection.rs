@@ -112,6 +112,9 @@ impl Connection {
     pub(super) fn send(&mut self, datagram: &[u8]) {
         if self.socket.is_none() && self.tried.is_none_or(|tried| tried.elapsed() >= RETRY) {
             self.open();
+            if self.socket.is_none() && self.tried.is_some() {
+                return; // Counted, with what was wrong.
+            }
         }
         let Some(socket) = &self.socket else {
             return self.counters.failed(libc::ENOTCONN);

@@ -28,7 +28,7 @@
 //! [`batch`](Stats::batch). A send that fails is counted and forgotten: no call
 //! waits, and none returns an error because of the network.
 //!
-//! Several endpoints may be served at once ([`Stats::to`]): each gets every
+//! Several endpoints may be served at once ([`Stats::set_endpoints`]): each gets every
 //! datagram, and one that fails hurts no other.
 
 mod connection;
@@ -137,15 +137,6 @@ impl Stats {
         }
         let context = OnceCell::with_value(Some(Context::new(vec![connection])));
         Ok(Stats { context, ..Stats::default() })
-    }
-
-    /// Sends to each of `endpoints`. Host names are not looked up: until
-    /// [`set_address`](Self::set_address) says where a host is, what is meant
-    /// for it is counted as lost.
-    pub fn to(endpoints: &[Endpoint]) -> Stats {
-        let connections: Vec<_> = endpoints.iter().cloned().map(Connection::new).collect();
-        let context = (!connections.is_empty()).then(|| Context::new(connections));
-        Stats { context: OnceCell::with_value(context), ..Stats::default() }
     }
 
     /// Sends to the endpoint that [`ENDPOINT_VARIABLE`] names, read at the first
@@ -291,13 +282,21 @@ impl Stats {
         &mut self,
         body: impl FnOnce(&mut Stats) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let outer = std::mem::replace(&mut self.in_batch, true);
-        let outcome = body(self);
-        self.in_batch = outer;
-        if !self.in_batch && !self.aggregated {
-            self.send();
+        // Also where `body` panics: what comes after it shall be sent.
+        struct End<'a> {
+            stats: &'a mut Stats,
+            outer: bool,
         }
-        outcome
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.stats.in_batch = self.outer;
+                if !self.outer && !self.stats.aggregated {
+                    self.stats.send();
+                }
+            }
+        }
+        let outer = std::mem::replace(&mut self.in_batch, true);
+        body(End { stats: self, outer }.stats)
     }
 
     /// Whether values wait, summed by name, until [`flush`](Self::flush).
@@ -354,7 +353,9 @@ impl Stats {
     }
 
     /// Serves these endpoints from now on. Those that were served already keep
-    /// their connection and its counters.
+    /// their connection and its counters. Host names are not looked up: until
+    /// [`set_address`](Self::set_address) says where a host is, what is meant
+    /// for it is counted as lost.
     pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) {
         self.flush();
         let mut old = match self.context.take().flatten() {
@@ -376,20 +377,32 @@ impl Stats {
     /// and in as few datagrams as possible. What was pending before is flushed,
     /// to all.
     pub fn only(&mut self, endpoint: usize, body: impl FnOnce(&mut Stats)) {
-        self.flush();
-        let aggregated = std::mem::replace(&mut self.aggregated, false);
-        let set = |stats: &mut Stats, only| {
-            if let Some(context) = stats.context_mut() {
-                context.only = only;
+        struct End<'a> {
+            stats: &'a mut Stats,
+            aggregated: bool,
+        }
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.stats.send();
+                self.stats.select(None);
+                self.stats.aggregated = self.aggregated;
             }
-        };
-        set(self, Some(endpoint));
-        let _ = self.batch(|stats| {
+        }
+        self.flush();
+        self.select(Some(endpoint));
+        let aggregated = std::mem::replace(&mut self.aggregated, false);
+        let end = End { stats: self, aggregated };
+        let _ = end.stats.batch(|stats| {
             body(stats);
             Ok(())
         });
-        set(self, None);
-        self.aggregated = aggregated;
+    }
+
+    /// Sends to one endpoint, or to all.
+    fn select(&mut self, only: Option<usize>) {
+        if let Some(context) = self.context_mut() {
+            context.only = only;
+        }
     }
 
     fn put(&mut self, name: impl Name, value: Value) -> Result<(), Error> {

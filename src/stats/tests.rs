@@ -53,6 +53,20 @@ fn a_batch_is_one_datagram() {
 }
 
 #[test]
+fn a_panic_in_a_batch_leaves_no_batch_behind() {
+    let (server, mut stats) = server();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        stats.only(0, |stats| {
+            stats.inc("before").unwrap();
+            panic!("made for a test");
+        })
+    }));
+    assert!(panicked.is_err());
+    stats.inc("after").unwrap();
+    assert_eq!(received(&server), ["p.before:+1|g", "p.after:+1|g"]);
+}
+
+#[test]
 fn aggregated_values_are_summed_by_name_until_the_flush() {
     let (server, mut stats) = server();
     stats.set_aggregated(true);

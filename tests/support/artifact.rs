@@ -30,7 +30,7 @@ pub fn release_plugin() -> PathBuf {
     target().join("release/libstate_counts.so")
 }
 
-/// The plugin that panics when the first job reaches SCHED.
+/// The plugin that panics whenever a job reaches SCHED.
 pub fn panicking_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {

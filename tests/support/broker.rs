@@ -93,6 +93,8 @@ impl Setup {
 
         let mut command = self.command;
         command.args(["start", "--test-size", &self.brokers.to_string()]);
+        let log = folder.path().join("broker.log");
+        command.arg(format!("-Slog-filename={}", log.display()));
         command.arg(format!("--config-path={}", folder.path().display()));
         if let Some(state) = &self.state {
             command.arg(format!("-Sstatedir={}", state.display()));
@@ -201,8 +203,8 @@ impl Broker {
     }
 
     /// The quiet instance's truth is what was received, no gauge was ever below
-    /// 0, and the log has no complaint of ours. Waits less than a resync, which
-    /// would heal what was wrong.
+    /// 0, and the log has no complaint of ours. Waits 5 s at most; where a resync
+    /// must not be what makes it true, load the plugin with a longer one.
     pub fn assert_true(&self, receiver: &mut Receiver) -> Seen {
         let mut truth = self.stats();
         let end = Instant::now() + Duration::from_secs(5);
@@ -219,17 +221,35 @@ impl Broker {
     }
 
     pub fn assert_log_is_clean(&self) {
-        let complaints: Vec<_> =
-            self.log().into_iter().filter(|line| !line.contains(".info[")).collect();
-        assert_eq!(complaints, Vec::<String>::new());
+        assert_eq!(complaints(&self.log().join("\n")), Vec::<String>::new());
     }
 
-    /// Ends the instance and waits for it.
-    pub fn end(mut self) {
+    /// Ends the instance and waits for it. To its very end its log has no
+    /// complaint of ours.
+    pub fn end(self) {
+        let folder = self.finish();
+        let log = fs::read_to_string(folder.path().join("broker.log")).expect("a log");
+        assert!(!log.is_empty());
+        assert_eq!(complaints(&log), Vec::<String>::new());
+    }
+
+    /// Ends an instance in which something went wrong on purpose.
+    pub fn end_with_complaints(self) {
+        self.finish();
+    }
+
+    fn finish(mut self) -> TempDir {
         self.stdin = None;
         let status = self.process.wait().unwrap();
         assert!(status.success(), "flux start ended with {status}");
+        std::mem::replace(&mut self.config, tempfile::tempdir().unwrap())
     }
+}
+
+/// The lines of a broker's log in which our plugins complain.
+fn complaints(log: &str) -> Vec<String> {
+    let ours = log.lines().filter(|line| line.contains("state-counts: "));
+    ours.filter(|line| !line.contains(".info[")).map(str::to_owned).collect()
 }
 
 impl Drop for Broker {

@@ -49,8 +49,7 @@ impl Receiver {
 
     pub fn start_at(address: &str) -> Receiver {
         let socket = UdpSocket::bind(address).expect("loopback");
-        // What a broker sends while this thread waits for a core.
-        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20));
+        deepen(&socket);
         let shared = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
         let receiver =
             Receiver { address: socket.local_addr().unwrap(), shared: shared.clone(), syncs: 0 };
@@ -131,6 +130,15 @@ impl Receiver {
         let mut seen = self.shared.0.lock().unwrap();
         *seen = Seen { gauges, syncs: seen.syncs, ..Seen::default() };
     }
+}
+
+/// Gives a socket a receive buffer that holds what a busy broker sends while its
+/// reader waits for a core. Who may not exceed the system's limit gets that.
+pub fn deepen(socket: &UdpSocket) {
+    let size = 64 << 20;
+    setsockopt(socket, sockopt::RcvBufForce, &size)
+        .or_else(|_| setsockopt(socket, sockopt::RcvBuf, &size))
+        .expect("a socket has a buffer");
 }
 
 fn knock(endpoint: &str, what: &[u8]) {

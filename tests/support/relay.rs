@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
 
-use super::receiver::SYNC;
+use super::receiver::{deepen, SYNC};
 
 /// A relay on loopback, which runs until the process ends.
 pub struct Relay {
@@ -18,11 +18,7 @@ impl Relay {
     /// ones depends on `seed` alone.
     pub fn start(target: &str, percent: u64, seed: u64) -> Relay {
         let inner = UdpSocket::bind("127.0.0.1:0").expect("loopback");
-        let _ = nix::sys::socket::setsockopt(
-            &inner,
-            nix::sys::socket::sockopt::RcvBufForce,
-            &(64 << 20),
-        );
+        deepen(&inner);
         let outer = UdpSocket::bind("127.0.0.1:0").expect("loopback");
         outer.connect(target).expect("loopback");
         let relay =

@@ -141,6 +141,11 @@ impl Standin {
         self.ask(json!({"op": "mapped", "name": name}))["mapped"].as_bool().unwrap()
     }
 
+    /// How many file descriptors the host has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("it runs").count()
+    }
+
     /// Ends the host: plugins are removed, then its job manager's thread ends.
     pub fn end(mut self) {
         self.commands = None;

@@ -13,7 +13,7 @@ impl Plugin for Second {
     }
 
     fn job_state(&mut self, transition: Transition, _: &Job) -> Result<(), Error> {
-        if transition.state == JobState(16) {
+        if transition.state == JobState::RUN {
             self.0.log(LogLevel::Info, "saw a job run");
         }
         Ok(())

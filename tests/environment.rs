@@ -1,0 +1,31 @@
+//! The context that reads the environment at its first use. One test, alone in
+//! its process: it changes the environment.
+
+use std::env;
+use std::net::UdpSocket;
+
+use state_counts::stats::{Stats, ENDPOINT_VARIABLE};
+
+#[test]
+fn the_endpoint_is_read_from_the_environment_at_the_first_metric() {
+    env::remove_var(ENDPOINT_VARIABLE);
+    let mut unset = Stats::from_environment();
+    unset.inc("x").unwrap();
+    assert!(!unset.enabled());
+
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut stats = Stats::from_environment();
+    env::set_var(ENDPOINT_VARIABLE, server.local_addr().unwrap().to_string());
+    assert!(!unset.enabled(), "it was read already");
+    stats.inc("x").unwrap();
+    let mut buffer = [0; 16];
+    let length = server.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"x:+1|g");
+
+    for bad in ["localhost", "localhost:0", "no-such-host.invalid:1"] {
+        env::set_var(ENDPOINT_VARIABLE, bad);
+        let mut stats = Stats::from_environment();
+        stats.inc("x").unwrap();
+        assert!(!stats.enabled(), "{bad}");
+    }
+}

@@ -15,7 +15,7 @@ const FUNCTIONS: &[&str] = &[
     "flux_job_statetostr",
     "flux_(log|attr_get|get_reactor)",
     "flux_(timer_watcher_create|watcher_start|watcher_destroy)",
-    "flux_(rpc|rpc_get_unpack|future_then|future_incref|future_decref|future_destroy)",
+    "flux_(rpc|rpc_get|rpc_get_unpack|future_then|future_incref|future_decref|future_destroy)",
     "getaddrinfo_a",
     "gai_(error|cancel|strerror)",
     "freeaddrinfo",

@@ -126,6 +126,7 @@ flux_future_t *flux_rpc (flux_t *h,
                          const char *s,
                          uint32_t nodeid,
                          int flags);
+int flux_rpc_get (flux_future_t *f, const char **s);
 int flux_rpc_get_unpack (flux_future_t *f, const char *fmt, ...);
 int flux_future_then (flux_future_t *f,
                       double timeout,

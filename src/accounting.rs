@@ -19,6 +19,7 @@
 //!
 //! [survey]: Accounting::survey_begin
 
+pub mod queues;
 pub mod stays;
 mod survey;
 

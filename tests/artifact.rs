@@ -15,7 +15,7 @@ use support::trace;
 
 /// Functions of flux-core 0.49.0, the oldest that the plugin shall load into:
 /// all that it may import. Each was looked up in that version's sources.
-const IMPORTS: [&str; 24] = [
+const IMPORTS: [&str; 25] = [
     "flux_attr_get",
     "flux_future_decref",
     "flux_future_destroy",
@@ -36,6 +36,7 @@ const IMPORTS: [&str; 24] = [
     "flux_plugin_aux_set",
     "flux_plugin_get_conf",
     "flux_rpc",
+    "flux_rpc_get",
     "flux_rpc_get_unpack",
     "flux_timer_watcher_create",
     "flux_watcher_destroy",

@@ -103,6 +103,8 @@ pub type Problem = String;
 pub enum Family {
     /// Gauges of the jobs in each state.
     States,
+    /// Gauges of the jobs in each queue and state.
+    Queues,
     /// How long jobs stay in each state.
     Timings,
     /// What becomes of jobs, and the exceptions that they meet with.
@@ -111,12 +113,13 @@ pub enum Family {
 
 impl Family {
     /// All families, in the order of the manual.
-    pub const ALL: [Family; 3] = [Family::States, Family::Timings, Family::Results];
+    pub const ALL: [Family; 4] = [Family::States, Family::Queues, Family::Timings, Family::Results];
 
     /// The family's name in a configuration.
     pub fn name(self) -> &'static str {
         match self {
             Family::States => "states",
+            Family::Queues => "queues",
             Family::Timings => "timings",
             Family::Results => "results",
         }

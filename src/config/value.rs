@@ -124,7 +124,7 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
 
 /// One text, with commas between families, or an array of texts.
 pub(super) fn metrics(value: &Value) -> Result<Vec<Family>, Problem> {
-    let want = "(want \"states\", \"timings\" or \"results\", or several)";
+    let want = "(want \"states\", \"queues\", \"timings\" or \"results\", or several)";
     let wrong = || format!("{} {want}", shown_json(value));
     let mut families = Vec::new();
     for text in texts(value).ok_or_else(wrong)?.into_iter().flat_map(|text| text.split(',')) {

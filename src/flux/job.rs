@@ -71,6 +71,36 @@ impl Job<'_> {
         self.args.check("unpack", code).map(|()| Times { id: id as u64, submitted, event })
     }
 
+    /// `{s:I s:{s?{s?{s?s}}}}`: the job's id, and its queue, if it has one.
+    ///
+    /// # Errors
+    /// If Flux did not say.
+    pub fn queue(&self) -> Result<(u64, Option<&str>), Error> {
+        let mut id = 0i64;
+        let mut queue: *const c_char = ptr::null();
+        // SAFETY: the args live while the callback runs; the format names one
+        // 64-bit integer and one string, and gets pointers to such. The string
+        // is the args' own, and lives as long.
+        unsafe {
+            let code = sys::flux_plugin_arg_unpack(
+                self.args.raw(),
+                sys::FLUX_PLUGIN_ARG_IN as c_int,
+                c"{s:I s:{s?{s?{s?s}}}}".as_ptr(),
+                c"id".as_ptr(),
+                &mut id as *mut i64,
+                c"jobspec".as_ptr(),
+                c"attributes".as_ptr(),
+                c"system".as_ptr(),
+                c"queue".as_ptr(),
+                &mut queue as *mut *const c_char,
+            );
+            self.args.check("unpack", code)?;
+            // What is not UTF-8 is not JSON, and never got here.
+            let queue = (!queue.is_null()).then(|| CStr::from_ptr(queue).to_str().ok()).flatten();
+            Ok((id as u64, queue))
+        }
+    }
+
     /// What became of a job in CLEANUP or INACTIVE.
     ///
     /// # Errors

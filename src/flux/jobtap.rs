@@ -80,12 +80,33 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
+    /// `job.update`: a job's jobspec was changed.
+    ///
+    /// # Errors
+    /// As [`job_new`](Self::job_new).
+    fn job_update(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+        let _ = (state, job);
+        Ok(())
+    }
+
     /// `job.inactive-add`: a job joined the inactive jobs, at its end or read
     /// back from the KVS at a restart.
-    fn job_inactive_add(&mut self) {}
+    ///
+    /// # Errors
+    /// As [`job_new`](Self::job_new).
+    fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        let _ = job;
+        Ok(())
+    }
 
     /// `job.inactive-remove`: an inactive job was purged.
-    fn job_inactive_remove(&mut self) {}
+    ///
+    /// # Errors
+    /// As [`job_new`](Self::job_new).
+    fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        let _ = job;
+        Ok(())
+    }
 }
 
 /// What configures a plugin, each a JSON object's text.
@@ -109,6 +130,8 @@ pub enum Callback {
     JobState,
     /// [`Plugin::job_exception`]
     JobException,
+    /// [`Plugin::job_update`]
+    JobUpdate,
     /// [`Plugin::job_inactive_add`]
     JobInactiveAdd,
     /// [`Plugin::job_inactive_remove`]
@@ -124,6 +147,7 @@ impl Callback {
             Callback::JobNew => c"job.new",
             Callback::JobState => c"job.state.*",
             Callback::JobException => c"job.event.exception",
+            Callback::JobUpdate => c"job.update",
             Callback::JobInactiveAdd => c"job.inactive-add",
             Callback::JobInactiveRemove => c"job.inactive-remove",
             Callback::Query => c"plugin.query",
@@ -380,14 +404,15 @@ unsafe extern "C" fn shim<P: Plugin>(
         Callback::JobException => {
             slot.enter("job.event.exception", |plugin| plugin.job_exception(&job.exception()?))
         }
-        Callback::JobInactiveAdd => slot.enter("job.inactive-add", |plugin| {
-            plugin.job_inactive_add();
-            Ok(())
-        }),
-        Callback::JobInactiveRemove => slot.enter("job.inactive-remove", |plugin| {
-            plugin.job_inactive_remove();
-            Ok(())
-        }),
+        Callback::JobUpdate => {
+            slot.enter("job.update", |plugin| plugin.job_update(arguments.state()?, &job))
+        }
+        Callback::JobInactiveAdd => {
+            slot.enter("job.inactive-add", |plugin| plugin.job_inactive_add(&job))
+        }
+        Callback::JobInactiveRemove => {
+            slot.enter("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job))
+        }
         Callback::Query => {
             slot.enter("plugin.query", |plugin| arguments.answer(&c_string(&plugin.query())))
         }

@@ -72,6 +72,20 @@ impl Drop for Rpc {
 }
 
 impl Response<'_> {
+    /// The answer's payload, JSON text; an error if the service answered with
+    /// one, or not in time.
+    pub fn text(&self) -> Result<String, Error> {
+        let mut text = ptr::null();
+        // SAFETY: `answered` holds the future while the callback has this value;
+        // the text is the future's own, and is copied.
+        unsafe {
+            if sys::flux_rpc_get(self.future, &mut text) < 0 || text.is_null() {
+                return Err(Error::last_os_error("no usable answer"));
+            }
+            Ok(CStr::from_ptr(text).to_string_lossy().into_owned())
+        }
+    }
+
     /// The integer under `key` in the answer; an error if the service
     /// answered with one, not in time, or without that key.
     pub fn integer(&self, key: &CStr) -> Result<i64, Error> {

@@ -35,6 +35,14 @@ impl StateCounts {
         if old == Some(&config) {
             return Ok(());
         }
+        let wants_queues = config.metrics.contains(&Family::Queues);
+        if old.is_some() && self.queues.is_none() && wants_queues {
+            // The jobs that are there were announced, and not listened to.
+            return Err(Error::new(
+                "metrics: \"queues\" can be switched on at load only (remove the plugin, and \
+                 load it again)",
+            ));
+        }
         let names = self.names_for(&config);
         // What can be refused comes first: names, then timers.
         let mut trial = Stats::disabled();
@@ -86,9 +94,11 @@ impl StateCounts {
         let renamed = self.names != names || self.gauges.is_empty();
         let old: Vec<_> = self.stats.connections().iter().map(|c| c.endpoint().clone()).collect();
         let endpoints = config.endpoints.clone();
-        let (told, tells) = (self.tells_states, config.metrics.contains(&Family::States));
-        let goes = |endpoint| renamed || !tells || !endpoints.contains(endpoint);
-        let comes = |endpoint| renamed || !told || !old.contains(endpoint);
+        let wants = |family| config.metrics.contains(&family);
+        let (tells_states, tells_queues) = (wants(Family::States), wants(Family::Queues));
+        let other = self.tells_states != tells_states || self.queues.is_some() != tells_queues;
+        let goes = |endpoint| renamed || other || !endpoints.contains(endpoint);
+        let comes = |endpoint| renamed || other || !old.contains(endpoint);
         // What is pending is of the old names and endpoints.
         self.stats.flush();
         if self.live {
@@ -99,13 +109,17 @@ impl StateCounts {
         self.stats.set_endpoints(&endpoints);
         self.stats.set_aggregated(config.period > 0.0);
         self.families.switch(&config.metrics);
-        self.tells_states = tells;
+        self.tells_states = tells_states;
+        self.queues = tells_queues.then(|| self.queues.take().unwrap_or_default());
         self.config = Some(config);
         if renamed {
             self.stats.clear();
             self.gauges = name_gauges(&mut self.stats, &names)?;
             self.report.name_metrics(&mut self.stats)?;
             self.families.name_metrics(&mut self.stats, &names)?;
+            if let Some(queues) = &mut self.queues {
+                queues.rename(names.states);
+            }
             self.names = names;
         }
         self.hosts.follow(&self.stats);

@@ -22,6 +22,7 @@ mod families;
 mod health;
 mod hosts;
 mod inactive;
+mod queues;
 mod report;
 
 use crate::accounting::{Accounting, Anomaly, Change, Event, State};
@@ -34,6 +35,7 @@ use configure::Names;
 use families::Families;
 use hosts::Hosts;
 use inactive::Inactive;
+use queues::QueueGauges;
 use report::Report;
 
 /// The plugin.
@@ -53,6 +55,8 @@ pub struct StateCounts {
     live: bool,
     inactive: Inactive,
     families: Families,
+    /// `None` where they are not wanted.
+    queues: Option<QueueGauges>,
     hosts: Hosts,
     report: Report,
     /// Timers under way. Dropping one stops it.
@@ -69,6 +73,7 @@ impl Plugin for StateCounts {
         Callback::JobNew,
         Callback::JobState,
         Callback::JobException,
+        Callback::JobUpdate,
         Callback::JobInactiveAdd,
         Callback::JobInactiveRemove,
         Callback::Query,
@@ -86,6 +91,7 @@ impl Plugin for StateCounts {
             live: false,
             inactive: Inactive::default(),
             families: Families::default(),
+            queues: None,
             hosts: Hosts::default(),
             report: Report::default(),
             start: None,
@@ -104,6 +110,7 @@ impl Plugin for StateCounts {
 
     fn job_new(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
         self.happened(Event::New { state: state.0 });
+        self.queue_job(state, job)?;
         self.job_came(state, job)
     }
 
@@ -116,6 +123,7 @@ impl Plugin for StateCounts {
             state: transition.state.0,
             previous: transition.previous.map(|state| state.0),
         });
+        self.queue_job(transition.state, job)?;
         self.job_moved(transition, job)
     }
 
@@ -123,12 +131,18 @@ impl Plugin for StateCounts {
         self.exception_raised(kind)
     }
 
-    fn job_inactive_add(&mut self) {
-        self.happened(Event::InactiveAdd);
+    fn job_update(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+        self.queue_job(state, job)
     }
 
-    fn job_inactive_remove(&mut self) {
+    fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        self.happened(Event::InactiveAdd);
+        self.queue_inactive(job, true)
+    }
+
+    fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
         self.happened(Event::InactiveRemove);
+        self.queue_inactive(job, false)
     }
 }
 
@@ -150,6 +164,7 @@ impl StateCounts {
         self.greet(None);
         self.stats.flush();
         self.ask_for_inactive();
+        self.ask_for_queues();
     }
 
     /// The end of a period: what changed is sent.
@@ -215,24 +230,24 @@ impl StateCounts {
         self.config.as_ref().is_some_and(Config::owns_its_gauges)
     }
 
-    /// Calls `body` for each state whose count is known, in one batch, for one
+    /// Calls `body` for each gauge whose count is known, in one batch, for one
     /// endpoint or for all.
     fn tell_known(
         &mut self,
         endpoint: Option<usize>,
         body: impl Fn(&mut Stats, Metric, State, i64) -> Result<(), crate::stats::Error>,
     ) {
-        if !self.tells_states {
-            return;
-        }
-        let StateCounts { books, stats, gauges, .. } = self;
+        let StateCounts { books, stats, gauges, tells_states, queues, .. } = self;
         let tell = |stats: &mut Stats| {
-            for state in State::ALL {
+            for state in State::ALL.into_iter().filter(|_| *tells_states) {
                 if let Some(count) = books.count(state) {
                     body(stats, gauges[state as usize], state, count as i64)?;
                 }
             }
-            Ok(())
+            match queues {
+                Some(queues) => queues.tell_known(stats, body),
+                None => Ok(()),
+            }
         };
         match endpoint {
             None => must(stats.batch(tell)),

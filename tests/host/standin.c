@@ -26,9 +26,9 @@
  *   {"op":"rpc", "mode":M}          M: "answer" (default), "hold", "fail"
  *   {"op":"rpc-take"}               held requests see the counts of this moment
  *   {"op":"rpc-deliver"}            held requests get their answer
- *   {"op":"counts"}  {"op":"log"}  {"op":"mapped", "name":N}
+ *   {"op":"counts"}  {"op":"queues"}  {"op":"log"}  {"op":"mapped", "name":N}
  *
- * load, remove, reload, query, counts, log and mapped answer with one JSON
+ * load, remove, reload, query, counts, queues, log and mapped answer with one JSON
  * object on a line.
  */
 #define _GNU_SOURCE
@@ -83,7 +83,9 @@ struct flux_future {
     bool taken;
     bool delivered;
     bool failed;
+    bool by_queue;      // job-list.job-stats, else job-manager.stats-get
     json_int_t inactive;
+    char *text;
     flux_continuation_f cb;
     void *arg;
     struct flux_future *next;
@@ -316,9 +318,10 @@ flux_future_t *flux_rpc (flux_t *h,
                          uint32_t nodeid,
                          int flags)
 {
-    if (strcmp (topic, "job-manager.stats-get") != 0)
-        die ("request for an unknown service");
     struct flux_future *f = calloc (1, sizeof (*f));
+    f->by_queue = (strcmp (topic, "job-list.job-stats") == 0);
+    if (!f->by_queue && strcmp (topic, "job-manager.stats-get") != 0)
+        die ("request for an unknown service");
     f->refcount = 1;
     f->failed = (rpc_mode == RPC_FAIL);
     f->next = futures;
@@ -351,12 +354,23 @@ void flux_future_decref (flux_future_t *f)
     if (!*link)
         die ("a future was destroyed twice");
     *link = f->next;
+    free (f->text);
     free (f);
 }
 
 void flux_future_destroy (flux_future_t *f)
 {
     flux_future_decref (f);
+}
+
+int flux_rpc_get (flux_future_t *f, const char **s)
+{
+    if (f->failed || !f->delivered) {
+        errno = ENOSYS;
+        return -1;
+    }
+    *s = f->text;
+    return 0;
 }
 
 int flux_rpc_get_unpack (flux_future_t *f, const char *fmt, ...)
@@ -394,8 +408,48 @@ static json_int_t count_state (int state)
     return count;
 }
 
+static const char *state_name (int state)
+{
+    return flux_job_statetostr (state, "l");
+}
+
+/* What flux job stats prints, as far as the plugin asks. */
+static char *stats_by_queue (void)
+{
+    const char *id;
+    json_t *job;
+    json_t *queues = json_object ();
+    json_object_foreach (jobs, id, job) {
+        const char *name = json_string_value (json_object_get (job, "queue"));
+        if (!*name)
+            continue;
+        json_t *queue = json_object_get (queues, name);
+        if (!queue) {
+            queue = json_object ();
+            for (int state = FLUX_JOB_STATE_NEW; state <= FLUX_JOB_STATE_INACTIVE; state *= 2)
+                json_object_set_new (queue, state_name (state), json_integer (0));
+            json_object_set_new (queues, name, queue);
+        }
+        const char *state = state_name (state_of (job));
+        json_int_t count = json_integer_value (json_object_get (queue, state));
+        json_object_set_new (queue, state, json_integer (count + 1));
+    }
+    json_t *list = json_array ();
+    json_t *queue;
+    const char *name;
+    json_object_foreach (queues, name, queue)
+        json_array_append_new (list, json_pack ("{s:s s:O}", "name", name, "job_states", queue));
+    json_t *answer = json_pack ("{s:o}", "queues", list);
+    char *text = json_dumps (answer, 0);
+    json_decref (answer);
+    json_decref (queues);
+    return text;
+}
+
 static void remember (const char *topic, json_t *in)
 {
+    const char *queue = "";
+    json_unpack (in, "{s?{s?{s?{s?s}}}}", "jobspec", "attributes", "system", "queue", &queue);
     char id[32];
     snprintf (id,
               sizeof (id),
@@ -405,10 +459,13 @@ static void remember (const char *topic, json_t *in)
         json_object_del (jobs, id);
     else if (strcmp (topic, "job.new") == 0
              || strcmp (topic, "job.inactive-add") == 0
+             || strcmp (topic, "job.update") == 0
              || fnmatch ("job.state.*", topic, 0) == 0) {
-        json_t *job = json_pack ("{s:O s:O}",
+        json_t *job = json_pack ("{s:O s:O s:s s:{s:{s:{s:s}}}}",
                                  "id", json_object_get (in, "id"),
-                                 "state", json_object_get (in, "state"));
+                                 "state", json_object_get (in, "state"),
+                                 "queue", queue,
+                                 "jobspec", "attributes", "system", "queue", queue);
         if (job)
             json_object_set_new (jobs, id, job);
     }
@@ -592,6 +649,8 @@ static void rpc_take (void)
             continue;
         f->taken = true;
         f->inactive = count_state (FLUX_JOB_STATE_INACTIVE);
+        if (f->by_queue)
+            f->text = stats_by_queue ();
     }
 }
 
@@ -725,6 +784,11 @@ static void run (json_t *command)
         rpc_deliver ();
     else if (strcmp (op, "counts") == 0)
         answer_counts ();
+    else if (strcmp (op, "queues") == 0) {
+        char *text = stats_by_queue ();
+        answer (json_loads (text, 0, NULL));
+        free (text);
+    }
     else if (strcmp (op, "log") == 0) {
         answer (json_pack ("{s:o}", "log", log_lines));
         log_lines = json_array ();

@@ -27,7 +27,9 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         format!("dialect: {value} (want \"plain\", \"dogstatsd\", \"graphite\" or \"influxdb\")")
     };
     let metrics = |value: &str| {
-        format!("metrics: {value} (want \"states\", \"timings\" or \"results\", or several)")
+        format!(
+            "metrics: {value} (want \"states\", \"queues\", \"timings\" or \"results\", or several)"
+        )
     };
     vec![
         ("endpoint", json!("statsd"), endpoint("statsd", "missing \":PORT\"")),

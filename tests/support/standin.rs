@@ -122,6 +122,11 @@ impl Standin {
         counts.filter(|(state, _)| state != "silenced").collect()
     }
 
+    /// The host's own recount of the queues, as `flux job stats` prints it.
+    pub fn queues(&mut self) -> Value {
+        self.ask(json!({"op": "queues"}))
+    }
+
     /// Callbacks that a plugin kept from the plugins behind it.
     pub fn silenced(&mut self) -> i64 {
         self.ask(json!({"op": "counts"}))["silenced"].as_i64().unwrap()

@@ -35,8 +35,13 @@ pub fn callbacks() -> Vec<Recorded> {
 
 /// The broker's own counts, before the purge and after it.
 pub fn truth(moment: &str) -> Counts {
+    counts_of_job_stats(&stats(moment))
+}
+
+/// What `flux job stats` printed, before the purge and after it.
+pub fn stats(moment: &str) -> Value {
     let text = fs::read_to_string(data(&format!("mixed-875.{moment}.stats.json"))).unwrap();
-    counts_of_job_stats(&serde_json::from_str(&text).expect("JSON"))
+    serde_json::from_str(&text).expect("JSON")
 }
 
 fn data(name: &str) -> PathBuf {

@@ -1,0 +1,199 @@
+//! The family of gauges by queue.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+use support::artifact::{plugin, NAME};
+use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use support::jobs::{COURSE, INACTIVE, NEW, PRIORITY, RUN, SCHED};
+use support::receiver::Receiver;
+use support::standin::Standin;
+use support::{trace, STATES};
+
+type Gauges = BTreeMap<String, i64>;
+
+/// The gauges by queue, as a statsd server would have them; those at 0 are left
+/// out.
+fn gauges(receiver: &mut Receiver) -> Gauges {
+    let mut gauges = Gauges::new();
+    for datagram in receiver.others() {
+        for line in datagram.lines() {
+            let Some(line) = line.strip_prefix("flux.job.queue.") else { continue };
+            let (name, value) = line.split_once(':').unwrap();
+            let value = value.strip_suffix("|g").unwrap();
+            let number: i64 = value.parse().unwrap();
+            let gauge = gauges.entry(name.to_owned()).or_default();
+            *gauge = if value.starts_with(['+', '-']) { *gauge + number } else { number };
+            assert!(*gauge >= 0, "{line} makes {name} {gauge}");
+        }
+    }
+    gauges.retain(|_, count| *count != 0);
+    gauges
+}
+
+/// What `flux job stats` says of the queues, in the same form.
+fn truth(stats: &Value) -> Gauges {
+    let mut truth = Gauges::new();
+    for queue in stats["queues"].as_array().unwrap() {
+        for state in STATES {
+            let count = queue["job_states"][state.to_lowercase()].as_i64().unwrap_or(0);
+            truth.insert(format!("{}.{state}", queue["name"].as_str().unwrap()), count);
+        }
+    }
+    truth.retain(|_, count| *count != 0);
+    truth
+}
+
+fn conf() -> Value {
+    json!({"metrics": ["states", "queues"], "resync": 3600})
+}
+
+fn job(id: i64, state: i64, previous: Option<i64>, queue: &str) -> Value {
+    let jobspec = json!({"attributes": {"system": {"queue": queue}}});
+    let mut job = json!({"id": id, "state": state, "jobspec": jobspec});
+    if let Some(previous) = previous {
+        job["prev_state"] = json!(previous);
+    }
+    job
+}
+
+/// A job's callbacks through the states of `path`, in one queue.
+fn live(host: &mut Standin, id: i64, path: &[i64], queue: &str) {
+    host.call("job.new", &job(id, path[0], None, queue));
+    for pair in path.windows(2) {
+        host.call("job.state.any", &job(id, pair[1], Some(pair[0]), queue));
+        if pair[1] == INACTIVE {
+            host.call("job.inactive-add", &job(id, INACTIVE, None, queue));
+        }
+    }
+}
+
+#[test]
+fn the_recorded_run_gives_the_recorded_queues() {
+    let (mut host, mut receiver) = Standin::running(conf());
+    for (number, recorded) in trace::callbacks().iter().enumerate() {
+        host.call(&recorded.topic, &recorded.args);
+        if number % 500 == 0 {
+            let wanted = truth(&host.queues());
+            assert_eq!(gauges(&mut receiver), wanted);
+        }
+    }
+    host.counts();
+    let after: BTreeMap<_, _> = gauges(&mut receiver);
+    assert_eq!(after, truth(&trace::stats("after-purge")));
+    let log = host.log().into_iter().filter(|(level, _)| *level < 6).count();
+    assert_eq!(log, 0);
+    host.end();
+}
+
+#[test]
+fn queues_of_a_live_instance_are_known_and_moves_followed() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    for id in 0..5 {
+        live(&mut host, id, &COURSE, if id < 3 { "batch" } else { "debug" });
+    }
+    live(&mut host, 5, &COURSE[..4], "batch");
+    live(&mut host, 6, &COURSE[..5], "debug");
+    host.rpc_mode("hold");
+    host.load(plugin(), conf()).unwrap();
+    host.advance(0.1);
+    // While the question travels, INACTIVE is withheld, and a job ends.
+    live(&mut host, 7, &COURSE, "debug");
+    host.counts();
+    assert!(!gauges(&mut receiver).keys().any(|name| name.ends_with("INACTIVE")));
+    host.rpc_mode("answer");
+    host.rpc_take();
+    host.rpc_deliver();
+    host.advance(1.0);
+    let wanted = truth(&host.queues());
+    assert_eq!(wanted["debug.INACTIVE"], 3);
+    assert_eq!(gauges(&mut receiver), wanted);
+
+    // A job changes its queue while it waits; another as it goes back.
+    host.call("job.update", &job(5, SCHED, None, "debug"));
+    let wanted = truth(&host.queues());
+    assert_eq!((wanted.get("batch.SCHED"), wanted["debug.SCHED"]), (None, 1));
+    assert_eq!(gauges(&mut receiver), wanted);
+    host.call("job.state.priority", &job(5, PRIORITY, Some(SCHED), "batch"));
+    host.call("job.inactive-remove", &job(3, INACTIVE, None, "debug"));
+    let wanted = truth(&host.queues());
+    assert_eq!(gauges(&mut receiver), wanted);
+
+    // A removal takes the active ones down.
+    host.remove(NAME).unwrap();
+    let left = gauges(&mut receiver);
+    assert!(left.keys().all(|name| name.ends_with("INACTIVE")), "{left:?}");
+    host.end();
+}
+
+#[test]
+fn queues_are_switched_on_at_load_only_and_off_at_any_time() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    let table = |metrics: Value| json!({"state-counts": {"metrics": metrics}});
+    let refused = "metrics: \"queues\" can be switched on at load only (remove the plugin, and \
+                   load it again)";
+    assert_eq!(host.reload(&table(json!(["queues"]))), Err(refused.into()));
+    host.remove(NAME).unwrap();
+
+    host.config(&table(json!(["states", "queues"])));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    live(&mut host, 1, &[NEW, RUN], "batch");
+    host.counts();
+    assert_eq!(gauges(&mut receiver), [("batch.RUN".to_owned(), 1)].into());
+    host.reload(&table(json!(["states"]))).unwrap();
+    host.counts();
+    assert_eq!(gauges(&mut receiver), Gauges::new());
+    let wanted = host.counts();
+    assert_eq!(receiver.seen().gauges, wanted);
+    host.end();
+}
+
+const QUEUES: &str = "[queues.batch]\n[queues.debug]\n[queues.long]\n\
+                      [policy.jobspec.defaults.system]\nqueue = \"batch\"\n";
+
+#[track_caller]
+fn assert_queues(broker: &Broker, receiver: &mut Receiver) {
+    let end = Instant::now() + Duration::from_secs(10);
+    let mut wanted = truth(&broker.stats_json());
+    while gauges(receiver) != wanted && Instant::now() < end {
+        thread::sleep(Duration::from_millis(100));
+        wanted = truth(&broker.stats_json());
+    }
+    assert_eq!(gauges(receiver), wanted, "received (left), flux job stats (right)");
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn a_brokers_queues_are_counted() {
+    let mut receiver = Receiver::start();
+    let broker = Setup::new(receiver.endpoint()).config(QUEUES).start();
+    broker.flux(&["queue", "start", "--all"]);
+    for queue in ["batch", "debug", "long"] {
+        broker.submit(&[SIMULATED, "-q", queue, "--cc=1-20"]);
+    }
+    broker.drain();
+    let held = broker.submit(&["--urgency=hold", "-q", "long", "--cc=1-3"]);
+    let load = ["metrics=states,queues", "resync=1h"];
+    broker.load(plugin(), &load).unwrap();
+    assert_queues(&broker, &mut receiver);
+    broker.submit(&[SIMULATED, "-q", "debug", "--cc=1-50", "--quiet"]);
+    broker.submit(&[ENDLESS, "-n32", "-q", "batch", "--cc=1-4"]);
+    // Moved to another queue.
+    broker.flux(&["update", &held[0], "queue=debug"]);
+    broker.wait_stats(|stats| stats["RUN"] == 2 && stats["INACTIVE"] == 110);
+    assert_queues(&broker, &mut receiver);
+    broker.flux(&["job", "purge", "--force", "--num-limit=30"]);
+    broker.flux(&["cancel", "--all"]);
+    broker.drain();
+    assert_queues(&broker, &mut receiver);
+    broker.end();
+}

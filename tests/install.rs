@@ -24,7 +24,9 @@ fn it_installs_replaces_and_removes() {
     let outcome = install(folder.path(), &prefix);
     assert!(outcome.status.success(), "{outcome:?}");
     let said = String::from_utf8(outcome.stdout).unwrap();
-    assert_eq!(said, format!("Installed {}\n", plugin.display()));
+    let page = folder.path().join("usr/share/man/man7/flux-state-counts.7");
+    assert_eq!(said, format!("Installed {}\nInstalled {}\n", plugin.display(), page.display()));
+    assert!(fs::read_to_string(&page).unwrap().contains(".TH"));
     let installed = plugin.metadata().unwrap();
     assert_eq!(installed.permissions().mode() & 0o777, 0o755);
 
@@ -36,7 +38,7 @@ fn it_installs_replaces_and_removes() {
     assert_eq!(fs::read_dir(&plugins).unwrap().count(), 1, "nothing beside it is left");
 
     assert!(install(folder.path(), &["--prefix", "/usr", "--uninstall"]).status.success());
-    assert!(!plugin.exists());
+    assert!(!plugin.exists() && !page.exists());
 }
 
 #[test]

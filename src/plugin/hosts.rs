@@ -61,7 +61,7 @@ impl Hosts {
         match (&host.trouble, connection.address()) {
             (Some(trouble), None) => format!("host not found: {trouble}"),
             (None, None) if host.endpoint.name().is_some() => "looking up".to_owned(),
-            _ if host.health.is_failing() => "failing".to_owned(),
+            _ if host.health.is_failing() || connection.never_sent() => "failing".to_owned(),
             _ => "ok".to_owned(),
         }
     }

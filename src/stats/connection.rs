@@ -92,6 +92,11 @@ impl Connection {
         Some(SocketAddr::new(self.address?, self.endpoint.port()?))
     }
 
+    /// Whether something was to be sent, and nothing ever was.
+    pub fn never_sent(&self) -> bool {
+        self.counters.datagrams == 0 && self.counters.failures() > 0
+    }
+
     /// What became of the datagrams so far.
     pub fn counters(&self) -> &Counters {
         &self.counters

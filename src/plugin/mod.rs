@@ -176,6 +176,9 @@ impl StateCounts {
     /// Time to heal: every gauge is sent as an absolute value. Aggregated, they
     /// leave with the next flush.
     fn resync(&mut self) {
+        if !self.live {
+            return;
+        }
         self.tell_known(None, |stats, gauge, _, count| stats.gauge_set(gauge, count));
         self.report.resynced();
     }

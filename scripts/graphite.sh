@@ -78,8 +78,7 @@ STATSD
 
 # How many datagrams statsd's socket had no room for, as Linux counts them.
 statsd_drops() {
-    awk -v port="$(printf ':%04X' "$statsd_port")" \
-        'index($2, port) { print $NF }' /proc/net/udp
+    udp_socket "$statsd_port" | awk '{ print $NF }'
 }
 
 # graphite_values TARGET WHICH FROM: the last or the min of each series that

@@ -69,6 +69,11 @@ is_open() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1")
 }
 
+# Linux's line on the UDP socket at port.
+udp_socket() {
+    grep "$(printf '0100007F:%04X ' "$1")" /proc/net/udp
+}
+
 # One broker with 64 pretended cores, sending to statsd. Sets FLUX_URI.
 start_broker() {
     mkdir "$folder/flux"

@@ -48,10 +48,15 @@ TIME_ZONE = "UTC"
 DEFAULT_CACHE_DURATION = 0
 SETTINGS
     # Debian serves the static files from Apache, from a folder of its own.
-    cat >"$folder/graphite/served.py" <<'SETTINGS'
+    local static=/usr/share/graphite-web/static
+    cat >"$folder/graphite/served.py" <<SETTINGS
 from graphite.settings import *
-STATICFILES_DIRS = ("/usr/share/graphite-web/static",)
+STATICFILES_DIRS = ("$folder/graphite/static", "$static")
 SETTINGS
+    # Debian 12's opens no saved dashboard: graphite-project/graphite-web#2711.
+    mkdir -p "$folder/graphite/static/js"
+    { echo 'var htmlEncode = Ext.util.Format.htmlEncode;'; cat "$static/js/dashboard.js"; } \
+        >"$folder/graphite/static/js/dashboard.js"
     local settings=(env PYTHONPATH="$folder/graphite" PYTHONWARNINGS=ignore
         GRAPHITE_SETTINGS_MODULE=stored DJANGO_SETTINGS_MODULE=served)
     "${settings[@]}" graphite-manage migrate --run-syncdb >"$folder/migrate.log" 2>&1 ||
@@ -61,16 +66,21 @@ SETTINGS
     await graphite is_open "$web"
 }
 
-# Etsy's statsd, flushing each second into the carbon of start_graphite. Sets
-# statsd_port.
+# Etsy's statsd, flushing each second into the carbon of start_graphite; with
+# PORT, every datagram also goes there. Sets statsd_port.
 start_statsd() {
-    local management
+    local management backends="'./backends/graphite'" repeat=
+    if [ $# -gt 0 ]; then
+        backends+=", './backends/repeater'"
+        repeat="repeater: [{ host: '127.0.0.1', port: $1 }],"
+    fi
     read -r statsd_port management < <(free_ports 2)
     cat >"$folder/statsd.js" <<STATSD
-{ address: "127.0.0.1", port: $statsd_port,
-  mgmt_address: "127.0.0.1", mgmt_port: $management, flushInterval: 1000,
-  backends: ["./backends/graphite"], graphiteHost: "127.0.0.1",
-  graphitePort: $carbon_port, graphite: { legacyNamespace: false } }
+{ address: '127.0.0.1', port: $statsd_port,
+  mgmt_address: '127.0.0.1', mgmt_port: $management, flushInterval: 1000,
+  backends: [$backends], $repeat
+  graphiteHost: '127.0.0.1', graphitePort: $carbon_port,
+  graphite: { legacyNamespace: false } }
 STATSD
     start statsd node "$STATE_COUNTS_STATSD/stats.js" "$folder/statsd.js"
     await statsd is_open "$management"
@@ -86,4 +96,13 @@ statsd_drops() {
 graphite_values() {
     curl -sSfG "$graphite/render" -d format=json -d from="$3" --data-urlencode "target=$1" |
         jq -r ".[] | \"\(.target) \([.datapoints[][0] | values] | $2)\""
+}
+
+# The last value of each series that the targets of stdin draw, a target a line;
+# a series that several draw comes once.
+graphite_shows() {
+    local target
+    while read -r target; do
+        graphite_values "$target" last -15s
+    done | sort -u
 }

@@ -12,6 +12,7 @@ start_netdata() {
     cat >"$home/netdata.conf" <<NETDATA
 [global]
     run as user = $(id -un)
+    hostname = flux
 [directories]
     config = $home/etc
     stock config = $home/etc
@@ -59,5 +60,5 @@ NETDATA
 # The last values of a chart: "DIMENSION VALUE" lines.
 netdata_last() {
     curl -sSf "$netdata/api/v1/data?chart=$1&after=-2&points=1&format=json&options=jsonwrap" |
-        jq -r '[.dimension_names, .view_latest_values // .latest_values] | transpose[] | "\(.[0]) \(.[1])"'
+        jq -r '[.dimension_names, .view_latest_values] | transpose[] | "\(.[0]) \(.[1])"'
 }

@@ -4,6 +4,8 @@
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/state-counts.XXXXXX")
 started=()
+# Commands to run before what was started is ended.
+at_end=()
 trap end_servers EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -18,8 +20,11 @@ start() {
 
 # Last started, first stopped: a broker still sends to its statsd.
 end_servers() {
-    local status=$? number
+    local status=$? number command
     trap - EXIT
+    for command in "${at_end[@]}"; do
+        "$command" || true
+    done
     for ((number = ${#started[@]} - 1; number >= 0; number--)); do
         kill "${started[number]}" 2>/dev/null || continue
         wait "${started[number]}" 2>/dev/null || true

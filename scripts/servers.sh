@@ -74,9 +74,10 @@ is_open() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1")
 }
 
-# Linux's line on the UDP socket at port.
+# Linux's line on the UDP socket that is bound to port.
 udp_socket() {
-    grep "$(printf '0100007F:%04X ' "$1")" /proc/net/udp
+    awk -v address="$(printf '0100007F:%04X' "$1")" \
+        '$2 == address { print; found = 1 } END { exit !found }' /proc/net/udp
 }
 
 # One broker with 64 pretended cores, sending to statsd. Sets FLUX_URI.

@@ -52,8 +52,8 @@ fn grafanas_draws_every_state_and_only_ours() {
     let targets = array(&dashboard["panels"]).iter().flat_map(|panel| array(&panel["targets"]));
     let queries = targets.map(|target| target["target"].as_str().unwrap());
     assert_every_state(queries.flat_map(|query| asked(query, "$prefix.")).collect());
-    let variables = array(&dashboard["templating"]["list"]).iter();
-    let prefix = variables.filter(|variable| variable["name"] == "prefix").next().unwrap();
+    let mut variables = array(&dashboard["templating"]["list"]).iter();
+    let prefix = variables.find(|variable| variable["name"] == "prefix").unwrap();
     assert_eq!(prefix["query"], format!("stats.gauges.{}", PREFIX.trim_end_matches('.')));
 }
 

@@ -47,6 +47,17 @@ need_build_packages() {
     fi
 }
 
+# Ends a script that only makes sense with a real Flux.
+need_flux() {
+    command -v flux >/dev/null && return 0
+    echo "$0: there is no flux on PATH, and this takes a real one" >&2
+    exit 1
+}
+
+flux_version() {
+    flux version | awk '/libflux-core/ { print $2 }'
+}
+
 # Lets build.rs find the headers of the Flux whose command is on PATH.
 find_flux() {
     if [ -z "${FLUX_PREFIX:-}" ] && command -v flux >/dev/null &&
@@ -56,4 +67,21 @@ find_flux() {
         [ -f "$prefix/include/flux/core.h" ] && export FLUX_PREFIX=$prefix
     fi
     return 0
+}
+
+# Etsy's statsd, from npm, in target. Sets STATE_COUNTS_STATSD, its folder.
+need_statsd() {
+    need_packages node=nodejs npm=npm
+    local folder=$PWD/target/npm
+    mkdir -p "$folder"
+    cp tests/statsd/package.json tests/statsd/package-lock.json "$folder"
+    if ! [ -d "$folder/node_modules/statsd" ]; then
+        npm ci --prefix "$folder" --silent --no-audit --no-fund
+    fi
+    export STATE_COUNTS_STATSD=$folder/node_modules/statsd
+}
+
+# Graphite, and what asks it.
+need_graphite() {
+    need_packages carbon-cache=graphite-carbon graphite-manage=graphite-web curl=curl jq=jq
 }

@@ -1,0 +1,108 @@
+# Shared by the scripts that source it after servers.sh: statsd and Graphite.
+
+# Graphite: carbon, which keeps one value a second for a day, and its web
+# application. Sets carbon_port and graphite, the URL.
+start_graphite() {
+    local pickle query web
+    read -r carbon_port pickle query web < <(free_ports 4)
+    graphite=http://127.0.0.1:$web
+    mkdir "$folder/graphite" "$folder/graphite/whisper" "$folder/graphite/log"
+    cat >"$folder/graphite/storage-schemas.conf" <<'SCHEMAS'
+[all]
+pattern = .*
+retentions = 1s:1d
+SCHEMAS
+    cat >"$folder/graphite/carbon.conf" <<CARBON
+[cache]
+STORAGE_DIR = $folder/graphite
+LOCAL_DATA_DIR = $folder/graphite/whisper
+CONF_DIR = $folder/graphite
+LOG_DIR = $folder/graphite/log
+PID_DIR = $folder/graphite
+USER =
+LINE_RECEIVER_INTERFACE = 127.0.0.1
+LINE_RECEIVER_PORT = $carbon_port
+PICKLE_RECEIVER_INTERFACE = 127.0.0.1
+PICKLE_RECEIVER_PORT = $pickle
+CACHE_QUERY_INTERFACE = 127.0.0.1
+CACHE_QUERY_PORT = $query
+MAX_CREATES_PER_MINUTE = inf
+MAX_UPDATES_PER_SECOND = inf
+CARBON_METRIC_INTERVAL = 0
+CARBON
+    start carbon carbon-cache --nodaemon --config="$folder/graphite/carbon.conf" start
+    await carbon is_open "$carbon_port"
+
+    cat >"$folder/graphite/stored.py" <<SETTINGS
+SECRET_KEY = "loopback only, and gone with the script"
+STORAGE_DIR = "$folder/graphite"
+WHISPER_DIR = "$folder/graphite/whisper"
+CONF_DIR = "$folder/graphite"
+LOG_DIR = "$folder/graphite/log"
+INDEX_FILE = "$folder/graphite/index"
+CARBONLINK_HOSTS = ["127.0.0.1:$query"]
+DATABASES = {"default": {
+    "ENGINE": "django.db.backends.sqlite3", "NAME": "$folder/graphite/graphite.db"}}
+TIME_ZONE = "UTC"
+# A picture drawn a second ago is old.
+DEFAULT_CACHE_DURATION = 0
+SETTINGS
+    # Debian serves the static files from Apache, from a folder of its own.
+    local static=/usr/share/graphite-web/static
+    cat >"$folder/graphite/served.py" <<SETTINGS
+from graphite.settings import *
+STATICFILES_DIRS = ("$folder/graphite/static", "$static")
+SETTINGS
+    # Debian 12's opens no saved dashboard: graphite-project/graphite-web#2711.
+    mkdir -p "$folder/graphite/static/js"
+    { echo 'var htmlEncode = Ext.util.Format.htmlEncode;'; cat "$static/js/dashboard.js"; } \
+        >"$folder/graphite/static/js/dashboard.js"
+    local settings=(env PYTHONPATH="$folder/graphite" PYTHONWARNINGS=ignore
+        GRAPHITE_SETTINGS_MODULE=stored DJANGO_SETTINGS_MODULE=served)
+    "${settings[@]}" graphite-manage migrate --run-syncdb >"$folder/migrate.log" 2>&1 ||
+        give_up migrate "Graphite's database could not be made"
+    start graphite "${settings[@]}" graphite-manage runserver --noreload --insecure \
+        "127.0.0.1:$web"
+    await graphite is_open "$web"
+}
+
+# Etsy's statsd, flushing each second into the carbon of start_graphite; with
+# PORT, every datagram also goes there. Sets statsd_port.
+start_statsd() {
+    local management backends="'./backends/graphite'" repeat=
+    if [ $# -gt 0 ]; then
+        backends+=", './backends/repeater'"
+        repeat="repeater: [{ host: '127.0.0.1', port: $1 }],"
+    fi
+    read -r statsd_port management < <(free_ports 2)
+    cat >"$folder/statsd.js" <<STATSD
+{ address: '127.0.0.1', port: $statsd_port,
+  mgmt_address: '127.0.0.1', mgmt_port: $management, flushInterval: 1000,
+  backends: [$backends], $repeat
+  graphiteHost: '127.0.0.1', graphitePort: $carbon_port,
+  graphite: { legacyNamespace: false } }
+STATSD
+    start statsd node "$STATE_COUNTS_STATSD/stats.js" "$folder/statsd.js"
+    await statsd is_open "$management"
+}
+
+# How many datagrams statsd's socket had no room for, as Linux counts them.
+statsd_drops() {
+    udp_socket "$statsd_port" | awk '{ print $NF }'
+}
+
+# graphite_values TARGET WHICH FROM: the last or the min of each series that
+# matches, since that time: "NAME VALUE" lines.
+graphite_values() {
+    curl -sSfG "$graphite/render" -d format=json -d from="$3" --data-urlencode "target=$1" |
+        jq -r ".[] | \"\(.target) \([.datapoints[][0] | values] | $2)\""
+}
+
+# The last value of each series that the targets of stdin draw, a target a line;
+# a series that several draw comes once.
+graphite_shows() {
+    local target
+    while read -r target; do
+        graphite_values "$target" last -15s
+    done | sort -u
+}

@@ -1,0 +1,64 @@
+# Shared by the scripts that source it after servers.sh: Netdata, with nothing of
+# it but its statsd server and its web pages.
+
+# Starts one with the synthetic charts of FILE. Sets netdata_port, where its
+# statsd listens, and netdata, the URL.
+start_netdata() {
+    local web home=$folder/netdata
+    read -r netdata_port web < <(free_ports 2)
+    netdata=http://127.0.0.1:$web
+    mkdir -p "$home"/{etc/statsd.d,cache,lib/registry,log,run}
+    cp "$1" "$home/etc/statsd.d/flux.conf"
+    cat >"$home/netdata.conf" <<NETDATA
+[global]
+    run as user = $(id -un)
+    hostname = flux
+[directories]
+    config = $home/etc
+    stock config = $home/etc
+    cache = $home/cache
+    lib = $home/lib
+    log = $home/log
+    home = $home
+[logs]
+    access = none
+[db]
+    mode = ram
+[web]
+    bind to = 127.0.0.1:$web
+    web files owner = root
+    web files group = root
+[ml]
+    enabled = no
+[health]
+    enabled = no
+[registry]
+    enabled = no
+[plugins]
+    apps = no
+    cgroups = no
+    diskspace = no
+    idlejitter = no
+    netdata monitoring = no
+    nfacct = no
+    perf = no
+    proc = no
+    slabinfo = no
+    tc = no
+    timex = no
+    statsd = yes
+    enable running new plugins = no
+    check for new plugins every = 86400
+[statsd]
+    bind to = udp:127.0.0.1:$netdata_port
+NETDATA
+    start netdata netdata -D -c "$home/netdata.conf" -P "$home/run/netdata.pid"
+    await netdata is_open "$web"
+    await netdata udp_socket "$netdata_port"
+}
+
+# The last values of a chart: "DIMENSION VALUE" lines.
+netdata_last() {
+    curl -sSf "$netdata/api/v1/data?chart=$1&after=-2&points=1&format=json&options=jsonwrap" |
+        jq -r '[.dimension_names, .view_latest_values] | transpose[] | "\(.[0]) \(.[1])"'
+}

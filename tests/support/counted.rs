@@ -1,8 +1,5 @@
 //! What a transition costs in things that can be counted: heap allocations, by
 //! glibc's memusage(1), and system calls, by strace(1).
-//!
-//! Both count whole processes, so two runs are compared that differ in their
-//! number of transitions alone.
 
 use std::fs::{self, File};
 use std::net::UdpSocket;
@@ -15,7 +12,7 @@ use tempfile::NamedTempFile;
 use super::jobs::there_and_back;
 use super::standin::{program, Standin};
 
-/// Transitions in the shorter run, and how many more in the longer.
+/// Transitions before any is counted, and those that are.
 const WARM: u64 = 10_000;
 const COUNTED: u64 = 10_000;
 
@@ -23,7 +20,9 @@ const COUNTED: u64 = 10_000;
 const MEMUSAGE: &str = "libmemusage.so";
 
 /// Heap allocations of `COUNTED` transitions, and how many those are. They are
-/// the host's as well: compare with a plugin that allocates nothing.
+/// the host's as well: compare with a plugin that allocates nothing. A whole
+/// process is counted, so two runs are compared that differ in their number of
+/// transitions alone.
 pub fn allocations(plugin: &Path, conf: &Value) -> (u64, u64) {
     let run = |transitions| {
         let report = NamedTempFile::new().unwrap();
@@ -41,26 +40,24 @@ pub fn allocations(plugin: &Path, conf: &Value) -> (u64, u64) {
             panic!("{MEMUSAGE} did not count (it comes with glibc; musl has none): {text}")
         })
     };
-    (run(WARM + COUNTED) - run(WARM), COUNTED)
+    (run(2 * COUNTED) - run(COUNTED), COUNTED)
 }
 
-/// System calls of `COUNTED` transitions, and how many those are. The job
-/// manager's thread is looked at alone, and without the commands that it reads.
+/// System calls of `COUNTED` transitions, and how many those are: the calls
+/// between two of the host's answers, but for the reading of its commands.
 pub fn syscalls(plugin: &Path, conf: &Value) -> (u64, u64) {
-    let run = |transitions| {
-        let report = NamedTempFile::new().unwrap();
-        let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-e", "trace=!read", "-e", "signal=none", "-o"]);
-        command.arg(report.path()).arg(program());
-        transit(command, plugin, conf, transitions);
-        let text = fs::read_to_string(report.path()).unwrap();
-        // "THREAD name(arguments) = code", the process's first thread first.
-        let calls = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
-        let mut calls = calls.filter(|(_, call)| !call.trim_start().starts_with('<')).peekable();
-        let (first, _) = *calls.peek().expect("strace is installed, and may trace");
-        calls.filter(|(thread, _)| *thread != first).count() as u64
-    };
-    (run(WARM + COUNTED) - run(WARM), COUNTED)
+    let report = NamedTempFile::new().unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=!read", "-e", "signal=none", "-o"]);
+    command.arg(report.path()).arg(program());
+    transit(command, plugin, conf, COUNTED);
+    let text = fs::read_to_string(report.path()).unwrap();
+    // "THREAD name(arguments) = code"
+    let is_answer = |line: &&str| line.contains(" write(1, \"{\\\"nanoseconds");
+    let mut lines = text.lines().skip_while(|line| !is_answer(line)).skip(1);
+    let counted = lines.by_ref().take_while(|line| !is_answer(line)).count();
+    assert!(text.lines().filter(is_answer).count() == 2, "strace is installed, and may trace");
+    (counted as u64, COUNTED)
 }
 
 /// Runs a host with `plugin` through as many transitions.
@@ -71,6 +68,7 @@ fn transit(command: Command, plugin: &Path, conf: &Value, transitions: u64) {
     host.load(plugin, conf.clone()).unwrap();
     host.advance(0.1);
     let name = plugin.file_name().unwrap().to_str().unwrap();
+    host.repeat(name, WARM, &there_and_back());
     host.repeat(name, transitions, &there_and_back());
     host.end();
 }

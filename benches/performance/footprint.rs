@@ -1,0 +1,60 @@
+//! Item 6: how big the plugin is, on disk and in memory.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::drain::Drain;
+use super::report::Report;
+use super::support::artifact::{plugin, NAME};
+use super::support::jobs::there_and_back;
+use super::support::standin::Standin;
+use super::Options;
+
+const KIB: u64 = 1024;
+/// Transitions a second of the host's clock.
+const STEP: u64 = 500;
+/// Seconds until all has happened once, resync too; and until the end.
+const WARM: u64 = 20;
+const ALL: u64 = 2_000;
+
+pub fn measure(report: &mut Report, _: Options) {
+    // The bench profile is the release profile: optimised and stripped.
+    let size = fs::metadata(plugin()).unwrap().len();
+    let goal = "at most 450 KiB";
+    report.goal("size of the .so", format!("{} KiB", size / KIB), goal, size <= 450 * KIB);
+
+    let drain = Drain::start();
+    for (mode, conf) in
+        [("immediate", json!({"resync": 10})), ("aggregated", json!({"period": 1, "resync": 10}))]
+    {
+        let mut host = Standin::start(Some(&drain.address().to_string()));
+        host.load(plugin(), conf).unwrap();
+        host.advance(1.0);
+        let calls = there_and_back();
+        let step = |host: &mut Standin| {
+            host.repeat(NAME, STEP, &calls);
+            host.advance(1.0);
+            host.counts();
+        };
+        (0..WARM).for_each(|_| step(&mut host));
+        let before = resident(host.process());
+        (WARM..ALL).for_each(|_| step(&mut host));
+        let growth = resident(host.process()) as i64 - before as i64;
+        let (from, to) = (WARM * STEP, ALL * STEP);
+        report.goal(
+            &format!("resident growth from {from} to {to} transitions, {mode}"),
+            format!("{growth} KiB"),
+            "0",
+            growth <= 0,
+        );
+        host.end();
+    }
+}
+
+/// A process's resident memory in KiB. Not VmRSS, which lags behind.
+fn resident(process: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
+    line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -183,16 +183,13 @@ impl StateCounts {
     fn tell(&mut self, change: Change) {
         let StateCounts { books, stats, gauges, config, .. } = self;
         let values = config.as_ref().is_some_and(|config| config.send == SendAs::Values);
+        let tell = |stats: &mut Stats, state: State, by| match books.count(state) {
+            Some(count) if values => stats.gauge_set(gauges[state as usize], count as i64),
+            _ => stats.gauge_add(gauges[state as usize], by),
+        };
         must(stats.batch(|stats| {
-            for (state, by) in [(change.inc, 1), (change.dec, -1)] {
-                let Some(state) = state else { continue };
-                let gauge = gauges[state as usize];
-                match books.count(state) {
-                    Some(count) if values => stats.gauge_set(gauge, count as i64)?,
-                    _ => stats.gauge_add(gauge, by)?,
-                }
-            }
-            Ok(())
+            change.inc.map_or(Ok(()), |state| tell(stats, state, 1))?;
+            change.dec.map_or(Ok(()), |state| tell(stats, state, -1))
         }));
     }
 

@@ -436,7 +436,11 @@ impl Stats {
     }
 
     fn context(&self) -> Option<&Context> {
-        self.context.get_or_init(Context::from_environment).as_ref()
+        // On the path of every transition: only the first is worth a call.
+        match self.context.get() {
+            Some(context) => context.as_ref(),
+            None => self.context.get_or_init(Context::from_environment).as_ref(),
+        }
     }
 
     /// The context, if it was made already.

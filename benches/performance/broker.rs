@@ -17,12 +17,13 @@ pub use with_flux::measure;
 mod with_flux {
     use std::fs;
     use std::net::UdpSocket;
+    use std::path::Path;
     use std::time::Instant;
 
     use super::super::alternate::{Contestant, Samples};
     use super::super::drain::Drain;
     use super::super::plot;
-    use super::super::support::artifact::plugin;
+    use super::super::support::artifact::release_plugin;
     use super::super::support::broker::{Broker, Setup, SIMULATED};
     use super::*;
 
@@ -32,6 +33,7 @@ mod with_flux {
     const AGGREGATED: &str = "aggregated, a server that reads";
 
     pub fn measure(report: &mut Report, options: Options) {
+        let plugin = release_plugin();
         let (jobs, rounds) = if options.full { (10_000, 5) } else { (2_000, 7) };
         let drain = Drain::start();
         let alive = drain.address().to_string();
@@ -51,9 +53,9 @@ mod with_flux {
         let mut contestants: Vec<_> = ways
             .into_iter()
             .map(|(name, endpoint, conf)| {
-                let shared = &shared;
+                let (shared, plugin) = (&shared, plugin.as_path());
                 Contestant::new(name, move || {
-                    let run = run(endpoint, conf, jobs);
+                    let run = run(endpoint, plugin, conf, jobs);
                     let mut busy = shared.borrow_mut();
                     match busy.iter_mut().find(|(known, _)| *known == name) {
                         Some((_, figures)) => figures.push(run.busy),
@@ -101,10 +103,10 @@ mod with_flux {
     }
 
     /// Runs jobs in a new broker, from the first submission to the last end.
-    fn run(endpoint: &str, conf: Option<&[&str]>, jobs: usize) -> Run {
+    fn run(endpoint: &str, plugin: &Path, conf: Option<&[&str]>, jobs: usize) -> Run {
         let broker = Setup::new(endpoint.to_owned()).start();
         if let Some(conf) = conf {
-            broker.load(plugin(), conf).expect("the plugin loads");
+            broker.load(plugin, conf).expect("the plugin loads");
         }
         broker.submit(&[SIMULATED, "--cc=1-50"]);
         broker.drain();

@@ -1,10 +1,13 @@
 //! A statsd server as fast as one can be: it reads, and that is all.
+//!
+//! It never sleeps. A reader that does must be woken by whoever sends; whether
+//! it is, and what that costs, depends on how fast the sender is, so that a
+//! slower one may pay less. Without it, sends cost less, and the same for all.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -18,7 +21,7 @@ pub struct Drain {
 impl Drain {
     pub fn start() -> Drain {
         let socket = roomy_socket();
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();

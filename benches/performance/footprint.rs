@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::drain::Drain;
 use super::report::Report;
-use super::support::artifact::{plugin, NAME};
+use super::support::artifact::release_plugin;
 use super::support::jobs::there_and_back;
 use super::support::standin::Standin;
 use super::Options;
@@ -19,21 +19,22 @@ const WARM: u64 = 20;
 const ALL: u64 = 2_000;
 
 pub fn measure(report: &mut Report, _: Options) {
-    // The bench profile is the release profile: optimised and stripped.
-    let size = fs::metadata(plugin()).unwrap().len();
+    let plugin = release_plugin();
+    let size = fs::metadata(&plugin).unwrap().len();
     let goal = "at most 450 KiB";
     report.goal("size of the .so", format!("{} KiB", size / KIB), goal, size <= 450 * KIB);
 
+    let name = plugin.file_name().unwrap().to_str().unwrap();
     let drain = Drain::start();
     for (mode, conf) in
         [("immediate", json!({"resync": 10})), ("aggregated", json!({"period": 1, "resync": 10}))]
     {
         let mut host = Standin::start(Some(&drain.address().to_string()));
-        host.load(plugin(), conf).unwrap();
+        host.load(&plugin, conf).unwrap();
         host.advance(1.0);
         let calls = there_and_back();
         let step = |host: &mut Standin| {
-            host.repeat(NAME, STEP, &calls);
+            host.repeat(name, STEP, &calls);
             host.advance(1.0);
             host.counts();
         };

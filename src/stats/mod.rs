@@ -435,8 +435,9 @@ impl Stats {
         }
     }
 
+    // On the path of every transition, where only the first is worth a call.
+    #[inline(always)]
     fn context(&self) -> Option<&Context> {
-        // On the path of every transition: only the first is worth a call.
         match self.context.get() {
             Some(context) => context.as_ref(),
             None => self.context.get_or_init(Context::from_environment).as_ref(),

@@ -59,12 +59,14 @@ pub struct StateCounts {
 impl Plugin for StateCounts {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
 
+    /// Flux looks through them in this order at every call: the most frequent
+    /// comes first.
     const CALLBACKS: &'static [Callback] = &[
-        Callback::ConfUpdate,
-        Callback::JobNew,
         Callback::JobState,
+        Callback::JobNew,
         Callback::JobInactiveAdd,
         Callback::JobInactiveRemove,
+        Callback::ConfUpdate,
         Callback::Query,
     ];
 

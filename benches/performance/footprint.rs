@@ -7,7 +7,7 @@ use serde_json::json;
 use super::drain::Drain;
 use super::report::Report;
 use super::support::artifact::release_plugin;
-use super::support::jobs::there_and_back;
+use super::support::jobs::{PRIORITY, SCHED};
 use super::support::standin::Standin;
 use super::Options;
 
@@ -32,7 +32,11 @@ pub fn measure(report: &mut Report, _: Options) {
         let mut host = Standin::start(Some(&drain.address().to_string()));
         host.load(&plugin, conf).unwrap();
         host.advance(1.0);
-        let calls = there_and_back();
+        // Short arguments: the host's own heap, too, shall have grown by then.
+        let calls = json!([
+            {"topic": "job.state.sched", "in": {"state": SCHED, "prev_state": PRIORITY}},
+            {"topic": "job.state.priority", "in": {"state": PRIORITY, "prev_state": SCHED}},
+        ]);
         let step = |host: &mut Standin| {
             host.repeat(name, STEP, &calls);
             host.advance(1.0);

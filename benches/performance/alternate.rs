@@ -18,12 +18,17 @@ impl<'a> Contestant<'a> {
 pub struct Samples(Vec<(&'static str, Vec<f64>)>);
 
 impl Samples {
-    /// Measures each contestant once a round; another one begins each time.
-    pub fn add(&mut self, rounds: usize, contestants: &mut [Contestant]) {
+    /// Measures each contestant once a round, after a round that does not count:
+    /// caches, branch predictors and lazy bindings are warm then.
+    pub fn add_warm(&mut self, rounds: usize, contestants: &mut [Contestant]) {
         for contestant in contestants.iter_mut() {
-            // Caches, branch predictors, lazy bindings.
             (contestant.sample)();
         }
+        self.add(rounds, contestants);
+    }
+
+    /// Measures each contestant once a round; another one begins each time.
+    pub fn add(&mut self, rounds: usize, contestants: &mut [Contestant]) {
         for round in 0..rounds {
             for turn in 0..contestants.len() {
                 let place = (round + turn) % contestants.len();
@@ -37,9 +42,9 @@ impl Samples {
         }
     }
 
-    /// What was measured beside, in the same rounds. The first of each was warm-up.
+    /// What was measured beside, in the same rounds.
     pub fn beside(figures: Vec<(&'static str, Vec<f64>)>) -> Samples {
-        Samples(figures.into_iter().map(|(name, all)| (name, all[1..].to_vec())).collect())
+        Samples(figures)
     }
 
     fn of(&self, name: &str) -> &[f64] {

@@ -21,7 +21,7 @@ mod with_flux {
     use std::time::Instant;
 
     use super::super::alternate::{Contestant, Samples};
-    use super::super::drain::Drain;
+    use super::super::drain::{Drain, Reader};
     use super::super::plot;
     use super::super::support::artifact::release_plugin;
     use super::super::support::broker::{Broker, Setup, SIMULATED};
@@ -35,7 +35,7 @@ mod with_flux {
     pub fn measure(report: &mut Report, options: Options) {
         let plugin = release_plugin();
         let (jobs, rounds) = if options.full { (10_000, 5) } else { (2_000, 7) };
-        let drain = Drain::start();
+        let drain = Drain::start(Reader::Sleeps);
         let alive = drain.address().to_string();
         let dead = {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

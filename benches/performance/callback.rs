@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::{json, Value};
 
 use super::alternate::{Contestant, Samples};
-use super::drain::{roomy_socket, Drain};
+use super::drain::{roomy_socket, Drain, Reader};
 use super::report::Report;
 use super::support::artifact::release_plugin;
 use super::support::compiled::compiled;
@@ -78,7 +78,7 @@ fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, frip
     // Nothing is sent, so nobody reads: that would take the other core.
     let nobody = roomy_socket();
     let quiet = samples(host, &quiet, nobody.local_addr().unwrap(), None);
-    let drain = Drain::start();
+    let drain = Drain::start(Reader::Spins);
     let sending = samples(host, &sending, drain.address(), Some(&drain));
 
     let medians: Vec<_> = [quiet.medians(), sending.medians()].concat();
@@ -147,7 +147,7 @@ fn samples(
         if let Some(drain) = drain {
             contestants.push(Contestant::new(TIGHT, raw_send(drain)));
         }
-        samples.add(ROUNDS, &mut contestants);
+        samples.add_warm(ROUNDS, &mut contestants);
     }
     samples
 }

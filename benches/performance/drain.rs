@@ -1,15 +1,23 @@
 //! A statsd server as fast as one can be: it reads, and that is all.
-//!
-//! It never sleeps. A reader that does must be woken by whoever sends; whether
-//! it is, and what that costs, depends on how fast the sender is, so that a
-//! slower one may pay less. Without it, sends cost less, and the same for all.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
+
+/// How it waits for what comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// As a real server. It must be woken by whoever sends.
+    Sleeps,
+    /// Never: it takes a core. Whether a reader that sleeps must be woken depends
+    /// on how fast the sender is, so that a slower one may pay less. Without it,
+    /// sends cost less, and the same for all.
+    Spins,
+}
 
 /// A thread that reads until this is dropped.
 pub struct Drain {
@@ -19,9 +27,10 @@ pub struct Drain {
 }
 
 impl Drain {
-    pub fn start() -> Drain {
+    pub fn start(reader: Reader) -> Drain {
         let socket = roomy_socket();
-        socket.set_nonblocking(true).unwrap();
+        socket.set_nonblocking(reader == Reader::Spins).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let address = socket.local_addr().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();

@@ -8,7 +8,7 @@ use cadence::{BufferedUdpMetricSink, MetricSink, StatsdClient, UdpMetricSink};
 use state_counts::stats::{Metric, Stats};
 
 use super::alternate::{Contestant, Samples};
-use super::drain::Drain;
+use super::drain::{Drain, Reader};
 use super::report::Report;
 use super::support::STATES;
 use super::{plot, Options};
@@ -34,9 +34,9 @@ const STATSD: &str = "statsd, Client";
 const STATSD_PACKED: &str = "statsd, Pipeline";
 
 pub fn measure(report: &mut Report, options: Options) {
-    let drain = Drain::start();
+    let drain = Drain::start(Reader::Spins);
     let mut samples = Samples::default();
-    samples.add(
+    samples.add_warm(
         ROUNDS,
         &mut [
             Contestant::new(OURS, ours(&drain)),

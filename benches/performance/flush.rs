@@ -102,7 +102,7 @@ impl Names {
         let times = (1_000 / changed).max(1);
         let mut samples = Samples::default();
         let shared = std::cell::RefCell::new(self);
-        samples.add(
+        samples.add_warm(
             ROUNDS,
             &mut [
                 Contestant::new(FLUSH, || {

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::drain::Drain;
+use super::drain::{Drain, Reader};
 use super::report::Report;
 use super::support::artifact::release_plugin;
 use super::support::jobs::{PRIORITY, SCHED};
@@ -25,7 +25,7 @@ pub fn measure(report: &mut Report, _: Options) {
     report.goal("size of the .so", format!("{} KiB", size / KIB), goal, size <= 450 * KIB);
 
     let name = plugin.file_name().unwrap().to_str().unwrap();
-    let drain = Drain::start();
+    let drain = Drain::start(Reader::Sleeps);
     for (mode, conf) in
         [("immediate", json!({"resync": 10})), ("aggregated", json!({"period": 1, "resync": 10}))]
     {

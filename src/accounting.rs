@@ -59,16 +59,9 @@ impl State {
     /// The state behind a `flux_job_state_t`, a power of two (libjob/job.h).
     /// `None` for a number that this version does not know.
     pub fn from_number(number: i32) -> Option<State> {
-        match number {
-            1 => Some(State::New),
-            2 => Some(State::Depend),
-            4 => Some(State::Priority),
-            8 => Some(State::Sched),
-            16 => Some(State::Run),
-            32 => Some(State::Cleanup),
-            64 => Some(State::Inactive),
-            _ => None,
-        }
+        // Its place is the number of its one bit.
+        let place = number.trailing_zeros() as usize;
+        Self::ALL.get(place).copied().filter(|_| number == 1 << place)
     }
 }
 

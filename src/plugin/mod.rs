@@ -68,14 +68,16 @@ pub struct StateCounts {
 impl Plugin for StateCounts {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
 
+    /// Flux looks through them in this order at every call: the most frequent
+    /// comes first.
     const CALLBACKS: &'static [Callback] = &[
-        Callback::ConfUpdate,
-        Callback::JobNew,
         Callback::JobState,
+        Callback::JobNew,
         Callback::JobException,
         Callback::JobUpdate,
         Callback::JobInactiveAdd,
         Callback::JobInactiveRemove,
+        Callback::ConfUpdate,
         Callback::Query,
     ];
 
@@ -215,16 +217,13 @@ impl StateCounts {
     fn tell(&mut self, change: Change) {
         let StateCounts { books, stats, gauges, config, .. } = self;
         let values = config.as_ref().is_some_and(|config| config.send == SendAs::Values);
+        let tell = |stats: &mut Stats, state: State, by| match books.count(state) {
+            Some(count) if values => stats.gauge_set(gauges[state as usize], count as i64),
+            _ => stats.gauge_add(gauges[state as usize], by),
+        };
         must(stats.batch(|stats| {
-            for (state, by) in [(change.inc, 1), (change.dec, -1)] {
-                let Some(state) = state else { continue };
-                let gauge = gauges[state as usize];
-                match books.count(state) {
-                    Some(count) if values => stats.gauge_set(gauge, count as i64)?,
-                    _ => stats.gauge_add(gauge, by)?,
-                }
-            }
-            Ok(())
+            change.inc.map_or(Ok(()), |state| tell(stats, state, 1))?;
+            change.dec.map_or(Ok(()), |state| tell(stats, state, -1))
         }));
     }
 

@@ -1,7 +1,5 @@
 //! statsd's lines: `name:value|type` (statsd, docs/metric_types.md).
 
-use std::io::Write;
-
 use super::dialect::Frame;
 
 /// Appends `name` to `out` so that it can neither end its line early nor forge
@@ -35,16 +33,33 @@ pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
         append(frame, Value::GaugeSet(0), out);
     }
     out.extend_from_slice(&frame.head);
-    // Writing to a Vec does not fail.
-    let _ = match value {
-        Value::GaugeAdd(by) => write!(out, "{by:+}|g"),
-        Value::GaugeSet(level) => write!(out, "{level}|g"),
-        Value::Count(count) => write!(out, "{count}|c"),
-        Value::Timing(microseconds) => match (microseconds / 1000, microseconds % 1000) {
-            (whole, 0) => write!(out, "{whole}|ms"),
-            (whole, rest) => write!(out, "{whole}.{rest:03}|ms"),
-        },
-    };
+    let mut digits = itoa::Buffer::new();
+    match value {
+        Value::GaugeAdd(by) => {
+            if by >= 0 {
+                out.push(b'+');
+            }
+            out.extend_from_slice(digits.format(by).as_bytes());
+            out.extend_from_slice(b"|g");
+        }
+        Value::GaugeSet(level) => {
+            out.extend_from_slice(digits.format(level).as_bytes());
+            out.extend_from_slice(b"|g");
+        }
+        Value::Count(count) => {
+            out.extend_from_slice(digits.format(count).as_bytes());
+            out.extend_from_slice(b"|c");
+        }
+        Value::Timing(microseconds) => {
+            out.extend_from_slice(digits.format(microseconds / 1000).as_bytes());
+            let rest = microseconds % 1000;
+            if rest > 0 {
+                out.extend([b'.', b'0' + (rest / 100) as u8]);
+                out.extend([b'0' + (rest / 10 % 10) as u8, b'0' + (rest % 10) as u8]);
+            }
+            out.extend_from_slice(b"|ms");
+        }
+    }
     out.extend_from_slice(&frame.tail);
     out.push(b'\n');
 }

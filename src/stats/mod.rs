@@ -448,8 +448,13 @@ impl Stats {
         }
     }
 
+    // On the path of every transition, where only the first is worth a call.
+    #[inline(always)]
     fn context(&self) -> Option<&Context> {
-        self.context.get_or_init(Context::from_environment).as_ref()
+        match self.context.get() {
+            Some(context) => context.as_ref(),
+            None => self.context.get_or_init(Context::from_environment).as_ref(),
+        }
     }
 
     /// The context, if it was made already.

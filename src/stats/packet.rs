@@ -37,7 +37,11 @@ impl Packet {
     fn send_first(&mut self, length: usize, mut send: impl FnMut(&[u8])) {
         if length > 0 {
             send(&self.buffer[..length - 1]);
-            self.buffer.drain(..length);
+            if length == self.buffer.len() {
+                self.buffer.clear();
+            } else {
+                self.buffer.drain(..length);
+            }
         }
     }
 }

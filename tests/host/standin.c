@@ -27,6 +27,7 @@
  *   {"op":"rpc-take"}               held requests see the counts of this moment
  *   {"op":"rpc-deliver"}            held requests get their answer
  *   {"op":"counts"}  {"op":"queues"}  {"op":"log"}  {"op":"mapped", "name":N}
+ *   {"op":"repeat", …}              a plugin against the clock (repeat.h)
  *
  * load, remove, reload, query, counts, queues, log and mapped answer with one JSON
  * object on a line.
@@ -698,6 +699,33 @@ static void advance (double seconds)
     now = until;
 }
 
+/* A plugin against the clock.
+ */
+
+#include "tests/host/repeat.h"
+
+struct flux_plugin_arg *repeat_args (json_t *in)
+{
+    struct flux_plugin_arg *args = calloc (1, sizeof (*args));
+    args->in = json_incref (in);
+    args->out = json_object ();
+    return args;
+}
+
+void repeat_args_destroy (struct flux_plugin_arg *args)
+{
+    json_decref (args->in);
+    json_decref (args->out);
+    free (args);
+}
+
+static inline void repeat_call (struct flux_plugin *p,
+                                const char *topic,
+                                struct flux_plugin_arg *args)
+{
+    call (p, topic, args);
+}
+
 /* Commands.
  */
 
@@ -792,6 +820,10 @@ static void run (json_t *command)
     else if (strcmp (op, "log") == 0) {
         answer (json_pack ("{s:o}", "log", log_lines));
         log_lines = json_array ();
+    }
+    else if (strcmp (op, "repeat") == 0) {
+        struct flux_plugin **p = find (name);
+        answer (repeat (p ? *p : NULL, command));
     }
     else if (strcmp (op, "mapped") == 0)
         answer (json_pack ("{s:b}", "mapped", mapped (name)));

@@ -1,8 +1,9 @@
 //! Jobs in the stand-in host: the callbacks of their lives.
 
-use serde_json::json;
+use serde_json::{json, Value};
 
 use super::standin::Standin;
+use super::trace;
 
 // flux_job_state_t (libjob/job.h).
 pub const NEW: i64 = 1;
@@ -40,4 +41,19 @@ pub fn step(host: &mut Standin, id: i64, previous: i64, state: i64) {
     if state == INACTIVE {
         host.call("job.inactive-add", &json!({"id": id, "state": state}));
     }
+}
+
+/// A job that goes to SCHED and back to PRIORITY, as `Standin::repeat` wants it:
+/// with all that a recorded callback had among its arguments.
+pub fn there_and_back() -> Value {
+    let recorded = trace::callbacks().into_iter();
+    let sched = recorded.into_iter().find(|call| call.topic == "job.state.sched");
+    let there = sched.expect("the recorded jobs were scheduled").args;
+    let mut back = there.clone();
+    back["state"] = PRIORITY.into();
+    back["prev_state"] = SCHED.into();
+    json!([
+        {"topic": "job.state.sched", "in": there},
+        {"topic": "job.state.priority", "in": back},
+    ])
 }

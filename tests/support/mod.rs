@@ -6,7 +6,9 @@
 
 pub mod artifact;
 pub mod broker;
+pub mod compiled;
 pub mod configurations;
+pub mod counted;
 pub mod jobs;
 pub mod names;
 pub mod receiver;

@@ -1,14 +1,15 @@
 //! The stand-in host (tests/host/standin.c): built once, driven line by line.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
-use std::{env, fs};
 
 use serde_json::{json, Value};
 
 use super::artifact::{plugin, NAME};
+use super::compiled::compiled;
 use super::names::Names;
 use super::receiver::Receiver;
 use super::Counts;
@@ -23,15 +24,17 @@ pub struct Standin {
 impl Standin {
     /// Starts one. `endpoint` is its `FLUX_FRIPP_STATSD`.
     pub fn start(endpoint: Option<&str>) -> Standin {
-        Self::spawn(Command::new(built()), endpoint)
+        Self::spawn(Command::new(program()), endpoint)
     }
 
     /// Starts one where names mean something of the test's own.
     pub fn start_in(names: &Names, endpoint: &str) -> Standin {
-        Self::spawn(names.command(built()), Some(endpoint))
+        Self::spawn(names.command(program()), Some(endpoint))
     }
 
-    fn spawn(mut command: Command, endpoint: Option<&str>) -> Standin {
+    /// Starts one by `command`: under a tool that watches it, or another host
+    /// that speaks the same language.
+    pub fn spawn(mut command: Command, endpoint: Option<&str>) -> Standin {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("FLUX_FRIPP_STATSD");
         if let Some(endpoint) = endpoint {
             command.env("FLUX_FRIPP_STATSD", endpoint);
@@ -141,6 +144,19 @@ impl Standin {
             .collect()
     }
 
+    /// Calls the plugin `name` alone, `count` times, with each of `calls` in
+    /// turn; nanoseconds a call.
+    pub fn repeat(&mut self, name: &str, count: u64, calls: &Value) -> f64 {
+        let answer =
+            self.ask(json!({"op": "repeat", "name": name, "count": count, "calls": calls}));
+        answer["nanoseconds"].as_f64().unwrap_or_else(|| panic!("{answer}"))
+    }
+
+    /// The host's process.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Whether a file of this name is still mapped in the host.
     pub fn mapped(&mut self, name: &str) -> bool {
         self.ask(json!({"op": "mapped", "name": name}))["mapped"].as_bool().unwrap()
@@ -160,7 +176,9 @@ impl Standin {
 
     fn tell(&mut self, command: Value) {
         let commands = self.commands.as_mut().expect("the host runs");
-        writeln!(commands, "{command}").expect("the host reads its commands");
+        // In one write: a host under strace shall not read it in pieces.
+        let line = format!("{command}\n");
+        commands.write_all(line.as_bytes()).expect("the host reads its commands");
     }
 
     fn ask(&mut self, command: Value) -> Value {
@@ -186,29 +204,16 @@ fn outcome(answer: Value) -> Result<(), String> {
 }
 
 /// The host's executable, compiled once a process.
-fn built() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let program = env::current_exe().unwrap();
-        let folder = program.ancestors().nth(3).unwrap().join("tmp");
-        fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("standin");
-        // Another process may run an older one, or compile it too.
-        let beside = folder.join(format!("standin.{}", std::process::id()));
-        let outcome = Command::new("cc")
-            .args(["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-O1"])
-            .args(["-rdynamic", "-I.", "tests/host/standin.c", "-o"])
-            .arg(&beside)
-            .args(["-ljansson", "-ldl", "-lpthread"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .expect("a C compiler, cc, is installed");
-        assert!(
-            outcome.status.success(),
-            "the stand-in host does not compile (is libjansson-dev installed?)\n{}",
-            String::from_utf8_lossy(&outcome.stderr)
-        );
-        fs::rename(beside, &path).unwrap();
-        path
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let options = ["-rdynamic", "-ljansson", "-ldl", "-lpthread"];
+        compiled("tests/host/standin.c", "standin", &options)
     })
+}
+
+/// The plugin that only unpacks a transition.
+pub fn noop_plugin() -> &'static Path {
+    static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
+    PLUGIN.get_or_init(|| compiled("tests/host/noop.c", "noop.so", &["-shared", "-fPIC"]))
 }

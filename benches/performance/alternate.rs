@@ -1,0 +1,94 @@
+//! Measuring in turn, so that what the machine does meanwhile hits all alike.
+
+/// One way to do something. A call does it a number of times and returns what
+/// one time took.
+pub struct Contestant<'a> {
+    name: &'static str,
+    sample: Box<dyn FnMut() -> f64 + 'a>,
+}
+
+impl<'a> Contestant<'a> {
+    pub fn new(name: &'static str, sample: impl FnMut() -> f64 + 'a) -> Self {
+        Contestant { name, sample: Box::new(sample) }
+    }
+}
+
+/// What was measured: for each contestant, one figure a round.
+#[derive(Default)]
+pub struct Samples(Vec<(&'static str, Vec<f64>)>);
+
+impl Samples {
+    /// Measures each contestant once a round, after a round that does not count:
+    /// caches, branch predictors and lazy bindings are warm then.
+    pub fn add_warm(&mut self, rounds: usize, contestants: &mut [Contestant]) {
+        for contestant in contestants.iter_mut() {
+            (contestant.sample)();
+        }
+        self.add(rounds, contestants);
+    }
+
+    /// Measures each contestant once a round; another one begins each time.
+    pub fn add(&mut self, rounds: usize, contestants: &mut [Contestant]) {
+        for round in 0..rounds {
+            for turn in 0..contestants.len() {
+                let place = (round + turn) % contestants.len();
+                let Contestant { name, sample } = &mut contestants[place];
+                let figure = sample();
+                match self.0.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, figures)) => figures.push(figure),
+                    None => self.0.push((name, vec![figure])),
+                }
+            }
+        }
+    }
+
+    /// What was measured beside, in the same rounds.
+    pub fn beside(figures: Vec<(&'static str, Vec<f64>)>) -> Samples {
+        Samples(figures)
+    }
+
+    fn of(&self, name: &str) -> &[f64] {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        &found.unwrap_or_else(|| panic!("{name} was not measured")).1
+    }
+
+    pub fn median(&self, name: &str) -> f64 {
+        quantile(self.of(name), 0.5)
+    }
+
+    /// The median of what `left` took more than `right` in the same round.
+    pub fn difference(&self, left: &str, right: &str) -> f64 {
+        self.paired(left, right, |left, right| left - right)
+    }
+
+    /// The median of `left` as a part of `right` in the same round.
+    pub fn ratio(&self, left: &str, right: &str) -> f64 {
+        self.paired(left, right, |left, right| left / right)
+    }
+
+    /// Lower quartile, median, upper quartile of `ratio`.
+    pub fn ratio_quartiles(&self, left: &str, right: &str) -> [f64; 3] {
+        let pairs = self.of(left).iter().zip(self.of(right));
+        let ratios: Vec<_> = pairs.map(|(left, right)| left / right).collect();
+        [0.25, 0.5, 0.75].map(|at| quantile(&ratios, at))
+    }
+
+    fn paired(&self, left: &str, right: &str, of: fn(f64, f64) -> f64) -> f64 {
+        let pairs = self.of(left).iter().zip(self.of(right));
+        quantile(&pairs.map(|(left, right)| of(*left, *right)).collect::<Vec<_>>(), 0.5)
+    }
+
+    /// Each contestant's name and median.
+    pub fn medians(&self) -> Vec<(&'static str, f64)> {
+        self.0.iter().map(|(name, figures)| (*name, quantile(figures, 0.5))).collect()
+    }
+}
+
+/// The figure below which this part of all lies.
+fn quantile(figures: &[f64], part: f64) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = part * (sorted.len() - 1) as f64;
+    let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    low + (high - low) * place.fract()
+}

@@ -1,0 +1,195 @@
+//! Item 1: a transition's whole callback, in a host, beside a handler that only
+//! unpacks it, beside flux-core's own statsd client, and beside one raw send.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::{json, Value};
+
+use super::alternate::{Contestant, Samples};
+use super::drain::{roomy_socket, Drain, Reader};
+use super::report::Report;
+use super::support::artifact::release_plugin;
+use super::support::compiled::compiled;
+use super::support::counted::{aggregated, immediate};
+use super::support::jobs::there_and_back;
+use super::support::standin::{noop_plugin, program, Standin};
+use super::{plot, Options};
+
+/// New processes a measurement: where code and data happen to lie matters.
+const LAUNCHES: usize = 5;
+const ROUNDS: usize = 61;
+/// Calls a sample: of a callback that sends, and of one that does not. A sample
+/// is shorter than the scheduler's time slices; many are then undisturbed.
+const SENDING: u64 = 500;
+const QUIET: u64 = 10_000;
+
+const NOOP: &str = "a handler that only unpacks";
+const AGGREGATED: &str = "state-counts, aggregated";
+const IMMEDIATE: &str = "state-counts, immediate";
+const FRIPP_AGGREGATED: &str = "flux_stats_gauge_inc in C, period 1 s";
+const FRIPP_IMMEDIATE: &str = "flux_stats_gauge_inc in C, period 0";
+const SEND: &str = "a handler that unpacks, and one raw send of the same bytes";
+const TIGHT: &str = "the same raw send, in a loop and in no host";
+
+/// A plugin to be loaded into a host of its own, and calls a sample.
+struct Candidate {
+    name: &'static str,
+    plugin: PathBuf,
+    conf: Value,
+    calls: u64,
+}
+
+impl Candidate {
+    fn new(name: &'static str, plugin: &Path, conf: Value, calls: u64) -> Candidate {
+        Candidate { name, plugin: plugin.to_owned(), conf, calls }
+    }
+}
+
+pub fn measure(report: &mut Report, options: Options) {
+    in_host(report, options, "stand-in host", program(), None);
+    let Some(host) = flux_host() else {
+        let why = "needs the headers of flux-core (pkg-config or FLUX_PREFIX)";
+        return report
+            .leave_out("callbacks through flux_plugin_call, and flux_stats_gauge_inc", why);
+    };
+    let fripp = flux_compiled("benches/plugins/fripp.c", "fripp.so", &["-shared", "-fPIC"]);
+    in_host(report, options, "flux_plugin_call", &host, fripp.as_deref());
+}
+
+fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, fripp: Option<&Path>) {
+    let ours = release_plugin();
+    let sender = compiled("benches/plugins/send.c", "send.so", &["-shared", "-fPIC"]);
+    let mut quiet = vec![
+        Candidate::new(NOOP, noop_plugin(), json!({}), QUIET),
+        Candidate::new(AGGREGATED, &ours, aggregated(), QUIET),
+    ];
+    let mut sending = vec![
+        Candidate::new(SEND, &sender, json!({}), SENDING),
+        Candidate::new(IMMEDIATE, &ours, immediate(), SENDING),
+    ];
+    if let Some(fripp) = fripp {
+        quiet.push(Candidate::new(FRIPP_AGGREGATED, fripp, json!({"period": 1.0}), QUIET));
+        sending.push(Candidate::new(FRIPP_IMMEDIATE, fripp, json!({"period": 0.0}), SENDING));
+    }
+
+    // Nothing is sent, so nobody reads: that would take the other core.
+    let nobody = roomy_socket();
+    let quiet = samples(host, &quiet, nobody.local_addr().unwrap(), None);
+    let drain = Drain::start(Reader::Spins);
+    let sending = samples(host, &sending, drain.address(), Some(&drain));
+
+    let medians: Vec<_> = [quiet.medians(), sending.medians()].concat();
+    for (name, median) in &medians {
+        report.figure(&format!("{title}: {name}"), nanoseconds(*median));
+    }
+    let over = quiet.difference(AGGREGATED, NOOP);
+    report.goal(
+        &format!("{title}: aggregated, over the handler that only unpacks"),
+        nanoseconds(over),
+        "at most 25 ns",
+        over <= 25.0,
+    );
+    if fripp.is_some() {
+        let over = quiet.difference(FRIPP_AGGREGATED, NOOP);
+        report.figure(
+            &format!("{title}: flux_stats_gauge_inc, period 1 s, over the same"),
+            nanoseconds(over),
+        );
+    }
+    let over = sending.difference(IMMEDIATE, SEND);
+    report.goal(
+        &format!("{title}: immediate, over the handler with one raw send"),
+        nanoseconds(over),
+        "at most 100 ns",
+        over <= 100.0,
+    );
+    if fripp.is_some() {
+        let ratio = sending.ratio(IMMEDIATE, FRIPP_IMMEDIATE);
+        report.goal(
+            &format!("{title}: immediate, of flux_stats_gauge_inc with period 0"),
+            format!("{ratio:.2}"),
+            "at most 0.55",
+            ratio <= 0.55,
+        );
+    }
+    if options.docs {
+        let file = if fripp.is_some() { "callback-flux.svg" } else { "callback-standin.svg" };
+        plot::bars(file, &format!("A callback, {title} (ns)"), &medians);
+    }
+}
+
+/// Measures the candidates, each in a process of its own, and beside them, where
+/// there is a `drain`, a send in a loop.
+fn samples(
+    host: &Path,
+    candidates: &[Candidate],
+    endpoint: SocketAddr,
+    drain: Option<&Drain>,
+) -> Samples {
+    let endpoint = endpoint.to_string();
+    let calls = there_and_back();
+    let mut samples = Samples::default();
+    for _ in 0..LAUNCHES {
+        let mut contestants = Vec::new();
+        for candidate in candidates {
+            let mut host = Standin::spawn(Command::new(host), Some(&endpoint));
+            host.load(&candidate.plugin, candidate.conf.clone()).unwrap();
+            host.advance(0.1);
+            let name = candidate.plugin.file_name().unwrap().to_str().unwrap();
+            let calls = &calls;
+            contestants.push(Contestant::new(candidate.name, move || {
+                host.repeat(name, candidate.calls, calls)
+            }));
+        }
+        if let Some(drain) = drain {
+            contestants.push(Contestant::new(TIGHT, raw_send(drain)));
+        }
+        samples.add_warm(ROUNDS, &mut contestants);
+    }
+    samples
+}
+
+/// Sends the datagrams of the same transitions, and does nothing else.
+fn raw_send(drain: &Drain) -> impl FnMut() -> f64 {
+    let datagrams: [&[u8]; 2] = [
+        b"flux.job.state.SCHED:+1|g\nflux.job.state.PRIORITY:-1|g",
+        b"flux.job.state.PRIORITY:+1|g\nflux.job.state.SCHED:-1|g",
+    ];
+    let socket = drain.sender();
+    move || {
+        let start = Instant::now();
+        for turn in 0..SENDING as usize {
+            let _ = socket.send(datagrams[turn % 2]);
+        }
+        start.elapsed().as_secs_f64() * 1e9 / SENDING as f64
+    }
+}
+
+fn nanoseconds(figure: f64) -> String {
+    format!("{figure:.0} ns")
+}
+
+/// The host on libflux-core, where there is one.
+fn flux_host() -> Option<PathBuf> {
+    let libraries = ["-rdynamic", "-lflux-core", "-ljansson"];
+    flux_compiled("benches/host/flux.c", "flux-host", &libraries)
+}
+
+/// Compiles against the flux-core whose headers build.rs found.
+fn flux_compiled(source: &str, name: &str, options: &[&str]) -> Option<PathBuf> {
+    let includes = option_env!("STATE_COUNTS_FLUX_INCLUDES")?;
+    let mut all: Vec<_> = options.iter().map(|option| option.to_string()).collect();
+    for include in includes.split(':') {
+        all.push(format!("-I{include}"));
+        for folder in ["lib", "lib64"] {
+            let folder = Path::new(include).with_file_name(folder);
+            all.push(format!("-L{}", folder.display()));
+            all.push(format!("-Wl,-rpath,{}", folder.display()));
+        }
+    }
+    let options: Vec<_> = all.iter().map(String::as_str).collect();
+    Some(compiled(source, name, &options))
+}

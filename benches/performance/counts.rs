@@ -1,0 +1,30 @@
+//! Item 3: what is counted, not timed. tests/cost.rs asserts the same.
+
+use serde_json::json;
+
+use super::report::Report;
+use super::support::artifact::release_plugin;
+use super::support::counted::{aggregated, allocations, immediate, syscalls};
+use super::support::standin::noop_plugin;
+use super::Options;
+
+pub fn measure(report: &mut Report, _: Options) {
+    let plugin = release_plugin();
+    let (floor, _) = allocations(noop_plugin(), &json!({}));
+    for (mode, conf, calls) in [("immediate", immediate(), 1), ("aggregated", aggregated(), 0)] {
+        let (counted, transitions) = allocations(&plugin, &conf);
+        report.goal(
+            &format!("heap allocations in {transitions} transitions, {mode}, besides the host's"),
+            counted as i64 - floor as i64,
+            "0",
+            counted == floor,
+        );
+        let (counted, transitions) = syscalls(&plugin, &conf);
+        report.goal(
+            &format!("system calls in {transitions} transitions, {mode}"),
+            counted,
+            &format!("{}", calls * transitions),
+            counted == calls * transitions,
+        );
+    }
+}

@@ -1,0 +1,230 @@
+//! Item 2: the emitter alone, beside other Rust clients: the same names and
+//! values, the same kind of socket, the same server, which reads.
+
+use std::time::Instant;
+
+use cadence::prelude::*;
+use cadence::{BufferedUdpMetricSink, MetricSink, StatsdClient, UdpMetricSink};
+use state_counts::stats::{Metric, Stats};
+
+use super::alternate::{Contestant, Samples};
+use super::drain::{Drain, Reader};
+use super::report::Report;
+use super::support::STATES;
+use super::{plot, Options};
+
+const ROUNDS: usize = 301;
+/// Lines a sample: each sent alone, and packed. A sample is shorter than the
+/// scheduler's time slices.
+const ALONE: usize = 500;
+const PACKED: usize = 7_000;
+
+const PREFIX: &str = "flux.job.state";
+/// What ours puts into a datagram; cadence's default is 512.
+const MAX_DATAGRAM: usize = 1432;
+
+const OURS: &str = "state-counts";
+const OURS_PACKED: &str = "state-counts, packed (batch)";
+const OURS_PACKED_METRIC: &str = "state-counts, packed, interned names";
+const OURS_SUMMED: &str = "state-counts, summed by name (aggregated)";
+const CADENCE: &str = "cadence, non-blocking UdpMetricSink";
+const CADENCE_PACKED: &str = "cadence, BufferedUdpMetricSink";
+const SENDS: &str = "the sends of packed lines alone";
+const STATSD: &str = "statsd, Client";
+const STATSD_PACKED: &str = "statsd, Pipeline";
+
+pub fn measure(report: &mut Report, options: Options) {
+    let drain = Drain::start(Reader::Spins);
+    let mut samples = Samples::default();
+    samples.add_warm(
+        ROUNDS,
+        &mut [
+            Contestant::new(OURS, ours(&drain)),
+            Contestant::new(CADENCE, cadence_alone(&drain)),
+            Contestant::new(STATSD, statsd_alone(&drain)),
+            Contestant::new(OURS_PACKED, ours_packed(&drain)),
+            Contestant::new(OURS_PACKED_METRIC, ours_packed_interned(&drain)),
+            Contestant::new(OURS_SUMMED, ours_summed(&drain)),
+            Contestant::new(CADENCE_PACKED, cadence_packed(&drain)),
+            Contestant::new(STATSD_PACKED, statsd_packed(&drain)),
+            Contestant::new(SENDS, sends(&drain)),
+        ],
+    );
+    for (name, median) in samples.medians() {
+        let rate = 1e3 / median;
+        report.figure(&format!("{name}: a line"), format!("{median:.0} ns ({rate:.2} million/s)"));
+    }
+    let slower = samples.ratio(CADENCE, OURS);
+    report.goal(
+        "rate against cadence, each line a datagram",
+        format!("{slower:.2}"),
+        "at least 1.00",
+        slower >= 1.0,
+    );
+    // Two ways to buffer: every line is sent, as cadence does, or the sums by
+    // name are, as the plugin does.
+    for (how, ours) in [("every line sent", OURS_PACKED), ("summed by name", OURS_SUMMED)] {
+        let faster = samples.ratio(CADENCE_PACKED, ours);
+        report.goal(
+            &format!("rate against cadence, buffered, {how}"),
+            format!("{faster:.2}"),
+            "at least 2.00",
+            faster >= 2.0,
+        );
+    }
+    let besides = |name| samples.difference(name, SENDS);
+    report.figure(
+        "rate against cadence, every line sent, besides the sends",
+        format!("{:.2}", besides(CADENCE_PACKED) / besides(OURS_PACKED)),
+    );
+    if options.docs {
+        plot::bars("emitter.svg", "A gauge's line, in Rust clients", &samples.medians());
+    }
+}
+
+/// The same moves of the same gauges, for all.
+fn line(number: usize) -> (&'static str, u64) {
+    (STATES[number % STATES.len()], (number % 1000) as u64)
+}
+
+/// Nanoseconds a line.
+fn timed(lines: usize, body: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    body();
+    start.elapsed().as_secs_f64() * 1e9 / lines as f64
+}
+
+fn stats(drain: &Drain) -> Stats {
+    let mut stats = Stats::new(&drain.address().to_string().parse().unwrap()).unwrap();
+    stats.set_prefix(PREFIX).unwrap();
+    stats
+}
+
+fn ours(drain: &Drain) -> impl FnMut() -> f64 {
+    let mut stats = stats(drain);
+    move || {
+        timed(ALONE, || {
+            for (name, value) in (0..ALONE).map(line) {
+                stats.gauge_set(name, value as i64).unwrap();
+            }
+        })
+    }
+}
+
+fn ours_packed(drain: &Drain) -> impl FnMut() -> f64 {
+    let mut stats = stats(drain);
+    move || {
+        timed(PACKED, || {
+            let lines = (0..PACKED).map(line);
+            let all = |stats: &mut Stats| {
+                lines.into_iter().try_for_each(|(name, value)| stats.gauge_set(name, value as i64))
+            };
+            stats.batch(all).unwrap();
+        })
+    }
+}
+
+fn ours_packed_interned(drain: &Drain) -> impl FnMut() -> f64 {
+    let mut stats = stats(drain);
+    let metrics: Vec<Metric> = STATES.iter().map(|name| stats.metric(name).unwrap()).collect();
+    move || {
+        timed(PACKED, || {
+            let all = |stats: &mut Stats| {
+                (0..PACKED).try_for_each(|number| {
+                    stats.gauge_set(metrics[number % metrics.len()], line(number).1 as i64)
+                })
+            };
+            stats.batch(all).unwrap();
+        })
+    }
+}
+
+fn ours_summed(drain: &Drain) -> impl FnMut() -> f64 {
+    let mut stats = stats(drain);
+    stats.set_aggregated(true);
+    move || {
+        timed(PACKED, || {
+            for (name, value) in (0..PACKED).map(line) {
+                stats.gauge_set(name, value as i64).unwrap();
+            }
+            stats.flush();
+        })
+    }
+}
+
+/// Datagrams that were ready before, with as many lines.
+fn sends(drain: &Drain) -> impl FnMut() -> f64 {
+    let mut datagrams = vec![String::new()];
+    for (name, value) in (0..PACKED).map(line) {
+        let line = format!("{PREFIX}.{name}:{value}|g\n");
+        if datagrams[datagrams.len() - 1].len() + line.len() > MAX_DATAGRAM {
+            datagrams.push(String::new());
+        }
+        datagrams.last_mut().unwrap().push_str(&line);
+    }
+    let socket = drain.sender();
+    move || {
+        timed(PACKED, || {
+            for datagram in &datagrams {
+                let _ = socket.send(datagram.as_bytes());
+            }
+        })
+    }
+}
+
+fn cadence_with(
+    sink: impl MetricSink + Sync + Send + std::panic::RefUnwindSafe + 'static,
+) -> StatsdClient {
+    StatsdClient::from_sink(PREFIX, sink)
+}
+
+fn cadence_alone(drain: &Drain) -> impl FnMut() -> f64 {
+    let socket = drain.sender();
+    let client = cadence_with(UdpMetricSink::from(drain.address(), socket).unwrap());
+    move || {
+        timed(ALONE, || {
+            for (name, value) in (0..ALONE).map(line) {
+                let _ = client.gauge(name, value);
+            }
+        })
+    }
+}
+
+fn cadence_packed(drain: &Drain) -> impl FnMut() -> f64 {
+    let socket = drain.sender();
+    let sink = BufferedUdpMetricSink::with_capacity(drain.address(), socket, MAX_DATAGRAM);
+    let client = cadence_with(sink.unwrap());
+    move || {
+        timed(PACKED, || {
+            for (name, value) in (0..PACKED).map(line) {
+                let _ = client.gauge(name, value);
+            }
+            let _ = client.flush();
+        })
+    }
+}
+
+fn statsd_alone(drain: &Drain) -> impl FnMut() -> f64 {
+    let client = statsd::Client::new(drain.address(), PREFIX).unwrap();
+    move || {
+        timed(ALONE, || {
+            for (name, value) in (0..ALONE).map(line) {
+                client.gauge(name, value as f64);
+            }
+        })
+    }
+}
+
+fn statsd_packed(drain: &Drain) -> impl FnMut() -> f64 {
+    let client = statsd::Client::new(drain.address(), PREFIX).unwrap();
+    move || {
+        timed(PACKED, || {
+            let mut pipeline = client.pipeline();
+            pipeline.set_max_udp_size(MAX_DATAGRAM);
+            for (name, value) in (0..PACKED).map(line) {
+                pipeline.gauge(name, value as f64);
+            }
+            pipeline.send(&client);
+        })
+    }
+}

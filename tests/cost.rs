@@ -1,0 +1,53 @@
+//! What a transition may cost the job manager, counted.
+
+mod support;
+
+use std::net::UdpSocket;
+
+use serde_json::json;
+use state_counts::stats::{Error, Stats};
+use support::artifact::plugin;
+use support::counted::{aggregated, allocations, immediate, syscalls};
+use support::standin::noop_plugin;
+
+#[test]
+fn a_transition_allocates_nothing() {
+    let (floor, _) = allocations(noop_plugin(), &json!({}));
+    for conf in [immediate(), aggregated(), json!({"send": "values", "resync": 0})] {
+        let (counted, transitions) = allocations(plugin(), &conf);
+        assert_eq!(
+            counted, floor,
+            "{transitions} transitions, {conf}; the host's own on the right"
+        );
+    }
+}
+
+#[test]
+fn a_transition_is_one_system_call_at_once_and_none_aggregated() {
+    let (counted, transitions) = syscalls(plugin(), &immediate());
+    assert_eq!(counted, transitions, "one send each");
+    let (counted, _) = syscalls(plugin(), &aggregated());
+    assert_eq!(counted, 0);
+}
+
+#[test]
+fn an_emitter_that_is_warm_allocates_nothing() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let endpoint = server.local_addr().unwrap().to_string().parse().unwrap();
+    let mut stats = Stats::new(&endpoint).unwrap();
+    let names: Vec<_> = (0..1000).map(|number| format!("name.{number}")).collect();
+    let mut all = || -> Result<(), Error> {
+        for aggregated in [false, true] {
+            stats.set_aggregated(aggregated);
+            stats.batch(|stats| names.iter().try_for_each(|name| stats.inc(name.as_str())))?;
+            stats.gauge_set("level", -1)?;
+            stats.count("done", 1)?;
+            stats.timing("wait", 1.5)?;
+            stats.flush();
+        }
+        Ok(())
+    };
+    all().unwrap();
+    let counted = allocation_counter::measure(|| all().unwrap());
+    assert_eq!(counted.count_total, 0);
+}

@@ -1,0 +1,62 @@
+/* repeat - calls one plugin's callbacks again and again, against the clock
+ *
+ *   {"op":"repeat", "name":N, "count":C, "calls":[{"topic":T, "in":{}}, …]}
+ *
+ * The calls come in turn, C in all, to the plugin of that name alone. The answer
+ * is {"nanoseconds":X}, the time of one. The clock starts when a tenth is done:
+ * the host may have slept, and its code and data left the caches. Arguments are
+ * made before, as the job manager makes them once for all its plugins.
+ *
+ * A host includes this, and brings repeat_args() and repeat_call().
+ */
+#include <time.h>
+
+#define MAX_CALLS 16
+
+struct flux_plugin_arg *repeat_args (json_t *in);
+void repeat_args_destroy (struct flux_plugin_arg *args);
+static inline void repeat_call (struct flux_plugin *p,
+                                const char *topic,
+                                struct flux_plugin_arg *args);
+
+static double clock_nanoseconds (void)
+{
+    struct timespec t;
+    clock_gettime (CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+static json_t *repeat (struct flux_plugin *p, json_t *command)
+{
+    const char *topics[MAX_CALLS];
+    struct flux_plugin_arg *args[MAX_CALLS];
+    size_t calls = 0;
+    json_t *list = json_object_get (command, "calls");
+    json_int_t count = json_integer_value (json_object_get (command, "count"));
+    size_t index;
+    json_t *call;
+    json_array_foreach (list, index, call) {
+        if (calls == MAX_CALLS)
+            return json_pack ("{s:s}", "error", "too many calls");
+        topics[calls] = json_string_value (json_object_get (call, "topic"));
+        args[calls++] = repeat_args (json_object_get (call, "in"));
+    }
+    if (!p || calls == 0)
+        return json_pack ("{s:s}", "error", "no plugin or no calls");
+
+    json_int_t unmeasured = count / 10;
+    double start = 0;
+    size_t turn = 0;
+    for (json_int_t i = 0; i < count; i++) {
+        if (i == unmeasured)
+            start = clock_nanoseconds ();
+        repeat_call (p, topics[turn], args[turn]);
+        if (++turn == calls)
+            turn = 0;
+    }
+    double end = clock_nanoseconds ();
+
+    while (calls > 0)
+        repeat_args_destroy (args[--calls]);
+    return json_pack ("{s:f}", "nanoseconds", (end - start) / (count - unmeasured));
+}

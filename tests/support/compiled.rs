@@ -1,0 +1,30 @@
+//! Our small C programs and plugins, built by the C compiler.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::{env, fs};
+
+/// What `source` compiles to, under the name `name`. Options are the compiler's.
+pub fn compiled(source: &str, name: &str, options: &[&str]) -> PathBuf {
+    let program = env::current_exe().unwrap();
+    let folder = program.ancestors().nth(3).unwrap().join("tmp");
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    // Another process may run an older one, or compile it too.
+    let beside = folder.join(format!("{name}.{}", std::process::id()));
+    let outcome = Command::new("cc")
+        .args(["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-O1"])
+        .args(["-I.", source, "-o"])
+        .arg(&beside)
+        .args(options)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("a C compiler, cc, is installed");
+    assert!(
+        outcome.status.success(),
+        "{source} does not compile (is libjansson-dev installed?)\n{}",
+        String::from_utf8_lossy(&outcome.stderr)
+    );
+    fs::rename(beside, &path).unwrap();
+    path
+}

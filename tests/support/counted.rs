@@ -1,0 +1,84 @@
+//! What a transition costs in things that can be counted: heap allocations, by
+//! glibc's memusage(1), and system calls, by strace(1).
+
+use std::fs::{self, File};
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{json, Value};
+use tempfile::NamedTempFile;
+
+use super::jobs::there_and_back;
+use super::standin::{program, Standin};
+
+/// Transitions before any is counted, and those that are.
+const WARM: u64 = 10_000;
+const COUNTED: u64 = 10_000;
+
+/// The preload behind memusage(1); glibc itself brings it.
+const MEMUSAGE: &str = "libmemusage.so";
+
+/// Heap allocations of `COUNTED` transitions, and how many those are. They are
+/// the host's as well: compare with a plugin that allocates nothing. A whole
+/// process is counted, so two runs are compared that differ in their number of
+/// transitions alone.
+pub fn allocations(plugin: &Path, conf: &Value) -> (u64, u64) {
+    let run = |transitions| {
+        let report = NamedTempFile::new().unwrap();
+        let mut command = Command::new(program());
+        command.env("LD_PRELOAD", MEMUSAGE).stderr(File::create(report.path()).unwrap());
+        transit(command, plugin, conf, transitions);
+        let text = fs::read_to_string(report.path()).unwrap();
+        // "malloc|  calls  bytes  failed", between colours.
+        let calls = |function: &str| -> Option<u64> {
+            let line = text.lines().find(|line| line.contains(&format!("{function}|")))?;
+            line.split_once('|')?.1.split_whitespace().find_map(|word| word.parse().ok())
+        };
+        let functions = ["malloc", "realloc", "calloc"].map(calls);
+        functions.into_iter().sum::<Option<u64>>().unwrap_or_else(|| {
+            panic!("{MEMUSAGE} did not count (it comes with glibc; musl has none): {text}")
+        })
+    };
+    (run(2 * COUNTED) - run(COUNTED), COUNTED)
+}
+
+/// System calls of `COUNTED` transitions, and how many those are: the calls
+/// between two of the host's answers, but for the reading of its commands.
+pub fn syscalls(plugin: &Path, conf: &Value) -> (u64, u64) {
+    let report = NamedTempFile::new().unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=!read", "-e", "signal=none", "-o"]);
+    command.arg(report.path()).arg(program());
+    transit(command, plugin, conf, COUNTED);
+    let text = fs::read_to_string(report.path()).unwrap();
+    // "THREAD name(arguments) = code"
+    let is_answer = |line: &&str| line.contains(" write(1, \"{\\\"nanoseconds");
+    let mut lines = text.lines().skip_while(|line| !is_answer(line)).skip(1);
+    let counted = lines.by_ref().take_while(|line| !is_answer(line)).count();
+    assert!(text.lines().filter(is_answer).count() == 2, "strace is installed, and may trace");
+    (counted as u64, COUNTED)
+}
+
+/// Runs a host with `plugin` through as many transitions.
+fn transit(command: Command, plugin: &Path, conf: &Value, transitions: u64) {
+    // It receives, though nobody reads: no send is refused.
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut host = Standin::spawn(command, Some(&server.local_addr().unwrap().to_string()));
+    host.load(plugin, conf.clone()).unwrap();
+    host.advance(0.1);
+    let name = plugin.file_name().unwrap().to_str().unwrap();
+    host.repeat(name, WARM, &there_and_back());
+    host.repeat(name, transitions, &there_and_back());
+    host.end();
+}
+
+/// Sends each transition at once.
+pub fn immediate() -> Value {
+    json!({"resync": 0})
+}
+
+/// Sums transitions over longer than a measurement takes.
+pub fn aggregated() -> Value {
+    json!({"period": 3600, "resync": 0})
+}

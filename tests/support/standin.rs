@@ -207,8 +207,9 @@ fn outcome(answer: Value) -> Result<(), String> {
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let options = ["-rdynamic", "-ljansson", "-ldl", "-lpthread"];
-        compiled("tests/host/standin.c", "standin", &options)
+        let options = ["tests/host/flux.c", "tests/host/books.c", "-rdynamic"];
+        let libraries = ["-ljansson", "-ldl", "-lpthread"];
+        compiled("tests/host/standin.c", "standin", &[&options[..], &libraries].concat())
     })
 }
 

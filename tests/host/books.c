@@ -1,0 +1,83 @@
+/* books - the host's own count of its jobs: what the callbacks said, naively
+ */
+#include "standin.h"
+
+json_t *jobs;
+
+json_int_t state_of (json_t *job)
+{
+    return json_integer_value (json_object_get (job, "state"));
+}
+
+json_int_t count_state (int state)
+{
+    const char *id;
+    json_t *job;
+    json_int_t count = 0;
+    json_object_foreach (jobs, id, job)
+        count += (state_of (job) == state);
+    return count;
+}
+
+static const char *state_name (int state)
+{
+    return flux_job_statetostr (state, "l");
+}
+
+/* What flux job stats prints, as far as the plugin asks. */
+char *stats_by_queue (void)
+{
+    const char *id;
+    json_t *job;
+    json_t *queues = json_object ();
+    json_object_foreach (jobs, id, job) {
+        const char *name = json_string_value (json_object_get (job, "queue"));
+        if (!*name)
+            continue;
+        json_t *queue = json_object_get (queues, name);
+        if (!queue) {
+            queue = json_object ();
+            for (int state = FLUX_JOB_STATE_NEW; state <= FLUX_JOB_STATE_INACTIVE; state *= 2)
+                json_object_set_new (queue, state_name (state), json_integer (0));
+            json_object_set_new (queues, name, queue);
+        }
+        const char *state = state_name (state_of (job));
+        json_int_t count = json_integer_value (json_object_get (queue, state));
+        json_object_set_new (queue, state, json_integer (count + 1));
+    }
+    json_t *list = json_array ();
+    json_t *queue;
+    const char *name;
+    json_object_foreach (queues, name, queue)
+        json_array_append_new (list, json_pack ("{s:s s:O}", "name", name, "job_states", queue));
+    json_t *answer = json_pack ("{s:o}", "queues", list);
+    char *text = json_dumps (answer, 0);
+    json_decref (answer);
+    json_decref (queues);
+    return text;
+}
+
+void remember (const char *topic, json_t *in)
+{
+    const char *queue = "";
+    json_unpack (in, "{s?{s?{s?{s?s}}}}", "jobspec", "attributes", "system", "queue", &queue);
+    char id[32];
+    snprintf (id,
+              sizeof (id),
+              "%lld",
+              (long long)json_integer_value (json_object_get (in, "id")));
+    if (strcmp (topic, "job.inactive-remove") == 0)
+        json_object_del (jobs, id);
+    else if (strcmp (topic, "job.new") == 0
+             || strcmp (topic, "job.inactive-add") == 0
+             || strcmp (topic, "job.update") == 0
+             || fnmatch ("job.state.*", topic, 0) == 0) {
+        json_t *job = json_pack ("{s:O s:O s:s s:{s:{s:{s:s}}}}",
+                                 "id", json_object_get (in, "id"),
+                                 "state", json_object_get (in, "state"),
+                                 "queue", queue,
+                                 "jobspec", "attributes", "system", "queue", queue);
+        if (job)
+            json_object_set_new (jobs, id, job);
+    }
+}

@@ -1,0 +1,86 @@
+/* standin.h - what the parts of the stand-in host share
+ *
+ * flux.c      the functions that a plugin imports
+ * books.c     a naive recount of the jobs, to compare a plugin with
+ * standin.c   what the job manager does with plugins; time; commands
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <jansson.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wrapper.h"
+
+#define MAX_ITEMS 64
+
+struct handler {
+    char *topic;
+    flux_plugin_f cb;
+    void *arg;
+};
+
+struct flux_plugin {
+    void *dso;
+    char *name;
+    char *conf;
+    struct handler handlers[MAX_ITEMS];
+    int handler_count;
+    struct { void *val; flux_free_f destroy; } aux[MAX_ITEMS];
+    int aux_count;
+};
+
+struct flux_plugin_arg {
+    json_error_t error;
+    json_t *in;
+    json_t *out;
+};
+
+struct flux_watcher {
+    double due;
+    double repeat;
+    bool active;
+    flux_watcher_f cb;
+    void *arg;
+    struct flux_watcher *next;
+};
+
+struct flux_future {
+    int refcount;
+    bool taken;
+    bool delivered;
+    bool failed;
+    bool by_queue;      // job-list.job-stats, else job-manager.stats-get
+    json_int_t inactive;
+    char *text;
+    flux_continuation_f cb;
+    void *arg;
+    struct flux_future *next;
+};
+
+enum rpc_mode { RPC_ANSWER, RPC_HOLD, RPC_FAIL };
+
+/* The host's state: standin.c. */
+extern struct flux_plugin *plugins[MAX_ITEMS];
+extern struct flux_watcher *watchers;
+extern struct flux_future *futures;
+extern double now;
+extern enum rpc_mode rpc_mode;
+extern json_t *current;     // the callback's "in"
+extern json_t *log_lines;
+
+void die (const char *what);
+
+/* The host's own books: books.c. */
+extern json_t *jobs;        // id -> the job's "in", with its current state
+
+json_int_t state_of (json_t *job);
+json_int_t count_state (int state);
+char *stats_by_queue (void);
+void remember (const char *topic, json_t *in);

@@ -177,6 +177,12 @@ impl Error {
         Error(text.into())
     }
 
+    /// A panic.
+    #[cold]
+    fn bug(panic: &str) -> Self {
+        Error(format!("a bug: {panic}"))
+    }
+
     /// `what`, and what errno says of it.
     pub(super) fn last_os_error(what: &str) -> Self {
         Error(format!("{what}: {}", io::Error::last_os_error()))
@@ -284,9 +290,10 @@ impl<P: Plugin> Slot<P> {
             Ok(mut plugin) => plugin.as_mut().map_or(Ok(()), body),
             Err(_) => Err(Error::new("called while another callback runs")),
         })
-        .unwrap_or_else(|panic| Err(Error::new(format!("a bug: {panic}"))))
+        .unwrap_or_else(|panic| Err(Error::bug(&panic)))
     }
 
+    #[cold]
     fn log_once(&self, place: &'static str, error: &Error) {
         let mut logged = self.logged.borrow_mut();
         if !logged.contains(&place) {
@@ -317,7 +324,7 @@ pub unsafe fn register<P: Plugin>(plugin: *mut sys::flux_plugin_t) -> c_int {
         logged: RefCell::new(Vec::new()),
     });
     let made = caught(|| P::init(Jobtap { flux, slot: Rc::downgrade(&slot) }));
-    match made.unwrap_or_else(|panic| Err(Error::new(format!("a bug: {panic}")))) {
+    match made.unwrap_or_else(|panic| Err(Error::bug(&panic))) {
         Ok(made) => *slot.plugin.borrow_mut() = Some(made),
         Err(error) => {
             slot.log_once("flux_plugin_init", &error);

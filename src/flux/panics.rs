@@ -29,16 +29,20 @@ pub(super) fn caught<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     // The state behind `body` is used again after a panic. It is counters and
     // buffers, each valid by itself; the worst is a count that is off, which a
     // reload mends.
-    panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
-        let noted = NOTED.lock().map(|mut noted| mem::take(&mut *noted));
-        let message = match noted {
-            Ok(noted) if !noted.is_empty() => noted.replace('\n', " "),
-            _ => payload_text(&*payload).to_owned(),
-        };
-        // Dropping a payload may panic again, here at the edge to C.
-        mem::forget(payload);
-        message
-    })
+    panic::catch_unwind(AssertUnwindSafe(body)).map_err(told)
+}
+
+/// What is told of a panic. Apart, so that it is in the .so once.
+#[cold]
+fn told(payload: Box<dyn Any + Send>) -> String {
+    let noted = NOTED.lock().map(|mut noted| mem::take(&mut *noted));
+    let message = match noted {
+        Ok(noted) if !noted.is_empty() => noted.replace('\n', " "),
+        _ => payload_text(&*payload).to_owned(),
+    };
+    // Dropping a payload may panic again, here at the edge to C.
+    mem::forget(payload);
+    message
 }
 
 fn payload_text(payload: &(dyn Any + Send)) -> &str {

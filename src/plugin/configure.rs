@@ -202,10 +202,22 @@ fn name_gauges(stats: &mut Stats, names: &Names) -> Result<Vec<Metric>, Error> {
     let (base, name) = names.base();
     stats.set_prefix(base).map_err(error)?;
     stats.set_dialect(names.dialect, names.tags.clone()).map_err(error)?;
-    JobState::ALL
-        .iter()
-        .map(|state| stats.tagged(name, &[("state", &state.name(names.states))]).map_err(error))
-        .collect()
+    tagged_by_state(stats, name, &[], names.states)
+}
+
+/// Metrics of this name, one for each state, with these tags before the state's.
+pub(super) fn tagged_by_state(
+    stats: &mut Stats,
+    name: &str,
+    tags: &[(&str, &str)],
+    states: NameForm,
+) -> Result<Vec<Metric>, Error> {
+    let mut metrics = Vec::new();
+    for state in JobState::ALL {
+        let state = state.name(states);
+        metrics.push(stats.tagged(name, &[tags, &[("state", &state)]].concat()).map_err(error)?);
+    }
+    Ok(metrics)
 }
 
 pub(super) fn error(error: impl std::error::Error) -> Error {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::configure::{error, Names};
+use super::configure::{error, tagged_by_state, Names};
 use super::{must, StateCounts};
 use crate::accounting::stays::{milliseconds, Stays};
 use crate::accounting::State;
@@ -35,26 +35,26 @@ struct Metrics {
     submit_to_run: Metric,
     submitted: Metric,
     /// By the result, as `JobResult` lists them.
-    results: Vec<Metric>,
+    results: [Metric; 4],
     exceptions: BTreeMap<String, Metric>,
 }
 
 impl Families {
     /// Gives the metrics these names.
     pub(super) fn name_metrics(&mut self, stats: &mut Stats, names: &Names) -> Result<(), Error> {
+        let states = tagged_by_state(stats, "time", &[], names.states)?;
         let mut tagged =
             |name, key, value: &str| stats.tagged(name, &[(key, value)]).map_err(error);
         self.metrics = Some(Metrics {
-            states: JobState::ALL
-                .iter()
-                .map(|state| tagged("time", "state", &state.name(names.states)))
-                .collect::<Result<_, _>>()?,
+            states,
             submit_to_run: tagged("time", "state", "submit-to-run")?,
             submitted: tagged("result", "result", "submitted")?,
-            results: ["completed", "failed", "canceled", "timeout"]
-                .iter()
-                .map(|name| tagged("result", "result", name))
-                .collect::<Result<_, _>>()?,
+            results: [
+                tagged("result", "result", "completed")?,
+                tagged("result", "result", "failed")?,
+                tagged("result", "result", "canceled")?,
+                tagged("result", "result", "timeout")?,
+            ],
             exceptions: BTreeMap::new(),
         });
         Ok(())

@@ -181,20 +181,20 @@ impl StateCounts {
         if !self.live {
             return;
         }
-        self.tell_known(None, |stats, gauge, _, count| stats.gauge_set(gauge, count));
+        self.tell_known(None, &|stats, gauge, _, count| stats.gauge_set(gauge, count));
         self.report.resynced();
     }
 
     /// The first values: to one endpoint, or to all.
     fn greet(&mut self, endpoint: Option<usize>) {
         let absolute = self.owns_its_gauges();
-        self.tell_known(endpoint, |stats, gauge, _, count| give(stats, gauge, count, absolute));
+        self.tell_known(endpoint, &|stats, gauge, _, count| give(stats, gauge, count, absolute));
     }
 
     /// The last values: to one endpoint, or to all.
     fn farewell(&mut self, endpoint: Option<usize>) {
         let absolute = self.owns_its_gauges();
-        self.tell_known(endpoint, |stats, gauge, state, count| match (absolute, state) {
+        self.tell_known(endpoint, &|stats, gauge, state, count| match (absolute, state) {
             (true, State::Inactive) => stats.gauge_set(gauge, count),
             (true, _) => stats.gauge_set(gauge, 0),
             (false, _) if count == 0 => Ok(()),
@@ -234,13 +234,9 @@ impl StateCounts {
 
     /// Calls `body` for each gauge whose count is known, in one batch, for one
     /// endpoint or for all.
-    fn tell_known(
-        &mut self,
-        endpoint: Option<usize>,
-        body: impl Fn(&mut Stats, Metric, State, i64) -> Result<(), crate::stats::Error>,
-    ) {
+    fn tell_known(&mut self, endpoint: Option<usize>, body: Body<'_>) {
         let StateCounts { books, stats, gauges, tells_states, queues, .. } = self;
-        let tell = |stats: &mut Stats| {
+        let mut tell = |stats: &mut Stats| {
             for state in State::ALL.into_iter().filter(|_| *tells_states) {
                 if let Some(count) = books.count(state) {
                     body(stats, gauges[state as usize], state, count as i64)?;
@@ -286,6 +282,10 @@ impl StateCounts {
         self.jobtap.log(LogLevel::Info, message);
     }
 }
+
+/// Tells a gauge whose count is known. (Not generic: it would be in the .so once
+/// for each use.)
+type Body<'a> = &'a dyn Fn(&mut Stats, Metric, State, i64) -> Result<(), crate::stats::Error>;
 
 /// Tells a count for the first time: as a value, or as our share in a gauge
 /// that others add to as well.

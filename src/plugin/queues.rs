@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::configure::error;
-use super::{give, must, StateCounts};
+use super::configure::{error, tagged_by_state};
+use super::{give, must, Body, StateCounts};
 use crate::accounting::queues::{Moves, Queues};
 use crate::accounting::State;
 use crate::config::SendAs;
@@ -43,12 +43,8 @@ impl QueueGauges {
         for name in self.books.names().skip(self.metrics.len()) {
             // A dot would divide the name in two.
             let queue = name.replace('.', "_");
-            let mut metrics = Vec::new();
-            for state in JobState::ALL {
-                let tags = [("queue", queue.as_str()), ("state", &state.name(self.states))];
-                metrics.push(stats.tagged("queue", &tags).map_err(error)?);
-            }
-            self.metrics.push(metrics);
+            let tags = [("queue", queue.as_str())];
+            self.metrics.push(tagged_by_state(stats, "queue", &tags, self.states)?);
         }
         Ok(())
     }
@@ -57,7 +53,7 @@ impl QueueGauges {
     pub(super) fn tell_known(
         &mut self,
         stats: &mut Stats,
-        body: impl Fn(&mut Stats, Metric, State, i64) -> Result<(), crate::stats::Error>,
+        body: Body<'_>,
     ) -> Result<(), crate::stats::Error> {
         // A queue whose name is too long has no gauge; it was said.
         let _ = self.name_metrics(stats);
@@ -139,7 +135,7 @@ impl StateCounts {
         let absolute = self.config.as_ref().is_some_and(|config| config.owns_its_gauges());
         let StateCounts { queues: Some(queues), stats, .. } = self else { return };
         must(stats.batch(|stats| {
-            queues.tell_known(stats, |stats, metric, state, count| match state {
+            queues.tell_known(stats, &|stats, metric, state, count| match state {
                 State::Inactive => give(stats, metric, count, absolute),
                 _ => Ok(()),
             })

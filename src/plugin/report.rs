@@ -42,8 +42,10 @@ impl Report {
     }
 
     pub(super) fn name_metrics(&mut self, stats: &mut Stats) -> Result<(), Error> {
-        let metrics = TELEMETRY.iter().map(|name| stats.metric(name).map_err(error));
-        self.metrics = metrics.collect::<Result<_, _>>()?;
+        self.metrics.clear();
+        for name in TELEMETRY {
+            self.metrics.push(stats.metric(name).map_err(error)?);
+        }
         Ok(())
     }
 }

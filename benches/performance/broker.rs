@@ -17,7 +17,7 @@ mod with_flux {
     use std::fs;
     use std::net::UdpSocket;
     use std::path::Path;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::super::alternate::{Contestant, Samples};
     use super::super::drain::{Drain, Reader};
@@ -25,13 +25,17 @@ mod with_flux {
     use super::super::support::broker::{Broker, Setup, SIMULATED};
     use super::*;
 
+    /// The pairs that are made in any case, and how long more are for one mode.
+    const LEAST_PAIRS: usize = 6;
+    const PATIENCE: Duration = Duration::from_secs(110);
+
     const WITHOUT: &str = "without the plugin";
     const WITH: &str = "with the plugin";
 
     pub fn measure(report: &mut Report, options: Options) {
-        // Many short pairs tell more of a machine with other work than few long
-        // ones: either way it is 10,000 jobs with the plugin, or 50,000.
-        let (jobs, pairs) = if options.full { (10_000, 5) } else { (500, 20) };
+        // Many short pairs tell more on a machine with other work than few long
+        // ones. 20 of them are 10,000 jobs with the plugin.
+        let (jobs, pairs) = if options.full { (10_000, 6) } else { (500, 20) };
         let plugin = release_plugin();
         let drain = Drain::start(Reader::Sleeps);
         let alive = drain.address().to_string();
@@ -48,6 +52,7 @@ mod with_flux {
             batch(&broker, jobs.min(500));
             let (throughput, busy) = compare(&broker, &plugin, conf, jobs, pairs);
             broker.end();
+            let pairs = throughput.rounds();
             let what = format!("broker, {pairs} pairs of {jobs} jobs, {mode}");
             report.figure(
                 &format!("{what}: without, with"),
@@ -80,23 +85,28 @@ mod with_flux {
         let name = plugin.file_name().unwrap().to_str().unwrap();
         let both = RefCell::new((vec![], vec![]));
         let mut throughput = Samples::default();
-        throughput.add(
-            pairs,
-            &mut [
-                Contestant::new(WITHOUT, || {
-                    let (throughput, busy) = batch(broker, jobs);
-                    both.borrow_mut().0.push(busy);
-                    throughput
-                }),
-                Contestant::new(WITH, || {
-                    broker.load(plugin, &[conf]).expect("the plugin loads");
-                    let (throughput, busy) = batch(broker, jobs);
-                    broker.remove(name);
-                    both.borrow_mut().1.push(busy);
-                    throughput
-                }),
-            ],
-        );
+        let mut contestants = [
+            Contestant::new(WITHOUT, || {
+                let (throughput, busy) = batch(broker, jobs);
+                both.borrow_mut().0.push(busy);
+                throughput
+            }),
+            Contestant::new(WITH, || {
+                broker.load(plugin, &[conf]).expect("the plugin loads");
+                let (throughput, busy) = batch(broker, jobs);
+                broker.remove(name);
+                both.borrow_mut().1.push(busy);
+                throughput
+            }),
+        ];
+        let start = Instant::now();
+        // Two by two: each of both is the first as often.
+        while throughput.rounds() < LEAST_PAIRS
+            || (throughput.rounds() < pairs && start.elapsed() < PATIENCE)
+        {
+            throughput.add(2, &mut contestants);
+        }
+        drop(contestants);
         let (without, with) = both.into_inner();
         (throughput, Samples::beside(vec![(WITHOUT, without), (WITH, with)]))
     }

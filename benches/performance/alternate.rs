@@ -47,6 +47,11 @@ impl Samples {
         Samples(figures)
     }
 
+    /// How many rounds were measured.
+    pub fn rounds(&self) -> usize {
+        self.0.first().map_or(0, |(_, figures)| figures.len())
+    }
+
     fn of(&self, name: &str) -> &[f64] {
         let found = self.0.iter().find(|(known, _)| *known == name);
         &found.unwrap_or_else(|| panic!("{name} was not measured")).1

@@ -24,14 +24,14 @@ pub fn bars(file: &str, title: &str, figures: &[(&'static str, f64)]) {
         area.draw(&Text::new(title, (10, 10), ("sans-serif", 20)))?;
         for (number, (name, figure)) in figures.iter().enumerate() {
             let top = 44 + (ROW * number as u32) as i32;
-            let length = (figure / longest * 420.0) as i32;
+            let length = (figure / longest * 400.0) as i32;
             let colour =
                 if name.starts_with("state-counts") { BLUE.to_rgba() } else { BLACK.mix(0.4) };
-            let bar = [(350, top), (350 + length.max(1), top + 20)];
+            let bar = [(380, top), (380 + length.max(1), top + 20)];
             area.draw(&Rectangle::new(bar, ShapeStyle::from(colour).filled()))?;
             area.draw(&Text::new(*name, (10, top + 3), ("sans-serif", 14)))?;
             let label = format!("{figure:.0}");
-            area.draw(&Text::new(label, (360 + length, top + 3), ("sans-serif", 14)))?;
+            area.draw(&Text::new(label, (390 + length, top + 3), ("sans-serif", 14)))?;
         }
         area.present()?;
         Ok(())

@@ -43,6 +43,7 @@ impl Samples {
     }
 
     /// What was measured beside, in the same rounds.
+    #[cfg_attr(not(have_flux), allow(dead_code))] // The broker's pairs use it.
     pub fn beside(figures: Vec<(&'static str, Vec<f64>)>) -> Samples {
         Samples(figures)
     }
@@ -57,6 +58,7 @@ impl Samples {
         &found.unwrap_or_else(|| panic!("{name} was not measured")).1
     }
 
+    #[cfg_attr(not(have_flux), allow(dead_code))] // The broker's pairs use it.
     pub fn median(&self, name: &str) -> f64 {
         quantile(self.of(name), 0.5)
     }
@@ -72,6 +74,7 @@ impl Samples {
     }
 
     /// Lower quartile, median, upper quartile of `ratio`.
+    #[cfg_attr(not(have_flux), allow(dead_code))] // The broker's pairs use it.
     pub fn ratio_quartiles(&self, left: &str, right: &str) -> [f64; 3] {
         let pairs = self.of(left).iter().zip(self.of(right));
         let ratios: Vec<_> = pairs.map(|(left, right)| left / right).collect();

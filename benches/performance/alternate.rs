@@ -49,6 +49,7 @@ impl Samples {
     }
 
     /// How many rounds were measured.
+    #[cfg_attr(not(have_flux), allow(dead_code))] // The broker's pairs use it.
     pub fn rounds(&self) -> usize {
         self.0.first().map_or(0, |(_, figures)| figures.len())
     }

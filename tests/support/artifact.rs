@@ -34,7 +34,7 @@ pub fn release_plugin() -> PathBuf {
 pub fn panicking_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {
-        let folder = others();
+        let folder = target().join("panicking");
         let arguments = ["build", "--quiet", "--lib", "--features", "panic-for-tests"];
         run_cargo(&arguments, &["--target-dir".as_ref(), &folder]);
         named(&folder.join("debug/libstate_counts.so"), "panicking.so")
@@ -45,7 +45,7 @@ pub fn panicking_plugin() -> &'static Path {
 pub fn second_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {
-        let folder = others();
+        let folder = target().join("second-plugin");
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/second-plugin/Cargo.toml");
         let folders: [&Path; 4] =
             ["--manifest-path".as_ref(), &manifest, "--target-dir".as_ref(), &folder];
@@ -62,12 +62,6 @@ fn run_cargo(arguments: &[&str], folders: &[&Path]) {
         .output()
         .expect("cargo runs");
     assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
-}
-
-/// The target folder of the other plugins: not cargo test's own, whose .so they
-/// would replace. One for both, so that what they share is built once.
-fn others() -> PathBuf {
-    target().join("other-plugins")
 }
 
 /// cargo's target folder.

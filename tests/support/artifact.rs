@@ -23,8 +23,8 @@ pub fn plugin() -> &'static Path {
 /// The plugin as it is installed: built in release mode.
 pub fn release_plugin() -> PathBuf {
     // As scripts/install does. For a library of one type cargo optimises across
-    // crates; for cdylib and rlib at once it does not, and the .so is half as
-    // large again.
+    // crates; for cdylib and rlib at once it does not, and the .so is a quarter
+    // larger.
     let arguments = ["rustc", "--quiet", "--release", "--lib", "--crate-type=cdylib"];
     run_cargo(&arguments, &[]);
     target().join("release/libstate_counts.so")

@@ -148,6 +148,9 @@ impl StateCounts {
         if self.live && self.stats.connections()[number].address().is_some() {
             self.farewell(Some(number));
         }
+        // What is pending is in the counts that the greeting tells: it is not for
+        // the server that is met here.
+        self.stats.flush();
         self.stats.set_address(number, address);
         let counters = self.stats.connections()[number].counters();
         let host = &mut self.hosts.hosts[number];

@@ -13,15 +13,23 @@
 //!   Without a move before it, at a restart, it announces an inactive job.
 //! - `job.inactive-remove` closes the account: the job was purged.
 //!
+//! Until the reactor turns after a load, jobs are [announced], in an order of
+//! their own: at a restart flux-core replays what was left undone before any
+//! `job.new` (restart.c), so a job may move before it is announced, and one that
+//! ends there never is. So until then the books know each job by its id.
+//!
 //! Jobs that were inactive before the plugin was loaded are announced by nobody.
 //! The broker knows their number, so INACTIVE is withheld until a [survey] has
 //! found it.
 //!
+//! [announced]: Accounting::announced
 //! [survey]: Accounting::survey_begin
 
 pub mod queues;
 pub mod stays;
 mod survey;
+
+use std::collections::BTreeMap;
 
 use survey::Survey;
 
@@ -129,10 +137,9 @@ impl Anomaly {
 #[derive(Debug, Default)]
 pub struct Accounting {
     /// Jobs in each active state. (INACTIVE's place is unused: see `inactive`.)
-    /// One that is below 0 counts as 0: while the job manager restarts, another
-    /// plugin's handler can move a job before its `job.new` has reached this
-    /// one (flux-core, restart.c), which then settles the debt.
-    active: [i64; 7],
+    active: [u64; 7],
+    /// Where each job is that was met before [`start`](Accounting::start).
+    announced: BTreeMap<u64, State>,
     inactive: Inactive,
     /// Moves to INACTIVE whose `job.inactive-add` has not come yet.
     adds_to_come: u64,
@@ -154,6 +161,43 @@ impl Default for Inactive {
 }
 
 impl Accounting {
+    /// Enters an event of the job `id` from before [`start`](Self::start), while
+    /// nothing is published. Returns whether it told where the job is, and what
+    /// was wrong with it.
+    pub fn announced(&mut self, id: u64, event: Event) -> (bool, Option<Anomaly>) {
+        let (number, moved) = match event {
+            Event::New { state } => (state, false),
+            Event::Moved { state, previous: Some(_) } => (state, true),
+            Event::Moved { previous: None, .. } => return (false, None),
+            Event::InactiveAdd | Event::InactiveRemove => return (true, self.apply(event).1),
+        };
+        // It moved before its job.new, which was made ready before that.
+        if !moved && self.announced.contains_key(&id) {
+            return (false, None);
+        }
+        let Some(state) = State::from_number(number) else {
+            self.announced.remove(&id);
+            let anomaly = Anomaly::UnknownState(number);
+            self.note(anomaly);
+            return (true, Some(anomaly));
+        };
+        self.announced.insert(id, state);
+        if moved && state == State::Inactive {
+            self.add(state);
+            self.adds_to_come += 1;
+        }
+        (true, None)
+    }
+
+    /// All jobs that were there are announced. From now on events need no id.
+    pub fn start(&mut self) {
+        for (_, state) in std::mem::take(&mut self.announced) {
+            if state != State::Inactive {
+                self.add(state);
+            }
+        }
+    }
+
     /// Enters an event. The change is what it did to the published counts, the
     /// anomaly what was wrong with it. Never makes a count negative.
     pub fn apply(&mut self, event: Event) -> (Change, Option<Anomaly>) {
@@ -187,7 +231,10 @@ impl Accounting {
         match (state, &self.inactive) {
             (State::Inactive, Inactive::Known(count)) => Some(*count),
             (State::Inactive, Inactive::Sought(_)) => None,
-            _ => Some(u64::try_from(self.active[state as usize]).unwrap_or(0)),
+            _ => {
+                let announced = self.announced.values().filter(|&&other| other == state);
+                Some(self.active[state as usize] + announced.count() as u64)
+            }
         }
     }
 
@@ -248,11 +295,7 @@ impl Accounting {
                 survey.moved(1);
                 return None;
             }
-            _ => {
-                let count = &mut self.active[state as usize];
-                *count += 1;
-                return (*count > 0).then_some(state);
-            }
+            _ => self.active[state as usize] += 1,
         }
         Some(state)
     }
@@ -265,11 +308,7 @@ impl Accounting {
                 survey.moved(-1);
                 return Ok(None);
             }
-            _ => {
-                let count = &mut self.active[state as usize];
-                *count -= 1;
-                return if *count < 0 { Err(Anomaly::NoJobToMove(state)) } else { Ok(Some(state)) };
-            }
+            _ => &mut self.active[state as usize],
         };
         *count = count.checked_sub(1).ok_or(Anomaly::NoJobToMove(state))?;
         Ok(Some(state))
@@ -347,8 +386,13 @@ mod tests {
             ),
             (&[], moved(128, RUN), change(Some(Run), None), Some(Anomaly::UnknownState(128))),
             (&[], Event::New { state: 0 }, Change::default(), Some(Anomaly::UnknownState(0))),
-            // Cancelled by another plugin before job.new got to this one.
-            (&[moved(SCHED, CLEANUP)], Event::New { state: SCHED }, Change::default(), None),
+            // What was wrong once does not take the next job away.
+            (
+                &[moved(SCHED, CLEANUP)],
+                Event::New { state: SCHED },
+                change(Some(Sched), None),
+                None,
+            ),
         ];
         for (before, event, change, anomaly) in cases {
             let mut books = books(0);
@@ -358,6 +402,60 @@ mod tests {
             let anomalies = books.anomalies().iter().sum::<u64>() + u64::from(anomaly.is_some());
             assert_eq!(books.apply(*event), (*change, *anomaly), "{event:?} after {before:?}");
             assert_eq!(books.anomalies().iter().sum::<u64>(), anomalies);
+        }
+    }
+
+    #[test]
+    fn until_the_start_a_job_is_where_it_moved_last() {
+        // A job's events, and the state that it is counted in from the start on.
+        type Case<'a> = (&'a [Event], Option<State>);
+        let cases: &[Case] = &[
+            (&[Event::New { state: RUN }], Some(Run)),
+            (&[Event::New { state: DEPEND }, moved(DEPEND, SCHED)], Some(Sched)),
+            // Replayed at a restart, then announced where it was, or where it is.
+            (&[moved(DEPEND, SCHED), Event::New { state: DEPEND }], Some(Sched)),
+            (&[moved(DEPEND, SCHED), Event::New { state: SCHED }], Some(Sched)),
+            // Ended there, and never announced; or cancelled by another plugin.
+            (&[moved(CLEANUP, INACTIVE), Event::InactiveAdd], Some(Inactive)),
+            (
+                &[
+                    moved(SCHED, CLEANUP),
+                    moved(CLEANUP, INACTIVE),
+                    Event::InactiveAdd,
+                    Event::New { state: SCHED },
+                ],
+                Some(Inactive),
+            ),
+            (
+                &[Event::New { state: DEPEND }, Event::Moved { state: DEPEND, previous: None }],
+                Some(Depend),
+            ),
+            (&[Event::New { state: RUN }, moved(RUN, 128)], None),
+        ];
+        for (events, place) in cases {
+            let mut books = Accounting::default();
+            for &event in *events {
+                books.announced(7, event);
+            }
+            for started in [false, true] {
+                for state in State::ALL.into_iter().filter(|&state| state != Inactive) {
+                    let want = u64::from(*place == Some(state));
+                    assert_eq!(books.count(state), Some(want), "{state:?} {started} {events:?}");
+                }
+                books.start();
+            }
+            books.survey_begin();
+            let ended = u64::from(*place == Some(Inactive));
+            assert!(books.survey_end(ended));
+            assert_eq!(books.count(Inactive), Some(ended));
+            let strange = u64::from(place.is_none());
+            assert_eq!(books.anomalies().iter().sum::<u64>(), strange, "{events:?}");
+            // The next job is an ordinary one.
+            books.apply(Event::New { state: NEW });
+            assert_eq!(
+                books.apply(moved(NEW, INACTIVE)),
+                (change(Some(Inactive), Some(New)), None)
+            );
         }
     }
 

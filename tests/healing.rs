@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use support::artifact::{plugin, NAME};
 use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
-use support::jobs::{live, step, CLEANUP, COURSE, INACTIVE, NEW, RUN, SCHED};
+use support::jobs::{live, step, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, PRIORITY, RUN, SCHED};
 use support::receiver::{Receiver, Seen};
 use support::relay::Relay;
 use support::standin::Standin;
@@ -157,6 +157,29 @@ fn inactive_jobs_announced_twice_at_a_restart_are_counted_once() {
         let wrong = |text: &String| text.contains("INACTIVE") && !text.contains("INACTIVE:20|g");
         assert!(!seen.texts.iter().any(wrong), "{:?}", seen.texts);
     }
+}
+
+#[test]
+fn what_a_restart_replays_before_it_is_announced_is_counted_once() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    live(&mut host, 1, &COURSE);
+    host.load_as(plugin(), json!({}), "restart").unwrap();
+    // flux-core, restart.c: what was left undone comes first. One ends there,
+    // and is never announced; one moves, and is announced where it is then.
+    step(&mut host, 2, CLEANUP, INACTIVE);
+    step(&mut host, 3, DEPEND, PRIORITY);
+    host.call("job.new", &json!({"id": 3, "state": PRIORITY}));
+    host.advance(10.5);
+    assert_eq!(host.counts(), counts(&[("INACTIVE", 2), ("PRIORITY", 1)]));
+    live(&mut host, 4, &COURSE);
+    step(&mut host, 3, PRIORITY, SCHED);
+    let truth = host.counts();
+    let seen = receiver.seen();
+    assert_eq!((seen.gauges.clone(), seen.negative()), (truth, Counts::new()));
+    let anomalies = host.query()["anomalies"].clone();
+    assert!(anomalies.as_object().unwrap().values().all(|count| count == 0), "{anomalies}");
+    host.end();
 }
 
 #[test]

@@ -43,6 +43,26 @@ pub enum JobResult {
 }
 
 impl Job<'_> {
+    /// `{s:I}`: the job's id.
+    ///
+    /// # Errors
+    /// If Flux did not say.
+    pub fn id(&self) -> Result<u64, Error> {
+        let mut id = 0i64;
+        // SAFETY: the args live while the callback runs; the format names one
+        // 64-bit integer, and gets a pointer to such.
+        let code = unsafe {
+            sys::flux_plugin_arg_unpack(
+                self.args.raw(),
+                sys::FLUX_PLUGIN_ARG_IN as c_int,
+                c"{s:I}".as_ptr(),
+                c"id".as_ptr(),
+                &mut id as *mut i64,
+            )
+        };
+        self.args.check("unpack", code).map(|()| id as u64)
+    }
+
     /// `{s:I s:f s?{s:f}}`: the job's id, and when it was submitted and met
     /// with the event.
     ///

@@ -111,8 +111,9 @@ impl Plugin for StateCounts {
     }
 
     fn job_new(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
-        self.happened(Event::New { state: state.0 });
-        self.queue_job(state, job)?;
+        if self.happened(Event::New { state: state.0 }, job)? {
+            self.queue_job(state, job)?;
+        }
         self.job_came(state, job)
     }
 
@@ -121,10 +122,8 @@ impl Plugin for StateCounts {
         if transition.state == JobState::SCHED {
             panic!("made for a test");
         }
-        self.happened(Event::Moved {
-            state: transition.state.0,
-            previous: transition.previous.map(|state| state.0),
-        });
+        let previous = transition.previous.map(|state| state.0);
+        self.happened(Event::Moved { state: transition.state.0, previous }, job)?;
         self.queue_job(transition.state, job)?;
         self.job_moved(transition, job)
     }
@@ -138,12 +137,12 @@ impl Plugin for StateCounts {
     }
 
     fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.happened(Event::InactiveAdd);
+        self.happened(Event::InactiveAdd, job)?;
         self.queue_inactive(job, true)
     }
 
     fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.happened(Event::InactiveRemove);
+        self.happened(Event::InactiveRemove, job)?;
         self.queue_inactive(job, false)
     }
 }
@@ -163,6 +162,7 @@ impl StateCounts {
     fn start(&mut self) {
         self.start = None;
         self.live = true;
+        self.books.start();
         self.greet(None);
         self.stats.flush();
         self.ask_for_inactive();
@@ -202,15 +202,24 @@ impl StateCounts {
         });
     }
 
-    /// Enters an event into the books, and sends what it changed.
-    fn happened(&mut self, event: Event) {
-        let (change, anomaly) = self.books.apply(event);
-        if self.live && self.tells_states && change != Change::default() {
-            self.tell(change);
-        }
+    /// Enters an event into the books, and sends what it changed. Returns whether
+    /// it told where the job is.
+    fn happened(&mut self, event: Event, job: &Job<'_>) -> Result<bool, Error> {
+        let (told, anomaly) = match self.live {
+            true => {
+                let (change, anomaly) = self.books.apply(event);
+                if self.tells_states && change != Change::default() {
+                    self.tell(change);
+                }
+                (true, anomaly)
+            }
+            // Only now, for it takes its time.
+            false => self.books.announced(job.id()?, event),
+        };
         if let Some(anomaly) = anomaly {
             self.log_first(anomaly);
         }
+        Ok(told)
     }
 
     /// Both lines travel in one datagram, the job's arrival before its departure.

@@ -20,12 +20,8 @@ const FUNCTIONS: &[&str] = &[
     "gai_(error|cancel|strerror)",
     "freeaddrinfo",
 ];
-const CONSTANTS: &[&str] = &[
-    "FLUX_PLUGIN_ARG_(IN|OUT)",
-    "FLUX_NODEID_ANY",
-    "GAI_NOWAIT",
-    "EAI_(INPROGRESS|ALLDONE|CANCELED)",
-];
+const CONSTANTS: &[&str] =
+    &["FLUX_PLUGIN_ARG_(IN|OUT)", "FLUX_NODEID_ANY", "GAI_NOWAIT", "EAI_(INPROGRESS|NOTCANCELED)"];
 
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");

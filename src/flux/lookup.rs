@@ -8,7 +8,6 @@
 use std::ffi::{CStr, CString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr::{self, NonNull};
-use std::sync::atomic;
 
 use super::jobtap::{c_string, Error};
 use super::sys;
@@ -63,24 +62,28 @@ impl Lookup {
     /// `None` while it is under way; then the host's addresses, at least one. It
     /// answers at once.
     pub fn poll(&mut self) -> Option<Result<Vec<IpAddr>, Error>> {
-        match self.state() {
-            sys::EAI_INPROGRESS => None,
+        // SAFETY: the request lives as long as `self`.
+        let code = unsafe { sys::gai_error(self.control()) };
+        // A code may be there before the thread that wrote it has let go.
+        if code == sys::EAI_INPROGRESS || !self.let_go() {
+            return None;
+        }
+        Some(match code {
             // SAFETY: the look-up is done, and glibc's thread has let go of it.
             0 => match unsafe { self.request.as_ref() }.addresses() {
-                none if none.is_empty() => Some(Err(Error::new("no IP address"))),
-                addresses => Some(Ok(addresses)),
+                none if none.is_empty() => Err(Error::new("no IP address")),
+                addresses => Ok(addresses),
             },
-            code => Some(Err(Error::new(reason(code)))),
-        }
+            code => Err(Error::new(reason(code))),
+        })
     }
 
-    /// What gai_error(3) says of it.
-    fn state(&self) -> i32 {
+    /// Takes the look-up off glibc's list, unless it is being worked on: returns
+    /// whether the request is ours again. Under glibc's lock, so that all that
+    /// its thread wrote is seen after this (gai_cancel(3); glibc, gai_misc.c).
+    fn let_go(&self) -> bool {
         // SAFETY: the request lives as long as `self`.
-        let state = unsafe { sys::gai_error(self.control()) };
-        // What glibc's thread wrote before it was done is seen after this.
-        atomic::fence(atomic::Ordering::Acquire);
-        state
+        unsafe { sys::gai_cancel(self.control()) != sys::EAI_NOTCANCELED }
     }
 
     fn control(&self) -> *mut sys::gaicb {
@@ -119,15 +122,13 @@ impl Request {
 
 impl Drop for Lookup {
     fn drop(&mut self) {
-        // SAFETY: the request lives as long as `self`.
-        unsafe { sys::gai_cancel(self.control()) };
-        if self.state() == sys::EAI_INPROGRESS {
+        if !self.let_go() {
             // glibc's thread still writes to it, and nobody can stop it: a few
             // hundred bytes are left to it for good. It runs no code of ours.
             return;
         }
-        // SAFETY: the look-up is over, so the request is ours again, and so is
-        // its list, if there is one.
+        // SAFETY: the look-up is over or was never begun, so the request is ours
+        // again, and so is its list, if there is one.
         unsafe {
             let request = Box::from_raw(self.request.as_ptr());
             if !request.control.ar_result.is_null() {

@@ -12,7 +12,7 @@ use serde_json::{json, Value};
 use support::artifact::{plugin, NAME};
 use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use support::configurations::{bad, good};
-use support::jobs::{live, step, CLEANUP, COURSE, RUN};
+use support::jobs::{live, step, CLEANUP, COURSE, INACTIVE, RUN};
 use support::receiver::Receiver;
 use support::standin::Standin;
 use support::{counts, Counts};
@@ -171,7 +171,8 @@ fn several_endpoints_get_everything_and_a_dead_one_hurts_no_other() {
         format!("unix:{}", path.display()),
     ]);
     let mut host = Standin::start(None);
-    host.load(plugin(), json!({"endpoint": endpoints})).unwrap();
+    // No more datagrams than the socket that nobody reads on holds.
+    host.load(plugin(), json!({"endpoint": endpoints, "resync": "1h"})).unwrap();
     host.advance(0.1);
     live(&mut host, 1, &COURSE[..5]);
     let truth = host.counts();
@@ -195,6 +196,44 @@ fn several_endpoints_get_everything_and_a_dead_one_hurts_no_other() {
     assert_eq!(states, ["ok", "failing", "failing", "ok", "ok"]);
     assert!(query["endpoints"][1]["errors"]["ECONNREFUSED"].as_u64().unwrap() > 0);
     host.end();
+}
+
+#[test]
+fn a_server_that_comes_late_at_its_path_is_greeted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsd.sock");
+    // The greeting, and what increments are then.
+    let table = [
+        (json!({"resync": 0}), "flux.job.state.RUN:+1|g"),
+        (json!({"resync": 0, "period": "1h"}), "flux.job.state.RUN:+1|g"),
+        (json!({"resync": "1h"}), "flux.job.state.NEW:0|g\n"),
+    ];
+    for (mut conf, greeting) in table {
+        conf["endpoint"] = json!(format!("unix:{}", path.display()));
+        let mut host = Standin::start(None);
+        host.load(plugin(), conf).unwrap();
+        host.advance(0.1);
+        live(&mut host, 1, &COURSE[..5]);
+        let errors = host.query()["endpoints"][0]["errors"].clone();
+        assert!(errors["ENOENT"].as_u64() > Some(0) || errors == json!({}), "{errors}");
+        let server = UnixDatagram::bind(&path).unwrap();
+        server.set_nonblocking(true).unwrap();
+        // Not before it was greeted: what it hears first is what there is.
+        step(&mut host, 1, RUN, CLEANUP);
+        step(&mut host, 1, CLEANUP, INACTIVE);
+        live(&mut host, 2, &COURSE[..5]);
+        host.advance(10.0);
+        host.counts();
+        let mut buffer = [0; 2048];
+        let length = server.recv(&mut buffer).expect("a greeting");
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        assert!(text.starts_with(greeting), "{text}");
+        assert!(text.contains("RUN:1|g") || text.contains("RUN:+1|g"), "{text}");
+        assert!(server.recv(&mut buffer).is_err(), "that was all");
+        assert_eq!(host.query()["endpoints"][0]["state"], "ok");
+        host.end();
+        std::fs::remove_file(&path).unwrap();
+    }
 }
 
 #[test]

@@ -78,6 +78,57 @@ fn a_host_that_comes_late_and_one_that_moves_are_found() {
 
 #[test]
 #[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn what_is_pending_when_a_host_is_found_is_not_counted_twice() {
+    let mut receiver = Receiver::start();
+    let port = receiver.endpoint().rsplit_once(':').unwrap().1.to_owned();
+    let names = Names::known("");
+    let mut host = Standin::start_in(&names, &format!("statsd.test:{port}"));
+    host.load(plugin(), json!({"resync": 0, "period": "1h", "lookup": "1s"})).unwrap();
+    until(&mut host, |host| state(host).starts_with("host not found"));
+    live(&mut host, 1, &COURSE);
+    live(&mut host, 2, &COURSE[..5]);
+    names.set("127.0.0.1 statsd.test\n");
+    until(&mut host, |host| state(host) == "ok");
+    // The greeting holds all that the period's sums hold.
+    assert_eq!(receiver.seen().gauges, Counts::from([("INACTIVE".into(), 1), ("RUN".into(), 1)]));
+    step(&mut host, 2, RUN, CLEANUP);
+    host.advance(3600.0);
+    let truth = host.counts();
+    let seen = receiver.seen();
+    assert_eq!((seen.gauges["RUN"], seen.gauges["CLEANUP"]), (0, 1));
+    assert_eq!((seen.gauges["INACTIVE"], seen.negative()), (truth["INACTIVE"], Counts::new()));
+    host.end();
+}
+
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn a_server_at_a_names_second_address_is_reached() {
+    let mut receiver = Receiver::start_at("127.0.0.1:0");
+    let port = receiver.endpoint().rsplit_once(':').unwrap().1.to_owned();
+    let names = Names::known("::1 statsd.test\n127.0.0.1 statsd.test\n");
+    for resync in [0, 10] {
+        receiver.forget();
+        let mut host = Standin::start_in(&names, &format!("statsd.test:{port}"));
+        host.load(plugin(), json!({"resync": resync})).unwrap();
+        live(&mut host, 1, &COURSE);
+        live(&mut host, 2, &COURSE[..5]);
+        until(&mut host, |host| state(host) == "ok");
+        // It is found out by sending.
+        live(&mut host, 3, &COURSE[..5]);
+        until(&mut host, |_| receiver.seen().datagrams > 0);
+        step(&mut host, 3, RUN, CLEANUP);
+        let mut truth = host.counts();
+        let seen = receiver.seen();
+        assert_eq!(seen.negative(), Counts::new());
+        truth.retain(|state, _| resync > 0 || seen.gauges.contains_key(state));
+        assert_eq!(seen.gauges, truth, "{}", host.query());
+        assert_eq!((seen.gauges["RUN"], seen.gauges["CLEANUP"]), (1, 1));
+        host.end();
+    }
+}
+
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
 fn a_dead_name_server_holds_up_nothing_and_a_removal_is_safe() {
     let names = Names::silent();
     let mut host = Standin::start_in(&names, "statsd.test:8125");
@@ -97,7 +148,7 @@ fn a_dead_name_server_holds_up_nothing_and_a_removal_is_safe() {
 
 #[test]
 #[ignore = "long, and needs flux on PATH: scripts/test --full"]
-fn full_a_dead_name_server_delays_no_job() {
+fn full_throughput_with_a_dead_name_server_against_without_the_plugin() {
     dead_name_server(2000, 5);
 }
 
@@ -106,7 +157,7 @@ fn full_a_dead_name_server_delays_no_job() {
     not(all(have_flux, have_namespaces)),
     ignore = "needs flux on PATH, unshare to be allowed, and scripts/test"
 )]
-fn a_broker_with_a_dead_name_server_runs_its_jobs() {
+fn a_broker_with_a_dead_name_server_runs_its_jobs_and_still_looks_up() {
     dead_name_server(50, 1);
 }
 

@@ -61,10 +61,40 @@ impl Hosts {
         match (&host.trouble, connection.address()) {
             (Some(trouble), None) => format!("host not found: {trouble}"),
             (None, None) if host.endpoint.name().is_some() => "looking up".to_owned(),
-            _ if host.health.is_failing() || connection.never_sent() => "failing".to_owned(),
+            _ if host.is_failing(connection) || connection.never_sent() => "failing".to_owned(),
             _ => "ok".to_owned(),
         }
     }
+}
+
+impl Host {
+    fn is_failing(&self, connection: &Connection) -> bool {
+        let counters = connection.counters();
+        self.health.is_failing(counters.datagrams, counters.failures())
+    }
+
+    /// Where it is best sent to of the addresses that its name stands for now:
+    /// where it is sent to already, if that is among them (name servers turn
+    /// their lists round) and can be reached; then where it leads from there on
+    /// in the list. `localhost` may be ::1 first, and the server listen on
+    /// 127.0.0.1 alone.
+    fn choose(&self, connection: &Connection, addresses: &[IpAddr]) -> IpAddr {
+        let before = connection.address().map(|address| address.ip());
+        let place = addresses.iter().position(|&address| Some(address) == before);
+        match place {
+            None => addresses[0],
+            Some(place) if self.is_failing(connection) && is_unreachable(connection) => {
+                addresses[(place + 1) % addresses.len()]
+            }
+            Some(place) => addresses[place],
+        }
+    }
+}
+
+/// Whether the last failure says that no server is there, rather than that it
+/// has too much to read.
+fn is_unreachable(connection: &Connection) -> bool {
+    !matches!(connection.counters().last_error, libc::EAGAIN | libc::ENOBUFS | libc::EMSGSIZE)
 }
 
 impl StateCounts {
@@ -127,14 +157,14 @@ impl StateCounts {
             let Some(outcome) = host.lookup.as_mut().and_then(Lookup::poll) else { continue };
             host.lookup = None;
             let connection = &self.stats.connections()[number];
-            let before = connection.address().map(|address| address.ip());
             match outcome {
-                // Of a host's addresses the first, unless it is still at the one
-                // that is used: name servers turn their lists round.
-                Ok(addresses) if !before.is_some_and(|before| addresses.contains(&before)) => {
-                    self.found(number, addresses[0]);
+                Ok(addresses) => {
+                    let address = host.choose(connection, &addresses);
+                    match connection.address().map(|address| address.ip()) == Some(address) {
+                        true => host.trouble = None,
+                        false => self.found(number, address),
+                    }
                 }
-                Ok(_) => host.trouble = None,
                 Err(error) => self.not_found(number, &error),
             }
         }
@@ -152,14 +182,19 @@ impl StateCounts {
         // the server that is met here.
         self.stats.flush();
         self.stats.set_address(number, address);
-        let counters = self.stats.connections()[number].counters();
         let host = &mut self.hosts.hosts[number];
-        host.health.begin(counters.datagrams, counters.failures());
         if host.trouble.take().is_some() {
             let message = format!("endpoint \"{}\": found, at {address}", host.endpoint);
             self.inform(&message);
         }
-        // The server there knows nothing yet.
+        self.met(number);
+    }
+
+    /// The server of this endpoint is sent to for the first time, and knows
+    /// nothing yet.
+    fn met(&mut self, number: usize) {
+        let counters = self.stats.connections()[number].counters();
+        self.hosts.hosts[number].health.begin(counters.datagrams, counters.failures());
         if self.live {
             self.greet(Some(number));
         }
@@ -197,7 +232,19 @@ impl StateCounts {
             };
             self.jobtap.log(level, &format!("endpoint \"{}\": {message}", host.endpoint));
         }
-        self.look_up(|host, connection| host.health.is_failing() || connection.address().is_none());
+        self.look_up(|host, connection| {
+            host.is_failing(connection) || connection.address().is_none()
+        });
+        self.meet();
         self.tell_telemetry();
+    }
+
+    /// Greets the servers that can be reached now for the first time.
+    fn meet(&mut self) {
+        for number in 0..self.stats.connections().len() {
+            if self.stats.meet(number) {
+                self.met(number);
+            }
+        }
     }
 }

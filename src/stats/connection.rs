@@ -23,6 +23,12 @@ pub struct Connection {
     socket: Option<Socket>,
     /// When it was last tried to make it.
     tried: Option<Instant>,
+    /// The errno of the last try that failed; ENOTCONN before the first.
+    trouble: i32,
+    /// Whether there ever was one.
+    met: bool,
+    /// Whether [`send`](Self::send) may make the first one.
+    meets: bool,
     counters: Counters,
 }
 
@@ -40,7 +46,8 @@ pub struct Counters {
     /// Their payload, in bytes.
     pub bytes: u64,
     /// Sends that failed, by errno: ECONNREFUSED, EAGAIN, ENOBUFS, ENETUNREACH…
-    /// ENOTCONN where there was no socket to send on.
+    /// Where there was no socket, what kept it from being made; ENOTCONN while a
+    /// host is not found.
     pub errors: BTreeMap<i32, u64>,
     /// The errno of the last send that failed; 0 if none did.
     pub last_error: i32,
@@ -69,12 +76,27 @@ impl Counters {
 }
 
 impl Connection {
+    /// Makes the socket. If that cannot be done now, a later send tries again.
     pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self::begin(endpoint, true)
+    }
+
+    /// As [`new`](Self::new), but if it cannot be done now, no send tries again:
+    /// the owner calls [`meet`](Self::meet), and can first send what a server
+    /// must know that hears of this for the first time.
+    pub(super) fn introduced(endpoint: Endpoint) -> Self {
+        Self::begin(endpoint, false)
+    }
+
+    fn begin(endpoint: Endpoint, meets: bool) -> Self {
         let mut connection = Connection {
             address: endpoint.udp().map(|address| address.ip()),
             endpoint,
             socket: None,
             tried: None,
+            trouble: libc::ENOTCONN,
+            met: false,
+            meets,
             counters: Counters::default(),
         };
         connection.open();
@@ -107,22 +129,38 @@ impl Connection {
         let moved = self.address != Some(address);
         if moved {
             self.address = Some(address);
+            self.met = false;
             self.open();
         }
         moved
     }
 
+    /// Whether there ever was a socket.
+    pub(super) fn is_met(&self) -> bool {
+        self.met
+    }
+
+    /// Makes the first socket, where that has failed until now. Returns whether
+    /// there is one now for the first time.
+    pub(super) fn meet(&mut self) -> bool {
+        if self.met {
+            return false;
+        }
+        self.open();
+        self.met
+    }
+
     /// Sends one datagram. What fails is counted and forgotten: nothing here
     /// waits, and nothing is for the caller to do.
     pub(super) fn send(&mut self, datagram: &[u8]) {
-        if self.socket.is_none() && self.tried.is_none_or(|tried| tried.elapsed() >= RETRY) {
+        if self.socket.is_none()
+            && (self.met || self.meets)
+            && self.tried.is_none_or(|tried| tried.elapsed() >= RETRY)
+        {
             self.open();
-            if self.socket.is_none() && self.tried.is_some() {
-                return; // Counted, with what was wrong.
-            }
         }
         let Some(socket) = &self.socket else {
-            return self.counters.failed(libc::ENOTCONN);
+            return self.counters.failed(self.trouble);
         };
         let mut sent = socket.send(datagram);
         if let (Socket::Udp(_), Some(libc::ECONNREFUSED)) = (socket, errno(&sent)) {
@@ -137,13 +175,15 @@ impl Connection {
                 self.counters.bytes += datagram.len() as u64;
             }
             (Err(error), socket) => {
-                self.counters.failed(error.raw_os_error().unwrap_or(0));
+                let errno = error.raw_os_error().unwrap_or(libc::ENOTCONN);
+                self.counters.failed(errno);
                 // A full socket is still a server's; any other error says that
                 // the server behind this path is gone, and a new one has a
                 // socket of its own there.
-                let full = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS));
+                let full = matches!(errno, libc::EAGAIN | libc::ENOBUFS);
                 if matches!(socket, Socket::Unix(_)) && !full {
                     self.socket = None;
+                    self.trouble = errno;
                 }
             }
         }
@@ -158,8 +198,11 @@ impl Connection {
         };
         self.tried = Some(Instant::now());
         match opened {
-            Ok(socket) => self.socket = Some(socket),
-            Err(error) => self.counters.failed(error.raw_os_error().unwrap_or(0)),
+            Ok(socket) => {
+                self.socket = Some(socket);
+                self.met = true;
+            }
+            Err(error) => self.trouble = error.raw_os_error().unwrap_or(libc::ENOTCONN),
         }
     }
 }
@@ -225,6 +268,8 @@ mod tests {
         connection.send(b"nobody there");
         assert_eq!(connection.counters().datagrams, 0);
 
+        assert_eq!(connection.counters().errors[&libc::ENOENT], 1);
+
         let server = UnixDatagram::bind(&path).unwrap();
         connection.tried = None; // As if RETRY were over.
         while !connection.counters().errors.contains_key(&libc::EAGAIN) {
@@ -241,6 +286,23 @@ mod tests {
         let mut buffer = [0; 16];
         let length = server.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"back");
+    }
+
+    #[test]
+    fn who_is_introduced_is_sent_nothing_before_the_owner_has_met_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("statsd.sock");
+        let endpoint = format!("unix:{}", path.display()).parse().unwrap();
+        let mut connection = Connection::introduced(endpoint);
+        let server = UnixDatagram::bind(&path).unwrap();
+        connection.tried = None;
+        connection.send(b"too early");
+        assert_eq!(connection.counters().errors[&libc::ENOENT], 1);
+        assert!(connection.meet() && !connection.meet(), "for the first time");
+        connection.send(b"met");
+        let mut buffer = [0; 16];
+        let length = server.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"met");
     }
 
     #[test]

@@ -352,10 +352,24 @@ impl Stats {
             .is_some_and(|connection| connection.set_address(address))
     }
 
+    /// Tries again to reach the endpoint with this number, if that has failed
+    /// ever since [`set_endpoints`](Self::set_endpoints), or since its host was
+    /// found: a path where no server is yet, no route, no file descriptor free.
+    /// Returns whether it is reached now for the first time; then it is sent to
+    /// from now on. What is pending is flushed first, to the others.
+    pub fn meet(&mut self, endpoint: usize) -> bool {
+        if self.connections().get(endpoint).is_none_or(Connection::is_met) {
+            return false;
+        }
+        self.flush();
+        self.context_mut().is_some_and(|context| context.connections[endpoint].meet())
+    }
+
     /// Serves these endpoints from now on. Those that were served already keep
     /// their connection and its counters. Host names are not looked up: until
     /// [`set_address`](Self::set_address) says where a host is, what is meant
-    /// for it is counted as lost.
+    /// for it is counted as lost; and so is what is meant for one that cannot be
+    /// reached, until [`meet`](Self::meet) does.
     pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) {
         self.flush();
         let mut old = match self.context.take().flatten() {
@@ -365,7 +379,7 @@ impl Stats {
         let connections = endpoints.iter().map(|endpoint| {
             match old.iter().position(|connection| connection.endpoint() == endpoint) {
                 Some(place) => old.swap_remove(place),
-                None => Connection::new(endpoint.clone()),
+                None => Connection::introduced(endpoint.clone()),
             }
         });
         let connections: Vec<_> = connections.collect();

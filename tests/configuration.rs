@@ -9,19 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
+use state_counts::config::KEYS;
 use support::artifact::{plugin, NAME};
 use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
-use support::configurations::{bad, good};
+use support::configurations::{bad, conf, good};
 use support::jobs::{live, step, CLEANUP, COURSE, INACTIVE, RUN};
 use support::receiver::Receiver;
 use support::standin::Standin;
 use support::{counts, Counts};
 
 const TABLE: &str = "state-counts";
-
-fn conf(key: &str, value: &Value) -> Value {
-    json!({key: value})
-}
 
 /// Lets the host's timers run, and real time pass, until `wanted` or 5 s.
 fn until(host: &mut Standin, mut wanted: impl FnMut(&mut Standin) -> bool) {
@@ -43,7 +40,7 @@ fn each_mistake_is_refused_with_words_of_its_own_and_changes_nothing() {
     live(&mut host, 1, &COURSE[..5]);
     for (key, value, words) in &table {
         assert!(words.len() < 160, "Flux cuts longer ones: {words}");
-        assert_eq!(host.load(plugin(), conf(key, value)), Err(words.clone()), "{value}");
+        assert_eq!(host.load(plugin(), json!({*key: value})), Err(words.clone()), "{value}");
         assert!(!host.mapped(NAME));
     }
     host.advance(30.0);
@@ -61,7 +58,10 @@ fn each_mistake_is_refused_with_words_of_its_own_and_changes_nothing() {
             false => format!("[state-counts] {words}"),
         };
         let short: String = words.chars().take(150).collect();
-        let refused = host.reload(&json!({TABLE: {*key: value}})).unwrap_err();
+        // What is right beside it is not taken either.
+        let mut table = json!({"period": "1s"});
+        table[*key] = value.clone();
+        let refused = host.reload(&json!({TABLE: table})).unwrap_err();
         assert!(refused.starts_with(&short), "{refused}");
     }
     assert_eq!(host.query(), before, "the running configuration is untouched");
@@ -93,13 +93,15 @@ fn a_mistake_in_the_environment_is_refused_where_it_counts() {
 
 #[test]
 fn every_key_is_reachable_by_each_way_and_visible() {
+    let covered: BTreeSet<_> = good().iter().map(|(key, _, _)| *key).collect();
+    assert_eq!(covered, BTreeSet::from(KEYS));
     for (key, value, shown) in good() {
         let mut host = Standin::start(None);
         host.load(plugin(), conf(key, &value)).unwrap();
         assert_eq!(host.query()["config"][key], json!({"value": shown, "from": "conf"}));
         host.remove(NAME).unwrap();
 
-        host.config(&json!({TABLE: {key: value}}));
+        host.config(&json!({TABLE: conf(key, &value)}));
         host.load(plugin(), json!({})).unwrap();
         let seen = json!({"value": shown, "from": "[state-counts]"});
         assert_eq!(host.query()["config"][key], seen);
@@ -107,16 +109,13 @@ fn every_key_is_reachable_by_each_way_and_visible() {
         host.advance(0.1);
         host.reload(&json!({})).unwrap();
         assert_eq!(host.query()["config"][key]["from"], "default", "{key}");
-        host.reload(&json!({TABLE: {key: value}})).unwrap();
+        host.reload(&json!({TABLE: conf(key, &value)})).unwrap();
         assert_eq!(host.query()["config"][key], seen);
         host.end();
     }
-    let tags = json!({"dialect": "graphite", "tags": {"site": "x", "number": 7}});
     let mut host = Standin::start(Some("127.0.0.1:1"));
-    host.load(plugin(), tags).unwrap();
-    let config = host.query()["config"].clone();
-    assert_eq!(config["tags"]["value"], json!({"site": "x", "number": "7"}));
-    assert_eq!(config["endpoint"]["from"], "FLUX_FRIPP_STATSD");
+    host.load(plugin(), json!({})).unwrap();
+    assert_eq!(host.query()["config"]["endpoint"]["from"], "FLUX_FRIPP_STATSD");
 }
 
 #[test]
@@ -308,6 +307,45 @@ fn a_reload_moves_the_gauges_and_loses_nothing() {
 }
 
 #[test]
+fn a_family_that_is_switched_leaves_the_others_alone() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    let table = |metrics: Value| json!({TABLE: {"metrics": metrics, "resync": 3600}});
+    host.config(&table(json!(["states", "queues"])));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    let jobspec = json!({"attributes": {"system": {"queue": "batch"}}});
+    host.call("job.new", &json!({"id": 1, "state": RUN, "jobspec": jobspec}));
+    host.counts();
+    receiver.forget();
+    host.reload(&table(json!(["states", "results"]))).unwrap();
+    host.counts();
+    let seen = receiver.seen();
+    assert_eq!((seen.datagrams, seen.gauges), (0, Counts::new()), "nothing about the states");
+    assert_eq!(receiver.values()["flux.job.queue.batch.RUN"], ["0|g"]);
+    receiver.forget();
+    host.reload(&table(json!("results"))).unwrap();
+    host.counts();
+    assert_eq!(receiver.seen().gauges, counts(&[]), "they are taken leave of");
+    host.reload(&table(json!("states"))).unwrap();
+    let truth = host.counts();
+    assert_eq!(receiver.seen().gauges, truth);
+    host.end();
+}
+
+#[test]
+fn a_resync_within_a_long_period_is_sent_at_once() {
+    let (mut host, mut receiver) = Standin::running(json!({"period": "1h", "resync": "10s"}));
+    live(&mut host, 1, &COURSE[..5]);
+    receiver.forget();
+    host.advance(10.0);
+    let truth = host.counts();
+    assert_eq!(receiver.seen().gauges, truth);
+    assert!(host.query()["last_flush"].as_f64().is_some());
+    host.end();
+}
+
+#[test]
 fn a_query_shows_everything() {
     let (mut host, _receiver) = Standin::running(json!({"period": 1}));
     live(&mut host, 1, &COURSE[..5]);
@@ -381,13 +419,21 @@ fn a_broker_refuses_each_mistake_at_load_and_at_reload() {
 fn a_broker_takes_every_key_by_each_way() {
     let broker = Setup::new(None).start();
     for (key, value, shown) in good() {
-        broker.load(plugin(), &[&format!("{key}={value}")]).unwrap();
+        let words = conf(key, &value);
+        let words: Vec<_> = words
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        broker.load(plugin(), &words).unwrap();
         assert_eq!(broker.query()["config"][key], json!({"value": shown, "from": "conf"}));
         broker.remove(NAME);
     }
     broker.load(plugin(), &[]).unwrap();
     for (key, value, shown) in good() {
-        broker.configure(&json!({TABLE: {key: value}})).unwrap();
+        broker.configure(&json!({TABLE: conf(key, &value)})).unwrap();
         assert_eq!(
             broker.query()["config"][key],
             json!({"value": shown, "from": "[state-counts]"})

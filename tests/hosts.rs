@@ -205,7 +205,7 @@ fn dead_name_server(jobs: usize, pairs: usize) {
 
 /// Loads the plugin where it runs, in the nested instance, and leaves its truth.
 const NESTED: &str = "#!/bin/sh
-flux jobtap load PLUGIN endpoint=ENDPOINT prefix='{level}.{jobid}'
+flux jobtap load PLUGIN endpoint=ENDPOINT prefix='{level}.{jobid}' metrics=states,results
 flux submit --cc=1-5 --setattr=exec.test.run_duration=0.01s --quiet true
 flux queue drain
 flux submit --setattr=exec.test.run_duration=1h --quiet true
@@ -218,8 +218,8 @@ sleep 1
 fn nested_instances_report_under_their_own_names() {
     let mut receiver = Receiver::start();
     let broker = Setup::new(None).start();
-    let conf = [format!("endpoint={}", receiver.endpoint()), "prefix={level}.{jobid}".into()];
-    let conf: Vec<_> = conf.iter().map(String::as_str).collect();
+    let endpoint = format!("endpoint={}", receiver.endpoint());
+    let conf = [endpoint.as_str(), "prefix={level}.{jobid}", "metrics=states,results"];
     broker.load(plugin(), &conf).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("nested.sh");
@@ -243,6 +243,9 @@ fn nested_instances_report_under_their_own_names() {
     assert_eq!(increments(&format!("1.{id}.RUN"), "+1|g"), 6, "{sent:?}");
     assert_eq!(increments(&format!("1.{id}.INACTIVE"), "+1|g"), 6, "5, and 1 at its end");
     assert_eq!(last(&format!("1.{id}.RUN")).as_deref(), Some("0|g"), "no ghost");
+    // Not the state counts alone.
+    let submitted = |name: &str| sent.get(&format!("{name}.result.submitted")).map(Vec::len);
+    assert_eq!((submitted("0.top"), submitted(&format!("1.{id}"))), (Some(1), Some(6)));
     assert_eq!(broker.stats(), counts(&[("INACTIVE", 1)]));
     broker.end();
 }

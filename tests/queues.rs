@@ -132,6 +132,22 @@ fn queues_of_a_live_instance_are_known_and_moves_followed() {
 }
 
 #[test]
+fn a_queue_whose_name_is_too_long_hides_no_other() {
+    let (mut host, mut receiver) = Standin::running(conf());
+    host.log();
+    let long = "q".repeat(300);
+    live(&mut host, 1, &COURSE[..5], &long);
+    live(&mut host, 2, &COURSE[..5], "batch");
+    live(&mut host, 3, &COURSE[..5], &long);
+    host.counts();
+    assert_eq!(gauges(&mut receiver), Gauges::from([("batch.RUN".into(), 1)]));
+    let log = host.log();
+    assert_eq!(log.len(), 1, "said once: {log:?}");
+    assert!(log[0].1.contains("bytes"), "{log:?}");
+    host.end();
+}
+
+#[test]
 fn queues_are_switched_on_at_load_only_and_off_at_any_time() {
     let mut receiver = Receiver::start();
     let mut host = Standin::start(Some(&receiver.endpoint()));

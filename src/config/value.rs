@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::template::Template;
 use super::{Family, Problem, SendAs};
-use crate::flux::NameForm;
+use crate::flux::{leading_number, NameForm};
 use crate::stats::{shown, Dialect, Endpoint};
 
 /// Seconds from a number, or from Flux's duration syntax (RFC 23): `500ms`,
@@ -32,9 +32,10 @@ pub(super) fn seconds(
     }
 }
 
+/// As fsd_parse_duration (flux-core, libutil/fsd.c), but for its infinity and for
+/// spaces in front.
 fn duration(text: &str) -> Option<f64> {
-    let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
+    let (number, unit) = leading_number(text)?;
     let unit = match unit {
         "ms" => 0.001,
         "" | "s" => 1.0,
@@ -43,12 +44,7 @@ fn duration(text: &str) -> Option<f64> {
         "d" => 86400.0,
         _ => return None,
     };
-    if number.contains(' ') {
-        return None;
-    }
-    // The JSON library reads numbers already; std's reader would be a second one
-    // in the .so.
-    serde_json::from_str::<Value>(number).ok()?.as_f64().map(|number| number * unit)
+    (number.is_finite() && !text.starts_with(char::is_whitespace)).then_some(number * unit)
 }
 
 pub(super) fn send_as(value: &Value) -> Result<SendAs, Problem> {
@@ -147,6 +143,9 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
     (!texts.is_empty()).then_some(texts)
 }
 
+/// Tags that the plugin gives its metrics itself.
+const OWN_TAGS: [&str; 4] = ["state", "queue", "result", "type"];
+
 /// An object of tags.
 pub(super) fn tags(value: &Value) -> Result<Vec<(String, Template)>, Problem> {
     let Some(object) = value.as_object() else {
@@ -160,8 +159,8 @@ fn tag(key: &str, value: &Value) -> Result<(String, Template), Problem> {
     if key.is_empty() || key.contains(dirty) {
         return Err(format!("key {} (want letters, digits, _, - or .)", shown(key)));
     }
-    if key == "state" {
-        return Err("key \"state\" is the state's own".to_owned());
+    if OWN_TAGS.contains(&key) {
+        return Err(format!("key \"{key}\" is the plugin's own (want another)"));
     }
     let value = match value {
         // What looks like a number on a command line comes as one.
@@ -192,11 +191,22 @@ mod tests {
             ("1m", Some(60.0)),
             ("2h", Some(7200.0)),
             ("1d", Some(86400.0)),
+            (".5s", Some(0.5)),
+            ("5.s", Some(5.0)),
+            ("+1s", Some(1.0)),
+            ("05", Some(5.0)),
+            ("1e3", Some(1000.0)),
+            ("1e3ms", Some(1.0)),
             ("", None),
             ("s", None),
             ("1 s", None),
             ("10sec", None),
             ("soon", None),
+            (" 1s", None),
+            (".", None),
+            ("1e", None),
+            ("--1", None),
+            ("nan", None),
             ("infinity", None),
         ];
         for (text, seconds) in table {

@@ -3,7 +3,7 @@
 use std::env;
 
 use super::StateCounts;
-use crate::config::{Config, Family, Place, SendAs};
+use crate::config::{Config, Family, Place, SendAs, Template};
 use crate::flux::{hostname, Conf, Error, JobState, NameForm, Timer};
 use crate::stats::{Dialect, Metric, Stats, Tag, ENDPOINT_VARIABLE};
 
@@ -11,16 +11,25 @@ use crate::stats::{Dialect, Metric, Stats, Tag, ENDPOINT_VARIABLE};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Names {
     pub(super) prefix: String,
+    /// What all names begin with, and what the state counts add to it.
+    base: (String, String),
     pub(super) states: NameForm,
     pub(super) dialect: Dialect,
     pub(super) tags: Vec<Tag>,
 }
 
-impl Names {
-    /// What all names begin with, and what the state counts add to it. Where
-    /// the prefix is of one part, they add nothing.
-    fn base(&self) -> (&str, &str) {
-        self.prefix.rsplit_once('.').unwrap_or((&self.prefix, ""))
+/// What all names begin with, and what the state counts add to it: the prefix's
+/// last part. They add nothing to a prefix of one part, nor to one whose last
+/// part tells instances apart, for then it tells the other families' apart, too.
+fn base(prefix: &Template, place: &Place) -> (String, String) {
+    let text = prefix.as_str();
+    match text.rsplit_once('.') {
+        Some((_, last)) if !last.contains(['{', '}']) => {
+            let filled = prefix.fill(place);
+            let (base, last) = filled.split_at(filled.len() - last.len());
+            (base.trim_end_matches('.').to_owned(), last.to_owned())
+        }
+        _ => (prefix.fill(place), String::new()),
     }
 }
 
@@ -31,10 +40,11 @@ impl StateCounts {
         let environment = environment.as_ref().map(|text| text.to_string_lossy());
         let config =
             Config::new(conf.plugin, conf.broker, environment.as_deref()).map_err(error)?;
-        let old = self.config.as_ref();
-        if old == Some(&config) {
+        if self.config.as_ref() == Some(&config) {
             return Ok(());
         }
+        let names = self.names_for(&config);
+        let old = self.config.as_ref();
         let wants_queues = config.metrics.contains(&Family::Queues);
         if old.is_some() && self.queues.is_none() && wants_queues {
             // The jobs that are there were announced, and not listened to.
@@ -43,7 +53,6 @@ impl StateCounts {
                  load it again)",
             ));
         }
-        let names = self.names_for(&config);
         // What can be refused comes first: names, then timers.
         let mut trial = Stats::disabled();
         name_gauges(&mut trial, &names)?;
@@ -95,22 +104,23 @@ impl StateCounts {
         let old: Vec<_> = self.stats.connections().iter().map(|c| c.endpoint().clone()).collect();
         let endpoints = config.endpoints.clone();
         let wants = |family| config.metrics.contains(&family);
-        let (tells_states, tells_queues) = (wants(Family::States), wants(Family::Queues));
-        let other = self.tells_states != tells_states || self.queues.is_some() != tells_queues;
-        let goes = |endpoint| renamed || other || !endpoints.contains(endpoint);
-        let comes = |endpoint| renamed || other || !old.contains(endpoint);
+        let before = self.config.as_ref().map_or(Vec::new(), |config| config.metrics.clone());
+        let goes: Vec<_> = before.iter().copied().filter(|&family| !wants(family)).collect();
+        let comes: Vec<_> =
+            config.metrics.iter().copied().filter(|family| !before.contains(family)).collect();
         // What is pending is of the old names and endpoints.
         self.stats.flush();
         if self.live {
-            for (number, _) in old.iter().enumerate().filter(|(_, endpoint)| goes(endpoint)) {
-                self.farewell(Some(number));
+            for (number, endpoint) in old.iter().enumerate() {
+                let stays = !renamed && endpoints.contains(endpoint);
+                self.farewell(Some(number), if stays { &goes } else { &Family::ALL });
             }
         }
         self.stats.set_endpoints(&endpoints);
         self.stats.set_aggregated(config.period > 0.0);
         self.families.switch(&config.metrics);
-        self.tells_states = tells_states;
-        self.queues = tells_queues.then(|| self.queues.take().unwrap_or_default());
+        self.tells_states = wants(Family::States);
+        self.queues = wants(Family::Queues).then(|| self.queues.take().unwrap_or_default());
         self.config = Some(config);
         if renamed {
             self.stats.clear();
@@ -124,16 +134,16 @@ impl StateCounts {
         }
         self.hosts.follow(&self.stats);
         if self.live {
-            for (number, _) in endpoints.iter().enumerate().filter(|(_, endpoint)| comes(endpoint))
-            {
-                self.greet(Some(number));
+            for (number, endpoint) in endpoints.iter().enumerate() {
+                let stays = !renamed && old.contains(endpoint);
+                self.greet(Some(number), if stays { &comes } else { &Family::ALL });
             }
         }
         Ok(())
     }
 
     /// What the configuration's names come to in this broker.
-    fn names_for(&self, config: &Config) -> Names {
+    fn names_for(&mut self, config: &Config) -> Names {
         let templates = || {
             let tags = config.tags.iter().map(|(_, value)| value);
             [&config.prefix].into_iter().chain(tags)
@@ -144,6 +154,7 @@ impl StateCounts {
             false => Place::default(),
         };
         Names {
+            base: base(&config.prefix, &place),
             prefix: config.prefix.fill(&place),
             states: config.states,
             dialect: config.dialect,
@@ -155,22 +166,26 @@ impl StateCounts {
         }
     }
 
-    /// Where this broker is.
-    fn place(&self, config: &Config) -> Place {
-        let attribute = |name| self.jobtap.attribute(name);
-        let hostname = attribute(c"hostname")
+    /// Where this broker is. It stays there: it is asked once.
+    fn place(&mut self, config: &Config) -> Place {
+        let jobtap = &self.jobtap;
+        let place = self.place.get_or_insert_with(|| {
+            let attribute = |name| jobtap.attribute(name);
             // Old brokers do not tell.
-            .unwrap_or_else(hostname);
-        let host = hostname.split('.').next().unwrap_or_default();
-        let cluster = host.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
-        Place {
-            cluster: config.cluster.clone().unwrap_or_else(|| cluster.to_owned()),
-            rank: attribute(c"rank").unwrap_or_default(),
-            // In plain letters, which every server takes: f58plain (RFC 19).
-            jobid: attribute(c"jobid").map_or("top".to_owned(), |id| id.replace('ƒ', "f")),
-            level: attribute(c"instance-level").unwrap_or_else(|| "0".to_owned()),
-            hostname,
-        }
+            let hostname = attribute(c"hostname").unwrap_or_else(hostname);
+            let host = hostname.split('.').next().unwrap_or_default();
+            let cluster = host.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+            Place {
+                cluster: cluster.to_owned(),
+                rank: attribute(c"rank").unwrap_or_default(),
+                // In plain letters, which every server takes: f58plain (RFC 19).
+                jobid: attribute(c"jobid").map_or("top".to_owned(), |id| id.replace('ƒ', "f")),
+                level: attribute(c"instance-level").unwrap_or_else(|| "0".to_owned()),
+                hostname,
+            }
+        });
+        let cluster = config.cluster.clone().unwrap_or_else(|| place.cluster.clone());
+        Place { cluster, ..place.clone() }
     }
 
     /// One line in the log for each configuration.
@@ -199,7 +214,7 @@ impl StateCounts {
 
 /// Gives `stats` these names, and the states' gauges.
 fn name_gauges(stats: &mut Stats, names: &Names) -> Result<Vec<Metric>, Error> {
-    let (base, name) = names.base();
+    let (base, name) = &names.base;
     stats.set_prefix(base).map_err(error)?;
     stats.set_dialect(names.dialect, names.tags.clone()).map_err(error)?;
     tagged_by_state(stats, name, &[], names.states)
@@ -222,4 +237,26 @@ pub(super) fn tagged_by_state(
 
 pub(super) fn error(error: impl std::error::Error) -> Error {
     Error::new(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_families_stand_under_what_tells_instances_apart() {
+        let place = Place { cluster: "x.y".into(), level: "1".into(), ..Place::default() };
+        let table = [
+            ("flux.job.state", "flux.job", "state"),
+            ("jobs", "jobs", ""),
+            ("{cluster}", "x_y", ""),
+            ("{cluster}.{level}", "x_y.1", ""),
+            ("{cluster}.l{level}", "x_y.l1", ""),
+            ("{cluster}.{level}.state", "x_y.1", "state"),
+        ];
+        for (prefix, names, states) in table {
+            let prefix = Template::new(prefix).unwrap();
+            assert_eq!(base(&prefix, &place), (names.to_owned(), states.to_owned()));
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::health::Health;
 use super::StateCounts;
-use crate::config::Config;
+use crate::config::{Config, Family};
 use crate::flux::{Error, LogLevel, Lookup, Timer};
 use crate::stats::{Connection, Endpoint, Stats};
 
@@ -176,7 +176,7 @@ impl StateCounts {
     /// The host is at an address where it was not before.
     fn found(&mut self, number: usize, address: IpAddr) {
         if self.live && self.stats.connections()[number].address().is_some() {
-            self.farewell(Some(number));
+            self.farewell(Some(number), &Family::ALL);
         }
         // What is pending is in the counts that the greeting tells: it is not for
         // the server that is met here.
@@ -196,7 +196,7 @@ impl StateCounts {
         let counters = self.stats.connections()[number].counters();
         self.hosts.hosts[number].health.begin(counters.datagrams, counters.failures());
         if self.live {
-            self.greet(Some(number));
+            self.greet(Some(number), &Family::ALL);
         }
     }
 

@@ -26,7 +26,7 @@ mod queues;
 mod report;
 
 use crate::accounting::{Accounting, Anomaly, Change, Event, State};
-use crate::config::{Config, SendAs};
+use crate::config::{Config, Family, Place, SendAs};
 use crate::flux::{
     Callback, Conf, Error, Job, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer, Transition,
 };
@@ -49,6 +49,8 @@ pub struct StateCounts {
     config: Option<Config>,
     /// What the configuration's names come to here.
     names: Names,
+    /// Where this broker is; `None` until a name asks for it.
+    place: Option<Place>,
     /// Whether the state counts are wanted.
     tells_states: bool,
     /// Whether changes are sent: since the reactor turned after the load.
@@ -89,6 +91,7 @@ impl Plugin for StateCounts {
             gauges: Vec::new(),
             config: None,
             names: Names::default(),
+            place: None,
             tells_states: false,
             live: false,
             inactive: Inactive::default(),
@@ -152,7 +155,7 @@ impl Drop for StateCounts {
         if !self.live {
             return;
         }
-        self.farewell(None);
+        self.farewell(None, &Family::ALL);
         self.stats.flush();
     }
 }
@@ -163,8 +166,8 @@ impl StateCounts {
         self.start = None;
         self.live = true;
         self.books.start();
-        self.greet(None);
-        self.stats.flush();
+        self.greet(None, &Family::ALL);
+        self.flush();
         self.ask_for_inactive();
         self.ask_for_queues();
     }
@@ -176,30 +179,40 @@ impl StateCounts {
     }
 
     /// Time to heal: every gauge is sent as an absolute value. Aggregated, they
-    /// leave with the next flush.
+    /// leave with the next flush, unless that is further off than a resync.
     fn resync(&mut self) {
         if !self.live {
             return;
         }
-        self.tell_known(None, &|stats, gauge, _, count| stats.gauge_set(gauge, count));
+        let all = &Family::ALL;
+        self.tell_known(None, all, &|stats, gauge, _, count| stats.gauge_set(gauge, count));
         self.report.resynced();
+        if self.config.as_ref().is_some_and(|config| config.period > config.resync) {
+            self.flush();
+        }
     }
 
-    /// The first values: to one endpoint, or to all.
-    fn greet(&mut self, endpoint: Option<usize>) {
+    /// The first values of these families: to one endpoint, or to all.
+    fn greet(&mut self, endpoint: Option<usize>, families: &[Family]) {
         let absolute = self.owns_its_gauges();
-        self.tell_known(endpoint, &|stats, gauge, _, count| give(stats, gauge, count, absolute));
-    }
-
-    /// The last values: to one endpoint, or to all.
-    fn farewell(&mut self, endpoint: Option<usize>) {
-        let absolute = self.owns_its_gauges();
-        self.tell_known(endpoint, &|stats, gauge, state, count| match (absolute, state) {
-            (true, State::Inactive) => stats.gauge_set(gauge, count),
-            (true, _) => stats.gauge_set(gauge, 0),
-            (false, _) if count == 0 => Ok(()),
-            (false, _) => stats.gauge_add(gauge, -count),
+        self.tell_known(endpoint, families, &|stats, gauge, _, count| {
+            give(stats, gauge, count, absolute)
         });
+    }
+
+    /// The last values of these families: to one endpoint, or to all.
+    fn farewell(&mut self, endpoint: Option<usize>, families: &[Family]) {
+        let absolute = self.owns_its_gauges();
+        self.tell_known(
+            endpoint,
+            families,
+            &|stats, gauge, state, count| match (absolute, state) {
+                (true, State::Inactive) => stats.gauge_set(gauge, count),
+                (true, _) => stats.gauge_set(gauge, 0),
+                (false, _) if count == 0 => Ok(()),
+                (false, _) => stats.gauge_add(gauge, -count),
+            },
+        );
     }
 
     /// Enters an event into the books, and sends what it changed. Returns whether
@@ -241,19 +254,23 @@ impl StateCounts {
         self.config.as_ref().is_some_and(Config::owns_its_gauges)
     }
 
-    /// Calls `body` for each gauge whose count is known, in one batch, for one
-    /// endpoint or for all.
-    fn tell_known(&mut self, endpoint: Option<usize>, body: Body<'_>) {
+    /// Calls `body` for each gauge of these families whose count is known, in one
+    /// batch, for one endpoint or for all.
+    fn tell_known(&mut self, endpoint: Option<usize>, families: &[Family], body: Body<'_>) {
         let StateCounts { books, stats, gauges, tells_states, queues, .. } = self;
         let mut tell = |stats: &mut Stats| {
-            for state in State::ALL.into_iter().filter(|_| *tells_states) {
-                if let Some(count) = books.count(state) {
-                    body(stats, gauges[state as usize], state, count as i64)?;
+            if *tells_states && families.contains(&Family::States) {
+                for state in State::ALL {
+                    if let Some(count) = books.count(state) {
+                        body(stats, gauges[state as usize], state, count as i64)?;
+                    }
                 }
             }
             match queues {
-                Some(queues) => queues.tell_known(stats, body),
-                None => Ok(()),
+                Some(queues) if families.contains(&Family::Queues) => {
+                    queues.tell_known(stats, body)
+                }
+                _ => Ok(()),
             }
         };
         match endpoint {

@@ -38,15 +38,21 @@ impl QueueGauges {
         self.metrics.clear();
     }
 
-    /// Gives the gauges of queues that have none their names.
+    /// Gives the gauges of queues that have none their names. A queue whose name
+    /// is too long gets no gauge.
     fn name_metrics(&mut self, stats: &mut Stats) -> Result<(), Error> {
+        let mut outcome = Ok(());
         for name in self.books.names().skip(self.metrics.len()) {
             // A dot would divide the name in two.
             let queue = name.replace('.', "_");
             let tags = [("queue", queue.as_str())];
-            self.metrics.push(tagged_by_state(stats, "queue", &tags, self.states)?);
+            let metrics = tagged_by_state(stats, "queue", &tags, self.states);
+            self.metrics.push(metrics.unwrap_or_else(|error| {
+                outcome = Err(error);
+                Vec::new()
+            }));
         }
-        Ok(())
+        outcome
     }
 
     /// Calls `body` with each gauge whose count is known.
@@ -55,12 +61,13 @@ impl QueueGauges {
         stats: &mut Stats,
         body: Body<'_>,
     ) -> Result<(), crate::stats::Error> {
-        // A queue whose name is too long has no gauge; it was said.
+        // That a name is too long was said when a job came with it.
         let _ = self.name_metrics(stats);
         for (queue, metrics) in self.metrics.iter().enumerate() {
             for state in State::ALL {
-                if let Some(count) = self.books.count(queue, state) {
-                    body(stats, metrics[state as usize], state, count as i64)?;
+                let metric = metrics.get(state as usize);
+                if let (Some(&metric), Some(count)) = (metric, self.books.count(queue, state)) {
+                    body(stats, metric, state, count as i64)?;
                 }
             }
         }
@@ -94,11 +101,12 @@ impl StateCounts {
         let StateCounts { queues: Some(queues), stats, config, live: true, .. } = self else {
             return Ok(());
         };
-        queues.name_metrics(stats)?;
+        let named = queues.name_metrics(stats);
         let values = config.as_ref().is_some_and(|config| config.send == SendAs::Values);
         must(stats.batch(|stats| {
             for moved in moves.into_iter().flatten() {
-                let metric = queues.metrics[moved.queue][moved.state as usize];
+                let metrics = &queues.metrics[moved.queue];
+                let Some(&metric) = metrics.get(moved.state as usize) else { continue };
                 match queues.books.count(moved.queue, moved.state) {
                     Some(count) if values => stats.gauge_set(metric, count as i64)?,
                     _ => stats.gauge_add(metric, moved.by)?,
@@ -106,7 +114,7 @@ impl StateCounts {
             }
             Ok(())
         }));
-        Ok(())
+        named
     }
 
     /// Asks job-list, which `flux job stats` asks, how many inactive jobs each

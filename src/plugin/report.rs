@@ -31,7 +31,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// A period ended.
+    /// What was pending was sent.
     pub(super) fn flushed(&mut self) {
         self.last_flush = Some(SystemTime::now());
     }

@@ -27,6 +27,9 @@ const WANT: &str = "(want HOST:PORT, [IPv6]:PORT or unix:PATH)";
 /// The longest path of a socket, in bytes (unix(7): 108 with the final NUL).
 const MAX_PATH: usize = 107;
 
+/// The longest host's name, in bytes (RFC 1035, 2.3.4: 255 with its ends).
+const MAX_HOST: usize = 253;
+
 impl FromStr for Endpoint {
     type Err = Error;
 
@@ -69,7 +72,7 @@ fn host_and_port(text: &str) -> Result<Place, String> {
             (Ok(address.into()), rest.strip_prefix(':'))
         }
         None => match text.rsplit_once(':') {
-            Some((host, _)) if host.contains(':') => {
+            Some((host, _)) if host.parse::<Ipv6Addr>().is_ok() => {
                 return Err(format!("an IPv6 address wants brackets {WANT}"));
             }
             Some((host, port)) => (named(host), Some(port)),
@@ -77,8 +80,8 @@ fn host_and_port(text: &str) -> Result<Place, String> {
         },
     };
     let port = port.ok_or_else(|| format!("missing \":PORT\" {WANT}"))?;
-    if host == Err("") {
-        return Err(format!("empty host {WANT}"));
+    if let Err(name) = host {
+        check_name(name)?;
     }
     if port.is_empty() {
         return Err(format!("no port after the colon {WANT}"));
@@ -94,6 +97,24 @@ fn host_and_port(text: &str) -> Result<Place, String> {
         )),
         (Ok(port), Ok(address)) => Ok(Place::Address(SocketAddr::new(address, port))),
         (Ok(port), Err(name)) => Ok(Place::Name(name.to_owned(), port)),
+    }
+}
+
+/// What no name service can know is refused at once: it would be asked for ever.
+fn check_name(name: &str) -> Result<(), String> {
+    // Underscores are in no host's name by RFC 952, and in many a container's.
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match name.len() {
+        0 => Err(format!("empty host {WANT}")),
+        _ if !name.chars().all(letter) => {
+            Err(format!("only letters, digits, -, _ and . make a host's name {WANT}"))
+        }
+        // glibc would take 1.2 for 1.0.0.2.
+        _ if name.chars().all(|c| c.is_ascii_digit() || c == '.') => {
+            Err(format!("not an IPv4 address {WANT}"))
+        }
+        1..=MAX_HOST => Ok(()),
+        length => Err(format!("a host's name of {length} bytes (want at most {MAX_HOST})")),
     }
 }
 
@@ -196,6 +217,7 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named() {
+        const NAME: &str = "only letters, digits, -, _ and . make a host's name";
         let table = [
             ("localhost", format!("missing \":PORT\" {WANT}")),
             ("[::1]", format!("missing \":PORT\" {WANT}")),
@@ -210,6 +232,11 @@ mod tests {
             ("[::1:8125", format!("missing \"]\" {WANT}")),
             ("[localhost]:1", format!("\"localhost\" is not an IPv6 address {WANT}")),
             ("tcp://localhost:1", format!("scheme \"tcp\" is unknown {WANT}")),
+            ("udp:localhost:1", format!("{NAME} {WANT}")),
+            ("a b:1", format!("{NAME} {WANT}")),
+            ("a/b:1", format!("{NAME} {WANT}")),
+            ("300.1.1.1:1", format!("not an IPv4 address {WANT}")),
+            ("1.2:1", format!("not an IPv4 address {WANT}")),
             ("udp://localhost", format!("missing \":PORT\" {WANT}")),
             ("unix:", format!("empty path {WANT}")),
             ("unix://", format!("empty path {WANT}")),
@@ -228,6 +255,14 @@ mod tests {
         assert!(longest.parse::<Endpoint>().is_ok());
         let error = format!("{longest}x").parse::<Endpoint>().unwrap_err().to_string();
         assert!(error.ends_with("path of 108 bytes is too long (want at most 107)"), "{error}");
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_a_name_server_takes_it() {
+        let longest = format!("{}:1", "x".repeat(253));
+        assert!(longest.parse::<Endpoint>().is_ok());
+        let error = format!("x{longest}").parse::<Endpoint>().unwrap_err().to_string();
+        assert!(error.ends_with("a host's name of 254 bytes (want at most 253)"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use serde_json::{json, Value};
 
 const ENDPOINT: &str = "(want HOST:PORT, [IPv6]:PORT or unix:PATH)";
+const NAME: &str = "only letters, digits, -, _ and . make a host's name";
 const PLACES: &str = "(want {cluster}, {hostname}, {rank}, {jobid} or {level})";
 
 /// What a load or a reload is refused with, as the key, its value, and the words.
@@ -31,6 +32,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
             "metrics: {value} (want \"states\", \"queues\", \"timings\" or \"results\", or several)"
         )
     };
+    let own_tag = |key: &str| format!("tags: key \"{key}\" is the plugin's own (want another)");
     vec![
         ("endpoint", json!("statsd"), endpoint("statsd", "missing \":PORT\"")),
         ("endpoint", json!("[::1]"), endpoint("[::1]", "missing \":PORT\"")),
@@ -47,6 +49,9 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("endpoint", json!("::1:1"), endpoint("::1:1", "an IPv6 address wants brackets")),
         ("endpoint", json!("[::1:1"), endpoint("[::1:1", "missing \"]\"")),
         ("endpoint", json!("[x]:1"), endpoint("[x]:1", "\"x\" is not an IPv6 address")),
+        ("endpoint", json!("a b:1"), endpoint("a b:1", NAME)),
+        ("endpoint", json!("udp:s:1"), endpoint("udp:s:1", NAME)),
+        ("endpoint", json!("10.0.0.256:1"), endpoint("10.0.0.256:1", "not an IPv4 address")),
         ("endpoint", json!("tcp://s:1"), endpoint("tcp://s:1", "scheme \"tcp\" is unknown")),
         ("endpoint", json!("unix:"), endpoint("unix:", "empty path")),
         (
@@ -112,7 +117,8 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
             json!({"a b": "x"}),
             "tags: key \"a b\" (want letters, digits, _, - or .)".into(),
         ),
-        ("tags", json!({"state": "x"}), "tags: key \"state\" is the state's own".into()),
+        ("tags", json!({"state": "x"}), own_tag("state")),
+        ("tags", json!({"queue": "x"}), own_tag("queue")),
         ("tags", json!({"site": ""}), "tags: site: \"\" (want at least one character)".into()),
         ("tags", json!({"site": [1]}), "tags: site: [1] (want a text)".into()),
         (
@@ -136,6 +142,14 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     ]
 }
 
+/// A configuration that sets this key, with what the key cannot be without.
+pub fn conf(key: &str, value: &Value) -> Value {
+    match key {
+        "tags" => json!({"tags": value, "dialect": "graphite"}),
+        _ => json!({key: value}),
+    }
+}
+
 /// What each key can be, and what `flux jobtap query` then shows of it.
 pub fn good() -> Vec<(&'static str, Value, Value)> {
     vec![
@@ -145,6 +159,7 @@ pub fn good() -> Vec<(&'static str, Value, Value)> {
         ("endpoint", json!(["127.0.0.1:1", "[::1]:1"]), json!(["127.0.0.1:1", "[::1]:1"])),
         ("endpoint", json!("127.0.0.1:1, 127.0.0.1:2"), json!(["127.0.0.1:1", "127.0.0.1:2"])),
         ("period", json!("500ms"), json!(0.5)),
+        ("period", json!("+.5s"), json!(0.5)),
         ("period", json!(1), json!(1.0)),
         ("resync", json!("1m"), json!(60.0)),
         ("resync", json!(0), json!(0.0)),
@@ -157,7 +172,10 @@ pub fn good() -> Vec<(&'static str, Value, Value)> {
         ),
         ("cluster", json!("tuolumne"), json!("tuolumne")),
         ("states", json!("s"), json!("s")),
+        ("dialect", json!("dogstatsd"), json!("dogstatsd")),
+        ("dialect", json!("graphite"), json!("graphite")),
         ("dialect", json!("influxdb"), json!("influxdb")),
+        ("tags", json!({"site": "x", "number": 7}), json!({"site": "x", "number": "7"})),
         ("metrics", json!("results,timings"), json!(["results", "timings"])),
         ("telemetry", json!(true), json!(true)),
     ]

@@ -27,6 +27,10 @@ enum Event {
     Reload(Settings),
     /// The broker is shut down and started again, plugin in the configuration.
     Restart(Settings, bool),
+    /// The same, but killed: nobody takes leave.
+    Kill(Settings),
+    /// `flux config reload`.
+    Configure(Settings),
     /// Tenths of seconds pass.
     Pass(u8),
     /// What becomes of the question for the inactive jobs.
@@ -43,17 +47,24 @@ enum Requests {
     Delivered,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Settings {
     period: f64,
     resync: f64,
     values: bool,
+    /// Which of the two servers are sent to.
+    servers: [bool; 2],
 }
 
 impl Settings {
-    fn conf(&self) -> Value {
+    fn table(&self, world: &World) -> Value {
         let send = if self.values { "values" } else { "increments" };
-        json!({"period": self.period, "resync": self.resync, "send": send})
+        let receivers = world.receivers.iter().zip(self.servers).filter(|(_, sent)| *sent);
+        let endpoints: Vec<_> = receivers.map(|(receiver, _)| receiver.endpoint()).collect();
+        let table = json!({
+            "period": self.period, "resync": self.resync, "send": send, "endpoint": endpoints,
+        });
+        json!({"state-counts": table})
     }
 
     /// Whether the gauges are ours alone, and absolute values are sent.
@@ -64,8 +75,12 @@ impl Settings {
 
 fn settings() -> impl Strategy<Value = Settings> {
     // A resync amid a period meets sums that are pending.
-    (prop_oneof![Just(0.0), Just(1.0)], prop_oneof![Just(0.0), Just(2.5)], any::<bool>())
-        .prop_map(|(period, resync, values)| Settings { period, resync, values })
+    let period = prop_oneof![Just(0.0), Just(1.0)];
+    let resync = prop_oneof![Just(0.0), Just(2.5)];
+    let servers =
+        prop_oneof![3 => Just([true, false]), 1 => Just([false, true]), 1 => Just([true; 2])];
+    (period, resync, any::<bool>(), servers)
+        .prop_map(|(period, resync, values, servers)| Settings { period, resync, values, servers })
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -78,6 +93,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Remove),
         2 => settings().prop_map(Event::Reload),
         1 => (settings(), any::<bool>()).prop_map(|(settings, twice)| Event::Restart(settings, twice)),
+        1 => settings().prop_map(Event::Kill),
+        3 => settings().prop_map(Event::Configure),
         6 => prop_oneof![1u8..40, 100u8..120].prop_map(Event::Pass),
         4 => prop_oneof![
             3 => Just(Requests::Answered),
@@ -107,7 +124,7 @@ fn ways(state: i64) -> &'static [i64] {
 /// A host, its jobs, and what is known of the plugin in it.
 struct World {
     host: Standin,
-    receiver: Receiver,
+    receivers: [Receiver; 2],
     /// Each job's state.
     jobs: BTreeMap<i64, i64>,
     submitted: i64,
@@ -123,11 +140,9 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let receiver = Receiver::start();
-        let host = Standin::start(Some(&receiver.endpoint()));
         World {
-            host,
-            receiver,
+            host: Standin::start(None),
+            receivers: [Receiver::start(), Receiver::start()],
             jobs: BTreeMap::new(),
             submitted: 0,
             loaded: None,
@@ -173,7 +188,7 @@ impl World {
                 if self.loaded.is_none() {
                     self.load(settings, "live");
                 } else {
-                    let refused = self.host.load(plugin(), settings.conf());
+                    let refused = self.host.load(plugin(), json!({}));
                     assert_eq!(refused, Err("already loaded".into()));
                 }
             }
@@ -190,6 +205,8 @@ impl World {
                     self.step(id, SCHED);
                 }
             }
+            Event::Kill(settings) => self.kill(settings),
+            Event::Configure(settings) => self.configure(settings),
             Event::Pass(tenths) => {
                 self.host.advance(f64::from(*tenths) / 10.0);
                 self.started = self.loaded.is_some();
@@ -228,10 +245,20 @@ impl World {
     }
 
     fn load(&mut self, settings: &Settings, announce: &str) {
-        self.receiver.forget();
-        self.host.load_as(plugin(), settings.conf(), announce).unwrap();
+        for receiver in &mut self.receivers {
+            receiver.forget();
+        }
+        self.load_where_servers_remember(settings, announce);
+    }
+
+    fn load_where_servers_remember(&mut self, settings: &Settings, announce: &str) {
+        let table = settings.table(self);
+        self.host.config(&table);
+        self.host.load_as(plugin(), json!({}), announce).unwrap();
         self.host.counts();
-        assert_eq!(self.receiver.seen().datagrams, 0, "the load itself says nothing");
+        for receiver in &mut self.receivers {
+            assert_eq!(receiver.seen().datagrams, 0, "the load itself says nothing");
+        }
         self.loaded = Some(settings.clone());
         self.started = false;
         self.settled = false;
@@ -241,17 +268,70 @@ impl World {
     fn remove(&mut self) {
         let Some(settings) = self.loaded.take() else { return };
         self.host.remove(NAME).unwrap();
+        for number in 0..2 {
+            self.check_farewell(number, &settings);
+        }
+    }
+
+    fn configure(&mut self, settings: &Settings) {
+        let table = settings.table(self);
+        self.host.reload(&table).unwrap();
+        let Some(old) = self.loaded.clone() else { return };
+        self.loaded = Some(settings.clone());
+        for number in 0..2 {
+            // Nor can who never sets a value mend what is remembered.
+            if !settings.servers[number] || !self.started && !settings.owner() {
+                self.check_farewell(number, &old);
+            }
+        }
+        if *settings == old {
+            return; // Nothing happened.
+        }
+        // What was pending is flushed; who owns the gauges from now on says all.
+        self.in_period = settings.owner() && !old.owner();
+    }
+
+    fn kill(&mut self, settings: &Settings) {
+        let host = std::mem::replace(&mut self.host, Standin::start(None));
+        host.kill();
+        for (&id, &state) in &self.jobs {
+            self.host.call("job.new", &json!({"id": id, "state": state}));
+        }
+        let mode = if self.answering { "answer" } else { "hold" };
+        self.host.rpc_mode(mode);
+        for receiver in &mut self.receivers {
+            // Who never sets a value cannot mend one. INACTIVE is mended when
+            // the question is answered, so it would be wrong till then.
+            let mut remembered = receiver.seen().gauges;
+            remembered.retain(|state, _| settings.owner() && state != "INACTIVE");
+            receiver.begin(remembered);
+        }
+        self.load_where_servers_remember(settings, "restart");
+        for (number, sent) in settings.servers.into_iter().enumerate() {
+            if !sent {
+                self.receivers[number].forget();
+            }
+        }
+    }
+
+    /// The server was taken leave of, if it was sent to; then it forgets.
+    fn check_farewell(&mut self, number: usize, settings: &Settings) {
         let truth = self.recount();
-        let gauges = self.receiver.seen().gauges;
-        for (state, count) in gauges {
+        let mut seen = self.receivers[number].seen();
+        assert_eq!(seen.negative(), Counts::new());
+        if !self.started {
+            assert_eq!(seen.datagrams, 0, "who was never greeted is not taken leave of");
+            seen.gauges.clear();
+        }
+        for (state, count) in seen.gauges {
             let want = match state.as_str() {
                 // Where it is known, it stays.
                 "INACTIVE" if settings.owner() => truth["INACTIVE"],
                 _ => 0,
             };
-            assert_eq!(count, want, "{state} after the removal");
+            assert_eq!(count, want, "{state} after a farewell");
         }
-        self.receiver.forget();
+        self.receivers[number].forget();
     }
 
     /// What this test and the host agree on.
@@ -266,11 +346,18 @@ impl World {
     }
 
     fn check(&mut self) {
+        for number in 0..2 {
+            self.check_server(number);
+        }
+    }
+
+    fn check_server(&mut self, number: usize) {
         let truth = self.recount();
-        let seen = self.receiver.seen();
+        let seen = self.receivers[number].seen();
         assert_eq!(seen.negative(), Counts::new());
-        let Some(settings) = self.loaded.as_ref().filter(|_| self.started) else {
-            return assert_eq!(seen.datagrams, 0, "nothing loaded, or not started yet");
+        let sent = |settings: &&Settings| self.started && settings.servers[number];
+        let Some(settings) = self.loaded.as_ref().filter(sent) else {
+            return assert_eq!(seen.datagrams, 0, "not sent to, or not started yet");
         };
         if settings.period > 0.0 && self.in_period {
             return; // What happened last has not been sent yet.

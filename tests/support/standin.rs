@@ -174,6 +174,11 @@ impl Standin {
         assert!(status.success(), "the stand-in host ended with {status}");
     }
 
+    /// Kills the host, as SIGKILL does a broker.
+    pub fn kill(mut self) {
+        self.process.kill().expect("it runs");
+    }
+
     fn tell(&mut self, command: Value) {
         let commands = self.commands.as_mut().expect("the host runs");
         // In one write: a host under strace shall not read it in pieces.

@@ -6,6 +6,7 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::{json, Value};
 use support::artifact::{plugin, NAME};
 use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use support::counts;
@@ -25,9 +26,15 @@ enum Action {
     Purge(u8),
     Load(Options),
     Remove,
+    /// `flux config reload` with other values in [state-counts], which count
+    /// where the plugin was loaded without any of its own.
+    Configure(Options),
     /// Shuts the broker down and starts it again, with the plugin in its
     /// configuration or without.
     Restart(Option<Options>),
+    /// The same, but it is killed: nobody takes leave, and the KVS is what its
+    /// last checkpoint says.
+    Kill(Options),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,13 +45,10 @@ struct Options {
 }
 
 impl Options {
-    fn words(self) -> [String; 3] {
+    fn table(self) -> Value {
         let send = if self.values { "values" } else { "increments" };
-        [
-            format!("period={}", self.period),
-            format!("resync={}", self.resync),
-            format!("send={send}"),
-        ]
+        let table = json!({"period": self.period, "resync": self.resync, "send": send});
+        json!({"state-counts": table})
     }
 
     fn toml(self) -> String {
@@ -69,7 +73,9 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (0u8..40).prop_map(Action::Purge),
         3 => options().prop_map(Action::Load),
         2 => Just(Action::Remove),
+        2 => options().prop_map(Action::Configure),
         2 => prop::option::of(options()).prop_map(Action::Restart),
+        1 => options().prop_map(Action::Kill),
     ]
 }
 
@@ -133,7 +139,10 @@ impl Schedule {
     }
 
     fn start(&mut self, plugin_options: Option<Options>) {
-        let mut setup = Setup::new(self.receiver.endpoint()).state(self.state.path());
+        let mut setup = Setup::new(self.receiver.endpoint())
+            .state(self.state.path())
+            // For who is killed and started again.
+            .config("[kvs]\ncheckpoint-period = \"100ms\"\n");
         if let Some(options) = plugin_options {
             setup = setup.plugin(plugin(), &options.toml());
         }
@@ -163,9 +172,8 @@ impl Schedule {
                 broker.flux(&["job", "purge", "--force", &format!("--num-limit={keep}")]);
             }
             Action::Load(options) if self.loaded.is_none() => {
-                let words = options.words();
-                let words: Vec<_> = words.iter().map(String::as_str).collect();
-                broker.load(plugin(), &words).unwrap();
+                broker.configure(&options.table()).unwrap();
+                broker.load(plugin(), &[]).unwrap();
                 self.loaded = Some(*options);
             }
             Action::Load(_) => {
@@ -180,6 +188,15 @@ impl Schedule {
                 assert_eq!(ghosts.count(), 0, "{left:?} after a removal");
             }
             Action::Remove => (),
+            Action::Configure(options) => broker.configure(&options.table()).unwrap(),
+            Action::Kill(options) => {
+                self.broker.take().expect("a broker runs").kill();
+                // Who never sets a value cannot mend what a server remembers.
+                if !options.values && options.resync == 0 {
+                    self.receiver.begin(counts(&[]));
+                }
+                self.start(Some(*options));
+            }
             Action::Restart(options) => {
                 self.broker.take().expect("a broker runs").end();
                 self.receiver.begin(counts(&[]));

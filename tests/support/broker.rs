@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -236,6 +238,14 @@ impl Broker {
     /// Ends an instance in which something went wrong on purpose.
     pub fn end_with_complaints(self) {
         self.finish();
+    }
+
+    /// Kills the broker, and waits for what started it.
+    pub fn kill(mut self) {
+        let broker = self.flux(&["getattr", "broker.pid"]).parse().expect("a number");
+        kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it runs");
+        let status = self.process.wait().unwrap();
+        assert!(!status.success(), "flux start tells that its broker was killed");
     }
 
     fn finish(mut self) -> TempDir {

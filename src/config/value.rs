@@ -47,34 +47,48 @@ fn duration(text: &str) -> Option<f64> {
     (number.is_finite() && !text.starts_with(char::is_whitespace)).then_some(number * unit)
 }
 
-pub(super) fn send_as(value: &Value) -> Result<SendAs, Problem> {
-    match value.as_str() {
-        Some("increments") => Ok(SendAs::Increments),
-        Some("values") => Ok(SendAs::Values),
-        _ => Err(format!("{} (want \"increments\" or \"values\")", shown_json(value))),
-    }
+/// Words, and what they mean.
+type Words<T> = &'static [(&'static str, T)];
+
+pub(super) const SEND: Words<SendAs> =
+    &[("increments", SendAs::Increments), ("values", SendAs::Values)];
+
+/// The formats of flux_job_statetostr (libjob/job.h).
+pub(super) const STATES: Words<NameForm> = &[
+    ("L", NameForm::Long),
+    ("l", NameForm::LongLower),
+    ("S", NameForm::Short),
+    ("s", NameForm::ShortLower),
+];
+
+pub(super) const DIALECTS: Words<Dialect> = &[
+    ("plain", Dialect::Plain),
+    ("dogstatsd", Dialect::DogStatsD),
+    ("graphite", Dialect::Graphite),
+    ("influxdb", Dialect::InfluxDb),
+];
+
+/// What a word means.
+pub(super) fn meaning<T: Copy>(value: &Value, words: Words<T>) -> Result<T, Problem> {
+    let found = words.iter().find(|(word, _)| value.as_str() == Some(word));
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("{} (want {})", shown_json(value), either(&words))
+    })
 }
 
-pub(super) fn name_form(value: &Value) -> Result<NameForm, Problem> {
-    match value.as_str() {
-        Some("L") => Ok(NameForm::Long),
-        Some("l") => Ok(NameForm::LongLower),
-        Some("S") => Ok(NameForm::Short),
-        Some("s") => Ok(NameForm::ShortLower),
-        _ => Err(format!("{} (want \"L\", \"l\", \"S\" or \"s\")", shown_json(value))),
-    }
+/// The word for what is meant.
+pub(super) fn word<T: PartialEq>(meant: T, words: Words<T>) -> &'static str {
+    words.iter().find(|(_, meaning)| *meaning == meant).map_or("", |(word, _)| word)
 }
 
-pub(super) fn dialect(value: &Value) -> Result<Dialect, Problem> {
-    match value.as_str() {
-        Some("plain") => Ok(Dialect::Plain),
-        Some("dogstatsd") => Ok(Dialect::DogStatsD),
-        Some("graphite") => Ok(Dialect::Graphite),
-        Some("influxdb") => Ok(Dialect::InfluxDb),
-        _ => Err(format!(
-            "{} (want \"plain\", \"dogstatsd\", \"graphite\" or \"influxdb\")",
-            shown_json(value)
-        )),
+/// `"a", "b" or "c"`.
+fn either(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => {
+            format!("\"{}\" or \"{last}\"", first.join("\", \""))
+        }
+        _ => format!("\"{}\"", words.concat()),
     }
 }
 
@@ -120,7 +134,7 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
 
 /// One text, with commas between families, or an array of texts.
 pub(super) fn metrics(value: &Value) -> Result<Vec<Family>, Problem> {
-    let want = "(want \"states\", \"queues\", \"timings\" or \"results\", or several)";
+    let want = format!("(want {}, or several)", either(&Family::ALL.map(Family::name)));
     let wrong = || format!("{} {want}", shown_json(value));
     let mut families = Vec::new();
     for text in texts(value).ok_or_else(wrong)?.into_iter().flat_map(|text| text.split(',')) {

@@ -27,6 +27,7 @@
 //!     }
 //! }
 //!
+//! // With `default-features = false`; else this crate exports its own already.
 //! // state_counts::export_plugin!(Greeter);
 //! ```
 //!

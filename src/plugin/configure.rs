@@ -3,7 +3,7 @@
 use std::env;
 
 use super::StateCounts;
-use crate::config::{Config, Family, Place, SendAs, Template};
+use crate::config::{Config, Family, Place, Template};
 use crate::flux::{hostname, Conf, Error, JobState, NameForm, Timer};
 use crate::stats::{Dialect, Metric, Stats, Tag, ENDPOINT_VARIABLE};
 
@@ -198,13 +198,11 @@ impl StateCounts {
             ));
         }
         let endpoints: Vec<_> = config.endpoints.iter().map(ToString::to_string).collect();
-        let send = match config.send {
-            SendAs::Increments => "increments",
-            SendAs::Values => "values",
-        };
+        let send = config.get("send");
         self.inform(&format!(
-            "version {}: sends {send} to {}, period {} s, resync {} s",
+            "version {}: sends {} to {}, period {} s, resync {} s",
             env!("CARGO_PKG_VERSION"),
+            send.as_str().unwrap_or_default(),
             endpoints.join(", "),
             config.get("period"),
             config.get("resync")

@@ -63,6 +63,16 @@ fn the_release_build_is_what_a_broker_wants() {
     assert!(size <= 500 * 1024, "{size} bytes");
 }
 
+/// The benchmarks' host is libflux-core without a job manager: what is the job
+/// manager's has to be its own, or the plugin does not load there.
+#[test]
+fn the_benchmarks_host_has_what_the_plugin_takes_from_the_job_manager() {
+    let host = include_str!("../benches/host/flux.c");
+    for name in IMPORTS.iter().filter(|name| name.starts_with("flux_jobtap_")) {
+        assert!(host.contains(&format!("{name} (flux_plugin_t *p")), "{name}");
+    }
+}
+
 fn symbols(plugin: &Path, which: &str) -> Vec<String> {
     let output = run(Command::new("nm").args(["-D", which, "--format=just-symbols"]).arg(plugin));
     let mut names: Vec<_> = output.lines().map(str::to_owned).collect();

@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use serde_json::json;
 use state_counts::stats::{Error, Stats};
 use support::artifact::plugin;
-use support::counted::{aggregated, allocations, immediate, syscalls};
+use support::counted::{aggregated, allocations, immediate, syscalls, Server};
 use support::standin::noop_plugin;
 
 #[test]
@@ -24,10 +24,17 @@ fn a_transition_allocates_nothing() {
 
 #[test]
 fn a_transition_is_one_system_call_at_once_and_none_aggregated() {
-    let (counted, transitions) = syscalls(plugin(), &immediate());
+    let (counted, transitions) = syscalls(plugin(), &immediate(), Server::Alive);
     assert_eq!(counted, transitions, "one send each");
-    let (counted, _) = syscalls(plugin(), &aggregated());
+    let (counted, _) = syscalls(plugin(), &aggregated(), Server::Alive);
     assert_eq!(counted, 0);
+}
+
+#[test]
+fn a_transition_is_no_more_calls_where_the_server_is_dead() {
+    // Ten times a second, a datagram that met a refusal is sent again.
+    let (counted, transitions) = syscalls(plugin(), &immediate(), Server::Dead);
+    assert!((transitions..transitions * 3 / 2).contains(&counted), "{counted} calls");
 }
 
 #[test]

@@ -3,7 +3,8 @@
  * Plugins are loaded and called by flux_plugin_load_dso() and flux_plugin_call()
  * themselves. What a plugin takes from the job manager rather than from
  * libflux-core is here: flux_jobtap_get_flux(), whose handle is open to
- * "loop://", and flux_jobtap_error().
+ * "loop://", and the other flux_jobtap_*() that ours imports (tests/artifact.rs
+ * looks whether all are here).
  *
  * It speaks the part of the stand-in's language (tests/host/standin.c) that a
  * measurement needs: load, repeat (tests/host/repeat.h) and advance.
@@ -41,6 +42,19 @@ int flux_jobtap_error (flux_plugin_t *p,
     va_start (ap, fmt);
     vfprintf (stderr, fmt, ap);
     va_end (ap);
+    return -1;
+}
+
+/* Nothing that is measured calls these. */
+int flux_jobtap_get_job_result (flux_plugin_t *p,
+                                flux_jobid_t id,
+                                flux_job_result_t *resultp)
+{
+    return -1;
+}
+
+int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id)
+{
     return -1;
 }
 

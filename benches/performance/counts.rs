@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::report::Report;
 use super::support::artifact::release_plugin;
-use super::support::counted::{aggregated, allocations, immediate, syscalls};
+use super::support::counted::{aggregated, allocations, immediate, syscalls, Server};
 use super::support::standin::noop_plugin;
 use super::Options;
 
@@ -19,7 +19,7 @@ pub fn measure(report: &mut Report, _: Options) {
             "0",
             counted == floor,
         );
-        let (counted, transitions) = syscalls(&plugin, &conf);
+        let (counted, transitions) = syscalls(&plugin, &conf, Server::Alive);
         report.goal(
             &format!("system calls in {transitions} transitions, {mode}"),
             counted,
@@ -27,4 +27,7 @@ pub fn measure(report: &mut Report, _: Options) {
             counted == calls * transitions,
         );
     }
+    let (counted, transitions) = syscalls(&plugin, &immediate(), Server::Dead);
+    let what = format!("system calls in {transitions} transitions, immediate, a dead server");
+    report.figure(&what, counted);
 }

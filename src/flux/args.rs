@@ -105,16 +105,19 @@ impl Args {
 
     /// Turns a return code into a `Result` with Flux's own words; `what` was to
     /// be done.
+    #[inline(always)]
     pub(super) fn check(&self, what: &str, code: c_int) -> Result<(), Error> {
-        if code >= 0 {
-            return Ok(());
+        match code {
+            0.. => Ok(()),
+            _ => Err(self.error(what)),
         }
+    }
+
+    #[cold]
+    fn error(&self, what: &str) -> Error {
         // SAFETY: the args live while the callback runs, and so does the text,
         // which is their own; it is copied here.
         let text = unsafe { CStr::from_ptr(sys::flux_plugin_arg_strerror(self.0)) };
-        Err(Error::new(format!(
-            "cannot {what} the callback's arguments: {}",
-            text.to_string_lossy()
-        )))
+        Error::new(format!("cannot {what} the callback's arguments: {}", text.to_string_lossy()))
     }
 }

@@ -60,6 +60,11 @@ impl Families {
         Ok(())
     }
 
+    /// Whether any is wanted that is told of a job that moves.
+    pub(super) fn are_told(&self) -> bool {
+        self.timings || self.results
+    }
+
     /// Tells those that are wanted from now on.
     pub(super) fn switch(&mut self, wanted: &[Family]) {
         self.timings = wanted.contains(&Family::Timings);
@@ -84,7 +89,9 @@ impl StateCounts {
         Ok(())
     }
 
-    /// A job moved from one state to another.
+    /// A job moved from one state to another. (Not inlined: where none is wanted,
+    /// it would lie between what is.)
+    #[inline(never)]
     pub(super) fn job_moved(&mut self, moved: Transition, job: &Job<'_>) -> Result<(), Error> {
         let Families { timings, results, stays, metrics: Some(metrics) } = &mut self.families
         else {

@@ -127,8 +127,14 @@ impl Plugin for StateCounts {
         }
         let previous = transition.previous.map(|state| state.0);
         self.happened(Event::Moved { state: transition.state.0, previous }, job)?;
-        self.queue_job(transition.state, job)?;
-        self.job_moved(transition, job)
+        // A call for nothing costs, too, on this path.
+        if self.queues.is_some() {
+            self.queue_job(transition.state, job)?;
+        }
+        if self.families.are_told() {
+            self.job_moved(transition, job)?;
+        }
+        Ok(())
     }
 
     fn job_exception(&mut self, kind: &str) -> Result<(), Error> {
@@ -218,17 +224,23 @@ impl StateCounts {
     /// Enters an event into the books, and sends what it changed. Returns whether
     /// it told where the job is.
     fn happened(&mut self, event: Event, job: &Job<'_>) -> Result<bool, Error> {
-        let (told, anomaly) = match self.live {
-            true => {
-                let (change, anomaly) = self.books.apply(event);
-                if self.tells_states && change != Change::default() {
-                    self.tell(change);
-                }
-                (true, anomaly)
-            }
-            // Only now, for it takes its time.
-            false => self.books.announced(job.id()?, event),
-        };
+        if !self.live {
+            return self.announced(event, job);
+        }
+        let (change, anomaly) = self.books.apply(event);
+        if self.tells_states && change != Change::default() {
+            self.tell(change);
+        }
+        if let Some(anomaly) = anomaly {
+            self.log_first(anomaly);
+        }
+        Ok(true)
+    }
+
+    /// As `happened`, before anything is sent. Apart, for it takes its time.
+    #[cold]
+    fn announced(&mut self, event: Event, job: &Job<'_>) -> Result<bool, Error> {
+        let (told, anomaly) = self.books.announced(job.id()?, event);
         if let Some(anomaly) = anomaly {
             self.log_first(anomaly);
         }
@@ -239,9 +251,12 @@ impl StateCounts {
     fn tell(&mut self, change: Change) {
         let StateCounts { books, stats, gauges, config, .. } = self;
         let values = config.as_ref().is_some_and(|config| config.send == SendAs::Values);
-        let tell = |stats: &mut Stats, state: State, by| match books.count(state) {
-            Some(count) if values => stats.gauge_set(gauges[state as usize], count as i64),
-            _ => stats.gauge_add(gauges[state as usize], by),
+        let tell = |stats: &mut Stats, state: State, by| {
+            let gauge = gauges[state as usize];
+            match values.then(|| books.count(state)).flatten() {
+                Some(count) => stats.gauge_set(gauge, count as i64),
+                None => stats.gauge_add(gauge, by),
+            }
         };
         must(stats.batch(|stats| {
             change.inc.map_or(Ok(()), |state| tell(stats, state, 1))?;
@@ -280,6 +295,7 @@ impl StateCounts {
     }
 
     /// Logs an anomaly if it is the first of its kind.
+    #[cold]
     fn log_first(&self, anomaly: Anomaly) {
         if self.books.anomalies()[anomaly.kind()] > 1 {
             return;

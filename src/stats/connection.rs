@@ -11,6 +11,8 @@ use super::endpoint::Endpoint;
 
 /// How long after a failed attempt to make the socket the next one is made.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long after a datagram was sent again another one may be.
+const REPEAT: Duration = Duration::from_millis(100);
 
 /// One way to a server: a connected, non-blocking datagram socket.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Connection {
     met: bool,
     /// Whether [`send`](Self::send) may make the first one.
     meets: bool,
+    /// When a datagram was last sent again.
+    repeated: Option<Instant>,
     counters: Counters,
 }
 
@@ -97,6 +101,7 @@ impl Connection {
             trouble: libc::ENOTCONN,
             met: false,
             meets,
+            repeated: None,
             counters: Counters::default(),
         };
         connection.open();
@@ -153,39 +158,54 @@ impl Connection {
     /// Sends one datagram. What fails is counted and forgotten: nothing here
     /// waits, and nothing is for the caller to do.
     pub(super) fn send(&mut self, datagram: &[u8]) {
-        if self.socket.is_none()
-            && (self.met || self.meets)
-            && self.tried.is_none_or(|tried| tried.elapsed() >= RETRY)
-        {
-            self.open();
-        }
-        let Some(socket) = &self.socket else {
-            return self.counters.failed(self.trouble);
-        };
-        let mut sent = socket.send(datagram);
-        if let (Socket::Udp(_), Some(libc::ECONNREFUSED)) = (socket, errno(&sent)) {
-            // This is the answer to an earlier datagram (ip(7)), and took this
-            // one's place: the server may be back, so send it again.
-            self.counters.failed(libc::ECONNREFUSED);
-            sent = socket.send(datagram);
-        }
-        match (sent, socket) {
-            (Ok(_), _) => {
+        match self.socket.as_ref().map(|socket| socket.send(datagram)) {
+            Some(Ok(_)) => {
                 self.counters.datagrams += 1;
                 self.counters.bytes += datagram.len() as u64;
             }
-            (Err(error), socket) => {
-                let errno = error.raw_os_error().unwrap_or(libc::ENOTCONN);
-                self.counters.failed(errno);
-                // A full socket is still a server's; any other error says that
-                // the server behind this path is gone, and a new one has a
-                // socket of its own there.
-                let full = matches!(errno, libc::EAGAIN | libc::ENOBUFS);
-                if matches!(socket, Socket::Unix(_)) && !full {
-                    self.socket = None;
-                    self.trouble = errno;
-                }
+            Some(Err(error)) => self.failed(datagram, error),
+            None => self.send_anew(datagram),
+        }
+    }
+
+    /// Sends where there was no socket: makes it first, if it may.
+    #[cold]
+    fn send_anew(&mut self, datagram: &[u8]) {
+        if (self.met || self.meets) && is_over(self.tried, RETRY) {
+            self.open();
+        }
+        match self.socket {
+            Some(_) => self.send(datagram),
+            None => self.counters.failed(self.trouble),
+        }
+    }
+
+    /// The send failed.
+    #[cold]
+    fn failed(&mut self, datagram: &[u8], error: io::Error) {
+        let errno = error.raw_os_error().unwrap_or(libc::ENOTCONN);
+        self.counters.failed(errno);
+        match (&self.socket, errno) {
+            // A refusal answers an earlier datagram (ip(7)), and took this one's
+            // place. The server may be back, so it is sent again; but not every
+            // time, or each send to a dead server would be two. (Without, each
+            // second one is refused in place of the one before it.) A server that
+            // came back so misses one datagram at the most, the first, and only
+            // where others went before it so closely; those it missed as well,
+            // and the next resync heals them all.
+            (Some(Socket::Udp(_)), libc::ECONNREFUSED) if is_over(self.repeated, REPEAT) => {
+                self.repeated = Some(Instant::now());
+                self.send(datagram);
             }
+            // A full socket is still a server's; any other error says that the
+            // server behind this path is gone, and a new one has a socket of its
+            // own there.
+            (Some(Socket::Unix(_)), libc::EAGAIN | libc::ENOBUFS) => (),
+            (Some(Socket::Unix(_)), _) => {
+                self.socket = None;
+                self.trouble = errno;
+            }
+            _ => (),
         }
     }
 
@@ -234,30 +254,60 @@ fn unix(path: &Path) -> io::Result<Socket> {
     Ok(Socket::Unix(socket))
 }
 
-fn errno(result: &io::Result<usize>) -> Option<i32> {
-    result.as_ref().err().and_then(io::Error::raw_os_error)
+/// Whether as much time has passed since then, if it ever was.
+fn is_over(since: Option<Instant>, time: Duration) -> bool {
+    since.is_none_or(|since| since.elapsed() >= time)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_send_that_fails_is_counted_and_the_next_one_goes_out() {
+    /// After as many sends to a dead server, and two more when it is back: the
+    /// system calls of the former, and which of the latter arrive.
+    fn come_back(dead: u64, repeated: Option<Instant>) -> (u64, Vec<String>) {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         let mut connection = Connection::new(address.to_string().parse().unwrap());
         drop(server);
-        for _ in 0..3 {
+        for _ in 0..dead {
+            connection.repeated = repeated;
             connection.send(b"lost");
         }
-        assert!(connection.counters().errors[&libc::ECONNREFUSED] > 0);
+        let counters = connection.counters();
+        assert!(dead < 2 || counters.errors[&libc::ECONNREFUSED] > 0);
+        let calls = counters.datagrams + counters.failures();
 
         let server = UdpSocket::bind(address).unwrap();
-        connection.send(b"back");
+        server.set_nonblocking(true).unwrap();
+        connection.repeated = repeated;
+        connection.send(b"first");
+        connection.send(b"second");
         let mut buffer = [0; 16];
-        let length = server.recv(&mut buffer).unwrap();
-        assert_eq!(&buffer[..length], b"back");
+        let mut arrived = Vec::new();
+        while let Ok(length) = server.recv(&mut buffer) {
+            arrived.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        (calls, arrived)
+    }
+
+    #[test]
+    fn a_server_that_comes_back_after_a_while_gets_the_first_datagram() {
+        for dead in 1..9 {
+            let (_, arrived) = come_back(dead, None);
+            assert_eq!(arrived, ["first", "second"], "after {dead}");
+        }
+    }
+
+    #[test]
+    fn a_dead_server_costs_one_call_a_send_and_a_fast_sender_its_first_datagram() {
+        // None is sent again: another one just was.
+        let now = Some(Instant::now() + Duration::from_secs(3600));
+        for dead in 1..9 {
+            let (calls, arrived) = come_back(dead, now);
+            assert_eq!(calls, dead);
+            assert_eq!(arrived.last().map(String::as_str), Some("second"), "after {dead}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How a server wants names and tags written.
 
-use super::line::sanitized;
+use super::line::{sanitized, Frame};
 
 /// A dialect of statsd's protocol. They differ in where tags stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,15 +20,6 @@ pub enum Dialect {
 /// A tag: its key and its value.
 pub type Tag = (String, String);
 
-/// What surrounds a value in its line.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Frame {
-    /// Prefix, name and the tags that stand there, and the colon.
-    pub(super) head: Vec<u8>,
-    /// What follows the type.
-    pub(super) tail: Vec<u8>,
-}
-
 impl Dialect {
     /// The frame of a metric.
     pub(super) fn frame<'a>(
@@ -37,21 +28,21 @@ impl Dialect {
         name: &str,
         tags: impl Iterator<Item = &'a Tag>,
     ) -> Frame {
-        let mut frame = Frame::default();
+        let (mut head, mut tail) = (Vec::new(), Vec::new());
         let parts = [prefix, name].into_iter().filter(|part| !part.is_empty());
         for (number, part) in parts.enumerate() {
             if number > 0 {
-                frame.head.push(b'.');
+                head.push(b'.');
             }
-            self.append(part, &mut frame.head);
+            self.append(part, &mut head);
         }
         for (number, (key, value)) in tags.enumerate() {
             let (before, between) = match self {
                 Dialect::Plain => {
-                    if !frame.head.is_empty() {
-                        frame.head.push(b'.');
+                    if !head.is_empty() {
+                        head.push(b'.');
                     }
-                    self.append(value, &mut frame.head);
+                    self.append(value, &mut head);
                     continue;
                 }
                 Dialect::DogStatsD if number == 0 => ("|#", b':'),
@@ -59,14 +50,14 @@ impl Dialect {
                 Dialect::Graphite => (";", b'='),
                 Dialect::InfluxDb => (",", b'='),
             };
-            let out = if self == Dialect::DogStatsD { &mut frame.tail } else { &mut frame.head };
+            let out = if self == Dialect::DogStatsD { &mut tail } else { &mut head };
             out.extend_from_slice(before.as_bytes());
             self.append(key, out);
             out.push(between);
             self.append(value, out);
         }
-        frame.head.push(b':');
-        frame
+        head.push(b':');
+        Frame::new(&head, &tail)
     }
 
     /// Appends a part of a name or a tag so that it ends where it should.
@@ -85,13 +76,15 @@ impl Dialect {
 
 #[cfg(test)]
 mod tests {
+    use super::super::line::{append, Value};
     use super::*;
 
     fn line(dialect: Dialect, prefix: &str, name: &str, tags: &[(&str, &str)]) -> String {
         let tags: Vec<Tag> = tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let frame = dialect.frame(prefix, name, tags.iter());
-        let text = [frame.head.as_slice(), b"1|g", frame.tail.as_slice()].concat();
-        String::from_utf8(text).unwrap()
+        let mut text = Vec::new();
+        append(&frame, Value::GaugeSet(1), &mut text);
+        String::from_utf8(text).unwrap().trim_end().to_owned()
     }
 
     #[test]

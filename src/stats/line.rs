@@ -1,7 +1,5 @@
 //! statsd's lines: `name:value|type` (statsd, docs/metric_types.md).
 
-use super::dialect::Frame;
-
 /// Appends `name` to `out` so that it can neither end its line early nor forge
 /// another: statsd's own separators and control bytes become `_`.
 pub(super) fn sanitized(name: &str, out: &mut Vec<u8>) {
@@ -26,13 +24,63 @@ pub(super) enum Value {
     Timing(u64),
 }
 
+/// A metric's line but for the value.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Frame {
+    /// The line of a gauge that rises by one, ready to be copied. The plugin
+    /// sends little else.
+    rise: Vec<u8>,
+    /// How many of its bytes stand before the value.
+    head: usize,
+}
+
+impl Frame {
+    /// The value's place in `rise`, up to the type.
+    const ONE: &'static [u8] = b"+1";
+
+    /// `head` is what stands before the value, the colon too, and `tail` what
+    /// stands behind the type.
+    pub(super) fn new(head: &[u8], tail: &[u8]) -> Frame {
+        Frame { rise: [head, Self::ONE, b"|g", tail, b"\n"].concat(), head: head.len() }
+    }
+
+    fn head(&self) -> &[u8] {
+        &self.rise[..self.head]
+    }
+
+    /// What is behind a gauge's value, with the newline.
+    fn gauge(&self) -> &[u8] {
+        &self.rise[self.head + Self::ONE.len()..]
+    }
+
+    /// What is behind the type, with the newline.
+    fn tail(&self) -> &[u8] {
+        &self.gauge()[b"|g".len()..]
+    }
+}
+
 /// Appends the lines for `value` to `out`, each with its newline.
+#[inline(always)]
 pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
+    match value {
+        Value::GaugeAdd(by @ (1 | -1)) => {
+            let sign = out.len() + frame.head;
+            out.extend_from_slice(&frame.rise);
+            if by < 0 {
+                out[sign] = b'-';
+            }
+        }
+        value => append_any(frame, value, out),
+    }
+}
+
+#[inline(never)]
+fn append_any(frame: &Frame, value: Value, out: &mut Vec<u8>) {
     // A server reads "-5" as a decrement, so a negative level goes by way of 0.
     if matches!(value, Value::GaugeSet(..0)) {
-        append(frame, Value::GaugeSet(0), out);
+        append_any(frame, Value::GaugeSet(0), out);
     }
-    out.extend_from_slice(&frame.head);
+    out.extend_from_slice(frame.head());
     let mut digits = itoa::Buffer::new();
     match value {
         Value::GaugeAdd(by) => {
@@ -40,15 +88,16 @@ pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
                 out.push(b'+');
             }
             out.extend_from_slice(digits.format(by).as_bytes());
-            out.extend_from_slice(b"|g");
+            out.extend_from_slice(frame.gauge());
         }
         Value::GaugeSet(level) => {
             out.extend_from_slice(digits.format(level).as_bytes());
-            out.extend_from_slice(b"|g");
+            out.extend_from_slice(frame.gauge());
         }
         Value::Count(count) => {
             out.extend_from_slice(digits.format(count).as_bytes());
             out.extend_from_slice(b"|c");
+            out.extend_from_slice(frame.tail());
         }
         Value::Timing(microseconds) => {
             out.extend_from_slice(digits.format(microseconds / 1000).as_bytes());
@@ -58,10 +107,9 @@ pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
                 out.extend([b'0' + (rest / 10 % 10) as u8, b'0' + (rest % 10) as u8]);
             }
             out.extend_from_slice(b"|ms");
+            out.extend_from_slice(frame.tail());
         }
     }
-    out.extend_from_slice(&frame.tail);
-    out.push(b'\n');
 }
 
 #[cfg(test)]
@@ -72,6 +120,8 @@ mod tests {
     fn lines_are_statsds() {
         let table = [
             (Value::GaugeAdd(1), "x:+1|g\n"),
+            (Value::GaugeAdd(-1), "x:-1|g\n"),
+            (Value::GaugeAdd(0), "x:+0|g\n"),
             (Value::GaugeAdd(-12), "x:-12|g\n"),
             (Value::GaugeSet(5), "x:5|g\n"),
             (Value::GaugeSet(0), "x:0|g\n"),
@@ -81,11 +131,14 @@ mod tests {
             (Value::Timing(25), "x:0.025|ms\n"),
             (Value::Timing(320_000), "x:320|ms\n"),
         ];
-        let frame = Frame { head: b"x:".to_vec(), tail: Vec::new() };
-        for (value, text) in table {
-            let mut out = Vec::new();
-            append(&frame, value, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), text, "{value:?}");
+        for tail in ["", "|#tag"] {
+            let frame = Frame::new(b"x:", tail.as_bytes());
+            for (value, text) in table {
+                let mut out = b"before\n".to_vec();
+                append(&frame, value, &mut out);
+                let want = format!("before\n{}", text.replace('\n', &format!("{tail}\n")));
+                assert_eq!(String::from_utf8(out).unwrap(), want, "{value:?}");
+            }
         }
     }
 

@@ -50,8 +50,7 @@ pub use endpoint::Endpoint;
 pub(crate) use error::shown;
 pub use error::Error;
 
-use dialect::Frame;
-use line::Value;
+use line::{Frame, Value};
 use packet::Packet;
 
 /// The longest metric name and the longest prefix, in bytes. Two lines of such
@@ -497,17 +496,26 @@ impl Context {
         (!connections.is_empty()).then(|| Context::new(connections))
     }
 
+    // On the path of every transition, as what it calls.
+    #[inline(always)]
     fn append(&mut self, frame: &Frame, value: Value) {
-        let (connections, only) = (&mut self.connections, self.only);
-        self.packet.group(
-            |out| line::append(frame, value, out),
-            |datagram| send(connections, only, datagram),
-        );
+        if let Some(full) = self.packet.group(|out| line::append(frame, value, out)) {
+            self.send_first(full);
+        }
+    }
+
+    #[cold]
+    fn send_first(&mut self, length: usize) {
+        send(&mut self.connections, self.only, self.packet.datagram(length));
+        self.packet.sent(length);
     }
 
     fn send(&mut self) {
-        let (connections, only) = (&mut self.connections, self.only);
-        self.packet.flush(|datagram| send(connections, only, datagram));
+        let length = self.packet.length();
+        if length > 0 {
+            send(&mut self.connections, self.only, self.packet.datagram(length));
+            self.packet.clear();
+        }
     }
 }
 

@@ -18,31 +18,34 @@ impl Packet {
     }
 
     /// Adds the lines that `write` appends; they stay together in one datagram.
-    /// If they do not fit behind what is there, that is sent first.
-    pub(super) fn group(&mut self, write: impl FnOnce(&mut Vec<u8>), send: impl FnMut(&[u8])) {
+    /// If they do not fit behind what is there, returns how long that is: it has
+    /// to be sent first.
+    #[inline(always)]
+    pub(super) fn group(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Option<usize> {
         let start = self.buffer.len();
         write(&mut self.buffer);
         // The last newline does not travel.
-        if self.buffer.len() - 1 > MAX_DATAGRAM && start > 0 {
-            self.send_first(start, send);
-        }
+        (self.buffer.len() - 1 > MAX_DATAGRAM && start > 0).then_some(start)
     }
 
-    /// Sends what is there.
-    pub(super) fn flush(&mut self, send: impl FnMut(&[u8])) {
-        self.send_first(self.buffer.len(), send);
+    /// The datagram of the first `length` bytes.
+    pub(super) fn datagram(&self, length: usize) -> &[u8] {
+        &self.buffer[..length - 1]
     }
 
-    /// Sends the first `length` bytes, less the last newline, and keeps the rest.
-    fn send_first(&mut self, length: usize, mut send: impl FnMut(&[u8])) {
-        if length > 0 {
-            send(&self.buffer[..length - 1]);
-            if length == self.buffer.len() {
-                self.buffer.clear();
-            } else {
-                self.buffer.drain(..length);
-            }
-        }
+    /// The first `length` bytes were sent.
+    pub(super) fn sent(&mut self, length: usize) {
+        self.buffer.drain(..length);
+    }
+
+    /// How many bytes are there.
+    pub(super) fn length(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// All was sent.
+    pub(super) fn clear(&mut self) {
+        self.buffer.clear();
     }
 }
 
@@ -55,13 +58,13 @@ mod tests {
         let mut packet = Packet::new();
         let mut sent: Vec<Vec<u8>> = Vec::new();
         for number in 0..200 {
-            packet.group(
-                |out| out.extend_from_slice(format!("name.{number:03}:1|g\n").as_bytes()),
-                |datagram| sent.push(datagram.to_vec()),
-            );
+            let line = format!("name.{number:03}:1|g\n");
+            if let Some(full) = packet.group(|out| out.extend_from_slice(line.as_bytes())) {
+                sent.push(packet.datagram(full).to_vec());
+                packet.sent(full);
+            }
         }
-        packet.flush(|datagram| sent.push(datagram.to_vec()));
-        packet.flush(|datagram| sent.push(datagram.to_vec()));
+        sent.push(packet.datagram(packet.length()).to_vec());
 
         assert_eq!(sent.len(), 2, "200 lines of 13 bytes");
         assert!(sent.iter().all(|datagram| datagram.len() <= MAX_DATAGRAM));
@@ -74,11 +77,10 @@ mod tests {
     #[test]
     fn a_group_stays_in_one_datagram() {
         let mut packet = Packet::new();
-        let mut sent: Vec<Vec<u8>> = Vec::new();
-        packet.group(|out| out.resize(1400, b'x'), |_| unreachable!());
-        let group = [b'y'; 100];
-        packet.group(|out| out.extend_from_slice(&group), |datagram| sent.push(datagram.to_vec()));
-        packet.flush(|datagram| sent.push(datagram.to_vec()));
-        assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [1399, 99]);
+        assert_eq!(packet.group(|out| out.resize(1400, b'x')), None);
+        assert_eq!(packet.group(|out| out.resize(1500, b'y')), Some(1400));
+        assert_eq!(packet.datagram(1400), [b'x'; 1399]);
+        packet.sent(1400);
+        assert_eq!(packet.datagram(packet.length()), [b'y'; 99]);
     }
 }

@@ -19,6 +19,15 @@ const COUNTED: u64 = 10_000;
 /// The preload behind memusage(1); glibc itself brings it.
 const MEMUSAGE: &str = "libmemusage.so";
 
+/// What is behind the endpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// A socket that receives, though nobody reads: no send is refused.
+    Alive,
+    /// Nothing: sends are refused.
+    Dead,
+}
+
 /// Heap allocations of `COUNTED` transitions, and how many those are. They are
 /// the host's as well: compare with a plugin that allocates nothing. A whole
 /// process is counted, so two runs are compared that differ in their number of
@@ -28,7 +37,7 @@ pub fn allocations(plugin: &Path, conf: &Value) -> (u64, u64) {
         let report = NamedTempFile::new().unwrap();
         let mut command = Command::new(program());
         command.env("LD_PRELOAD", MEMUSAGE).stderr(File::create(report.path()).unwrap());
-        transit(command, plugin, conf, transitions);
+        transit(command, plugin, conf, transitions, Server::Alive);
         let text = fs::read_to_string(report.path()).unwrap();
         // "malloc|  calls  bytes  failed", between colours.
         let calls = |function: &str| -> Option<u64> {
@@ -45,12 +54,12 @@ pub fn allocations(plugin: &Path, conf: &Value) -> (u64, u64) {
 
 /// System calls of `COUNTED` transitions, and how many those are: the calls
 /// between two of the host's answers, but for the reading of its commands.
-pub fn syscalls(plugin: &Path, conf: &Value) -> (u64, u64) {
+pub fn syscalls(plugin: &Path, conf: &Value, server: Server) -> (u64, u64) {
     let report = NamedTempFile::new().unwrap();
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-e", "trace=!read", "-e", "signal=none", "-o"]);
     command.arg(report.path()).arg(program());
-    transit(command, plugin, conf, COUNTED);
+    transit(command, plugin, conf, COUNTED, server);
     let text = fs::read_to_string(report.path()).unwrap();
     // "THREAD name(arguments) = code"
     let is_answer = |line: &&str| line.contains(" write(1, \"{\\\"nanoseconds");
@@ -61,10 +70,11 @@ pub fn syscalls(plugin: &Path, conf: &Value) -> (u64, u64) {
 }
 
 /// Runs a host with `plugin` through as many transitions.
-fn transit(command: Command, plugin: &Path, conf: &Value, transitions: u64) {
-    // It receives, though nobody reads: no send is refused.
-    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let mut host = Standin::spawn(command, Some(&server.local_addr().unwrap().to_string()));
+fn transit(command: Command, plugin: &Path, conf: &Value, transitions: u64, server: Server) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let endpoint = socket.local_addr().unwrap().to_string();
+    let _socket = Some(socket).filter(|_| server == Server::Alive);
+    let mut host = Standin::spawn(command, Some(&endpoint));
     host.load(plugin, conf.clone()).unwrap();
     host.advance(0.1);
     let name = plugin.file_name().unwrap().to_str().unwrap();

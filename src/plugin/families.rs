@@ -1,8 +1,6 @@
 //! What may be told besides the state counts: how long jobs stay in each state,
 //! and what becomes of them.
 
-use std::collections::BTreeMap;
-
 use super::configure::{error, tagged_by_state, Names};
 use super::{must, StateCounts};
 use crate::accounting::stays::{milliseconds, Stays};
@@ -36,7 +34,8 @@ struct Metrics {
     submitted: Metric,
     /// By the result, as `JobResult` lists them.
     results: [Metric; 4],
-    exceptions: BTreeMap<String, Metric>,
+    /// By the exception's type: few, so that a look at each is quick.
+    exceptions: Vec<(String, Metric)>,
 }
 
 impl Families {
@@ -55,7 +54,7 @@ impl Families {
                 tagged("result", "result", "canceled")?,
                 tagged("result", "result", "timeout")?,
             ],
-            exceptions: BTreeMap::new(),
+            exceptions: Vec::new(),
         });
         Ok(())
     }
@@ -135,12 +134,13 @@ impl StateCounts {
         let exceptions = &mut metrics.exceptions;
         let room = exceptions.len() < MOST_EXCEPTIONS;
         let fits = room && kind.len() <= LONGEST_EXCEPTION && !kind.is_empty();
-        let kind = if exceptions.contains_key(kind) || fits { kind } else { OTHER };
-        let metric = match exceptions.get(kind) {
-            Some(metric) => *metric,
+        let find = |kind: &str| exceptions.iter().find(|(known, _)| known == kind);
+        let kind = if fits || find(kind).is_some() { kind } else { OTHER };
+        let metric = match find(kind) {
+            Some((_, metric)) => *metric,
             None => {
                 let metric = self.stats.tagged("exception", &[("type", kind)]).map_err(error)?;
-                exceptions.insert(kind.to_owned(), metric);
+                exceptions.push((kind.to_owned(), metric));
                 metric
             }
         };

@@ -137,7 +137,7 @@ fn errors(counters: &Counters) -> Map<String, Value> {
         other => format!("errno {other}"),
     };
     let mut errors = Map::new();
-    for (&errno, &count) in &counters.errors {
+    for &(errno, count) in &counters.errors {
         errors.insert(name(errno), count.into());
     }
     errors

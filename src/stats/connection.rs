@@ -1,6 +1,5 @@
 //! The socket behind an endpoint, and what became of what was sent.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
@@ -49,31 +48,44 @@ pub struct Counters {
     pub datagrams: u64,
     /// Their payload, in bytes.
     pub bytes: u64,
-    /// Sends that failed, by errno: ECONNREFUSED, EAGAIN, ENOBUFS, ENETUNREACH…
+    /// Sends that failed, and their number, by errno: ECONNREFUSED, EAGAIN, ENOBUFS, ENETUNREACH…
     /// Where there was no socket, what kept it from being made; ENOTCONN while a
     /// host is not found.
-    pub errors: BTreeMap<i32, u64>,
+    pub errors: Vec<(i32, u64)>,
     /// The errno of the last send that failed; 0 if none did.
     pub last_error: i32,
 }
 
 impl Counters {
     fn failed(&mut self, errno: i32) {
-        *self.errors.entry(errno).or_default() += 1;
+        self.failed_times(errno, 1);
         self.last_error = errno;
+    }
+
+    fn failed_times(&mut self, errno: i32, times: u64) {
+        match self.errors.iter_mut().find(|(known, _)| *known == errno) {
+            Some((_, count)) => *count += times,
+            None => self.errors.push((errno, times)),
+        }
+    }
+
+    /// Sends that failed with this errno.
+    pub fn failures_by(&self, errno: i32) -> u64 {
+        let found = self.errors.iter().find(|(known, _)| *known == errno);
+        found.map_or(0, |(_, count)| *count)
     }
 
     /// Sends that failed.
     pub fn failures(&self) -> u64 {
-        self.errors.values().sum()
+        self.errors.iter().map(|(_, count)| count).sum()
     }
 
     /// Adds what `other` counted.
     pub(super) fn add(&mut self, other: &Counters) {
         self.datagrams += other.datagrams;
         self.bytes += other.bytes;
-        for (errno, count) in &other.errors {
-            *self.errors.entry(*errno).or_default() += count;
+        for &(errno, count) in &other.errors {
+            self.failed_times(errno, count);
         }
         self.last_error = other.last_error;
     }
@@ -275,7 +287,7 @@ mod tests {
             connection.send(b"lost");
         }
         let counters = connection.counters();
-        assert!(dead < 2 || counters.errors[&libc::ECONNREFUSED] > 0);
+        assert!(dead < 2 || counters.failures_by(libc::ECONNREFUSED) > 0);
         let calls = counters.datagrams + counters.failures();
 
         let server = UdpSocket::bind(address).unwrap();
@@ -318,11 +330,11 @@ mod tests {
         connection.send(b"nobody there");
         assert_eq!(connection.counters().datagrams, 0);
 
-        assert_eq!(connection.counters().errors[&libc::ENOENT], 1);
+        assert_eq!(connection.counters().failures_by(libc::ENOENT), 1);
 
         let server = UnixDatagram::bind(&path).unwrap();
         connection.tried = None; // As if RETRY were over.
-        while !connection.counters().errors.contains_key(&libc::EAGAIN) {
+        while connection.counters().failures_by(libc::EAGAIN) == 0 {
             connection.send(b"nobody reads");
         }
         assert!(connection.counters().datagrams > 0);
@@ -347,7 +359,7 @@ mod tests {
         let server = UnixDatagram::bind(&path).unwrap();
         connection.tried = None;
         connection.send(b"too early");
-        assert_eq!(connection.counters().errors[&libc::ENOENT], 1);
+        assert_eq!(connection.counters().failures_by(libc::ENOENT), 1);
         assert!(connection.meet() && !connection.meet(), "for the first time");
         connection.send(b"met");
         let mut buffer = [0; 16];
@@ -361,7 +373,7 @@ mod tests {
         let port = server.local_addr().unwrap().port();
         let mut connection = Connection::new(format!("statsd:{port}").parse().unwrap());
         connection.send(b"lost");
-        assert_eq!(connection.counters().errors[&libc::ENOTCONN], 1);
+        assert_eq!(connection.counters().failures_by(libc::ENOTCONN), 1);
         let found = Ipv4Addr::LOCALHOST.into();
         assert!(connection.set_address(found));
         assert!(!connection.set_address(found), "no news");

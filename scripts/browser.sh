@@ -21,6 +21,12 @@ SESSION
     at_end+=(end_browser)
 }
 
+# resize_browser WIDTH HEIGHT: another window from now on.
+resize_browser() {
+    jq -n '{width: $ARGS.positional[0], height: $ARGS.positional[1]}' --jsonargs "$1" "$2" |
+        curl -sSf "$browser/window/rect" -d @- >/dev/null
+}
+
 # look URL READY PICTURE: opens a page, waits until the JavaScript expression
 # READY is true, gives it time to draw, and saves what it looks like.
 look() {

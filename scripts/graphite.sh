@@ -91,18 +91,9 @@ statsd_drops() {
     udp_socket "$statsd_port" | awk '{ print $NF }'
 }
 
-# graphite_values TARGET WHICH FROM: the last or the min of each series that
-# matches, since that time: "NAME VALUE" lines.
+# graphite_values TARGET WHICH FROM: the last, the min or the sum (add) of each
+# series that matches, since that time: "NAME VALUE" lines.
 graphite_values() {
     curl -sSfG "$graphite/render" -d format=json -d from="$3" --data-urlencode "target=$1" |
         jq -r ".[] | \"\(.target) \([.datapoints[][0] | values] | $2)\""
-}
-
-# The last value of each series that the targets of stdin draw, a target a line;
-# a series that several draw comes once.
-graphite_shows() {
-    local target
-    while read -r target; do
-        graphite_values "$target" last -15s
-    done | sort -u
 }

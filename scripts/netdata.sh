@@ -57,8 +57,9 @@ NETDATA
     await netdata udp_socket "$netdata_port"
 }
 
-# The last values of a chart: "DIMENSION VALUE" lines.
-netdata_last() {
-    curl -sSf "$netdata/api/v1/data?chart=$1&after=-2&points=1&format=json&options=jsonwrap" |
+# netdata_values CHART SECONDS HOW: what each dimension came to in the last seconds,
+# as Netdata groups values (sum, max): "DIMENSION VALUE" lines.
+netdata_values() {
+    curl -sSf "$netdata/api/v1/data?chart=$1&after=-$2&points=1&group=$3&format=json&options=jsonwrap" |
         jq -r '[.dimension_names, .view_latest_values] | transpose[] | "\(.[0]) \(.[1])"'
 }

@@ -80,7 +80,8 @@ udp_socket() {
         '$2 == address { print; found = 1 } END { exit !found }' /proc/net/udp
 }
 
-# One broker with 64 pretended cores, sending to statsd. Sets FLUX_URI.
+# One broker with 64 pretended cores, sending to statsd, and what more TOML says.
+# Sets FLUX_URI.
 start_broker() {
     mkdir "$folder/flux"
     cat >"$folder/flux/broker.toml" <<TOML
@@ -89,6 +90,7 @@ noverify = true
 [[resource.config]]
 hosts = "$(hostname)"
 cores = "0-63"
+${1:-}
 TOML
     start broker env -u FLUX_URI FLUX_FRIPP_STATSD="127.0.0.1:$statsd_port" \
         flux start --config-path="$folder/flux" \

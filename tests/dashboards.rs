@@ -3,11 +3,18 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::OnceLock;
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{json, Value};
 use support::receiver::PREFIX;
-use support::STATES;
+use support::standin::Standin;
+use support::trace;
+
+/// What all names of the plugin begin with.
+const BASE: &str = "flux.job.";
 
 fn read(name: &str) -> String {
     fs::read_to_string(format!("{}/dashboards/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -21,57 +28,259 @@ fn array(value: &Value) -> &Vec<Value> {
     value.as_array().unwrap()
 }
 
-/// The states that a query, `a.b.RUN` or `a.b.{RUN,SCHED}`, asks for.
-fn asked(query: &str, prefix: &str) -> Vec<String> {
-    let (_, rest) = query.split_once(prefix).unwrap_or_else(|| panic!("{query}: not {prefix}"));
-    let names = rest.trim_start_matches('{').split(['}', ')', '"']).next().unwrap();
-    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+/// The names that the plugin sends with all families on, each with its type: the
+/// recorded run, and two exceptions.
+fn sent() -> &'static BTreeMap<String, String> {
+    static SENT: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    SENT.get_or_init(|| {
+        let metrics = json!(["states", "queues", "timings", "results"]);
+        let (mut host, mut receiver) = Standin::running(json!({"metrics": metrics, "period": 1}));
+        for (number, recorded) in trace::callbacks().iter().enumerate() {
+            host.call(&recorded.topic, &recorded.args);
+            if number % 500 == 0 {
+                host.advance(1.0);
+                host.counts();
+                receiver.seen();
+            }
+        }
+        for kind in ["cancel", "node-fail"] {
+            let entry = json!({"name": "exception", "context": {"type": kind}});
+            host.call("job.event.exception", &json!({"id": 1, "entry": entry}));
+        }
+        host.advance(1.0);
+        host.counts();
+        let mut sent: BTreeMap<_, _> = receiver
+            .values()
+            .into_iter()
+            .map(|(name, values)| (name, values[0].split_once('|').unwrap().1.to_owned()))
+            .collect();
+        sent.extend(
+            receiver.seen().gauges.keys().map(|state| (format!("{PREFIX}{state}"), "g".into())),
+        );
+        sent
+    })
 }
 
-fn assert_every_state(mut states: Vec<String>) {
-    states.sort();
-    states.dedup();
-    let mut wanted = STATES.map(str::to_owned);
-    wanted.sort();
-    assert_eq!(states, wanted);
+/// Whether a name is one that a pattern means, in which `*` is a part between
+/// two dots: so it is in Graphite and in statsd_exporter.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.split('.'), name.split('.'));
+    pattern.clone().count() == name.clone().count()
+        && pattern.zip(name).all(|(wanted, part)| wanted == "*" || wanted == part)
+}
+
+/// The names of this type that are sent and meant by `pattern`: one at least.
+#[track_caller]
+fn meant(pattern: &str, kind: &str) -> BTreeSet<&'static str> {
+    let is_meant = |(name, sent): &(&String, &String)| *sent == kind && matches(pattern, name);
+    let names: BTreeSet<_> =
+        sent().iter().filter(is_meant).map(|(name, _)| name.as_str()).collect();
+    assert!(!names.is_empty(), "{pattern}: nothing that is sent, of type {kind}");
+    names
+}
+
+/// All state counts, who waits and who runs in each queue, the waits, what
+/// becomes of jobs, and exceptions by type are drawn.
+#[track_caller]
+fn assert_enough(drawn: &BTreeSet<&str>) {
+    for name in sent().keys() {
+        let wanted = match name.strip_prefix(BASE).unwrap().split('.').collect::<Vec<_>>()[..] {
+            ["queue", _, state] => ["SCHED", "RUN"].contains(&state),
+            ["time", what] => ["SCHED", "submit-to-run"].contains(&what),
+            ["result", result] => result != "submitted",
+            ["state" | "exception", _] => true,
+            _ => panic!("{name}: of what family is it?"),
+        };
+        assert!(!wanted || drawn.contains(name.as_str()), "{name} is not drawn");
+    }
+}
+
+/// The paths in one of Graphite's targets, one for each of `{a,b}`.
+fn paths(target: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (start, _) in target.match_indices("stats.") {
+        let mut inside = false;
+        let path: String = target[start..]
+            .chars()
+            .take_while(|&c| {
+                inside = c == '{' || inside && c != '}';
+                inside || !",)".contains(c)
+            })
+            .collect();
+        match path.split_once('{') {
+            None => paths.push(path),
+            Some((before, rest)) => {
+                let (names, after) = rest.split_once('}').unwrap();
+                assert!(!after.contains('{'), "{target}: more than this test can read");
+                paths.extend(names.split(',').map(|name| format!("{before}{name}{after}")));
+            }
+        }
+    }
+    assert!(!paths.is_empty(), "{target} draws nothing of ours");
+    paths
+}
+
+/// The names that one of Graphite's targets draws, where Etsy's statsd put them.
+fn drawn_by(target: &str) -> BTreeSet<&'static str> {
+    let mut drawn = BTreeSet::new();
+    for path in paths(target) {
+        let (kind, name) = path.strip_prefix("stats.").unwrap().split_once('.').unwrap();
+        drawn.extend(match (kind, name.rsplit_once('.').unwrap()) {
+            ("gauges", _) => meant(name, "g"),
+            ("timers", (name, "median" | "upper_90")) => meant(name, "ms"),
+            ("counters", (name, "count")) => meant(name, "c"),
+            _ => panic!("{path}: statsd sends no such thing"),
+        });
+    }
+    drawn
 }
 
 #[test]
-fn graphites_draws_every_state_and_only_ours() {
+fn graphites_draws_what_is_sent() {
     let dashboard = json("graphite.json");
-    let targets = array(&dashboard["graphs"]).iter().flat_map(|graph| array(&graph[1]["target"]));
-    let prefix = format!("stats.gauges.{PREFIX}");
-    assert_every_state(
-        targets.flat_map(|target| asked(target.as_str().unwrap(), &prefix)).collect(),
-    );
+    let mut drawn = BTreeSet::new();
+    for graph in array(&dashboard["graphs"]) {
+        let targets = array(&graph[1]["target"]).iter().map(|target| target.as_str().unwrap());
+        drawn.extend(targets.clone().flat_map(drawn_by));
+        // It has them a second time, as its address for the picture.
+        let escaped = |text: &str| text.replace('%', "%25").replace(' ', "%20").replace('"', "%22");
+        let query: Vec<_> = targets.map(|target| format!("target={}", escaped(target))).collect();
+        assert_eq!(graph[0], query.join("&"));
+    }
+    assert_enough(&drawn);
 }
 
 #[test]
-fn grafanas_draws_every_state_and_only_ours() {
+fn grafanas_draws_what_is_sent() {
     let dashboard = json("grafana.json");
-    let targets = array(&dashboard["panels"]).iter().flat_map(|panel| array(&panel["targets"]));
-    let queries = targets.map(|target| target["target"].as_str().unwrap());
-    assert_every_state(queries.flat_map(|query| asked(query, "$prefix.")).collect());
-    let mut variables = array(&dashboard["templating"]["list"]).iter();
-    let prefix = variables.find(|variable| variable["name"] == "prefix").unwrap();
-    assert_eq!(prefix["query"], format!("stats.gauges.{}", PREFIX.trim_end_matches('.')));
+    let variables = array(&dashboard["templating"]["list"]).iter();
+    let variables: Vec<_> =
+        variables.map(|one| (format!("${}", one["name"].as_str().unwrap()), one)).collect();
+    let mut drawn = BTreeSet::new();
+    for panel in array(&dashboard["panels"]).iter().filter(|panel| panel["type"] != "row") {
+        for target in array(&panel["targets"]) {
+            let filled = variables
+                .iter()
+                .fold(target["target"].as_str().unwrap().to_owned(), |text, (name, variable)| {
+                    text.replace(name, variable["query"].as_str().unwrap())
+                });
+            drawn.extend(drawn_by(&filled));
+        }
+    }
+    assert_enough(&drawn);
 }
 
 #[test]
-fn netdatas_draws_every_state_and_only_ours() {
+fn netdatas_draws_what_is_sent() {
     let conf = read("netdata.conf");
-    let dimensions = conf.lines().filter_map(|line| line.trim().strip_prefix("dimension = "));
-    let states = dimensions.map(|dimension| {
-        let words: Vec<_> = dimension.split(' ').collect();
-        let [metric, name, "last", "1", "1"] = words[..] else { panic!("{dimension}") };
-        assert_eq!(metric, format!("{PREFIX}{name}"));
-        name.to_owned()
-    });
-    assert_every_state(states.collect());
-    assert!(conf.contains(&format!("metrics = {PREFIX}*\n")));
+    let value = |line: &'static str| format!("    {line} = ");
+    let taken = conf.lines().find_map(|line| line.strip_prefix(&value("metrics"))).unwrap();
+    let taken: Vec<_> =
+        taken.split(' ').map(|pattern| pattern.strip_suffix('*').unwrap()).collect();
+    let mut drawn = BTreeSet::new();
+    for line in conf.lines().filter_map(|line| line.strip_prefix(&value("dimension"))) {
+        let words: Vec<_> = line.split(' ').map(|word| word.trim_matches('\'')).collect();
+        let (pattern, name, how, divider) = match words[..] {
+            ["pattern", pattern, name, how, "1", divider] => (pattern, name, how, divider),
+            [pattern, name, how, "1", divider] => (pattern, name, how, divider),
+            _ => panic!("{line}"),
+        };
+        // A name of its own, or that of what the star stands for.
+        assert_eq!(name.is_empty(), pattern.contains('*'), "{line}");
+        let kind = match (how, divider) {
+            ("last", "1") if pattern.contains(".result.") || pattern.contains(".exception.") => "c",
+            ("last", "1") => "g",
+            ("median" | "percentile", "1000") => "ms",
+            _ => panic!("{line}"),
+        };
+        let names = meant(pattern, kind);
+        assert!(names.iter().all(|name| taken.iter().any(|prefix| name.starts_with(prefix))));
+        drawn.extend(names);
+    }
+    assert_enough(&drawn);
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exporter {
+    mappings: Vec<Mapping>,
+}
+
+/// As statsd_exporter's own reader has it (pkg/mapper in its sources).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Mapping {
+    r#match: String,
+    match_metric_type: String,
+    name: String,
+    help: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    observer_type: Option<String>,
+    histogram_options: Option<Histogram>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Histogram {
+    buckets: Vec<f64>,
+}
+
+impl Mapping {
+    fn takes(&self, name: &str, kind: &str) -> bool {
+        let wanted = match kind {
+            "g" => "gauge",
+            "c" => "counter",
+            "ms" => "observer",
+            _ => panic!("{name} is sent as {kind}"),
+        };
+        self.match_metric_type == wanted && matches(&self.r#match, name)
+    }
+
+    /// What Prometheus calls a line of this name.
+    fn tells(&self, name: &str) -> String {
+        let parts = self.r#match.split('.').zip(name.split('.'));
+        let stars: Vec<_> =
+            parts.filter(|(wanted, _)| *wanted == "*").map(|(_, part)| part).collect();
+        assert_eq!(stars.len(), self.labels.len(), "{}: a label for each star", self.r#match);
+        let labels = self.labels.iter().map(|(label, value)| {
+            let number: usize = value.strip_prefix('$').unwrap().parse().unwrap();
+            format!("{label}={}", stars[number - 1])
+        });
+        format!("{}{{{}}}", self.name, labels.collect::<Vec<_>>().join(","))
+    }
 }
 
 #[test]
-fn statsd_exporters_maps_every_state() {
-    assert!(read("statsd_exporter.yml").contains(&format!("- match: {PREFIX}*\n")));
+fn statsd_exporters_maps_all_that_is_sent_and_nothing_else() {
+    let exporter: Exporter = serde_yaml_ng::from_str(&read("statsd_exporter.yml")).unwrap();
+    let mut used = BTreeSet::new();
+    let mut told = BTreeSet::new();
+    for (name, kind) in sent() {
+        // The first that matches is taken.
+        let place = exporter.mappings.iter().position(|mapping| mapping.takes(name, kind));
+        let place = place.unwrap_or_else(|| panic!("{name} of type {kind} is not mapped"));
+        used.insert(place);
+        let tells = exporter.mappings[place].tells(name);
+        assert!(told.insert(tells.clone()), "{name}: another one is {tells}, too");
+    }
+    assert_eq!(used.len(), exporter.mappings.len(), "a mapping that maps nothing");
+    for wanted in [
+        "flux_jobs{state=RUN}",
+        "flux_queue_jobs{queue=batch,state=SCHED}",
+        "flux_job_wait_seconds{}",
+        "flux_job_state_seconds{state=SCHED}",
+        "flux_jobs_submitted_total{}",
+        "flux_jobs_ended_total{result=timeout}",
+        "flux_job_exceptions_total{type=node-fail}",
+    ] {
+        assert!(told.contains(wanted), "{wanted} is not among {told:?}");
+    }
+    for mapping in &exporter.mappings {
+        let buckets = mapping.histogram_options.as_ref().map(|options| &options.buckets);
+        let rising = |buckets: &Vec<f64>| buckets.windows(2).all(|pair| pair[0] < pair[1]);
+        assert_eq!(buckets.is_some(), mapping.observer_type.as_deref() == Some("histogram"));
+        assert!(buckets.is_none_or(rising), "{}: Prometheus wants rising buckets", mapping.name);
+    }
 }

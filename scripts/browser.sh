@@ -31,11 +31,15 @@ resize_browser() {
 # READY is true, gives it time to draw, and saves what it looks like.
 look() {
     local url=$1 ready=$2 picture=$3
-    jq -n '{url: $ARGS.positional[0]}' --args "$url" |
-        curl -sSf "$browser/url" -d @- >/dev/null
+    # By way of an empty page: an address that differs in its fragment only would
+    # not be loaded.
+    for url in about:blank "$url"; do
+        jq -n '{url: $ARGS.positional[0]}' --args "$url" |
+            curl -sSf "$browser/url" -d @- >/dev/null
+    done
     await chromedriver is_ready "$ready"
     sleep 5
-    curl -sSf "$browser/screenshot" | jq -r .value | base64 -d >"$picture"
+    curl -sSf "$browser/screenshot" | jq -r .value | base64 -d | pngquant - >"$picture"
     echo "$picture"
 }
 

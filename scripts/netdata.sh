@@ -57,9 +57,10 @@ NETDATA
     await netdata udp_socket "$netdata_port"
 }
 
-# netdata_values CHART SECONDS HOW: what each dimension came to in the last seconds,
-# as Netdata groups values (sum, max): "DIMENSION VALUE" lines.
+# netdata_values CHART SECONDS WHICH: the max or the sum (add) of each dimension, one
+# value a second, in the last seconds: "DIMENSION VALUE" lines.
 netdata_values() {
-    curl -sSf "$netdata/api/v1/data?chart=$1&after=-$2&points=1&group=$3&format=json&options=jsonwrap" |
-        jq -r '[.dimension_names, .view_latest_values] | transpose[] | "\(.[0]) \(.[1])"'
+    curl -sSf "$netdata/api/v1/data?chart=$1&after=-$2&format=json" |
+        jq -r ". as \$all | .labels | to_entries[1:][]
+            | \"\(.value) \([\$all.data[][.key] | values] | $3)\""
 }

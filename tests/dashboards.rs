@@ -170,6 +170,26 @@ fn grafanas_draws_what_is_sent() {
     assert_enough(&drawn);
 }
 
+/// The metrics of one of Netdata's dimensions, and their type.
+fn dimension(line: &str) -> (&str, &'static str) {
+    let words: Vec<_> = line.split(' ').map(|word| word.trim_matches('\'')).collect();
+    let (pattern, name, how, divider) = match words[..] {
+        ["pattern", pattern, name, how, "1", divider] => (pattern, name, how, divider),
+        [pattern, name, how, "1", divider] => (pattern, name, how, divider),
+        _ => panic!("{line}"),
+    };
+    // A name of its own, or that of what the star stands for.
+    assert_eq!(name.is_empty(), pattern.contains('*'), "{line}");
+    let counts = pattern.contains(".result.") || pattern.contains(".exception.");
+    let kind = match (how, divider) {
+        ("last", "1") if counts => "c",
+        ("last", "1") => "g",
+        ("median" | "percentile", "1000") => "ms",
+        _ => panic!("{line}"),
+    };
+    (pattern, kind)
+}
+
 #[test]
 fn netdatas_draws_what_is_sent() {
     let conf = read("netdata.conf");
@@ -178,24 +198,16 @@ fn netdatas_draws_what_is_sent() {
     let taken: Vec<_> =
         taken.split(' ').map(|pattern| pattern.strip_suffix('*').unwrap()).collect();
     let mut drawn = BTreeSet::new();
-    for line in conf.lines().filter_map(|line| line.strip_prefix(&value("dimension"))) {
-        let words: Vec<_> = line.split(' ').map(|word| word.trim_matches('\'')).collect();
-        let (pattern, name, how, divider) = match words[..] {
-            ["pattern", pattern, name, how, "1", divider] => (pattern, name, how, divider),
-            [pattern, name, how, "1", divider] => (pattern, name, how, divider),
-            _ => panic!("{line}"),
-        };
-        // A name of its own, or that of what the star stands for.
-        assert_eq!(name.is_empty(), pattern.contains('*'), "{line}");
-        let kind = match (how, divider) {
-            ("last", "1") if pattern.contains(".result.") || pattern.contains(".exception.") => "c",
-            ("last", "1") => "g",
-            ("median" | "percentile", "1000") => "ms",
-            _ => panic!("{line}"),
-        };
-        let names = meant(pattern, kind);
-        assert!(names.iter().all(|name| taken.iter().any(|prefix| name.starts_with(prefix))));
-        drawn.extend(names);
+    for chart in conf.split("\n[") {
+        let mut metrics = BTreeSet::new();
+        for line in chart.lines().filter_map(|line| line.strip_prefix(&value("dimension"))) {
+            let (pattern, kind) = dimension(line);
+            for name in meant(pattern, kind) {
+                assert!(taken.iter().any(|prefix| name.starts_with(prefix)), "{name} is not taken");
+                assert!(metrics.insert(name), "{name} is twice in a chart, which draws it once");
+            }
+        }
+        drawn.extend(metrics);
     }
     assert_enough(&drawn);
 }

@@ -86,11 +86,6 @@ STATSD
     await statsd is_open "$management"
 }
 
-# How many datagrams statsd's socket had no room for, as Linux counts them.
-statsd_drops() {
-    udp_socket "$statsd_port" | awk '{ print $NF }'
-}
-
 # graphite_values TARGET WHICH FROM: the last, the min or the sum (add) of each
 # series that matches, since that time: "NAME VALUE" lines.
 graphite_values() {

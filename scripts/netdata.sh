@@ -57,10 +57,10 @@ NETDATA
     await netdata udp_socket "$netdata_port"
 }
 
-# netdata_values CHART SECONDS WHICH: the max or the sum (add) of each dimension, one
-# value a second, in the last seconds: "DIMENSION VALUE" lines.
-netdata_values() {
+# netdata_max CHART SECONDS: the highest value of each dimension, one a second, in
+# the last seconds: "DIMENSION VALUE" lines.
+netdata_max() {
     curl -sSf "$netdata/api/v1/data?chart=$1&after=-$2&format=json" |
-        jq -r ". as \$all | .labels | to_entries[1:][]
-            | \"\(.value) \([\$all.data[][.key] | values] | $3)\""
+        jq -r '. as $all | .labels | to_entries[1:][]
+            | "\(.value) \([$all.data[][.key] | values] | max)"'
 }

@@ -80,6 +80,11 @@ udp_socket() {
         '$2 == address { print; found = 1 } END { exit !found }' /proc/net/udp
 }
 
+# How many datagrams had no room in that socket, as Linux counts them.
+udp_drops() {
+    udp_socket "$1" | awk '{ print $NF }'
+}
+
 # One broker with 64 pretended cores, sending to statsd, and what more TOML says.
 # Sets FLUX_URI.
 start_broker() {

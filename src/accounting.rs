@@ -138,8 +138,9 @@ impl Anomaly {
 pub struct Accounting {
     /// Jobs in each active state. (INACTIVE's place is unused: see `inactive`.)
     active: [u64; 7],
-    /// Where each job is that was met before [`start`](Accounting::start).
-    announced: BTreeMap<u64, State>,
+    /// Where each job is that was met before [`start`](Accounting::start); `None`
+    /// in a state that is not known here.
+    announced: BTreeMap<u64, Option<State>>,
     inactive: Inactive,
     /// Moves to INACTIVE whose `job.inactive-add` has not come yet.
     adds_to_come: u64,
@@ -165,33 +166,38 @@ impl Accounting {
     /// nothing is published. Returns whether it told where the job is, and what
     /// was wrong with it.
     pub fn announced(&mut self, id: u64, event: Event) -> (bool, Option<Anomaly>) {
-        let (number, moved) = match event {
-            Event::New { state } => (state, false),
-            Event::Moved { state, previous: Some(_) } => (state, true),
+        let (number, previous) = match event {
+            Event::New { state } => (state, None),
+            Event::Moved { state, previous: Some(previous) } => (state, Some(previous)),
             Event::Moved { previous: None, .. } => return (false, None),
             Event::InactiveAdd | Event::InactiveRemove => return (true, self.apply(event).1),
         };
+        let known = self.announced.get(&id).copied();
         // It moved before its job.new, which was made ready before that.
-        if !moved && self.announced.contains_key(&id) {
+        if previous.is_none() && known.is_some() {
             return (false, None);
         }
-        let Some(state) = State::from_number(number) else {
-            self.announced.remove(&id);
-            let anomaly = Anomaly::UnknownState(number);
-            self.note(anomaly);
-            return (true, Some(anomaly));
-        };
+        let state = State::from_number(number);
         self.announced.insert(id, state);
-        if moved && state == State::Inactive {
-            self.add(state);
+        if state == Some(State::Inactive) && previous.is_some() && known != Some(state) {
+            self.add(State::Inactive);
             self.adds_to_come += 1;
         }
-        (true, None)
+        let left = previous.and_then(State::from_number);
+        let anomaly = match (state, known, left) {
+            (None, ..) => Some(Anomaly::UnknownState(number)),
+            (_, Some(known), Some(left)) if known != Some(left) => Some(Anomaly::NoJobToMove(left)),
+            _ => None,
+        };
+        if let Some(anomaly) = anomaly {
+            self.note(anomaly);
+        }
+        (true, anomaly)
     }
 
     /// All jobs that were there are announced. From now on events need no id.
     pub fn start(&mut self) {
-        for (_, state) in std::mem::take(&mut self.announced) {
+        for state in std::mem::take(&mut self.announced).into_values().flatten() {
             if state != State::Inactive {
                 self.add(state);
             }
@@ -232,7 +238,7 @@ impl Accounting {
             (State::Inactive, Inactive::Known(count)) => Some(*count),
             (State::Inactive, Inactive::Sought(_)) => None,
             _ => {
-                let announced = self.announced.values().filter(|&&other| other == state);
+                let announced = self.announced.values().filter(|&&other| other == Some(state));
                 Some(self.active[state as usize] + announced.count() as u64)
             }
         }
@@ -407,16 +413,17 @@ mod tests {
 
     #[test]
     fn until_the_start_a_job_is_where_it_moved_last() {
-        // A job's events, and the state that it is counted in from the start on.
-        type Case<'a> = (&'a [Event], Option<State>);
+        // A job's events, the state that it is counted in from the start on, and
+        // how many of them were anomalies.
+        type Case<'a> = (&'a [Event], Option<State>, u64);
         let cases: &[Case] = &[
-            (&[Event::New { state: RUN }], Some(Run)),
-            (&[Event::New { state: DEPEND }, moved(DEPEND, SCHED)], Some(Sched)),
+            (&[Event::New { state: RUN }], Some(Run), 0),
+            (&[Event::New { state: DEPEND }, moved(DEPEND, SCHED)], Some(Sched), 0),
             // Replayed at a restart, then announced where it was, or where it is.
-            (&[moved(DEPEND, SCHED), Event::New { state: DEPEND }], Some(Sched)),
-            (&[moved(DEPEND, SCHED), Event::New { state: SCHED }], Some(Sched)),
+            (&[moved(DEPEND, SCHED), Event::New { state: DEPEND }], Some(Sched), 0),
+            (&[moved(DEPEND, SCHED), Event::New { state: SCHED }], Some(Sched), 0),
             // Ended there, and never announced; or cancelled by another plugin.
-            (&[moved(CLEANUP, INACTIVE), Event::InactiveAdd], Some(Inactive)),
+            (&[moved(CLEANUP, INACTIVE), Event::InactiveAdd], Some(Inactive), 0),
             (
                 &[
                     moved(SCHED, CLEANUP),
@@ -425,14 +432,25 @@ mod tests {
                     Event::New { state: SCHED },
                 ],
                 Some(Inactive),
+                0,
             ),
             (
                 &[Event::New { state: DEPEND }, Event::Moved { state: DEPEND, previous: None }],
                 Some(Depend),
+                0,
             ),
-            (&[Event::New { state: RUN }, moved(RUN, 128)], None),
+            // Into a state that is not known here, and announced where it was.
+            (&[Event::New { state: RUN }, moved(RUN, 128)], None, 1),
+            (&[moved(SCHED, 128), Event::New { state: SCHED }], None, 1),
+            // Contradictions: said, and the last word counts.
+            (&[Event::New { state: RUN }, moved(SCHED, CLEANUP)], Some(Cleanup), 1),
+            (
+                &[moved(CLEANUP, INACTIVE), Event::InactiveAdd, moved(CLEANUP, INACTIVE)],
+                Some(Inactive),
+                1,
+            ),
         ];
-        for (events, place) in cases {
+        for (events, place, anomalies) in cases {
             let mut books = Accounting::default();
             for &event in *events {
                 books.announced(7, event);
@@ -448,8 +466,7 @@ mod tests {
             let ended = u64::from(*place == Some(Inactive));
             assert!(books.survey_end(ended));
             assert_eq!(books.count(Inactive), Some(ended));
-            let strange = u64::from(place.is_none());
-            assert_eq!(books.anomalies().iter().sum::<u64>(), strange, "{events:?}");
+            assert_eq!(books.anomalies().iter().sum::<u64>(), *anomalies, "{events:?}");
             // The next job is an ordinary one.
             books.apply(Event::New { state: NEW });
             assert_eq!(

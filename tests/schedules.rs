@@ -32,8 +32,9 @@ enum Action {
     /// Shuts the broker down and starts it again, with the plugin in its
     /// configuration or without.
     Restart(Option<Options>),
-    /// The same, but it is killed: nobody takes leave, and the KVS is what its
-    /// last checkpoint says.
+    /// The same, but it is killed when it is quiet: nobody takes leave. (Killed
+    /// while a job was in CLEANUP, flux-core 0.88.0 may fail to replay it, with
+    /// or without this plugin, and is then never idle again.)
     Kill(Options),
 }
 
@@ -190,6 +191,7 @@ impl Schedule {
             Action::Remove => (),
             Action::Configure(options) => broker.configure(&options.table()).unwrap(),
             Action::Kill(options) => {
+                broker.wait_quiet();
                 self.broker.take().expect("a broker runs").kill();
                 // Who never sets a value cannot mend what a server remembers.
                 if !options.values && options.resync == 0 {

@@ -100,18 +100,23 @@ fn is_unreachable(connection: &Connection) -> bool {
 impl StateCounts {
     /// Makes the timers that `config` needs.
     pub(super) fn hosts_change(&mut self, config: &Config) -> Result<(), Error> {
-        let beat = match (&self.hosts.beat, config.endpoints.is_empty()) {
-            (None, false) => Some(self.jobtap.timer(BEAT.into(), BEAT.into(), Self::beat)?),
-            (_, true) => None,
-            (Some(_), false) => self.hosts.beat.take(),
-        };
+        let old = self.config.as_ref();
         let names = config.endpoints.iter().any(|endpoint| endpoint.name().is_some());
-        let refresh = match names {
+        let refreshed = self.hosts.refresh.is_some() && names;
+        let stays = refreshed && old.is_some_and(|old| old.lookup == config.lookup);
+        // What can be refused comes first.
+        let refresh = match names && !stays {
             true => Some(self.jobtap.timer(config.lookup, config.lookup, Self::look_up_all)?),
             false => None,
         };
-        self.hosts.beat = beat;
-        self.hosts.refresh = refresh;
+        if config.endpoints.is_empty() {
+            self.hosts.beat = None;
+        } else if self.hosts.beat.is_none() {
+            self.hosts.beat = Some(self.jobtap.timer(BEAT.into(), BEAT.into(), Self::beat)?);
+        }
+        if !stays {
+            self.hosts.refresh = refresh;
+        }
         Ok(())
     }
 
@@ -193,11 +198,12 @@ impl StateCounts {
     /// The server of this endpoint is sent to for the first time, and knows
     /// nothing yet.
     fn met(&mut self, number: usize) {
-        let counters = self.stats.connections()[number].counters();
-        self.hosts.hosts[number].health.begin(counters.datagrams, counters.failures());
         if self.live {
             self.greet(Some(number), &Family::ALL);
         }
+        // The greeting itself proves nothing: UDP takes what nobody receives.
+        let counters = self.stats.connections()[number].counters();
+        self.hosts.hosts[number].health.begin(counters.datagrams, counters.failures());
     }
 
     fn not_found(&mut self, number: usize, error: &Error) {

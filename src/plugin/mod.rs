@@ -273,6 +273,8 @@ impl StateCounts {
     /// batch, for one endpoint or for all.
     fn tell_known(&mut self, endpoint: Option<usize>, families: &[Family], body: Body<'_>) {
         let StateCounts { books, stats, gauges, tells_states, queues, .. } = self;
+        // Values mend what is wrong: a dead server's refusal shall not cost them.
+        stats.insist();
         let mut tell = |stats: &mut Stats| {
             if *tells_states && families.contains(&Family::States) {
                 for state in State::ALL {

@@ -36,7 +36,7 @@ pub struct Connection {
 }
 
 #[derive(Debug)]
-enum Socket {
+pub(super) enum Socket {
     Udp(UdpSocket),
     Unix(UnixDatagram),
 }
@@ -98,8 +98,8 @@ impl Connection {
     }
 
     /// As [`new`](Self::new), but if it cannot be done now, no send tries again:
-    /// the owner calls [`meet`](Self::meet), and can first send what a server
-    /// must know that hears of this for the first time.
+    /// the owner asks for the [`first_socket`](Self::first_socket), and can send
+    /// what a server must know that hears of this for the first time.
     pub(super) fn introduced(endpoint: Endpoint) -> Self {
         Self::begin(endpoint, false)
     }
@@ -152,19 +152,24 @@ impl Connection {
         moved
     }
 
-    /// Whether there ever was a socket.
-    pub(super) fn is_met(&self) -> bool {
-        self.met
+    /// A socket, where there never was one; not sent on before it is
+    /// [installed](Self::install).
+    pub(super) fn first_socket(&mut self) -> Option<Socket> {
+        if self.met {
+            return None;
+        }
+        self.socket()
     }
 
-    /// Makes the first socket, where that has failed until now. Returns whether
-    /// there is one now for the first time.
-    pub(super) fn meet(&mut self) -> bool {
-        if self.met {
-            return false;
-        }
-        self.open();
-        self.met
+    /// Sends on this socket from now on.
+    pub(super) fn install(&mut self, socket: Socket) {
+        self.socket = Some(socket);
+        self.met = true;
+    }
+
+    /// The next datagram that meets a refusal is sent again, however soon.
+    pub(super) fn insist(&mut self) {
+        self.repeated = None;
     }
 
     /// Sends one datagram. What fails is counted and forgotten: nothing here
@@ -223,19 +228,21 @@ impl Connection {
 
     fn open(&mut self) {
         self.socket = None;
-        let opened = match (self.endpoint.path(), self.address()) {
+        if let Some(socket) = self.socket() {
+            self.install(socket);
+        }
+    }
+
+    /// A new socket, if it can be made.
+    fn socket(&mut self) -> Option<Socket> {
+        let made = match (self.endpoint.path(), self.address()) {
             (Some(path), _) => unix(path),
             (None, Some(address)) => udp(address),
-            (None, None) => return,
+            (None, None) => return None,
         };
         self.tried = Some(Instant::now());
-        match opened {
-            Ok(socket) => {
-                self.socket = Some(socket);
-                self.met = true;
-            }
-            Err(error) => self.trouble = error.raw_os_error().unwrap_or(libc::ENOTCONN),
-        }
+        let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::ENOTCONN);
+        made.map_err(|error| self.trouble = errno(error)).ok()
     }
 }
 
@@ -360,7 +367,9 @@ mod tests {
         connection.tried = None;
         connection.send(b"too early");
         assert_eq!(connection.counters().failures_by(libc::ENOENT), 1);
-        assert!(connection.meet() && !connection.meet(), "for the first time");
+        let socket = connection.first_socket().expect("a server is there");
+        connection.install(socket);
+        assert!(connection.first_socket().is_none(), "it is not the first any more");
         connection.send(b"met");
         let mut buffer = [0; 16];
         let length = server.recv(&mut buffer).unwrap();

@@ -355,13 +355,17 @@ impl Stats {
     /// ever since [`set_endpoints`](Self::set_endpoints), or since its host was
     /// found: a path where no server is yet, no route, no file descriptor free.
     /// Returns whether it is reached now for the first time; then it is sent to
-    /// from now on. What is pending is flushed first, to the others.
+    /// from now on. What is pending then is flushed first, to the others.
     pub fn meet(&mut self, endpoint: usize) -> bool {
-        if self.connections().get(endpoint).is_none_or(Connection::is_met) {
+        let connection = self.context_mut().and_then(|c| c.connections.get_mut(endpoint));
+        let Some(socket) = connection.and_then(|connection| connection.first_socket()) else {
             return false;
-        }
+        };
         self.flush();
-        self.context_mut().is_some_and(|context| context.connections[endpoint].meet())
+        if let Some(context) = self.context_mut() {
+            context.connections[endpoint].install(socket);
+        }
+        true
     }
 
     /// Serves these endpoints from now on. Those that were served already keep
@@ -409,6 +413,13 @@ impl Stats {
             body(stats);
             Ok(())
         });
+    }
+
+    /// What is sent next is worth more than others: a datagram that meets an old
+    /// refusal is sent again, however short ago another one was.
+    pub fn insist(&mut self) {
+        let connections = self.context_mut().map(|context| context.connections.iter_mut());
+        connections.into_iter().flatten().for_each(Connection::insist);
     }
 
     /// Sends to one endpoint, or to all.

@@ -198,6 +198,19 @@ impl Broker {
         }
     }
 
+    /// Waits until nothing moves for longer than a checkpoint of the KVS takes.
+    pub fn wait_quiet(&self) {
+        let mut last = self.stats();
+        loop {
+            thread::sleep(Duration::from_millis(500));
+            let now = self.wait_stats(|stats| stats["CLEANUP"] == 0);
+            if now == last {
+                return;
+            }
+            last = now;
+        }
+    }
+
     /// The lines of the broker's log that our plugins wrote.
     pub fn log(&self) -> Vec<String> {
         let log = self.flux(&["dmesg"]);

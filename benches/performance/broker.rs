@@ -1,4 +1,4 @@
-//! Item 5: how fast a real broker runs jobs, with the plugin and without.
+//! How fast a real broker runs jobs, with the plugin and without.
 
 use super::report::Report;
 use super::Options;

@@ -1,4 +1,4 @@
-//! Item 1: a transition's whole callback, in a host, beside a handler that only
+//! A transition's whole callback, in a host, beside a handler that only
 //! unpacks it, beside flux-core's own statsd client, and beside one raw send.
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Item 2: the emitter alone, beside other Rust clients: the same names and
+//! The emitter alone, beside other Rust clients: the same names and
 //! values, the same kind of socket, the same server, which reads.
 
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Item 6: how big the plugin is, on disk and in memory.
+//! How big the plugin is, on disk and in memory.
 
 use std::fs;
 

@@ -56,7 +56,11 @@ mod with_flux {
             // Warm, like a broker that is not new.
             batch(&broker, 500);
             let (throughput, busy) = compare(&broker, &plugin, conf, jobs, patience);
-            broker.end();
+            match endpoint == &dead {
+                // It says that sends fail.
+                true => broker.end_with_complaints(),
+                false => broker.end(),
+            }
             let pairs = throughput.rounds();
             let what = format!("broker, {pairs} pairs of {jobs} jobs, {mode}");
             report.figure(

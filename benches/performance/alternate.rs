@@ -42,16 +42,19 @@ impl Samples {
         }
     }
 
-    /// What was measured beside, in the same rounds.
-    #[cfg_attr(not(have_flux), allow(dead_code))] // The broker's pairs use it.
-    pub fn beside(figures: Vec<(&'static str, Vec<f64>)>) -> Samples {
-        Samples(figures)
+    /// The median of what `left` took more than `right` in the same round.
+    pub fn difference(&self, left: &str, right: &str) -> f64 {
+        quantile(&self.paired(left, right, |left, right| left - right), 0.5)
     }
 
-    /// How many rounds were measured.
-    #[cfg_attr(not(have_flux), allow(dead_code))] // The broker's pairs use it.
-    pub fn rounds(&self) -> usize {
-        self.0.first().map_or(0, |(_, figures)| figures.len())
+    /// The median of `left` as a part of `right` in the same round.
+    pub fn ratio(&self, left: &str, right: &str) -> f64 {
+        quantile(&self.paired(left, right, |left, right| left / right), 0.5)
+    }
+
+    /// Each contestant's name and median.
+    pub fn medians(&self) -> Vec<(&'static str, f64)> {
+        self.0.iter().map(|(name, figures)| (*name, quantile(figures, 0.5))).collect()
     }
 
     fn of(&self, name: &str) -> &[f64] {
@@ -59,37 +62,33 @@ impl Samples {
         &found.unwrap_or_else(|| panic!("{name} was not measured")).1
     }
 
-    #[cfg_attr(not(have_flux), allow(dead_code))] // The broker's pairs use it.
+    fn paired(&self, left: &str, right: &str, of: fn(f64, f64) -> f64) -> Vec<f64> {
+        let pairs = self.of(left).iter().zip(self.of(right));
+        pairs.map(|(left, right)| of(*left, *right)).collect()
+    }
+}
+
+/// What the broker's pairs need besides.
+#[cfg_attr(not(have_flux), allow(dead_code))]
+impl Samples {
+    /// What was measured beside, in the same rounds.
+    pub fn beside(figures: Vec<(&'static str, Vec<f64>)>) -> Samples {
+        Samples(figures)
+    }
+
+    /// How many rounds were measured.
+    pub fn rounds(&self) -> usize {
+        self.0.first().map_or(0, |(_, figures)| figures.len())
+    }
+
     pub fn median(&self, name: &str) -> f64 {
         quantile(self.of(name), 0.5)
     }
 
-    /// The median of what `left` took more than `right` in the same round.
-    pub fn difference(&self, left: &str, right: &str) -> f64 {
-        self.paired(left, right, |left, right| left - right)
-    }
-
-    /// The median of `left` as a part of `right` in the same round.
-    pub fn ratio(&self, left: &str, right: &str) -> f64 {
-        self.paired(left, right, |left, right| left / right)
-    }
-
     /// Lower quartile, median, upper quartile of `ratio`.
-    #[cfg_attr(not(have_flux), allow(dead_code))] // The broker's pairs use it.
     pub fn ratio_quartiles(&self, left: &str, right: &str) -> [f64; 3] {
-        let pairs = self.of(left).iter().zip(self.of(right));
-        let ratios: Vec<_> = pairs.map(|(left, right)| left / right).collect();
+        let ratios = self.paired(left, right, |left, right| left / right);
         [0.25, 0.5, 0.75].map(|at| quantile(&ratios, at))
-    }
-
-    fn paired(&self, left: &str, right: &str, of: fn(f64, f64) -> f64) -> f64 {
-        let pairs = self.of(left).iter().zip(self.of(right));
-        quantile(&pairs.map(|(left, right)| of(*left, *right)).collect::<Vec<_>>(), 0.5)
-    }
-
-    /// Each contestant's name and median.
-    pub fn medians(&self) -> Vec<(&'static str, f64)> {
-        self.0.iter().map(|(name, figures)| (*name, quantile(figures, 0.5))).collect()
     }
 }
 

@@ -1,10 +1,10 @@
-//! Item 1: a transition's whole callback, in a host, beside a handler that only
+//! A transition's whole callback, in a host, beside a handler that only
 //! unpacks it, beside flux-core's own statsd client, and beside one raw send.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
@@ -14,13 +14,18 @@ use super::report::Report;
 use super::support::artifact::release_plugin;
 use super::support::compiled::compiled;
 use super::support::counted::{aggregated, immediate};
-use super::support::jobs::there_and_back;
+use super::support::jobs::{announced, there_and_back};
 use super::support::standin::{noop_plugin, program, Standin};
 use super::{plot, Options};
 
 /// New processes a measurement: where code and data happen to lie matters.
 const LAUNCHES: usize = 5;
 const ROUNDS: usize = 61;
+/// What the transitions of `there_and_back` are on the wire.
+const DATAGRAMS: [&str; 2] = [
+    "flux.job.state.SCHED:+1|g\nflux.job.state.PRIORITY:-1|g",
+    "flux.job.state.PRIORITY:+1|g\nflux.job.state.SCHED:-1|g",
+];
 /// Calls a sample: of a callback that sends, and of one that does not. A sample
 /// is shorter than the scheduler's time slices; many are then undisturbed.
 const SENDING: u64 = 500;
@@ -46,6 +51,38 @@ impl Candidate {
     fn new(name: &'static str, plugin: &Path, conf: Value, calls: u64) -> Candidate {
         Candidate { name, plugin: plugin.to_owned(), conf, calls }
     }
+
+    /// A host with the plugin, and a job in PRIORITY.
+    fn start(&self, host: &Path, endpoint: &str) -> Standin {
+        let mut host = Standin::spawn(Command::new(host), Some(endpoint));
+        host.load(&self.plugin, self.conf.clone()).unwrap();
+        host.advance(0.1);
+        host.repeat(self.file(), 1, &announced());
+        host
+    }
+
+    fn file(&self) -> &str {
+        self.plugin.file_name().unwrap().to_str().unwrap()
+    }
+
+    /// Panics unless it sends what the raw sends do.
+    fn check(&self, host: &Path) {
+        let server = roomy_socket();
+        server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut host = self.start(host, &server.local_addr().unwrap().to_string());
+        host.repeat(self.file(), 2, &there_and_back());
+        host.end();
+        let mut buffer = [0; 1500];
+        for datagram in DATAGRAMS {
+            // First come the greeting and the announced job.
+            loop {
+                let length = server.recv(&mut buffer).expect("both datagrams come");
+                if &buffer[..length] == datagram.as_bytes() {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 pub fn measure(report: &mut Report, options: Options) {
@@ -70,6 +107,7 @@ fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, frip
         Candidate::new(SEND, &sender, json!({}), SENDING),
         Candidate::new(IMMEDIATE, &ours, immediate(), SENDING),
     ];
+    sending.iter().for_each(|candidate| candidate.check(host));
     if let Some(fripp) = fripp {
         quiet.push(Candidate::new(FRIPP_AGGREGATED, fripp, json!({"period": 1.0}), QUIET));
         sending.push(Candidate::new(FRIPP_IMMEDIATE, fripp, json!({"period": 0.0}), SENDING));
@@ -135,14 +173,11 @@ fn samples(
     for _ in 0..LAUNCHES {
         let mut contestants = Vec::new();
         for candidate in candidates {
-            let mut host = Standin::spawn(Command::new(host), Some(&endpoint));
-            host.load(&candidate.plugin, candidate.conf.clone()).unwrap();
-            host.advance(0.1);
-            let name = candidate.plugin.file_name().unwrap().to_str().unwrap();
-            let calls = &calls;
-            contestants.push(Contestant::new(candidate.name, move || {
-                host.repeat(name, candidate.calls, calls)
-            }));
+            let mut host = candidate.start(host, &endpoint);
+            let name = candidate.file();
+            let (calls, count) = (&calls, candidate.calls);
+            contestants
+                .push(Contestant::new(candidate.name, move || host.repeat(name, count, calls)));
         }
         if let Some(drain) = drain {
             contestants.push(Contestant::new(TIGHT, raw_send(drain)));
@@ -154,15 +189,11 @@ fn samples(
 
 /// Sends the datagrams of the same transitions, and does nothing else.
 fn raw_send(drain: &Drain) -> impl FnMut() -> f64 {
-    let datagrams: [&[u8]; 2] = [
-        b"flux.job.state.SCHED:+1|g\nflux.job.state.PRIORITY:-1|g",
-        b"flux.job.state.PRIORITY:+1|g\nflux.job.state.SCHED:-1|g",
-    ];
     let socket = drain.sender();
     move || {
         let start = Instant::now();
         for turn in 0..SENDING as usize {
-            let _ = socket.send(datagrams[turn % 2]);
+            let _ = socket.send(DATAGRAMS[turn % 2].as_bytes());
         }
         start.elapsed().as_secs_f64() * 1e9 / SENDING as f64
     }

@@ -1,4 +1,4 @@
-//! Item 3: what is counted, not timed. tests/cost.rs asserts the same.
+//! What is counted, not timed. tests/cost.rs asserts the same.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Item 4: a flush costs what changed, not what exists.
+//! A flush costs what changed, not what exists.
 
 use std::net::UdpSocket;
 use std::time::Instant;

@@ -26,7 +26,7 @@ use report::Report;
 /// What the command line asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Ten thousand jobs in a broker rather than some.
+    /// Longer batches of jobs in a broker, and more time for them.
     full: bool,
     /// Write what was measured into docs/.
     docs: bool,

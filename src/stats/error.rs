@@ -18,6 +18,11 @@ pub enum Error {
         /// Their length, in bytes.
         length: usize,
     },
+    /// A datagram of a size that is not allowed.
+    Datagram {
+        /// The size, in bytes.
+        bytes: usize,
+    },
     /// A [`Metric`](super::Metric) that another `Stats` made.
     Stranger,
     /// A prefix longer than [`MAX_NAME`](super::MAX_NAME).
@@ -39,6 +44,9 @@ impl fmt::Display for Error {
             Error::Tags { length } => {
                 let max = super::MAX_TAGS;
                 write!(f, "tags of {length} bytes are too long (want at most {max})")
+            }
+            Error::Datagram { bytes } => {
+                write!(f, "datagram of {bytes} bytes (want 1432 to 65507)")
             }
             Error::Stranger => write!(f, "the metric is not of this Stats"),
             Error::Prefix { length } => {

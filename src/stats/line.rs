@@ -27,12 +27,16 @@ pub(super) enum Value {
 /// A metric's line but for the value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frame {
-    /// The line of a gauge that rises by one, ready to be copied. The plugin
-    /// sends little else.
+    /// The line of a gauge that rises by one, ready to be copied: the plugin
+    /// sends little else. Behind it zeros, up to a whole block.
     rise: Vec<u8>,
-    /// How many of its bytes stand before the value.
+    /// How many of its bytes stand before the value, and how many there are.
     head: usize,
+    length: usize,
 }
+
+/// A copy of a length that the compiler knows is a few moves rather than a call.
+const BLOCK: usize = 64;
 
 impl Frame {
     /// The value's place in `rise`, up to the type.
@@ -41,16 +45,28 @@ impl Frame {
     /// `head` is what stands before the value, the colon too, and `tail` what
     /// stands behind the type.
     pub(super) fn new(head: &[u8], tail: &[u8]) -> Frame {
-        Frame { rise: [head, Self::ONE, b"|g", tail, b"\n"].concat(), head: head.len() }
+        let mut rise = [head, Self::ONE, b"|g", tail, b"\n"].concat();
+        let length = rise.len();
+        rise.resize(length.max(BLOCK), 0);
+        Frame { rise, head: head.len(), length }
     }
 
-    fn head(&self) -> &[u8] {
-        &self.rise[..self.head]
+    /// Appends the first `length` bytes of `rise`.
+    #[inline(always)]
+    fn append(&self, length: usize, out: &mut Vec<u8>) {
+        match self.rise.first_chunk::<BLOCK>() {
+            Some(block) if length <= BLOCK => {
+                let end = out.len() + length;
+                out.extend_from_slice(block);
+                out.truncate(end);
+            }
+            _ => out.extend_from_slice(&self.rise[..length]),
+        }
     }
 
     /// What is behind a gauge's value, with the newline.
     fn gauge(&self) -> &[u8] {
-        &self.rise[self.head + Self::ONE.len()..]
+        &self.rise[self.head + Self::ONE.len()..self.length]
     }
 
     /// What is behind the type, with the newline.
@@ -65,7 +81,7 @@ pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
     match value {
         Value::GaugeAdd(by @ (1 | -1)) => {
             let sign = out.len() + frame.head;
-            out.extend_from_slice(&frame.rise);
+            frame.append(frame.length, out);
             if by < 0 {
                 out[sign] = b'-';
             }
@@ -80,7 +96,7 @@ fn append_any(frame: &Frame, value: Value, out: &mut Vec<u8>) {
     if matches!(value, Value::GaugeSet(..0)) {
         append_any(frame, Value::GaugeSet(0), out);
     }
-    out.extend_from_slice(frame.head());
+    frame.append(frame.head, out);
     let mut digits = itoa::Buffer::new();
     match value {
         Value::GaugeAdd(by) => {

@@ -51,7 +51,7 @@ pub(crate) use error::shown;
 pub use error::Error;
 
 use line::{Frame, Value};
-use packet::Packet;
+use packet::{Packet, MAX_DATAGRAM};
 
 /// The longest metric name and the longest prefix, in bytes. Two lines of such
 /// a name and prefix, with the longest tags, still fit one datagram.
@@ -102,6 +102,8 @@ pub struct Stats {
     changed: Vec<Metric>,
     aggregated: bool,
     in_batch: bool,
+    /// The most payload of a datagram, in bytes, if it was set.
+    max_datagram: Option<usize>,
     /// Made on first use. `None` inside: there is nowhere to send.
     context: OnceCell<Option<Context>>,
 }
@@ -134,8 +136,8 @@ impl Stats {
         if let Some(address) = endpoint.look_up()? {
             connection.set_address(address);
         }
-        let context = OnceCell::with_value(Some(Context::new(vec![connection])));
-        Ok(Stats { context, ..Stats::default() })
+        let context = Context::new(vec![connection], MAX_DATAGRAM);
+        Ok(Stats { context: OnceCell::with_value(Some(context)), ..Stats::default() })
     }
 
     /// Sends to the endpoint that [`ENDPOINT_VARIABLE`] names, read at the first
@@ -180,6 +182,25 @@ impl Stats {
         self.dialect = dialect;
         self.tags = tags;
         self.reframe();
+        Ok(())
+    }
+
+    /// Puts up to so many bytes into one datagram. Unless this is called it is
+    /// 1,432, which fits an Ethernet frame; 8,932 fits a jumbo frame, and 65,507
+    /// is what loopback takes (statsd, docs/metric_types.md). What is pending is
+    /// flushed first.
+    ///
+    /// # Errors
+    /// If it is none of 1,432 to 65,507; the old one stays.
+    pub fn set_max_datagram(&mut self, bytes: usize) -> Result<(), Error> {
+        if !(MAX_DATAGRAM..=65_507).contains(&bytes) {
+            return Err(Error::Datagram { bytes });
+        }
+        self.flush();
+        self.max_datagram = Some(bytes);
+        if let Some(context) = self.context_mut() {
+            context.packet = Packet::new(bytes);
+        }
         Ok(())
     }
 
@@ -386,7 +407,7 @@ impl Stats {
             }
         });
         let connections: Vec<_> = connections.collect();
-        let context = (!connections.is_empty()).then(|| Context::new(connections));
+        let context = (!connections.is_empty()).then(|| Context::new(connections, self.max()));
         self.context = OnceCell::with_value(context);
     }
 
@@ -457,6 +478,10 @@ impl Stats {
         }
     }
 
+    fn max(&self) -> usize {
+        self.max_datagram.unwrap_or(MAX_DATAGRAM)
+    }
+
     fn intern(&mut self, name: &str, tags: Vec<Tag>) -> Metric {
         let metric = Metric(self.metrics.len());
         let frame = self.dialect.frame(&self.prefix, name, tags.iter().chain(&self.tags));
@@ -477,7 +502,7 @@ impl Stats {
     fn context(&self) -> Option<&Context> {
         match self.context.get() {
             Some(context) => context.as_ref(),
-            None => self.context.get_or_init(Context::from_environment).as_ref(),
+            None => self.context.get_or_init(|| Context::from_environment(self.max())).as_ref(),
         }
     }
 
@@ -488,11 +513,11 @@ impl Stats {
 }
 
 impl Context {
-    fn new(connections: Vec<Connection>) -> Self {
-        Context { connections, only: None, packet: Packet::new() }
+    fn new(connections: Vec<Connection>, max_datagram: usize) -> Self {
+        Context { connections, only: None, packet: Packet::new(max_datagram) }
     }
 
-    fn from_environment() -> Option<Self> {
+    fn from_environment(max_datagram: usize) -> Option<Self> {
         let endpoints = Endpoint::list(&env::var(ENDPOINT_VARIABLE).ok()?).ok()?;
         let connections = endpoints.into_iter().map(|endpoint| {
             let address = endpoint.look_up();
@@ -504,7 +529,7 @@ impl Context {
         });
         // Of several, those that are found.
         let connections: Vec<_> = connections.filter_map(Result::<_, Error>::ok).collect();
-        (!connections.is_empty()).then(|| Context::new(connections))
+        (!connections.is_empty()).then(|| Context::new(connections, max_datagram))
     }
 
     // On the path of every transition, as what it calls.

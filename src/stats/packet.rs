@@ -1,7 +1,8 @@
 //! Lines, packed into as few datagrams as possible.
 
-/// The most payload a datagram carries, in bytes: what fits an Ethernet frame
-/// (statsd, docs/metric_types.md, "Multi-Metric Packets").
+/// The most payload that a datagram carries unless more is allowed, in bytes:
+/// what fits an Ethernet frame (statsd, docs/metric_types.md, "Multi-Metric
+/// Packets").
 pub(super) const MAX_DATAGRAM: usize = 1432;
 
 /// The datagram being filled. It allocates nothing once its buffer is warm.
@@ -9,12 +10,14 @@ pub(super) const MAX_DATAGRAM: usize = 1432;
 pub(super) struct Packet {
     /// Whole lines, each with its newline.
     buffer: Vec<u8>,
+    /// The most payload, in bytes.
+    max: usize,
 }
 
 impl Packet {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(max: usize) -> Self {
         // Room for a full datagram and the group that overflows it.
-        Packet { buffer: Vec::with_capacity(2 * MAX_DATAGRAM) }
+        Packet { buffer: Vec::with_capacity(max + MAX_DATAGRAM), max }
     }
 
     /// Adds the lines that `write` appends; they stay together in one datagram.
@@ -25,7 +28,7 @@ impl Packet {
         let start = self.buffer.len();
         write(&mut self.buffer);
         // The last newline does not travel.
-        (self.buffer.len() - 1 > MAX_DATAGRAM && start > 0).then_some(start)
+        (self.buffer.len() - 1 > self.max && start > 0).then_some(start)
     }
 
     /// The datagram of the first `length` bytes.
@@ -55,7 +58,7 @@ mod tests {
 
     #[test]
     fn lines_fill_datagrams_without_a_trailing_newline() {
-        let mut packet = Packet::new();
+        let mut packet = Packet::new(MAX_DATAGRAM);
         let mut sent: Vec<Vec<u8>> = Vec::new();
         for number in 0..200 {
             let line = format!("name.{number:03}:1|g\n");
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_group_stays_in_one_datagram() {
-        let mut packet = Packet::new();
+        let mut packet = Packet::new(MAX_DATAGRAM);
         assert_eq!(packet.group(|out| out.resize(1400, b'x')), None);
         assert_eq!(packet.group(|out| out.resize(1500, b'y')), Some(1400));
         assert_eq!(packet.datagram(1400), [b'x'; 1399]);

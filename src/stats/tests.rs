@@ -17,7 +17,7 @@ fn server() -> (UdpSocket, Stats) {
 /// The datagrams that are there. Loopback delivers before send returns.
 fn received(server: &UdpSocket) -> Vec<String> {
     server.set_nonblocking(true).unwrap();
-    let mut buffer = [0; 2048];
+    let mut buffer = [0; 65_536];
     let mut datagrams = Vec::new();
     while let Ok(length) = server.recv(&mut buffer) {
         datagrams.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
@@ -125,6 +125,22 @@ fn names_and_prefixes_that_are_too_long_are_refused_not_cut() {
     assert_eq!(stats.set_prefix(&long), Err(Error::Prefix { length: 257 }));
     assert_eq!(stats.inc(""), Err(Error::Name { length: 0 }));
     assert!(received(&server).is_empty());
+}
+
+#[test]
+fn a_datagram_is_as_full_as_it_may_be() {
+    let (server, mut stats) = server();
+    // 1,000 lines of 8 bytes, with a newline between two.
+    for (set, want) in [(None, 1_430), (Some(8_932), 8_927)] {
+        if let Some(bytes) = set {
+            stats.set_max_datagram(bytes).unwrap();
+        }
+        stats.batch(|stats| (0..1000).try_for_each(|_| stats.inc("a"))).unwrap();
+        assert_eq!(received(&server)[0].len(), want);
+    }
+    for bytes in [1_431, 65_508] {
+        assert_eq!(stats.set_max_datagram(bytes), Err(Error::Datagram { bytes }));
+    }
 }
 
 #[test]

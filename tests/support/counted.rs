@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{json, Value};
 use tempfile::NamedTempFile;
 
-use super::jobs::there_and_back;
+use super::jobs::{announced, there_and_back};
 use super::standin::{program, Standin};
 
 /// Transitions before any is counted, and those that are.
@@ -62,10 +62,15 @@ pub fn syscalls(plugin: &Path, conf: &Value, server: Server) -> (u64, u64) {
     transit(command, plugin, conf, COUNTED, server);
     let text = fs::read_to_string(report.path()).unwrap();
     // "THREAD name(arguments) = code"
-    let is_answer = |line: &&str| line.contains(" write(1, \"{\\\"nanoseconds");
-    let mut lines = text.lines().skip_while(|line| !is_answer(line)).skip(1);
-    let counted = lines.by_ref().take_while(|line| !is_answer(line)).count();
-    assert!(text.lines().filter(is_answer).count() == 2, "strace is installed, and may trace");
+    let answers: Vec<_> = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.contains(" write(1, \"{\\\"nanoseconds"))
+        .map(|(number, _)| number)
+        .collect();
+    // Of the announcement, of those to warm up, and of those that count.
+    let [_, warm, end] = answers[..] else { panic!("strace is installed, and may trace") };
+    let counted = end - warm - 1;
     (counted as u64, COUNTED)
 }
 
@@ -78,6 +83,7 @@ fn transit(command: Command, plugin: &Path, conf: &Value, transitions: u64, serv
     host.load(plugin, conf.clone()).unwrap();
     host.advance(0.1);
     let name = plugin.file_name().unwrap().to_str().unwrap();
+    host.repeat(name, 1, &announced());
     host.repeat(name, WARM, &there_and_back());
     host.repeat(name, transitions, &there_and_back());
     host.end();

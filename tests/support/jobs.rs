@@ -43,8 +43,15 @@ pub fn step(host: &mut Standin, id: i64, previous: i64, state: i64) {
     }
 }
 
-/// A job that goes to SCHED and back to PRIORITY, as `Standin::repeat` wants it:
-/// with all that a recorded callback had among its arguments.
+/// The announcement of a job in PRIORITY, as `Standin::repeat` wants it. Without
+/// it, the books have no job that could go `there_and_back`, and each transition
+/// is one line, not two.
+pub fn announced() -> Value {
+    json!([{"topic": "job.new", "in": {"id": 1, "state": PRIORITY}}])
+}
+
+/// That job goes to SCHED and back to PRIORITY: with all that a recorded callback
+/// had among its arguments.
 pub fn there_and_back() -> Value {
     let recorded = trace::callbacks().into_iter();
     let sched = recorded.into_iter().find(|call| call.topic == "job.state.sched");

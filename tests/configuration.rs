@@ -236,6 +236,29 @@ fn a_server_that_comes_late_at_its_path_is_greeted() {
 }
 
 #[test]
+fn an_endpoint_that_never_comes_does_not_end_the_others_periods() {
+    let mut receiver = Receiver::start();
+    let endpoints = json!([receiver.endpoint(), "unix:/no/such/socket"]);
+    let mut host = Standin::start(None);
+    host.load(plugin(), json!({"endpoint": endpoints, "period": "1m", "resync": 0})).unwrap();
+    host.advance(0.1);
+    for id in 0..3 {
+        live(&mut host, id, &COURSE[..5]);
+        host.advance(15.0); // Past a beat.
+    }
+    assert_eq!(receiver.seen().datagrams, 0);
+    // Nor does a reload that changes neither names nor ways.
+    host.reload(&json!({TABLE: {"lookup": "2m"}})).unwrap();
+    host.counts();
+    assert_eq!(receiver.seen().datagrams, 0);
+    host.advance(15.0);
+    host.counts();
+    let seen = receiver.seen();
+    assert_eq!((seen.gauges["RUN"], seen.datagrams), (3, 1));
+    host.end();
+}
+
+#[test]
 fn a_name_is_looked_up_off_the_reactors_path() {
     let mut receiver = Receiver::start();
     let port = receiver.endpoint().rsplit_once(':').unwrap().1.to_owned();

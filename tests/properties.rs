@@ -287,8 +287,10 @@ impl World {
         if *settings == old {
             return; // Nothing happened.
         }
-        // What was pending is flushed; who owns the gauges from now on says all.
-        self.in_period = settings.owner() && !old.owner();
+        // What was pending is flushed if it went another way; who owns the gauges
+        // from now on says all.
+        self.in_period &= settings.period == old.period && settings.servers == old.servers;
+        self.in_period |= settings.owner() && !old.owner();
     }
 
     fn kill(&mut self, settings: &Settings) {

@@ -108,7 +108,15 @@ impl StateCounts {
         let goes: Vec<_> = before.iter().copied().filter(|&family| !wants(family)).collect();
         let comes: Vec<_> =
             config.metrics.iter().copied().filter(|family| !before.contains(family)).collect();
-        // What is pending is of the old names and endpoints.
+        let period = self.config.as_ref().map(|config| config.period);
+        let outlets = renamed || old != endpoints || period != Some(config.period);
+        if !outlets && goes.is_empty() && comes.is_empty() {
+            self.config = Some(config);
+            return Ok(());
+        }
+        // What is pending is of the old names and endpoints, and so is what
+        // telemetry has to tell.
+        self.tell_telemetry();
         self.stats.flush();
         if self.live {
             for (number, endpoint) in old.iter().enumerate() {
@@ -117,6 +125,7 @@ impl StateCounts {
             }
         }
         self.stats.set_endpoints(&endpoints);
+        self.report.count_from(&self.stats);
         self.stats.set_aggregated(config.period > 0.0);
         self.families.switch(&config.metrics);
         self.tells_states = wants(Family::States);
@@ -176,7 +185,8 @@ impl StateCounts {
             let host = hostname.split('.').next().unwrap_or_default();
             let cluster = host.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
             Place {
-                cluster: cluster.to_owned(),
+                // A number alone is better than no name.
+                cluster: if cluster.is_empty() { host } else { cluster }.to_owned(),
                 rank: attribute(c"rank").unwrap_or_default(),
                 // In plain letters, which every server takes: f58plain (RFC 19).
                 jobid: attribute(c"jobid").map_or("top".to_owned(), |id| id.replace('ƒ', "f")),

@@ -41,6 +41,12 @@ impl Report {
         self.resyncs += 1;
     }
 
+    /// Endpoints came and went, and the sums over all of them moved by it.
+    pub(super) fn count_from(&mut self, stats: &Stats) {
+        let counters = stats.counters().unwrap_or_default();
+        self.told[..3].copy_from_slice(&sums(&counters));
+    }
+
     pub(super) fn name_metrics(&mut self, stats: &mut Stats) -> Result<(), Error> {
         self.metrics.clear();
         for name in TELEMETRY {
@@ -102,23 +108,23 @@ impl StateCounts {
             return;
         }
         let counters = self.stats.counters().unwrap_or_default();
-        let now = [
-            counters.datagrams,
-            counters.bytes,
-            counters.failures(),
-            self.books.anomalies().iter().sum(),
-            self.report.resyncs,
-        ];
+        let [datagrams, bytes, failures] = sums(&counters);
+        let anomalies = self.books.anomalies().iter().sum();
+        let now = [datagrams, bytes, failures, anomalies, self.report.resyncs];
         let Report { metrics, told, .. } = &mut self.report;
         super::must(self.stats.batch(|stats| {
             for ((&metric, now), told) in metrics.iter().zip(now).zip(told) {
-                // Less than before: an endpoint was taken away, with its counts.
-                stats.count(metric, now.saturating_sub(*told) as i64)?;
+                stats.count(metric, (now - *told) as i64)?;
                 *told = now;
             }
             Ok(())
         }));
     }
+}
+
+/// The first of `TELEMETRY`, over all endpoints.
+fn sums(counters: &Counters) -> [u64; 3] {
+    [counters.datagrams, counters.bytes, counters.failures()]
 }
 
 /// Failed sends by the errno's name, where it is one of those to be expected.

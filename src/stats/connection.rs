@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::counters::Counters;
 use super::endpoint::Endpoint;
 
 /// How long after a failed attempt to make the socket the next one is made.
@@ -39,56 +40,6 @@ pub struct Connection {
 pub(super) enum Socket {
     Udp(UdpSocket),
     Unix(UnixDatagram),
-}
-
-/// What became of the datagrams.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Datagrams that the kernel took.
-    pub datagrams: u64,
-    /// Their payload, in bytes.
-    pub bytes: u64,
-    /// Sends that failed, and their number, by errno: ECONNREFUSED, EAGAIN, ENOBUFS, ENETUNREACH…
-    /// Where there was no socket, what kept it from being made; ENOTCONN while a
-    /// host is not found.
-    pub errors: Vec<(i32, u64)>,
-    /// The errno of the last send that failed; 0 if none did.
-    pub last_error: i32,
-}
-
-impl Counters {
-    fn failed(&mut self, errno: i32) {
-        self.failed_times(errno, 1);
-        self.last_error = errno;
-    }
-
-    fn failed_times(&mut self, errno: i32, times: u64) {
-        match self.errors.iter_mut().find(|(known, _)| *known == errno) {
-            Some((_, count)) => *count += times,
-            None => self.errors.push((errno, times)),
-        }
-    }
-
-    /// Sends that failed with this errno.
-    pub fn failures_by(&self, errno: i32) -> u64 {
-        let found = self.errors.iter().find(|(known, _)| *known == errno);
-        found.map_or(0, |(_, count)| *count)
-    }
-
-    /// Sends that failed.
-    pub fn failures(&self) -> u64 {
-        self.errors.iter().map(|(_, count)| count).sum()
-    }
-
-    /// Adds what `other` counted.
-    pub(super) fn add(&mut self, other: &Counters) {
-        self.datagrams += other.datagrams;
-        self.bytes += other.bytes;
-        for &(errno, count) in &other.errors {
-            self.failed_times(errno, count);
-        }
-        self.last_error = other.last_error;
-    }
 }
 
 impl Connection {

@@ -32,6 +32,7 @@
 //! datagram, and one that fails hurts no other.
 
 mod connection;
+mod counters;
 mod dialect;
 mod endpoint;
 mod error;
@@ -44,7 +45,8 @@ use std::net::IpAddr;
 
 use once_cell::unsync::OnceCell;
 
-pub use connection::{Connection, Counters};
+pub use connection::Connection;
+pub use counters::Counters;
 pub use dialect::{Dialect, Tag};
 pub use endpoint::Endpoint;
 pub(crate) use error::shown;

@@ -7,9 +7,9 @@ pub struct Counters {
     pub datagrams: u64,
     /// Their payload, in bytes.
     pub bytes: u64,
-    /// Sends that failed, and their number, by errno: ECONNREFUSED, EAGAIN, ENOBUFS, ENETUNREACH…
-    /// Where there was no socket, what kept it from being made; ENOTCONN while a
-    /// host is not found.
+    /// Sends that failed, and their number, by errno: ECONNREFUSED, EAGAIN,
+    /// ENOBUFS, ENETUNREACH… Where there was no socket, what kept it from being
+    /// made; ENOTCONN while a host is not found.
     pub errors: Vec<(i32, u64)>,
     /// The errno of the last send that failed; 0 if none did.
     pub last_error: i32,

@@ -32,6 +32,7 @@
 //! datagram, and one that fails hurts no other.
 
 mod connection;
+mod context;
 mod counters;
 mod dialect;
 mod endpoint;
@@ -40,7 +41,6 @@ mod line;
 mod packet;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::net::IpAddr;
 
 use once_cell::unsync::OnceCell;
@@ -52,6 +52,7 @@ pub use endpoint::Endpoint;
 pub(crate) use error::shown;
 pub use error::Error;
 
+use context::Context;
 use line::{Frame, Value};
 use packet::{Packet, MAX_DATAGRAM};
 
@@ -108,15 +109,6 @@ pub struct Stats {
     max_datagram: Option<usize>,
     /// Made on first use. `None` inside: there is nowhere to send.
     context: OnceCell<Option<Context>>,
-}
-
-/// What it takes to send.
-#[derive(Debug)]
-struct Context {
-    connections: Vec<Connection>,
-    /// The one connection that is sent to; `None`: all.
-    only: Option<usize>,
-    packet: Packet,
 }
 
 /// An interned name.
@@ -511,57 +503,6 @@ impl Stats {
     /// The context, if it was made already.
     fn context_mut(&mut self) -> Option<&mut Context> {
         self.context.get_mut().and_then(Option::as_mut)
-    }
-}
-
-impl Context {
-    fn new(connections: Vec<Connection>, max_datagram: usize) -> Self {
-        Context { connections, only: None, packet: Packet::new(max_datagram) }
-    }
-
-    fn from_environment(max_datagram: usize) -> Option<Self> {
-        let endpoints = Endpoint::list(&env::var(ENDPOINT_VARIABLE).ok()?).ok()?;
-        let connections = endpoints.into_iter().map(|endpoint| {
-            let address = endpoint.look_up();
-            let mut connection = Connection::new(endpoint);
-            if let Some(address) = address? {
-                connection.set_address(address);
-            }
-            Ok(connection)
-        });
-        // Of several, those that are found.
-        let connections: Vec<_> = connections.filter_map(Result::<_, Error>::ok).collect();
-        (!connections.is_empty()).then(|| Context::new(connections, max_datagram))
-    }
-
-    // On the path of every transition, as what it calls.
-    #[inline(always)]
-    fn append(&mut self, frame: &Frame, value: Value) {
-        if let Some(full) = self.packet.group(|out| line::append(frame, value, out)) {
-            self.send_first(full);
-        }
-    }
-
-    #[cold]
-    fn send_first(&mut self, length: usize) {
-        send(&mut self.connections, self.only, self.packet.datagram(length));
-        self.packet.sent(length);
-    }
-
-    fn send(&mut self) {
-        let length = self.packet.length();
-        if length > 0 {
-            send(&mut self.connections, self.only, self.packet.datagram(length));
-            self.packet.clear();
-        }
-    }
-}
-
-fn send(connections: &mut [Connection], only: Option<usize>, datagram: &[u8]) {
-    for (number, connection) in connections.iter_mut().enumerate() {
-        if only.is_none_or(|only| only == number) {
-            connection.send(datagram);
-        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Name for &str {
 }
 
 /// A source of metrics: names, a prefix, and a way to statsd servers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
     prefix: String,
     dialect: Dialect,
@@ -104,6 +104,16 @@ pub struct Stats {
     in_batch: bool,
     /// Made on first use. `None` inside: there is nowhere to send.
     context: OnceCell<Option<Context>>,
+    /// What makes it. By a pointer: the plugin brings its own endpoints, and
+    /// need not hold what looks names up.
+    make: fn() -> Option<Context>,
+}
+
+impl Default for Stats {
+    /// As [`Stats::from_environment`].
+    fn default() -> Self {
+        Self::from_environment()
+    }
 }
 
 /// What it takes to send.
@@ -135,19 +145,30 @@ impl Stats {
             connection.set_address(address);
         }
         let context = OnceCell::with_value(Some(Context::new(vec![connection])));
-        Ok(Stats { context, ..Stats::default() })
+        Ok(Stats { context, ..Stats::disabled() })
     }
 
     /// Sends to the endpoint that [`ENDPOINT_VARIABLE`] names, read at the first
     /// metric; a host name is looked up then, once. Where it names none, or none
     /// that can be used, nothing is sent and [`enabled`](Self::enabled) is false.
     pub fn from_environment() -> Stats {
-        Stats::default()
+        Stats { make: Context::from_environment, ..Stats::disabled() }
     }
 
     /// Sends nowhere.
     pub fn disabled() -> Stats {
-        Stats { context: OnceCell::with_value(None), ..Stats::default() }
+        Stats {
+            prefix: String::new(),
+            dialect: Dialect::default(),
+            tags: Vec::new(),
+            names: BTreeMap::new(),
+            metrics: Vec::new(),
+            changed: Vec::new(),
+            aggregated: false,
+            in_batch: false,
+            context: OnceCell::new(),
+            make: || None,
+        }
     }
 
     /// Whether there is somewhere to send to (not: whether anybody listens).
@@ -466,7 +487,7 @@ impl Stats {
     fn context(&self) -> Option<&Context> {
         match self.context.get() {
             Some(context) => context.as_ref(),
-            None => self.context.get_or_init(Context::from_environment).as_ref(),
+            None => self.context.get_or_init(self.make).as_ref(),
         }
     }
 

@@ -1,44 +1,18 @@
-//! The families resources, users and banks.
+//! The families resources, users and banks, in the stand-in host.
 
 mod support;
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 use support::artifact::{plugin, NAME};
-use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use support::jobs::{CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN, SCHED};
+use support::levels::{gauges, Gauges};
 use support::receiver::Receiver;
 use support::standin::Standin;
 use support::{trace, STATES};
 
-type Gauges = BTreeMap<String, i64>;
-
 const FAMILIES: &str = "states,resources,users,banks";
-
-/// The gauges of these families, and of the queues, as a statsd server would
-/// have them, without `flux.job.`; those at 0 are left out.
-fn gauges(receiver: &mut Receiver) -> Gauges {
-    let mut gauges = Gauges::new();
-    for datagram in receiver.others() {
-        for line in datagram.lines().filter(|line| line.ends_with("|g")) {
-            let Some(line) = line.strip_prefix("flux.job.") else { continue };
-            let (name, value) = line.split_once(':').unwrap();
-            if name.starts_with("state.") {
-                continue;
-            }
-            let value = value.strip_suffix("|g").unwrap();
-            let number: i64 = value.parse().unwrap();
-            let gauge = gauges.entry(name.to_owned()).or_default();
-            *gauge = if value.starts_with(['+', '-']) { *gauge + number } else { number };
-            assert!(*gauge >= 0, "{line} makes {name} {gauge}");
-        }
-    }
-    gauges.retain(|_, level| *level != 0);
-    gauges
-}
 
 /// How many numbers an idset has.
 fn members(idset: &str) -> i64 {
@@ -303,173 +277,4 @@ fn they_are_switched_on_at_load_only_and_off_and_changed_at_any_time() {
     host.reload(&table("states")).unwrap();
     assert_gauges(&mut host, &mut receiver, &[]);
     host.end();
-}
-
-/// What the broker says, in the gauges' form; for GPUs that jobs wait for, what
-/// `gpus` says, for no command tells them.
-fn truth(broker: &Broker, gpus: i64) -> Gauges {
-    let mut truth = Gauges::new();
-    let resources = ["nodes.allocated", "cores.allocated", "gpus.allocated"];
-    let list = ["resource", "list", "-s", "allocated", "-no", "{nnodes} {ncores} {ngpus}"];
-    let held = broker.flux(&list);
-    for (name, number) in resources.iter().zip(held.split_whitespace()) {
-        truth.insert(format!("resource.{name}"), number.parse().unwrap());
-    }
-    truth.insert("resource.gpus.requested".into(), gpus);
-    let format = "{userid},{bank},{state},{nnodes},{ncores}";
-    let jobs = broker.flux(&["jobs", "-A", "-f", "pending,running", "-c0", "-no", format]);
-    for line in jobs.lines() {
-        let fields: Vec<_> = line.split(',').collect();
-        let &[user, bank, state, nodes, cores] = &fields[..] else { panic!("{line}") };
-        let mut add = |name: String, by: i64| *truth.entry(name).or_default() += by;
-        let number = |text: &str| text.parse().unwrap_or(0);
-        let holds = ["RUN", "CLEANUP"].contains(&state);
-        for (kind, name) in [("user", user), ("bank", bank)] {
-            if !name.is_empty() {
-                add(format!("{kind}.{name}.{state}"), 1);
-                add(format!("{kind}-cores.{name}"), if holds { number(cores) } else { 0 });
-            }
-        }
-        if !holds {
-            add("resource.nodes.requested".into(), number(nodes));
-            add("resource.cores.requested".into(), number(cores));
-        }
-    }
-    truth.retain(|_, level| *level != 0);
-    truth
-}
-
-#[track_caller]
-fn assert_true(broker: &Broker, receiver: &mut Receiver, gpus: i64) -> Gauges {
-    let end = Instant::now() + Duration::from_secs(15);
-    let mut wanted = truth(broker, gpus);
-    let seen = |receiver: &mut Receiver| {
-        let mut seen = gauges(receiver);
-        seen.retain(|name, _| !name.starts_with("queue."));
-        seen
-    };
-    while seen(receiver) != wanted && Instant::now() < end {
-        thread::sleep(Duration::from_millis(100));
-        wanted = truth(broker, gpus);
-    }
-    assert_eq!(seen(receiver), wanted, "received (left), the broker (right)");
-    wanted
-}
-
-const GPUS: &str = "[[resource.config]]\nhosts = \"fake[0-3]\"\ngpus = \"0-3\"\n";
-
-#[test]
-#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn a_brokers_resources_users_and_banks_are_counted() {
-    let mut receiver = Receiver::start();
-    let broker = Setup::new(receiver.endpoint()).brokers(4).config(GPUS).start();
-    let metrics = format!("metrics={FAMILIES}");
-    let bank = |name: &str| format!("--setattr=bank={name}");
-    broker.submit(&[ENDLESS, "-n3", "-g1", &bank("phys")]);
-    broker.submit(&[ENDLESS, "-N2", "-n2", &bank("chem")]);
-    broker.submit(&[SIMULATED, "--cc=1-20", "--quiet", &bank("phys")]);
-    broker.submit(&["--urgency=hold", "-N2", "-n8", "-c2", &bank("phys")]);
-    broker.wait_stats(|stats| stats["RUN"] == 2 && stats["INACTIVE"] == 20);
-    broker.load(plugin(), &[&metrics, "resync=1h"]).unwrap();
-    let told = assert_true(&broker, &mut receiver, 0);
-    assert_eq!(told["resource.gpus.allocated"], 3);
-    assert_eq!(told["resource.cores.requested"], 16);
-    assert_eq!(told["bank-cores.phys"], 3);
-
-    // More wait than there is room for, with GPUs; one holds all of a node.
-    let waiting = broker.submit(&["--urgency=hold", "-n2", "-g2"]);
-    broker.submit(&[ENDLESS, "-N1", "--exclusive", &bank("bio")]);
-    broker.submit(&[SIMULATED, "--cc=1-50", "--quiet"]);
-    broker.wait_stats(|stats| stats["RUN"] == 3 && stats["INACTIVE"] == 70);
-    let told = assert_true(&broker, &mut receiver, 4);
-    assert_eq!((told["user.0.RUN"], told["bank.bio.RUN"]), (3, 1));
-    broker.flux(&["cancel", &waiting[0]]);
-    broker.wait_stats(|stats| stats["INACTIVE"] == 71);
-    assert_true(&broker, &mut receiver, 0);
-    broker.flux(&["job", "purge", "--force", "--num-limit=30"]);
-    broker.flux(&["cancel", "--all"]);
-    broker.drain();
-    assert_eq!(assert_true(&broker, &mut receiver, 0), Gauges::new());
-    broker.end();
-}
-
-#[test]
-#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn a_restart_keeps_what_jobs_ask_for() {
-    let state = tempfile::tempdir().unwrap();
-    let receiver = Receiver::start();
-    let conf = format!("metrics = \"{FAMILIES}\", resync = 3600");
-    let setup = |receiver: &Receiver| {
-        Setup::new(receiver.endpoint()).state(state.path()).plugin(plugin(), &conf).start()
-    };
-    let broker = setup(&receiver);
-    broker.submit(&["--urgency=hold", "-n4", "--cc=1-5", "--setattr=bank=phys", "--quiet"]);
-    broker.submit(&[SIMULATED, "--cc=1-10", "--quiet"]);
-    broker.wait_stats(|stats| stats["INACTIVE"] == 10);
-    broker.end();
-    let mut receiver = Receiver::start();
-    let broker = setup(&receiver);
-    let told = assert_true(&broker, &mut receiver, 0);
-    assert_eq!(told["resource.cores.requested"], 20);
-    broker.flux(&["cancel", "--all"]);
-    broker.drain();
-    assert_eq!(assert_true(&broker, &mut receiver, 0), Gauges::new());
-    broker.end();
-}
-
-const QUEUES: &str = "[queues.batch]\n[queues.debug]\n[queues.long]\n\
-                      [policy.jobspec.defaults.system]\nqueue = \"batch\"\n";
-
-/// Issue 5: with every family on, a run of 20,000 jobs in three queues ends with
-/// every gauge equal to the broker's.
-#[test]
-#[ignore = "a long run: scripts/test --full"]
-fn full_every_family_is_true_after_20_000_jobs_in_three_queues() {
-    let mut receiver = Receiver::start();
-    let conf = "metrics = \"states,queues,timings,results,resources,users,banks\", period = \
-                \"500ms\", resync = \"5s\"";
-    let broker = Setup::new(receiver.endpoint()).config(QUEUES).plugin(plugin(), conf).start();
-    broker.flux(&["queue", "start", "--all"]);
-    let began = Instant::now();
-    for (queue, count) in [("batch", 8000), ("debug", 7000), ("long", 5000)] {
-        let (count, bank) = (format!("--cc=1-{count}"), format!("--setattr=bank={queue}-bank"));
-        broker.submit(&[SIMULATED, "-q", queue, &count, &bank, "--quiet"]);
-    }
-    broker.drain();
-    let seconds = began.elapsed().as_secs_f64();
-    broker.assert_true(&mut receiver);
-    assert_eq!(assert_true(&broker, &mut receiver, 0), Gauges::new());
-    // Not all at 0.
-    broker.submit(&["--urgency=hold", "-q", "long", "--cc=1-7", "-n2", "--quiet"]);
-    broker.submit(&[ENDLESS, "-q", "debug", "--cc=1-5", "-n3", "--setattr=bank=x", "--quiet"]);
-    broker.wait_stats(|stats| stats["RUN"] == 5);
-    broker.assert_true(&mut receiver);
-    let told = assert_true(&broker, &mut receiver, 0);
-    let stats = broker.stats_json();
-    let mut queues = gauges(&mut receiver);
-    queues.retain(|name, _| name.starts_with("queue."));
-    let mut wanted = Gauges::new();
-    for queue in stats["queues"].as_array().unwrap() {
-        for state in STATES {
-            let count = queue["job_states"][state.to_lowercase()].as_i64().unwrap_or(0);
-            wanted.insert(format!("queue.{}.{state}", queue["name"].as_str().unwrap()), count);
-        }
-    }
-    wanted.retain(|_, count| *count != 0);
-    assert_eq!(queues, wanted);
-    let values = receiver.values();
-    let count = |name: &str| -> i64 {
-        let values = values.get(&format!("flux.job.result.{name}")).into_iter().flatten();
-        values.map(|value| value.strip_suffix("|c").unwrap().parse::<i64>().unwrap()).sum()
-    };
-    assert_eq!(count("submitted"), 20_012);
-    assert_eq!(count("completed"), stats["successful"].as_i64().unwrap());
-    for state in ["PRIORITY", "SCHED", "RUN", "CLEANUP"] {
-        let told = values[&format!("flux.job.time.{state}")].len();
-        assert!(told >= 20_000, "{told} stays in {state}");
-    }
-    println!("20000 jobs in {seconds:.1} s, every family on; queues {queues:?}; {told:?}");
-    broker.flux(&["cancel", "--all"]);
-    broker.drain();
-    broker.end();
 }

@@ -103,9 +103,6 @@ impl StateCounts {
             let times = job.times()?;
             let at = times.event.ok_or_else(|| Error::new("a transition without an event"))?;
             let stay = stays::moved(entered, at);
-            if state == Some(State::Inactive) {
-                *entered = None;
-            }
             must(self.stats.batch(|stats| {
                 if let Some(stay) = stay {
                     stats.timing(metrics.states[previous as usize], stay)?;

@@ -276,7 +276,9 @@ impl StateCounts {
             None => Ok(()),
         };
         let usage = self.usage_job(state, job, changed, &mut record.usage);
-        match record.is_empty() {
+        // A record goes with its job, whatever could not be read at its end.
+        let over = State::from_number(state.0).is_none_or(|state| state == State::Inactive);
+        match over || record.is_empty() {
             true => self.records.remove(&id),
             false => self.records.insert(id, record),
         };

@@ -69,7 +69,7 @@ fn a_brokers_resources_users_and_banks_are_counted() {
     let broker = Setup::new(receiver.endpoint()).brokers(4).config(GPUS).start();
     let metrics = format!("metrics={FAMILIES}");
     let bank = |name: &str| format!("--setattr=bank={name}");
-    broker.submit(&[ENDLESS, "-n3", "-g1", &bank("phys")]);
+    let timed = broker.submit(&[ENDLESS, "-n3", "-g1", "-t1h", &bank("phys")]).remove(0);
     broker.submit(&[ENDLESS, "-N2", "-n2", &bank("chem")]);
     broker.submit(&[SIMULATED, "--cc=1-20", "--quiet", &bank("phys")]);
     broker.submit(&["--urgency=hold", "-N2", "-n8", "-c2", &bank("phys")]);
@@ -87,6 +87,9 @@ fn a_brokers_resources_users_and_banks_are_counted() {
     broker.wait_stats(|stats| stats["RUN"] == 3 && stats["INACTIVE"] == 70);
     let told = assert_true(&broker, &mut receiver, 4);
     assert_eq!((told["user.0.RUN"], told["bank.bio.RUN"]), (3, 1));
+    // A jobspec-update of one that runs, and with it a resource-update.
+    broker.flux(&["update", &timed, "duration=2h"]);
+    assert_true(&broker, &mut receiver, 4);
     broker.flux(&["cancel", &waiting[0]]);
     broker.wait_stats(|stats| stats["INACTIVE"] == 71);
     assert_true(&broker, &mut receiver, 0);

@@ -157,3 +157,21 @@ fn names_do_not_grow_without_bound_and_differ_on_the_wire() {
     assert_eq!(usage.bank(""), 0);
     assert_eq!(usage.blocks.len(), 1 + 4);
 }
+
+#[test]
+fn a_job_of_a_known_user_allocates_nothing() {
+    let jobspec = json!({"attributes": {"system": {"bank": "phys"}},
+                         "resources": [{"type": "core", "count": 4}]});
+    let r = json!({"execution": {"R_lite": [{"rank": "0-3", "children": {"core": "0"}}]}});
+    let mut usage = Usage::default();
+    let mut live = || {
+        let mut known = None;
+        for state in State::ALL {
+            let r = (state >= Run).then_some(&r);
+            let facts = Job { user: 7, jobspec: &jobspec, r };
+            usage.job(&mut known, Some(state), &facts, false).unwrap();
+        }
+    };
+    live();
+    assert_eq!(allocation_counter::measure(live).count_total, 0);
+}

@@ -124,6 +124,34 @@ fn a_restart_keeps_what_jobs_ask_for() {
     broker.end();
 }
 
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn a_reloaded_job_manager_knows_what_running_jobs_hold() {
+    let mut receiver = Receiver::start();
+    let conf = format!("metrics = \"{FAMILIES}\", resync = 3600");
+    let broker = Setup::new(receiver.endpoint()).plugin(plugin(), &conf).start();
+    broker.submit(&[ENDLESS, "-n8", "--cc=1-8", "--setattr=bank=phys"]);
+    broker.submit(&[ENDLESS, "-n8", "--cc=1-5"]);
+    broker.wait_stats(|stats| stats["RUN"] == 8 && stats["SCHED"] == 5);
+    let before = assert_true(&broker, &mut receiver, 0);
+    assert_eq!(before["resource.cores.allocated"], 64);
+    // Other modules end with it; job-list is the one that tells the jobs.
+    broker.flux(&["module", "reload", "job-manager"]);
+    broker.flux(&["module", "load", "job-list"]);
+    broker.wait_stats(|stats| stats["RUN"] == 8 && stats["SCHED"] == 5);
+    let mut wanted = before;
+    let end = Instant::now() + Duration::from_secs(10);
+    while gauges(&mut receiver) != wanted && Instant::now() < end {
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(gauges(&mut receiver), wanted);
+    broker.flux(&["cancel", "--states=SCHED", "--all"]);
+    broker.wait_stats(|stats| stats["INACTIVE"] == 5);
+    wanted.remove("resource.cores.requested");
+    wanted.remove("user.0.SCHED");
+    assert_eq!(gauges(&mut receiver), wanted);
+}
+
 const QUEUES: &str = "[queues.batch]\n[queues.debug]\n[queues.long]\n\
                       [policy.jobspec.defaults.system]\nqueue = \"batch\"\n";
 

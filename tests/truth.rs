@@ -187,7 +187,7 @@ fn assert_all_true(broker: &Broker, receiver: &mut Receiver) -> Gauges {
 /// Issue 5: with every family on, a run of 20,000 jobs in three queues ends with
 /// every gauge equal to the broker's. No resync helps.
 #[test]
-#[ignore = "a long run: scripts/test --full"]
+#[ignore = "long, and needs flux on PATH: scripts/test --full"]
 fn full_every_family_is_true_after_20_000_jobs_in_three_queues() {
     let mut receiver = Receiver::start();
     // A prefix that this receiver has no books of its own for.

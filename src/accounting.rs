@@ -25,16 +25,19 @@
 //! [announced]: Accounting::announced
 //! [survey]: Accounting::survey_begin
 
+pub mod amounts;
 pub mod queues;
+pub mod record;
 pub mod stays;
 mod survey;
+pub mod usage;
 
 use std::collections::BTreeMap;
 
 use survey::Survey;
 
 /// A job state, in the order in which a job passes through them (RFC 21).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// Submitted, not yet validated.
     New,

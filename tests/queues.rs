@@ -75,13 +75,22 @@ fn live(host: &mut Standin, id: i64, path: &[i64], queue: &str) {
 #[test]
 fn the_recorded_run_gives_the_recorded_queues() {
     let (mut host, mut receiver) = Standin::running(conf());
+    let mut purged = false;
     for (number, recorded) in trace::callbacks().iter().enumerate() {
+        if recorded.topic == "job.inactive-remove" && !purged {
+            purged = true;
+            host.counts();
+            let before = gauges(&mut receiver);
+            assert_eq!(before, truth(&trace::stats("before-purge")));
+            assert_eq!((before["batch.INACTIVE"], before["debug.INACTIVE"]), (674, 201));
+        }
         host.call(&recorded.topic, &recorded.args);
         if number % 500 == 0 {
             let wanted = truth(&host.queues());
             assert_eq!(gauges(&mut receiver), wanted);
         }
     }
+    assert!(purged);
     host.counts();
     let after: BTreeMap<_, _> = gauges(&mut receiver);
     assert_eq!(after, truth(&trace::stats("after-purge")));

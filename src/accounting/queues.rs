@@ -1,7 +1,5 @@
 //! Jobs by queue and state.
 
-use std::collections::BTreeMap;
-
 use super::State;
 
 /// The most queues that are counted each by itself. Queues are an
@@ -11,8 +9,6 @@ pub const MOST_QUEUES: usize = 256;
 /// The books of the queues. A job without a queue is in none of them.
 #[derive(Debug, Default)]
 pub struct Queues {
-    /// The active jobs: where each of them is counted.
-    jobs: BTreeMap<u64, Place>,
     queues: Vec<Queue>,
     /// Whether the inactive jobs from before the load are counted.
     inactive_known: bool,
@@ -30,7 +26,7 @@ struct Queue {
 
 /// Where an active job is counted. 4 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+pub struct Place {
     queue: Option<u16>,
     state: State,
 }
@@ -64,16 +60,15 @@ impl Queues {
     }
 
     /// A job is in `queue` and `state` now: announced, moved from another
-    /// state, or from another queue.
-    pub fn job(&mut self, id: u64, state: State, queue: Option<&str>) -> Moves {
+    /// state, or from another queue. `known` is where it is counted, and is
+    /// kept by the caller as long as the job is active.
+    pub fn job(&mut self, known: &mut Option<Place>, state: State, queue: Option<&str>) -> Moves {
         let place = Place { queue: queue.and_then(|name| self.number(name)), state };
-        let before = match state {
-            State::Inactive => {
-                self.adds_to_come += 1;
-                self.jobs.remove(&id)
-            }
-            _ => self.jobs.insert(id, place),
-        };
+        let before = known.replace(place);
+        if state == State::Inactive {
+            self.adds_to_come += 1;
+            *known = None;
+        }
         if before == Some(place) {
             return [None, None];
         }
@@ -81,9 +76,8 @@ impl Queues {
     }
 
     /// A job went to a state that is not known here.
-    pub fn lost(&mut self, id: u64) -> Moves {
-        let before = self.jobs.remove(&id);
-        [None, before.and_then(|before| self.change(before, -1))]
+    pub fn lost(&mut self, known: &mut Option<Place>) -> Moves {
+        [None, known.take().and_then(|before| self.change(before, -1))]
     }
 
     /// `job.inactive-add`, which follows a move to INACTIVE, or announces an
@@ -177,28 +171,36 @@ mod tests {
 
     #[test]
     fn a_job_is_counted_where_it_is() {
-        let mut queues = Queues::default();
+        let (mut queues, mut known) = (Queues::default(), None);
+        let known = &mut known;
         assert!(queues.settle(&[]));
-        assert_eq!(queues.job(1, New, Some("batch")), [moved(0, New, 1), None]);
-        assert_eq!(queues.job(1, Sched, Some("batch")), [moved(0, Sched, 1), moved(0, New, -1)]);
-        // Announced again, in the state that it is in.
-        assert_eq!(queues.job(1, Sched, Some("batch")), [None, None]);
-        // Moved to another queue.
-        assert_eq!(queues.job(1, Sched, Some("debug")), [moved(1, Sched, 1), moved(0, Sched, -1)]);
+        assert_eq!(queues.job(known, New, Some("batch")), [moved(0, New, 1), None]);
         assert_eq!(
-            queues.job(1, Inactive, Some("debug")),
+            queues.job(known, Sched, Some("batch")),
+            [moved(0, Sched, 1), moved(0, New, -1)]
+        );
+        // Announced again, in the state that it is in.
+        assert_eq!(queues.job(known, Sched, Some("batch")), [None, None]);
+        // Moved to another queue.
+        assert_eq!(
+            queues.job(known, Sched, Some("debug")),
+            [moved(1, Sched, 1), moved(0, Sched, -1)]
+        );
+        assert_eq!(
+            queues.job(known, Inactive, Some("debug")),
             [moved(1, Inactive, 1), moved(1, Sched, -1)]
         );
         assert_eq!(queues.inactive_add(Some("debug")), [None, None]);
         assert_eq!(queues.inactive_remove(Some("debug")), [None, moved(1, Inactive, -1)]);
-        assert_eq!(queues.job(2, Run, None), [None, None]);
-        assert!(queues.jobs.len() == 1 && std::mem::size_of::<Place>() <= 8);
+        assert_eq!(queues.job(&mut None, Run, None), [None, None]);
+        assert_eq!(*known, None, "it is forgotten with the job");
+        assert!(std::mem::size_of::<Place>() <= 8);
     }
 
     #[test]
     fn the_brokers_word_counts_when_it_has_seen_all() {
         let mut queues = Queues::default();
-        queues.job(1, Run, Some("batch"));
+        queues.job(&mut None, Run, Some("batch"));
         assert_eq!(queues.inactive_add(Some("batch")), [None, None], "not known yet");
         assert_eq!(queues.count(0, Inactive), None);
         let answer = |run: u64| vec![("batch".to_owned(), [0, 0, 0, 0, run, 0, 7])];
@@ -212,7 +214,7 @@ mod tests {
     fn names_do_not_grow_without_bound() {
         let mut queues = Queues::default();
         for id in 0..1000 {
-            queues.job(id, Run, Some(&format!("queue-{id}")));
+            queues.job(&mut None, Run, Some(&format!("queue-{id}")));
         }
         assert_eq!(queues.names().count(), MOST_QUEUES);
     }

@@ -1,36 +1,11 @@
 //! How long jobs stay in each state, from the times in their eventlogs.
 
-use std::collections::BTreeMap;
-
-/// When each active job entered the state that it is in, in seconds since the
-/// epoch. A job that was there before anybody looked is unknown until its next
-/// move: no time is better than a wrong one.
-#[derive(Debug, Default)]
-pub struct Stays {
-    entered: BTreeMap<u64, f64>,
-}
-
-impl Stays {
-    /// The job entered a state at `at`. Returns how long it stayed in the one
-    /// before, in milliseconds, if that is known. With `last` it is the last
-    /// state, and the job is forgotten.
-    pub fn moved(&mut self, id: u64, at: f64, last: bool) -> Option<f64> {
-        let before = match last {
-            true => self.entered.remove(&id),
-            false => self.entered.insert(id, at),
-        };
-        before.map(|before| milliseconds(before, at))
-    }
-
-    /// Jobs that are remembered.
-    pub fn len(&self) -> usize {
-        self.entered.len()
-    }
-
-    /// Whether no job is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.entered.is_empty()
-    }
+/// A job entered a state at `at`, in seconds since the epoch. Returns how long
+/// it stayed in the one before, in milliseconds, if `entered` says since when.
+/// A job that was there before anybody looked is unknown until its next move: no
+/// time is better than a wrong one.
+pub fn moved(entered: &mut Option<f64>, at: f64) -> Option<f64> {
+    entered.replace(at).map(|before| milliseconds(before, at))
 }
 
 /// From one time to another, in milliseconds. A clock that was set back made
@@ -45,21 +20,17 @@ mod tests {
 
     #[test]
     fn each_stay_is_told_at_its_end() {
-        let mut stays = Stays::default();
-        // The job, when it moved, whether that was its last move, what it stayed.
+        let mut entered = None;
+        // When the job moved, what it stayed.
         let table = [
-            (1, 10.0, false, None),
-            (2, 10.5, false, None),
-            (1, 10.25, false, Some(250.0)),
-            (2, 10.5, false, Some(0.0)),
-            (1, 9.0, false, Some(0.0)),
-            (1, 9.5, true, Some(500.0)),
-            (3, 11.0, true, None),
-            (1, 20.0, false, None),
+            (10.0, None),
+            (10.25, Some(250.0)),
+            (10.25, Some(0.0)),
+            (9.0, Some(0.0)),
+            (9.5, Some(500.0)),
         ];
-        for (id, at, last, stay) in table {
-            assert_eq!(stays.moved(id, at, last), stay, "{id} at {at}");
+        for (at, stay) in table {
+            assert_eq!(moved(&mut entered, at), stay, "at {at}");
         }
-        assert_eq!(stays.len(), 2);
     }
 }

@@ -109,11 +109,25 @@ pub enum Family {
     Timings,
     /// What becomes of jobs, and the exceptions that they meet with.
     Results,
+    /// Gauges of what jobs hold, and of what those that wait ask for.
+    Resources,
+    /// Gauges of the jobs of each user, and of the cores that they hold.
+    Users,
+    /// The same of each bank.
+    Banks,
 }
 
 impl Family {
     /// All families, in the order of the manual.
-    pub const ALL: [Family; 4] = [Family::States, Family::Queues, Family::Timings, Family::Results];
+    pub const ALL: [Family; 7] = [
+        Family::States,
+        Family::Queues,
+        Family::Timings,
+        Family::Results,
+        Family::Resources,
+        Family::Users,
+        Family::Banks,
+    ];
 
     /// The family's name in a configuration.
     pub fn name(self) -> &'static str {
@@ -122,6 +136,9 @@ impl Family {
             Family::Queues => "queues",
             Family::Timings => "timings",
             Family::Results => "results",
+            Family::Resources => "resources",
+            Family::Users => "users",
+            Family::Banks => "banks",
         }
     }
 }

@@ -59,7 +59,7 @@ impl Template {
         if text.starts_with('.') || text.ends_with('.') || text.contains("..") {
             return wrong("(want dots between names only)");
         }
-        match fill(text, |name| Place::default().get(name).map(str::to_owned)) {
+        match fill(text, &|name| Place::default().get(name).map(str::to_owned)) {
             Ok(_) => Ok(Template(text.to_owned())),
             Err(Some(name)) => wrong(&format!("knows no {{{name}}} (want {})", Place::WANT)),
             Err(None) => wrong(&format!("has a lone brace (want {})", Place::WANT)),
@@ -70,7 +70,7 @@ impl Template {
     pub fn fill(&self, place: &Place) -> String {
         // A dot within a value would divide it in two.
         let value = |name: &str| place.get(name).map(|value| value.replace('.', "_"));
-        fill(&self.0, value).unwrap_or_else(|_| self.0.clone())
+        fill(&self.0, &value).unwrap_or_else(|_| self.0.clone())
     }
 
     /// The text as it was written.
@@ -81,7 +81,10 @@ impl Template {
 
 /// Fills the placeholders by `value`. Fails with the name of one that has no
 /// value, or with `None` for a brace without its other half.
-fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, Option<&str>> {
+fn fill<'a>(
+    text: &'a str,
+    value: &dyn Fn(&str) -> Option<String>,
+) -> Result<String, Option<&'a str>> {
     let mut filled = String::new();
     let mut rest = text;
     while let Some(start) = rest.find(['{', '}']) {

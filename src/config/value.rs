@@ -158,7 +158,7 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
 }
 
 /// Tags that the plugin gives its metrics itself.
-const OWN_TAGS: [&str; 4] = ["state", "queue", "result", "type"];
+const OWN_TAGS: [&str; 8] = ["state", "queue", "result", "type", "resource", "use", "user", "bank"];
 
 /// An object of tags.
 pub(super) fn tags(value: &Value) -> Result<Vec<(String, Template)>, Problem> {

@@ -6,6 +6,7 @@ use std::ptr;
 
 use super::args::Args;
 use super::jobtap::Error;
+use super::json::{json_t, Json};
 use super::sys;
 
 /// FLUX_JOBTAP_CURRENT_JOB, a macro over a macro (wrapper.h asserts it).
@@ -20,13 +21,22 @@ pub struct Job<'a> {
 /// When what happened to a job.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Times {
-    /// The job's id.
-    pub id: u64,
     /// Its submission, in seconds since the epoch.
     pub submitted: f64,
     /// The event that made this callback, in seconds since the epoch, from the
     /// job's eventlog. Some callbacks are made by no event.
     pub event: Option<f64>,
+}
+
+/// Whose a job is, what it asks for and what it got.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// Its owner's user id.
+    pub user: u32,
+    /// Its jobspec (RFC 14), less its environment.
+    pub jobspec: Json<'a>,
+    /// Its R (RFC 20), less what is the scheduler's own.
+    pub r: Option<Json<'a>>,
 }
 
 /// What became of a job (`flux_job_result_t`).
@@ -63,23 +73,20 @@ impl Job<'_> {
         self.args.check("unpack", code).map(|()| id as u64)
     }
 
-    /// `{s:I s:f s?{s:f}}`: the job's id, and when it was submitted and met
-    /// with the event.
+    /// `{s:f s?{s:f}}`: when the job was submitted and met with the event.
     ///
     /// # Errors
     /// If Flux did not say.
     pub fn times(&self) -> Result<Times, Error> {
-        let (mut id, mut submitted, mut event) = (0i64, 0f64, f64::NAN);
-        // SAFETY: the args live while the callback runs; the format names one
-        // 64-bit integer and two doubles, and gets pointers to such. The
-        // optional one keeps its value where it is missing.
+        let (mut submitted, mut event) = (0f64, f64::NAN);
+        // SAFETY: the args live while the callback runs; the format names two
+        // doubles, and gets pointers to such. The optional one keeps its value
+        // where it is missing.
         let code = unsafe {
             sys::flux_plugin_arg_unpack(
                 self.args.raw(),
                 sys::FLUX_PLUGIN_ARG_IN as c_int,
-                c"{s:I s:F s?{s:F}}".as_ptr(),
-                c"id".as_ptr(),
-                &mut id as *mut i64,
+                c"{s:F s?{s:F}}".as_ptr(),
                 c"t_submit".as_ptr(),
                 &mut submitted as *mut f64,
                 c"entry".as_ptr(),
@@ -88,26 +95,23 @@ impl Job<'_> {
             )
         };
         let event = Some(event).filter(|event| !event.is_nan());
-        self.args.check("unpack", code).map(|()| Times { id: id as u64, submitted, event })
+        self.args.check("unpack", code).map(|()| Times { submitted, event })
     }
 
-    /// `{s:I s:{s?{s?{s?s}}}}`: the job's id, and its queue, if it has one.
+    /// `{s:{s?{s?{s?s}}}}`: the job's queue, if it has one.
     ///
     /// # Errors
     /// If Flux did not say.
-    pub fn queue(&self) -> Result<(u64, Option<&str>), Error> {
-        let mut id = 0i64;
+    pub fn queue(&self) -> Result<Option<&str>, Error> {
         let mut queue: *const c_char = ptr::null();
         // SAFETY: the args live while the callback runs; the format names one
-        // 64-bit integer and one string, and gets pointers to such. The string
-        // is the args' own, and lives as long.
+        // string, and gets a pointer to a pointer. The string is the args' own,
+        // and lives as long.
         unsafe {
             let code = sys::flux_plugin_arg_unpack(
                 self.args.raw(),
                 sys::FLUX_PLUGIN_ARG_IN as c_int,
-                c"{s:I s:{s?{s?{s?s}}}}".as_ptr(),
-                c"id".as_ptr(),
-                &mut id as *mut i64,
+                c"{s:{s?{s?{s?s}}}}".as_ptr(),
                 c"jobspec".as_ptr(),
                 c"attributes".as_ptr(),
                 c"system".as_ptr(),
@@ -117,7 +121,35 @@ impl Job<'_> {
             self.args.check("unpack", code)?;
             // What is not UTF-8 is not JSON, and never got here.
             let queue = (!queue.is_null()).then(|| CStr::from_ptr(queue).to_str().ok()).flatten();
-            Ok((id as u64, queue))
+            Ok(queue)
+        }
+    }
+
+    /// `{s:I s:o s?o}`: whose the job is, its jobspec, and its R, if it got one.
+    ///
+    /// # Errors
+    /// If Flux did not say.
+    pub fn facts(&self) -> Result<Facts<'_>, Error> {
+        let mut user = 0i64;
+        let (mut jobspec, mut r) = (ptr::null_mut::<json_t>(), ptr::null_mut::<json_t>());
+        // SAFETY: the args live while the callback runs; the format names one
+        // 64-bit integer and two values, and gets pointers to such. The values
+        // stay the args' own (`o`), live as long, and are not changed meanwhile.
+        unsafe {
+            let code = sys::flux_plugin_arg_unpack(
+                self.args.raw(),
+                sys::FLUX_PLUGIN_ARG_IN as c_int,
+                c"{s:I s:o s?o}".as_ptr(),
+                c"userid".as_ptr(),
+                &mut user as *mut i64,
+                c"jobspec".as_ptr(),
+                &mut jobspec as *mut *mut json_t,
+                c"R".as_ptr(),
+                &mut r as *mut *mut json_t,
+            );
+            self.args.check("unpack", code)?;
+            let jobspec = Json::new(jobspec).ok_or_else(|| Error::new("a job without jobspec"))?;
+            Ok(Facts { user: user as u32, jobspec, r: Json::new(r) })
         }
     }
 

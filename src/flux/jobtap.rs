@@ -431,7 +431,8 @@ unsafe extern "C" fn shim<P: Plugin>(
 
 /// `text` for C, less any NUL, which would end it early.
 pub(super) fn c_string(text: &str) -> CString {
-    CString::new(text.replace('\0', "")).expect("the NULs were taken out")
+    let bytes: Vec<u8> = text.bytes().filter(|&byte| byte != 0).collect();
+    CString::new(bytes).unwrap_or_default()
 }
 
 /// The host's name, as the kernel knows it (gethostname(2)).

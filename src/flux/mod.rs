@@ -43,6 +43,7 @@
 mod args;
 mod job;
 mod jobtap;
+mod json;
 mod lookup;
 mod number;
 mod panics;
@@ -53,8 +54,9 @@ pub mod sys;
 mod timer;
 
 pub use args::Transition;
-pub use job::{Job, JobResult, Times};
+pub use job::{Facts, Job, JobResult, Times};
 pub use jobtap::{hostname, register, Callback, Conf, Error, Jobtap, LogLevel, Plugin};
+pub use json::Json;
 pub use lookup::Lookup;
 pub use number::leading_number;
 pub use panics::quiet_hook;

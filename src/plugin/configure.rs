@@ -1,7 +1,9 @@
 //! Taking a configuration over, at load and while the plugin runs.
 
+use std::collections::BTreeMap;
 use std::env;
 
+use super::usage::UsageGauges;
 use super::StateCounts;
 use crate::config::{Config, Family, Place, Template};
 use crate::flux::{hostname, Conf, Error, JobState, NameForm, Timer};
@@ -51,6 +53,12 @@ impl StateCounts {
             return Err(Error::new(
                 "metrics: \"queues\" can be switched on at load only (remove the plugin, and \
                  load it again)",
+            ));
+        }
+        if old.is_some() && self.usage.is_none() && UsageGauges::keeps(&config.metrics) {
+            return Err(Error::new(
+                "metrics: \"resources\", \"users\" and \"banks\" can be switched on at load only \
+                 (remove the plugin, and load it again)",
             ));
         }
         // What can be refused comes first: names, then timers.
@@ -130,6 +138,12 @@ impl StateCounts {
         self.families.switch(&config.metrics);
         self.tells_states = wants(Family::States);
         self.queues = wants(Family::Queues).then(|| self.queues.take().unwrap_or_default());
+        self.usage =
+            UsageGauges::keeps(&config.metrics).then(|| self.usage.take().unwrap_or_default());
+        if let Some(usage) = &mut self.usage {
+            usage.switch(&config.metrics);
+        }
+        self.forget();
         self.config = Some(config);
         if renamed {
             self.stats.clear();
@@ -138,6 +152,9 @@ impl StateCounts {
             self.families.name_metrics(&mut self.stats, &names)?;
             if let Some(queues) = &mut self.queues {
                 queues.rename(names.states);
+            }
+            if let Some(usage) = &mut self.usage {
+                usage.rename(&names);
             }
             self.names = names;
         }
@@ -149,6 +166,19 @@ impl StateCounts {
             }
         }
         Ok(())
+    }
+
+    /// Forgets of the jobs what no family needs any more.
+    fn forget(&mut self) {
+        if !self.remembers() {
+            self.records = BTreeMap::new();
+        }
+        let StateCounts { records, families, queues, usage, .. } = self;
+        for record in records.values_mut() {
+            record.queue = record.queue.filter(|_| queues.is_some());
+            record.entered = record.entered.filter(|_| families.timings);
+            record.usage = record.usage.filter(|_| usage.is_some());
+        }
     }
 
     /// What the configuration's names come to in this broker.

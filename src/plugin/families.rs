@@ -3,7 +3,7 @@
 
 use super::configure::{error, tagged_by_state, Names};
 use super::{must, StateCounts};
-use crate::accounting::stays::{milliseconds, Stays};
+use crate::accounting::stays::{self, milliseconds};
 use crate::accounting::State;
 use crate::config::Family;
 use crate::flux::{Error, Job, JobResult, JobState, Transition};
@@ -20,9 +20,8 @@ const OTHER: &str = "other";
 /// The families of metrics besides the state counts.
 #[derive(Default)]
 pub(super) struct Families {
-    timings: bool,
+    pub(super) timings: bool,
     results: bool,
-    stays: Stays,
     /// Named whether they are told or not; `None` until there are names.
     metrics: Option<Metrics>,
 }
@@ -68,9 +67,6 @@ impl Families {
     pub(super) fn switch(&mut self, wanted: &[Family]) {
         self.timings = wanted.contains(&Family::Timings);
         self.results = wanted.contains(&Family::Results);
-        if !self.timings {
-            self.stays = Stays::default();
-        }
     }
 }
 
@@ -88,12 +84,15 @@ impl StateCounts {
         Ok(())
     }
 
-    /// A job moved from one state to another. (Not inlined: where none is wanted,
-    /// it would lie between what is.)
-    #[inline(never)]
-    pub(super) fn job_moved(&mut self, moved: Transition, job: &Job<'_>) -> Result<(), Error> {
-        let Families { timings, results, stays, metrics: Some(metrics) } = &mut self.families
-        else {
+    /// A job moved from one state to another. `entered` is when it entered the
+    /// first, if that is known.
+    pub(super) fn job_moved(
+        &mut self,
+        moved: Transition,
+        job: &Job<'_>,
+        entered: &mut Option<f64>,
+    ) -> Result<(), Error> {
+        let Families { timings, results, metrics: Some(metrics) } = &self.families else {
             return Ok(());
         };
         let number = |state: JobState| State::from_number(state.0);
@@ -103,7 +102,7 @@ impl StateCounts {
         if *timings {
             let times = job.times()?;
             let at = times.event.ok_or_else(|| Error::new("a transition without an event"))?;
-            let stay = stays.moved(times.id, at, state == Some(State::Inactive));
+            let stay = stays::moved(entered, at);
             must(self.stats.batch(|stats| {
                 if let Some(stay) = stay {
                     stats.timing(metrics.states[previous as usize], stay)?;

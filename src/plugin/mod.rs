@@ -24,7 +24,11 @@ mod hosts;
 mod inactive;
 mod queues;
 mod report;
+mod usage;
 
+use std::collections::BTreeMap;
+
+use crate::accounting::record::Record;
 use crate::accounting::{Accounting, Anomaly, Change, Event, State};
 use crate::config::{Config, Family, Place, SendAs};
 use crate::flux::{
@@ -37,6 +41,7 @@ use hosts::Hosts;
 use inactive::Inactive;
 use queues::QueueGauges;
 use report::Report;
+use usage::UsageGauges;
 
 /// The plugin.
 pub struct StateCounts {
@@ -57,8 +62,12 @@ pub struct StateCounts {
     live: bool,
     inactive: Inactive,
     families: Families,
+    /// The active jobs, as far as a family has to remember them.
+    records: BTreeMap<u64, Record>,
     /// `None` where they are not wanted.
     queues: Option<QueueGauges>,
+    /// `None` where none of its families was wanted at load.
+    usage: Option<UsageGauges>,
     hosts: Hosts,
     report: Report,
     /// Timers under way. Dropping one stops it.
@@ -96,7 +105,9 @@ impl Plugin for StateCounts {
             live: false,
             inactive: Inactive::default(),
             families: Families::default(),
+            records: BTreeMap::new(),
             queues: None,
+            usage: None,
             hosts: Hosts::default(),
             report: Report::default(),
             start: None,
@@ -114,10 +125,11 @@ impl Plugin for StateCounts {
     }
 
     fn job_new(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
-        if self.happened(Event::New { state: state.0 }, job)? {
-            self.queue_job(state, job)?;
-        }
-        self.job_came(state, job)
+        let followed = match self.happened(Event::New { state: state.0 }, job)? {
+            true => self.follow(state, job, None, false),
+            false => Ok(()),
+        };
+        self.job_came(state, job).and(followed)
     }
 
     fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
@@ -128,13 +140,10 @@ impl Plugin for StateCounts {
         let previous = transition.previous.map(|state| state.0);
         self.happened(Event::Moved { state: transition.state.0, previous }, job)?;
         // A call for nothing costs, too, on this path.
-        if self.queues.is_some() {
-            self.queue_job(transition.state, job)?;
+        match self.remembers() || self.families.are_told() {
+            true => self.follow(transition.state, job, Some(transition), false),
+            false => Ok(()),
         }
-        if self.families.are_told() {
-            self.job_moved(transition, job)?;
-        }
-        Ok(())
     }
 
     fn job_exception(&mut self, kind: &str) -> Result<(), Error> {
@@ -142,7 +151,7 @@ impl Plugin for StateCounts {
     }
 
     fn job_update(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
-        self.queue_job(state, job)
+        self.follow(state, job, None, true)
     }
 
     fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
@@ -247,6 +256,40 @@ impl StateCounts {
         Ok(told)
     }
 
+    /// Has the families follow a job into `state`; `changed`: its jobspec was.
+    /// What one cannot read keeps no other from it. (Not inlined: where none is
+    /// wanted, it would lie between what is.)
+    #[inline(never)]
+    fn follow(
+        &mut self,
+        state: JobState,
+        job: &Job<'_>,
+        moved: Option<Transition>,
+        changed: bool,
+    ) -> Result<(), Error> {
+        // Only then, for it takes its time.
+        let id = if self.remembers() { job.id()? } else { 0 };
+        let mut record = self.records.get(&id).copied().unwrap_or_default();
+        let queue = self.queue_job(state, job, &mut record.queue);
+        let moved = match moved {
+            Some(moved) => self.job_moved(moved, job, &mut record.entered),
+            None => Ok(()),
+        };
+        let usage = self.usage_job(state, job, changed, &mut record.usage);
+        // A record goes with its job, whatever could not be read at its end.
+        let over = State::from_number(state.0).is_none_or(|state| state == State::Inactive);
+        match over || record.is_empty() {
+            true => self.records.remove(&id),
+            false => self.records.insert(id, record),
+        };
+        queue.and(moved).and(usage)
+    }
+
+    /// Whether a family has to remember jobs.
+    fn remembers(&self) -> bool {
+        self.queues.is_some() || self.usage.is_some() || self.families.timings
+    }
+
     /// Both lines travel in one datagram, the job's arrival before its departure.
     fn tell(&mut self, change: Change) {
         let StateCounts { books, stats, gauges, config, .. } = self;
@@ -272,10 +315,11 @@ impl StateCounts {
     /// Calls `body` for each gauge of these families whose count is known, in one
     /// batch, for one endpoint or for all.
     fn tell_known(&mut self, endpoint: Option<usize>, families: &[Family], body: Body<'_>) {
-        let StateCounts { books, stats, gauges, tells_states, queues, .. } = self;
+        let StateCounts { books, stats, gauges, tells_states, queues, usage, .. } = self;
         // Values mend what is wrong: a dead server's refusal shall not cost them.
         stats.insist();
-        let mut tell = |stats: &mut Stats| {
+        // Not generic, as `Body`.
+        let tell: &mut dyn FnMut(&mut Stats) -> Result<(), crate::stats::Error> = &mut |stats| {
             if *tells_states && families.contains(&Family::States) {
                 for state in State::ALL {
                     if let Some(count) = books.count(state) {
@@ -283,12 +327,10 @@ impl StateCounts {
                     }
                 }
             }
-            match queues {
-                Some(queues) if families.contains(&Family::Queues) => {
-                    queues.tell_known(stats, body)
-                }
-                _ => Ok(()),
+            if let (Some(queues), true) = (&mut *queues, families.contains(&Family::Queues)) {
+                queues.tell_known(stats, body)?;
             }
+            usage.as_mut().map_or(Ok(()), |usage| usage.tell_known(stats, families, body))
         };
         match endpoint {
             None => must(stats.batch(tell)),

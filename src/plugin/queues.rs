@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::configure::{error, tagged_by_state};
 use super::{give, must, Body, StateCounts};
-use crate::accounting::queues::{Moves, Queues};
+use crate::accounting::queues::{Moves, Place, Queues};
 use crate::accounting::State;
 use crate::config::SendAs;
 use crate::flux::{Error, Job, JobState, NameForm, Response, Rpc, Timer};
@@ -77,19 +77,24 @@ impl QueueGauges {
 
 impl StateCounts {
     /// A job is where the callback says.
-    pub(super) fn queue_job(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+    pub(super) fn queue_job(
+        &mut self,
+        state: JobState,
+        job: &Job<'_>,
+        known: &mut Option<Place>,
+    ) -> Result<(), Error> {
         let Some(queues) = &mut self.queues else { return Ok(()) };
-        let (id, queue) = job.queue()?;
+        let queue = job.queue()?;
         let moves = match State::from_number(state.0) {
-            Some(state) => queues.books.job(id, state, queue),
-            None => queues.books.lost(id),
+            Some(state) => queues.books.job(known, state, queue),
+            None => queues.books.lost(known),
         };
         self.tell_queues(moves)
     }
 
     pub(super) fn queue_inactive(&mut self, job: &Job<'_>, add: bool) -> Result<(), Error> {
         let Some(queues) = &mut self.queues else { return Ok(()) };
-        let (_, queue) = job.queue()?;
+        let queue = job.queue()?;
         let moves = match add {
             true => queues.books.inactive_add(queue),
             false => queues.books.inactive_remove(queue),

@@ -93,7 +93,7 @@ impl Name for &str {
 }
 
 /// A source of metrics: names, a prefix, and a way to statsd servers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stats {
     prefix: String,
     dialect: Dialect,
@@ -109,6 +109,16 @@ pub struct Stats {
     max_datagram: Option<usize>,
     /// Made on first use. `None` inside: there is nowhere to send.
     context: OnceCell<Option<Context>>,
+    /// What makes it. By a pointer: the plugin brings its own endpoints, and
+    /// need not hold what looks names up.
+    make: fn(usize) -> Option<Context>,
+}
+
+impl Default for Stats {
+    /// As [`Stats::from_environment`].
+    fn default() -> Self {
+        Self::from_environment()
+    }
 }
 
 /// An interned name.
@@ -131,19 +141,31 @@ impl Stats {
             connection.set_address(address);
         }
         let context = Context::new(vec![connection], MAX_DATAGRAM);
-        Ok(Stats { context: OnceCell::with_value(Some(context)), ..Stats::default() })
+        Ok(Stats { context: OnceCell::with_value(Some(context)), ..Stats::disabled() })
     }
 
     /// Sends to the endpoint that [`ENDPOINT_VARIABLE`] names, read at the first
     /// metric; a host name is looked up then, once. Where it names none, or none
     /// that can be used, nothing is sent and [`enabled`](Self::enabled) is false.
     pub fn from_environment() -> Stats {
-        Stats::default()
+        Stats { make: Context::from_environment, ..Stats::disabled() }
     }
 
     /// Sends nowhere.
     pub fn disabled() -> Stats {
-        Stats { context: OnceCell::with_value(None), ..Stats::default() }
+        Stats {
+            prefix: String::new(),
+            dialect: Dialect::default(),
+            tags: Vec::new(),
+            names: BTreeMap::new(),
+            metrics: Vec::new(),
+            changed: Vec::new(),
+            aggregated: false,
+            in_batch: false,
+            context: OnceCell::new(),
+            max_datagram: None,
+            make: |_| None,
+        }
     }
 
     /// Whether there is somewhere to send to (not: whether anybody listens).
@@ -496,7 +518,7 @@ impl Stats {
     fn context(&self) -> Option<&Context> {
         match self.context.get() {
             Some(context) => context.as_ref(),
-            None => self.context.get_or_init(|| Context::from_environment(self.max())).as_ref(),
+            None => self.context.get_or_init(|| (self.make)(self.max())).as_ref(),
         }
     }
 

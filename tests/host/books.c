@@ -31,7 +31,8 @@ char *stats_by_queue (void)
     json_t *job;
     json_t *queues = json_object ();
     json_object_foreach (jobs, id, job) {
-        const char *name = json_string_value (json_object_get (job, "queue"));
+        const char *name = "";
+        json_unpack (job, "{s:{s?{s?{s?s}}}}", "jobspec", "attributes", "system", "queue", &name);
         if (!*name)
             continue;
         json_t *queue = json_object_get (queues, name);
@@ -57,26 +58,50 @@ char *stats_by_queue (void)
     return text;
 }
 
-void remember (const char *topic, json_t *in)
+static const char *id_of (json_t *in)
 {
-    const char *queue = "";
-    json_unpack (in, "{s?{s?{s?{s?s}}}}", "jobspec", "attributes", "system", "queue", &queue);
-    char id[32];
+    static char id[32];
     snprintf (id,
               sizeof (id),
               "%lld",
               (long long)json_integer_value (json_object_get (in, "id")));
+    return id;
+}
+
+/* Adds what the job manager tells of a job in each callback, where a test or a
+ * recording says it once: whose it is, its jobspec and, since it has it, its R.
+ */
+void complete (json_t *in)
+{
+    json_t *defaults = json_pack ("{s:i s:{s:{s:{}}}}",
+                                  "userid", 0,
+                                  "jobspec", "attributes", "system");
+    json_t *job = json_object_get (jobs, id_of (in));
+    json_t *known = job ? job : defaults;
+    json_t *resources = json_object_get (json_object_get (known, "jobspec"), "resources");
+    json_object_update_missing (in, known);
+    json_object_update_missing (in, defaults);
+    json_t *jobspec = json_object_get (in, "jobspec");
+    if (resources && !json_object_get (jobspec, "resources"))
+        json_object_set (jobspec, "resources", resources);
+    json_decref (defaults);
+}
+
+void remember (const char *topic, json_t *in)
+{
+    const char *id = id_of (in);
     if (strcmp (topic, "job.inactive-remove") == 0)
         json_object_del (jobs, id);
     else if (strcmp (topic, "job.new") == 0
              || strcmp (topic, "job.inactive-add") == 0
              || strcmp (topic, "job.update") == 0
              || fnmatch ("job.state.*", topic, 0) == 0) {
-        json_t *job = json_pack ("{s:O s:O s:s s:{s:{s:{s:s}}}}",
+        json_t *job = json_pack ("{s:O s:O s:O s:O s:O*}",
                                  "id", json_object_get (in, "id"),
                                  "state", json_object_get (in, "state"),
-                                 "queue", queue,
-                                 "jobspec", "attributes", "system", "queue", queue);
+                                 "userid", json_object_get (in, "userid"),
+                                 "jobspec", json_object_get (in, "jobspec"),
+                                 "R", json_object_get (in, "R"));
         if (job)
             json_object_set_new (jobs, id, job);
     }

@@ -378,6 +378,7 @@ static void run (json_t *command)
     else if (strcmp (op, "query") == 0)
         answer (query (name));
     else if (strcmp (op, "call") == 0) {
+        complete (in);
         remember (topic, in);
         call_all (topic, in);
     }

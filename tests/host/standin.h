@@ -78,9 +78,10 @@ extern json_t *log_lines;
 void die (const char *what);
 
 /* The host's own books: books.c. */
-extern json_t *jobs;        // id -> the job's "in", with its current state
+extern json_t *jobs;        // id -> its current state, and what each callback tells of it
 
 json_int_t state_of (json_t *job);
 json_int_t count_state (int state);
 char *stats_by_queue (void);
+void complete (json_t *in);
 void remember (const char *topic, json_t *in);

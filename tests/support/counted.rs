@@ -9,8 +9,11 @@ use std::process::Command;
 use serde_json::{json, Value};
 use tempfile::NamedTempFile;
 
-use super::jobs::{announced, there_and_back};
+use super::jobs::{announced, there_and_back, COURSE};
 use super::standin::{program, Standin};
+
+/// Jobs whose memory is measured.
+const JOBS: i64 = 4_000;
 
 /// Transitions before any is counted, and those that are.
 const WARM: u64 = 10_000;
@@ -50,6 +53,57 @@ pub fn allocations(plugin: &Path, conf: &Value) -> (u64, u64) {
         })
     };
     (run(2 * COUNTED) - run(COUNTED), COUNTED)
+}
+
+/// The most heap that a plugin ever had for each active job, in bytes. The
+/// host's own is the same with any plugin: compare with one that has none. Jobs
+/// come while it is loaded, or are announced to it at its load.
+pub fn bytes_a_job(plugin: &Path, conf: &Value, late: bool) -> i64 {
+    let run = |jobs| {
+        let report = NamedTempFile::new().unwrap();
+        let mut command = Command::new(program());
+        command.env("LD_PRELOAD", MEMUSAGE).stderr(File::create(report.path()).unwrap());
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut host = Standin::spawn(command, Some(&server.local_addr().unwrap().to_string()));
+        if !late {
+            host.load(plugin, conf.clone()).unwrap();
+            host.advance(0.1);
+        }
+        for id in 0..jobs {
+            submit_and_run(&mut host, id);
+        }
+        if late {
+            host.load(plugin, conf.clone()).unwrap();
+            host.advance(0.1);
+        }
+        host.counts();
+        host.end();
+        let text = fs::read_to_string(report.path()).unwrap();
+        let peak = text.split_once("heap peak: ").and_then(|(_, rest)| rest.split(',').next());
+        peak.and_then(|peak| peak.trim().parse::<i64>().ok())
+            .unwrap_or_else(|| panic!("{MEMUSAGE} did not count: {text}"))
+    };
+    (run(2 * JOBS) - run(JOBS)) / JOBS
+}
+
+/// A job with all that a family may remember of it.
+fn submit_and_run(host: &mut Standin, id: i64) {
+    let mut args = json!({
+        "id": id,
+        "userid": 1000 + id % 500,
+        "t_submit": 1.0,
+        "jobspec": {
+            "attributes": {"system": {"queue": "batch", "bank": format!("bank-{}", id % 500)}},
+            "resources": [{"type": "slot", "count": 1, "with": [{"type": "core", "count": 1}]}],
+        },
+        "R": {"execution": {"R_lite": [{"rank": "0", "children": {"core": "0"}}]}},
+        "state": COURSE[3],
+    });
+    host.call("job.new", &args);
+    args["prev_state"] = COURSE[3].into();
+    args["state"] = COURSE[4].into();
+    args["entry"] = json!({"name": "alloc", "timestamp": 2.0});
+    host.call("job.state.run", &args);
 }
 
 /// System calls of `COUNTED` transitions, and how many those are: the calls

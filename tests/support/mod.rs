@@ -10,6 +10,7 @@ pub mod compiled;
 pub mod configurations;
 pub mod counted;
 pub mod jobs;
+pub mod levels;
 pub mod names;
 pub mod receiver;
 pub mod relay;

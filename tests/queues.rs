@@ -141,6 +141,19 @@ fn queues_of_a_live_instance_are_known_and_moves_followed() {
 }
 
 #[test]
+fn that_job_list_comes_later_is_worth_no_word_that_it_stays_away_is() {
+    let mut host = Standin::start(None);
+    host.rpc_mode("fail");
+    host.load(plugin(), conf()).unwrap();
+    let said = |host: &mut Standin, seconds: f64| {
+        host.advance(seconds);
+        host.log().iter().filter(|(_, text)| text.contains("job-list.job-stats: ")).count()
+    };
+    assert_eq!((said(&mut host, 5.0), said(&mut host, 60.0), said(&mut host, 60.0)), (0, 1, 0));
+    host.end();
+}
+
+#[test]
 fn a_queue_whose_name_is_too_long_hides_no_other() {
     let (mut host, mut receiver) = Standin::running(conf());
     host.log();

@@ -15,6 +15,9 @@ const TIMEOUT: f64 = 10.0;
 /// Seconds between two questions, after an answer and after an error.
 const PAUSE: f64 = 0.5;
 const PAUSE_AFTER_ERROR: u32 = 10;
+/// Failed questions until one is logged: with the pauses between them, ten
+/// seconds.
+const PATIENCE: u32 = 20;
 
 /// The queues' gauges, while they are wanted.
 #[derive(Default)]
@@ -27,8 +30,8 @@ pub(super) struct QueueGauges {
     pause: Option<Timer>,
     /// How many moves of inactive jobs there had been when it was asked.
     asked_at: u64,
-    /// Whether a question failed: the first is logged.
-    failed: bool,
+    /// Questions that failed.
+    failures: u32,
 }
 
 impl QueueGauges {
@@ -155,15 +158,19 @@ impl StateCounts {
         }));
     }
 
+    /// As an instance comes up, job-list is loaded after the job manager: that it
+    /// is not there yet is worth no word.
     fn no_answer_about_queues(&mut self, error: &Error) {
-        let failed = self.queues.as_mut().map(|queues| std::mem::replace(&mut queues.failed, true));
-        if failed == Some(false) {
+        let Some(queues) = &mut self.queues else { return };
+        queues.failures += 1;
+        let patient = queues.failures < PATIENCE;
+        if queues.failures == PATIENCE {
             self.warn(&format!(
                 "job-list.job-stats: {error}: the gauges of inactive jobs by queue are not sent \
                  until this is answered (asked again every {PAUSE_AFTER_ERROR} s)"
             ));
         }
-        self.ask_for_queues_again(PAUSE_AFTER_ERROR.into());
+        self.ask_for_queues_again(if patient { PAUSE } else { PAUSE_AFTER_ERROR.into() });
     }
 
     fn ask_for_queues_again(&mut self, pause: f64) {

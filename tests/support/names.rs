@@ -46,6 +46,14 @@ impl Names {
         names
     }
 
+    /// The same, and it is asked once and waited for a second, no more.
+    pub fn silent_for_a_second() -> Names {
+        let names = Names::silent();
+        let text = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
+        fs::write(names.file("resolv.conf"), text).unwrap();
+        names
+    }
+
     fn new(order: &str) -> Names {
         let names = Names(tempfile::tempdir().unwrap());
         names.set("");

@@ -106,14 +106,9 @@ fn full_a_thousand_cycles_leave_no_descriptor_and_no_code() {
     plain(1000);
 }
 
-/// A host under AddressSanitizer. With `leaks` it fails at its end if there are any.
-fn sanitized(mut command: Command, leaks: bool) -> Command {
-    command.env("ASAN_OPTIONS", format!("detect_leaks={}:exitcode=9", u8::from(leaks)));
-    command
-}
-
 fn under_the_sanitizer(rounds: usize) {
-    let command = sanitized(Command::new(sanitized_program()), true);
+    let mut command = Command::new(sanitized_program());
+    command.env("ASAN_OPTIONS", "detect_leaks=1:exitcode=9");
     cycles(Standin::spawn(command, None), plugin(), rounds);
 }
 
@@ -192,14 +187,6 @@ fn look_ups(mut host: Standin, file: &Path, rounds: i64) {
     host.end();
 }
 
-#[test]
-#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
-fn removals_in_mid_look_up_are_clean_under_address_sanitizer() {
-    let names = Names::silent_for_a_second();
-    let command = sanitized(names.command(sanitized_program()), false);
-    look_ups(Standin::spawn(command, None), plugin(), 60);
-}
-
 /// What a look-up that was called off leaves: 104 bytes in glibc 2.36
 /// (getaddrinfo_a.c), and its request, of 120, which a thread of glibc's worked on.
 const LEFT: u64 = 104 + 120;
@@ -211,7 +198,7 @@ const LEFT: u64 = 104 + 120;
 )]
 fn a_removal_in_mid_look_up_leaves_a_request_and_no_more() {
     const ROUNDS: i64 = 30;
-    let names = Names::silent_for_a_second();
+    let names = Names::silent_with("timeout:1 attempts:1");
     let report = NamedTempFile::new().unwrap();
     let command = memcheck(names.command("valgrind".as_ref()), report.path());
     look_ups(Standin::spawn(command, None), &release_plugin(), ROUNDS);

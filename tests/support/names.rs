@@ -46,10 +46,10 @@ impl Names {
         names
     }
 
-    /// The same, and it is asked once and waited for a second, no more.
-    pub fn silent_for_a_second() -> Names {
+    /// The same, with options of resolv.conf(5): how long it is waited for.
+    pub fn silent_with(options: &str) -> Names {
         let names = Names::silent();
-        let text = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
+        let text = format!("nameserver 127.0.0.1\noptions {options}\n");
         fs::write(names.file("resolv.conf"), text).unwrap();
         names
     }

@@ -84,6 +84,7 @@ fn main() {
         ("STATE_COUNTS_STATSD", "have_statsd"),
         ("STATE_COUNTS_CARBON", "have_carbon"),
         ("STATE_COUNTS_NAMESPACES", "have_namespaces"),
+        ("STATE_COUNTS_VALGRIND", "have_valgrind"),
         ("STATE_COUNTS_PLUGIN_PATH", "have_plugin_path"),
     ] {
         println!("cargo:rerun-if-env-changed={variable}");

@@ -128,7 +128,12 @@ impl fmt::Display for Endpoint {
         match &self.0 {
             Place::Address(address) => write!(f, "{address}"),
             Place::Name(name, port) => write!(f, "{name}:{port}"),
-            Place::Path(path) => write!(f, "unix:{}", path.display()),
+            Place::Path(path) => {
+                let path = path.display().to_string();
+                // Two slashes at its beginning would be read as a URL's.
+                let url = if path.starts_with("//") { "//" } else { "" };
+                write!(f, "unix:{url}{path}")
+            }
         }
     }
 }
@@ -203,6 +208,7 @@ mod tests {
             "[::1]:65535",
             "statsd.example.org:8125",
             "unix:/run/statsd.sock",
+            "unix:////run/statsd.sock",
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }

@@ -12,6 +12,7 @@ pub mod counted;
 pub mod jobs;
 pub mod levels;
 pub mod names;
+pub mod random;
 pub mod receiver;
 pub mod relay;
 pub mod standin;

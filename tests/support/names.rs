@@ -46,6 +46,14 @@ impl Names {
         names
     }
 
+    /// The same, with options of resolv.conf(5): how long it is waited for.
+    pub fn silent_with(options: &str) -> Names {
+        let names = Names::silent();
+        let text = format!("nameserver 127.0.0.1\noptions {options}\n");
+        fs::write(names.file("resolv.conf"), text).unwrap();
+        names
+    }
+
     fn new(order: &str) -> Names {
         let names = Names(tempfile::tempdir().unwrap());
         names.set("");

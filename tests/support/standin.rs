@@ -89,7 +89,12 @@ impl Standin {
 
     /// `flux jobtap query`.
     pub fn query(&mut self) -> Value {
-        self.ask(json!({"op": "query", "name": NAME}))
+        self.ask_for_query(NAME)
+    }
+
+    /// `flux jobtap query`, of the plugin under this name.
+    pub fn ask_for_query(&mut self, name: &str) -> Value {
+        self.ask(json!({"op": "query", "name": name}))
     }
 
     /// A callback, to all plugins.
@@ -211,11 +216,20 @@ fn outcome(answer: Value) -> Result<(), String> {
 /// The host's executable, compiled once a process.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let options = ["tests/host/flux.c", "tests/host/books.c", "-rdynamic"];
-        let libraries = ["-ljansson", "-ldl", "-lpthread"];
-        compiled("tests/host/standin.c", "standin", &[&options[..], &libraries].concat())
-    })
+    PROGRAM.get_or_init(|| compile("standin", &[]))
+}
+
+/// The same under AddressSanitizer: the memory of the plugins in it, too, comes
+/// from the sanitizer's allocator, which looks for leaks at the end.
+pub fn sanitized_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| compile("standin-sanitized", &["-fsanitize=address", "-g"]))
+}
+
+fn compile(name: &str, options: &[&str]) -> PathBuf {
+    let parts = ["tests/host/flux.c", "tests/host/books.c", "-rdynamic"];
+    let libraries = ["-ljansson", "-ldl", "-lpthread"];
+    compiled("tests/host/standin.c", name, &[options, &parts, &libraries].concat())
 }
 
 /// The plugin that only unpacks a transition.

@@ -1,0 +1,322 @@
+//! What goes wrong between the plugin and a statsd server: no callback fails,
+//! nothing waits, a few lines are logged, and all is true again when it is over.
+
+mod support;
+
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+use std::{fs, thread};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use serde_json::{json, Value};
+use support::artifact::{plugin, NAME};
+use support::jobs::{live, COURSE};
+use support::receiver::Receiver;
+use support::standin::{program, Standin};
+use support::{Counts, STATES};
+
+/// Our log lines that are no news of the endpoint's health are one, at load.
+fn health(host: &mut Standin) -> Vec<String> {
+    let log = host.log().into_iter().map(|(_, text)| text);
+    log.filter(|text| !text.contains(": version ")).collect()
+}
+
+fn errors(host: &mut Standin, endpoint: usize) -> Value {
+    host.query()["endpoints"][endpoint]["errors"].clone()
+}
+
+/// Resyncs come until the gauges are true, or a hundred of them were in vain.
+fn heal(host: &mut Standin, receiver: &mut Receiver) {
+    for _ in 0..100 {
+        host.advance(10.0);
+        let truth = host.counts();
+        if receiver.seen().gauges == truth {
+            return;
+        }
+    }
+    panic!("never true again: {}", host.query());
+}
+
+/// strace lets the first sends of a host fail with any errno.
+#[test]
+fn sends_that_fail_are_counted_by_errno_and_healed_by_a_resync() {
+    const FAILING: u64 = 300;
+    let errnos = [
+        "ENOBUFS",
+        "EMSGSIZE",
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+        "EAGAIN",
+        "EPERM",
+        "ECONNREFUSED",
+        "ENOMEM",
+        "EINTR",
+    ];
+    for errno in errnos {
+        let mut receiver = Receiver::start();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-e", "trace=sendto", "-e", "signal=none", "-o", "/dev/null"]);
+        command.arg("-e").arg(format!("inject=sendto:error={errno}:when=1..{FAILING}"));
+        command.arg(program());
+        let mut host = Standin::spawn(command, Some(&receiver.endpoint()));
+        host.load(plugin(), json!({})).unwrap();
+        host.advance(0.1);
+        for id in 0..20 {
+            live(&mut host, id, &COURSE[..5]);
+        }
+        host.advance(60.0);
+        assert_eq!(host.query()["endpoints"][0]["state"], "failing", "{errno}");
+        assert_eq!(receiver.seen().datagrams, 0, "strace is installed, and may trace");
+        let lines = health(&mut host);
+        assert_eq!(lines.len(), 1, "{errno}: {lines:?}");
+        assert!(lines[0].contains("sends fail: "), "{lines:?}");
+
+        for id in 20..100 {
+            live(&mut host, id, &COURSE);
+        }
+        heal(&mut host, &mut receiver);
+        assert_eq!(host.silenced(), 0);
+        let counted = errors(&mut host, 0);
+        let sum: u64 = counted.as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+        assert_eq!((counted.as_object().unwrap().len(), sum), (1, FAILING), "{counted}");
+        host.advance(120.0);
+        let lines = health(&mut host);
+        assert!(lines.len() == 1 && lines[0].contains("sends succeed again"), "{lines:?}");
+        assert_eq!(host.query()["endpoints"][0]["state"], "ok");
+        host.end();
+    }
+}
+
+#[test]
+fn a_unix_socket_that_nobody_reads_holds_up_nothing_and_is_true_when_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsd.sock");
+    let server = UnixDatagram::bind(&path).unwrap();
+    server.set_nonblocking(true).unwrap();
+    let mut host = Standin::start(None);
+    host.load(plugin(), json!({"endpoint": format!("unix:{}", path.display())})).unwrap();
+    host.advance(0.1);
+    for id in 0..500 {
+        live(&mut host, id, &COURSE);
+    }
+    // It answers, so it does not wait.
+    let full = errors(&mut host, 0);
+    assert!(full["EAGAIN"].as_u64() > Some(1000), "{full}");
+    host.advance(30.0);
+    let lines = health(&mut host);
+    assert!(lines.len() == 1 && lines[0].contains("sends fail: Resource temp"), "{lines:?}");
+
+    let mut buffer = [0; 2048];
+    while server.recv(&mut buffer).is_ok() {}
+    host.advance(10.0);
+    let truth = host.counts();
+    let length = server.recv(&mut buffer).expect("a resync");
+    assert_eq!(values(std::str::from_utf8(&buffer[..length]).unwrap()), truth);
+    assert_eq!(host.silenced(), 0);
+    host.end();
+}
+
+/// The absolute values among these lines.
+fn values(text: &str) -> Counts {
+    let lines = text.lines().filter_map(|line| {
+        let (state, value) = line.strip_prefix("flux.job.state.")?.split_once(':')?;
+        let value = value.strip_suffix("|g").filter(|value| !value.starts_with(['+', '-']))?;
+        Some((state.to_owned(), value.parse().unwrap()))
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_udp_server_that_never_reads_holds_up_nothing_and_is_true_when_it_reads() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    setsockopt(&server, sockopt::RcvBuf, &4096).unwrap();
+    let mut host = Standin::start(Some(&server.local_addr().unwrap().to_string()));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    for id in 0..500 {
+        live(&mut host, id, &COURSE);
+    }
+    host.counts();
+    // The kernel took them, and dropped what the server had no room for.
+    assert_eq!(errors(&mut host, 0), json!({}));
+    let sent = host.query()["endpoints"][0]["datagrams"].as_u64().unwrap();
+    assert!(sent >= 3500, "{sent}");
+    let mut buffer = [0; 2048];
+    let mut read = 0;
+    while server.recv(&mut buffer).is_ok() {
+        read += 1;
+    }
+    assert!(0 < read && read < sent, "{read} of {sent}");
+    host.advance(10.0);
+    let truth = host.counts();
+    let length = server.recv(&mut buffer).expect("a resync");
+    assert_eq!(values(std::str::from_utf8(&buffer[..length]).unwrap()), truth);
+    assert_eq!(health(&mut host), Vec::<String>::new());
+    host.end();
+}
+
+/// A server that writes down what it receives. It ends when its parent does.
+const SERVER: &str = "
+const parent = process.ppid;
+setInterval(() => { if (process.ppid !== parent) process.exit(); }, 200);
+const fs = require('fs');
+const socket = require('dgram').createSocket('udp4');
+socket.on('message', text => fs.appendFileSync(process.argv[2], text + '\\n'));
+socket.bind(8125, () => fs.writeFileSync(process.argv[2], ''));
+";
+
+/// Two hosts and a cable between them: the server's, and the one that runs the
+/// program. `$0` is our folder. (To 127.0.0.1 no send fails, up or down.)
+const ENTER: &str = r#"
+unshare --net sh -c '
+    echo $$ >"$0/pid.new"; mv "$0/pid.new" "$0/pid"
+    until ip link set cable1 up 2>&-; do sleep 0.02; done
+    ip address add 192.0.2.2/24 dev cable1
+    exec node "$0/server.js" "$0/received"' "$0" <&- >&- &
+until [ -f "$0/pid" ]; do sleep 0.02; done
+ip link add cable0 type veth peer name cable1 netns "$(cat "$0/pid")" || exit 1
+ip address add 192.0.2.1/24 dev cable0
+ip link set cable0 up
+until [ -f "$0/received" ]; do sleep 0.02; done
+exec "$@"
+"#;
+
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn an_interface_that_goes_down_and_comes_back_is_survived() {
+    for down_at_load in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let received = folder.path().join("received");
+        fs::write(folder.path().join("server.js"), SERVER).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--net", "sh", "-c", ENTER]);
+        command.arg(folder.path()).arg(program());
+        let mut host = Standin::spawn(command, Some("192.0.2.2:8125"));
+        host.counts();
+        let set = |host: &Standin, how: &str| {
+            let process = host.process().to_string();
+            let status = Command::new("nsenter")
+                .args(["--user", "--net", "--preserve-credentials", "--target", &process])
+                .args(["ip", "link", "set", "cable0", how])
+                .status();
+            assert!(status.expect("nsenter is installed").success());
+        };
+        if down_at_load {
+            set(&host, "down");
+        }
+        host.load(plugin(), json!({})).unwrap();
+        host.advance(0.1);
+        live(&mut host, 1, &COURSE[..5]);
+        if !down_at_load {
+            assert_eq!(errors(&mut host, 0), json!({}));
+            set(&host, "down");
+        }
+        for id in 2..20 {
+            live(&mut host, id, &COURSE);
+        }
+        host.advance(60.0);
+        let counted = errors(&mut host, 0);
+        assert!(counted["ENETUNREACH"].as_u64() > Some(18), "{counted}");
+        assert_eq!(host.query()["endpoints"][0]["state"], "failing");
+
+        set(&host, "up");
+        host.advance(60.0);
+        let truth = host.counts();
+        wait_for(&received, |text| values(text) == truth);
+        assert_eq!(host.silenced(), 0);
+        host.advance(120.0);
+        let lines = health(&mut host);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("sends fail: Network is unreachable"), "{lines:?}");
+        assert!(lines[1].contains("sends succeed again"), "{lines:?}");
+        assert_eq!(host.query()["endpoints"][0]["state"], "ok");
+        host.end();
+    }
+}
+
+/// Waits for what another process writes, 10 s at most.
+fn wait_for(file: &Path, wanted: impl Fn(&str) -> bool) {
+    for _ in 0..200 {
+        if wanted(&fs::read_to_string(file).unwrap()) {
+            return;
+        }
+        thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("never came: {}", fs::read_to_string(file).unwrap());
+}
+
+/// Lets a process have `free` more descriptors than it has.
+fn limit(host: &Standin, free: usize) {
+    let folder = fs::read_dir(format!("/proc/{}/fd", host.process())).unwrap();
+    let used: Vec<usize> =
+        folder.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    let limit = (0..).filter(|number| !used.contains(number)).nth(free).unwrap();
+    let status = Command::new("prlimit")
+        .args(["--pid", &host.process().to_string(), &format!("--nofile={limit}:4096")])
+        .status();
+    assert!(status.expect("prlimit is installed").success());
+}
+
+#[test]
+fn a_load_without_file_descriptors_takes_what_there_is_and_gets_the_rest_later() {
+    let mut receivers = [Receiver::start(), Receiver::start()];
+    let endpoints: Vec<_> = receivers.iter().map(Receiver::endpoint).collect();
+    let mut host = Standin::start(Some(&endpoints.join(",")));
+    host.counts();
+    limit(&host, 0);
+    let refused = host.load(plugin(), json!({})).unwrap_err();
+    assert!(refused.contains("Too many open files"), "by dlopen, not by us: {refused}");
+
+    // The loader gives the one that it takes back.
+    limit(&host, 1);
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    live(&mut host, 1, &COURSE);
+    live(&mut host, 2, &COURSE[..5]);
+    let truth = host.counts();
+    assert_eq!(receivers[0].seen().gauges, truth);
+    assert_eq!(receivers[1].seen().datagrams, 0);
+    host.advance(30.0);
+    let counted = errors(&mut host, 1);
+    assert!(counted["EMFILE"].as_u64() > Some(7), "{counted}");
+    let lines = health(&mut host);
+    assert!(lines.len() == 1 && lines[0].contains("Too many open files"), "{lines:?}");
+
+    limit(&host, 64);
+    // Not by a resync: it is greeted when it is met.
+    host.advance(10.0);
+    let truth = host.counts();
+    assert_eq!(receivers[1].seen().gauges, truth);
+    host.remove(NAME).unwrap();
+    host.end();
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_time_negative_and_delays_nothing() {
+    let (mut host, mut receiver) =
+        Standin::running(json!({"metrics": ["states", "timings"], "resync": "10s"}));
+    let mut at = 1_000_000.0;
+    for (place, pair) in COURSE.windows(2).enumerate() {
+        let topic = format!("job.state.{}", STATES[place + 1].to_lowercase());
+        if place == 0 {
+            host.call("job.new", &json!({"id": 1, "state": pair[0], "t_submit": at}));
+        }
+        // An hour back before each event.
+        at -= 3600.0;
+        let args = json!({"id": 1, "state": pair[1], "prev_state": pair[0], "t_submit": 1_000_000.0,
+                          "entry": {"name": "x", "timestamp": at}});
+        host.call(&topic, &args);
+    }
+    host.call("job.inactive-add", &json!({"id": 1, "state": 64}));
+    let truth = host.counts();
+    let seen = receiver.seen();
+    assert_eq!((seen.negative(), truth["INACTIVE"]), (Counts::new(), 1));
+    let times: Vec<_> = receiver.values().into_values().flatten().collect();
+    let times: Vec<_> = times.iter().filter(|value| value.ends_with("|ms")).collect();
+    // DEPEND to CLEANUP, and submit to run.
+    assert_eq!(times, ["0|ms"; 6]);
+    host.end();
+}

@@ -1,0 +1,189 @@
+//! A long life under bad conditions: 5 % of the datagrams are lost, a server
+//! comes and goes, and the configuration is reloaded every second.
+
+mod support;
+
+use std::fs;
+use std::net::UdpSocket;
+
+use serde_json::json;
+use support::artifact::plugin;
+use support::jobs::{COURSE, INACTIVE};
+use support::receiver::Receiver;
+use support::relay::Relay;
+use support::standin::Standin;
+use support::{Counts, STATES};
+
+/// Jobs of one second, and their transitions.
+const JOBS: i64 = 100;
+const TRANSITIONS: u64 = JOBS as u64 * COURSE.len() as u64;
+/// The host's resident memory, in KiB (proc(5)).
+fn resident(host: &Standin) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// A job's whole life, with all that the families ask for.
+fn live(host: &mut Standin, id: i64) {
+    let mut args = json!({
+        "id": id, "state": COURSE[0], "t_submit": 10.0, "entry": {"name": "x", "timestamp": 11.0},
+        "end_event": {"name": "finish", "context": {"status": 0}},
+    });
+    host.call("job.new", &args);
+    for (place, pair) in COURSE.windows(2).enumerate() {
+        args["prev_state"] = pair[0].into();
+        args["state"] = pair[1].into();
+        host.call(&format!("job.state.{}", STATES[place + 1].to_lowercase()), &args);
+    }
+    host.call("job.inactive-add", &args);
+}
+
+/// What a life of this many transitions did.
+struct Life {
+    seconds: u64,
+    reloads: u64,
+    dropped: u64,
+    /// Our lines in the log: those of configurations, those of health, others.
+    lines: [u64; 3],
+    /// KiB, after a tenth of the time and at its end.
+    resident: [u64; 2],
+    /// The last of the other lines.
+    other: String,
+}
+
+/// The second server is there for `turn` seconds, and then is not.
+fn soak(transitions: u64, turn: u64) -> Life {
+    let mut receiver = Receiver::start();
+    let relay = Relay::start(&receiver.endpoint(), 5, 20261124);
+    let place = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = json!([relay.endpoint(), place.to_string()]);
+    // What changes every second, and what goes back.
+    let tables = [
+        json!({"endpoint": endpoint}),
+        json!({"endpoint": endpoint, "period": 1}),
+        json!({"endpoint": endpoint, "metrics": ["states", "results", "timings"]}),
+        json!({"endpoint": endpoint, "send": "values"}),
+        json!({"endpoint": endpoint, "telemetry": true}),
+    ];
+    let mut host = Standin::start(None);
+    host.config(&json!({"state-counts": tables[0]}));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+
+    let mut life = Life {
+        seconds: 0,
+        reloads: 0,
+        dropped: 0,
+        lines: [0; 3],
+        resident: [0; 2],
+        other: String::new(),
+    };
+    let mut server = None;
+    let mut heard = 0;
+    while life.seconds * TRANSITIONS < transitions {
+        if life.seconds % turn == 0 {
+            server = match server {
+                Some(_) => {
+                    assert!(heard > 0, "the second server is found each time");
+                    heard = 0;
+                    None
+                }
+                None => Some(UdpSocket::bind(place).unwrap()),
+            };
+            if let Some(server) = &server {
+                server.set_nonblocking(true).unwrap();
+            }
+        }
+        let first = life.seconds as i64 * JOBS;
+        for id in first..first + JOBS {
+            live(&mut host, id);
+            // Ten stay; the others are purged, so that the host's books stay short.
+            if id % JOBS >= 10 || life.seconds > 0 {
+                host.call("job.inactive-remove", &json!({"id": id, "state": INACTIVE}));
+            }
+        }
+        let table = &tables[life.seconds as usize % tables.len()];
+        host.reload(&json!({"state-counts": table})).unwrap();
+        life.reloads += 1;
+        host.advance(1.0);
+        for (_, text) in host.log() {
+            let kind = match &text {
+                text if text.contains(": version ") => 0,
+                text if text.contains("sends ") => 1,
+                _ => 2,
+            };
+            life.lines[kind] += 1;
+            if kind == 2 {
+                life.other = text;
+            }
+        }
+        // Both keep up, so that only the relay loses anything.
+        receiver.seen_behind(&relay.endpoint());
+        let mut buffer = [0; 2048];
+        while server.as_ref().is_some_and(|server| server.recv(&mut buffer).is_ok()) {
+            heard += 1;
+        }
+        life.seconds += 1;
+        if life.seconds == (transitions / TRANSITIONS / 10).max(1) {
+            life.resident[0] = resident(&host);
+        }
+    }
+    life.resident[1] = resident(&host);
+    life.dropped = relay.dropped();
+
+    // The last configuration heals, with the first resync that arrives.
+    host.reload(&json!({"state-counts": tables[0]})).unwrap();
+    let mut tries = 0;
+    let truth: Counts = loop {
+        host.advance(10.0);
+        let truth = host.counts();
+        if receiver.seen_behind(&relay.endpoint()).gauges == truth {
+            break truth;
+        }
+        tries += 1;
+        assert!(tries < 10, "never true again: {}", host.query());
+    };
+    assert_eq!(truth["INACTIVE"], 10);
+    assert_eq!(host.silenced(), 0);
+    assert_eq!(host.query()["anomalies"]["no_job_to_move"], 0);
+    host.end();
+    life
+}
+
+/// What the log and the memory may be after it.
+fn check(life: &Life) {
+    println!(
+        "{} transitions in {} s of {} reloads: {} datagrams dropped; lines: {} of configurations, \
+         {} of health, {} others; resident {} KiB, then {} KiB",
+        life.seconds * TRANSITIONS,
+        life.seconds,
+        life.reloads,
+        life.dropped,
+        life.lines[0],
+        life.lines[1],
+        life.lines[2],
+        life.resident[0],
+        life.resident[1]
+    );
+    assert!(life.dropped > 0);
+    // The load's, and one for each configuration that is another.
+    assert!(life.lines[0] <= life.reloads + 1);
+    // A word a minute for each of the two endpoints, and at least that one failed.
+    assert!(life.lines[1] > 0);
+    assert!(life.lines[1] <= 2 * (life.seconds / 60 + 2), "a flood of {}", life.lines[1]);
+    assert_eq!(life.lines[2], 0, "{}", life.other);
+    let grown = life.resident[1].saturating_sub(life.resident[0]);
+    assert!(grown <= 256, "grown by {grown} KiB");
+}
+
+#[test]
+fn a_bad_life_ends_true_with_few_lines_and_no_growth() {
+    check(&soak(30_000, 20));
+}
+
+#[test]
+#[ignore = "long: scripts/test --full"]
+fn full_a_bad_life_of_a_million_transitions_ends_true_with_few_lines_and_no_growth() {
+    check(&soak(1_000_000, 100));
+}

@@ -65,7 +65,12 @@ fn arguments() -> Vec<Value> {
         "id": 7, "state": 16, "prev_state": 8, "t_submit": 10.0,
         "entry": {"name": "exception", "timestamp": 11.0, "context": {"type": "x"}},
         "end_event": {"name": "finish", "context": {"status": 0}},
-        "jobspec": {"attributes": {"system": {"queue": "batch"}}},
+        "userid": 100,
+        "jobspec": {
+            "attributes": {"system": {"queue": "batch", "bank": "physics"}},
+            "resources": [{"type": "slot", "count": 2, "with": [{"type": "core", "count": 1}]}],
+        },
+        "R": {"version": 1, "execution": {"R_lite": [{"rank": "0", "children": {"core": "0-1"}}]}},
     });
     let pointers = [
         "/id",
@@ -82,6 +87,16 @@ fn arguments() -> Vec<Value> {
         "/jobspec/attributes",
         "/jobspec/attributes/system",
         "/jobspec/attributes/system/queue",
+        "/jobspec/attributes/system/bank",
+        "/jobspec/resources",
+        "/jobspec/resources/0/count",
+        "/jobspec/resources/0/with",
+        "/userid",
+        "/R",
+        "/R/execution",
+        "/R/execution/R_lite/0/rank",
+        "/R/execution/R_lite/0/children",
+        "/R/execution/R_lite/0/children/core",
     ];
     let mut all = vec![json!({}), good.clone()];
     for pointer in pointers {
@@ -100,7 +115,8 @@ fn arguments() -> Vec<Value> {
 
 #[test]
 fn absurd_arguments_of_every_callback_are_logged_a_few_times_and_harm_nobody() {
-    let families = json!(["states", "queues", "timings", "results"]);
+    let families =
+        json!(["states", "queues", "timings", "results", "resources", "users", "banks"]);
     for (metrics, period) in [(&families, 1), (&json!("states"), 0)] {
         let conf = json!({"metrics": metrics, "period": period});
         let mut receiver = Receiver::start();

@@ -115,8 +115,7 @@ fn arguments() -> Vec<Value> {
 
 #[test]
 fn absurd_arguments_of_every_callback_are_logged_a_few_times_and_harm_nobody() {
-    let families =
-        json!(["states", "queues", "timings", "results", "resources", "users", "banks"]);
+    let families = json!(["states", "queues", "timings", "results", "resources", "users", "banks"]);
     for (metrics, period) in [(&families, 1), (&json!("states"), 0)] {
         let conf = json!({"metrics": metrics, "period": period});
         let mut receiver = Receiver::start();

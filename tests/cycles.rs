@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{json, Value};
-use support::artifact::{plugin, release_plugin, NAME};
-use support::jobs::{live, COURSE, INACTIVE};
+use support::artifact::{plugin, release_plugin};
+use support::jobs::{described, live, live_as, COURSE, INACTIVE, RUN};
 use support::names::Names;
 use support::standin::{program, sanitized_program, Standin};
 use tempfile::NamedTempFile;
@@ -31,13 +31,15 @@ fn endpoints(server: &UdpSocket) -> Value {
 fn cycle(host: &mut Standin, file: &Path, server: &UdpSocket, round: usize) {
     let name = file.file_name().unwrap().to_str().unwrap();
     let endpoint = endpoints(server);
-    let all = json!(["states", "queues", "timings", "results"]);
+    let all = json!(["states", "queues", "timings", "results", "resources", "users", "banks"]);
     let conf = match round % KINDS {
         0 => json!({"endpoint": endpoint, "metrics": all, "telemetry": true}),
         // Sums are pending when it goes.
         1 => json!({"endpoint": endpoint, "metrics": all, "period": "1h", "resync": 0}),
-        2 => json!({"endpoint": endpoint, "send": "values", "prefix": "{cluster}.{jobid}"}),
-        3 => json!({"endpoint": endpoint, "dialect": "graphite", "tags": {"site": "x"}}),
+        2 => json!({"endpoint": endpoint, "metrics": all, "send": "values",
+                    "prefix": "{cluster}.{jobid}"}),
+        3 => json!({"endpoint": endpoint, "metrics": all, "dialect": "graphite",
+                    "tags": {"site": "x"}}),
         _ => json!({"endpoint": endpoint, "period": 1}),
     };
     // A request is under way when it goes, or fails.
@@ -52,12 +54,17 @@ fn cycle(host: &mut Standin, file: &Path, server: &UdpSocket, round: usize) {
     if round % KINDS != 6 {
         host.advance(0.1);
     }
-    let ids = [2 * round as i64, 2 * round as i64 + 1];
-    live(host, ids[0], &COURSE);
-    let job = json!({"id": ids[1], "state": 1, "t_submit": 1.0,
-                     "jobspec": {"attributes": {"system": {"queue": "batch"}}}});
-    host.call("job.new", &job);
-    host.call("job.event.exception", &json!({"id": ids[1], "state": 1}));
+    let ids = [0, 1, 2].map(|number| 3 * round as i64 + number);
+    live_as(host, &described(ids[0]), &COURSE);
+    // One that is updated, meets with an exception, and runs on.
+    let mut job = described(ids[1]);
+    live_as(host, &job, &COURSE[..5]);
+    job["state"] = RUN.into();
+    host.call("job.update", &job);
+    host.call("job.event.exception", &job);
+    // One of which nothing is told that should be.
+    live(host, ids[2], &COURSE);
+    host.call("job.event.exception", &json!({"id": ids[2], "state": 1}));
     if round % KINDS == 7 {
         host.reload(&json!({"state-counts": {"metrics": "results", "states": "l"}})).unwrap();
         host.reload(&json!({"state-counts": {"period": "nonsense"}})).unwrap_err();
@@ -86,7 +93,7 @@ fn cycles(mut host: Standin, file: &Path, rounds: usize) {
         cycle(&mut host, file, &server, round);
     }
     assert_eq!(host.descriptors(), before, "descriptors are left");
-    assert!(!host.mapped(NAME));
+    assert!(!host.mapped(file.file_name().unwrap().to_str().unwrap()));
     assert_eq!(host.silenced(), 0);
     host.end();
 }

@@ -184,35 +184,44 @@ until [ -f "$0/received" ]; do sleep 0.02; done
 exec "$@"
 "#;
 
+/// A host behind a cable, as yet without a plugin. Its folder has a file
+/// `received`, to which the server writes.
+fn host_behind_a_cable(folder: &Path) -> Standin {
+    fs::write(folder.join("server.js"), SERVER).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net", "sh", "-c", ENTER]).arg(folder).arg(program());
+    let mut host = Standin::spawn(command, Some("192.0.2.2:8125"));
+    // It answers: the cable is there.
+    host.counts();
+    host
+}
+
+/// Runs ip(8) on the host's side of the cable.
+fn ip(host: &Standin, arguments: &str) {
+    let process = host.process().to_string();
+    let status = Command::new("nsenter")
+        .args(["--user", "--net", "--preserve-credentials", "--target", &process, "ip"])
+        .args(arguments.split(' '))
+        .status();
+    assert!(status.expect("nsenter is installed").success());
+}
+
 #[test]
 #[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
 fn an_interface_that_goes_down_and_comes_back_is_survived() {
     for down_at_load in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let received = folder.path().join("received");
-        fs::write(folder.path().join("server.js"), SERVER).unwrap();
-        let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--net", "sh", "-c", ENTER]);
-        command.arg(folder.path()).arg(program());
-        let mut host = Standin::spawn(command, Some("192.0.2.2:8125"));
-        host.counts();
-        let set = |host: &Standin, how: &str| {
-            let process = host.process().to_string();
-            let status = Command::new("nsenter")
-                .args(["--user", "--net", "--preserve-credentials", "--target", &process])
-                .args(["ip", "link", "set", "cable0", how])
-                .status();
-            assert!(status.expect("nsenter is installed").success());
-        };
+        let mut host = host_behind_a_cable(folder.path());
         if down_at_load {
-            set(&host, "down");
+            ip(&host, "link set cable0 down");
         }
         host.load(plugin(), json!({})).unwrap();
         host.advance(0.1);
         live(&mut host, 1, &COURSE[..5]);
         if !down_at_load {
             assert_eq!(errors(&mut host, 0), json!({}));
-            set(&host, "down");
+            ip(&host, "link set cable0 down");
         }
         for id in 2..20 {
             live(&mut host, id, &COURSE);
@@ -222,7 +231,7 @@ fn an_interface_that_goes_down_and_comes_back_is_survived() {
         assert!(counted["ENETUNREACH"].as_u64() > Some(18), "{counted}");
         assert_eq!(host.query()["endpoints"][0]["state"], "failing");
 
-        set(&host, "up");
+        ip(&host, "link set cable0 up");
         host.advance(60.0);
         let truth = host.counts();
         wait_for(&received, |text| values(text) == truth);
@@ -235,6 +244,31 @@ fn an_interface_that_goes_down_and_comes_back_is_survived() {
         assert_eq!(host.query()["endpoints"][0]["state"], "ok");
         host.end();
     }
+}
+
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn an_interface_that_comes_back_with_another_address_is_sent_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let received = folder.path().join("received");
+    let mut host = host_behind_a_cable(folder.path());
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    let truth = host.counts();
+    wait_for(&received, |text| values(text) == truth);
+
+    ip(&host, "address del 192.0.2.1/24 dev cable0");
+    ip(&host, "address add 192.0.2.7/24 dev cable0");
+    live(&mut host, 1, &COURSE[..5]);
+    let counted = errors(&mut host, 0);
+    assert!(counted["ENETUNREACH"].as_u64() > Some(0), "{counted}");
+    // Sockets are made once a second, by the clock on the wall.
+    thread::sleep(std::time::Duration::from_millis(1100));
+    host.advance(10.0);
+    let truth = host.counts();
+    wait_for(&received, |text| values(text) == truth);
+    assert_eq!(host.silenced(), 0);
+    host.end();
 }
 
 /// Waits for what another process writes, 10 s at most.
@@ -295,7 +329,7 @@ fn a_load_without_file_descriptors_takes_what_there_is_and_gets_the_rest_later()
 }
 
 #[test]
-fn a_clock_that_is_set_back_makes_no_time_negative_and_delays_nothing() {
+fn event_times_that_go_backwards_make_no_time_negative() {
     let (mut host, mut receiver) =
         Standin::running(json!({"metrics": ["states", "timings"], "resync": "10s"}));
     let mut at = 1_000_000.0;

@@ -172,7 +172,8 @@ proptest! {
         let mut host = Standin::start(Some(&server.local_addr().unwrap().to_string()));
         let _ = host.load(plugin(), conf);
         host.remove("state-counts.so").ok();
-        host.load(plugin(), json!({"metrics": ["states", "queues", "timings", "results"]})).unwrap();
+        let all = "states,queues,timings,results,resources,users,banks";
+        host.load(plugin(), json!({"metrics": all})).unwrap();
         host.log();
         for (topic, arguments) in before {
             host.call(&topic, &arguments);
@@ -214,11 +215,28 @@ fn arguments() -> impl Strategy<Value = Value> {
         state(),
         state(),
         some(json!({"timestamp": 5.0, "context": {"type": "x"}})),
-        some(json!({"attributes": {"system": {"queue": "q"}}})),
+        (
+            some(json!({"queue": "q", "bank": "b"})),
+            some(json!(2)),
+            some(json!({"type": "gpu", "count": 1})),
+        ),
         some(json!(4.0)),
+        some(json!(100)),
+        (
+            some(json!("0-3")),
+            some(json!({"core": "0-1", "gpu": "7"})),
+            some(json!({"rank": "5", "children": {}})),
+        ),
     )
-        .prop_map(|(id, state, previous, entry, jobspec, submitted)| {
+        .prop_map(|(id, state, previous, entry, asked, submitted, user, given)| {
+            let (system, count, with) = asked;
+            let (rank, children, more) = given;
+            let core = json!({"type": "core", "count": count});
+            let slot = json!({"type": "slot", "count": count, "with": [core, with]});
+            let entries = json!([{"rank": rank, "children": children}, more]);
             json!({"id": id, "state": state, "prev_state": previous, "entry": entry,
-                   "jobspec": jobspec, "t_submit": submitted})
+                   "jobspec": {"attributes": {"system": system}, "resources": [slot]},
+                   "t_submit": submitted, "userid": user,
+                   "R": {"version": 1, "execution": {"R_lite": entries}}})
         })
 }

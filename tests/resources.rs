@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{json, Value};
 use support::artifact::{plugin, NAME};
-use support::jobs::{CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN, SCHED};
+use support::jobs::{live_as, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN, SCHED};
 use support::levels::{gauges, Gauges};
 use support::receiver::Receiver;
 use support::standin::Standin;
@@ -37,28 +37,6 @@ fn job(id: i64, user: i64, bank: &str, cores: i64, (rank, core): (&str, &str)) -
             "R_lite": [{"rank": rank, "children": {"core": core}}], "nodelist": ["node"],
         }},
     })
-}
-
-/// The callbacks of a job through the states of `path`, as the broker makes them.
-fn live(host: &mut Standin, job: &Value, path: &[i64]) {
-    let mut args = job.clone();
-    for (number, &state) in path.iter().enumerate() {
-        args["state"] = state.into();
-        if state < RUN {
-            args.as_object_mut().unwrap().remove("R");
-        } else {
-            args["R"] = job["R"].clone();
-        }
-        if number == 0 {
-            host.call("job.new", &args);
-            continue;
-        }
-        args["prev_state"] = path[number - 1].into();
-        host.call("job.state.any", &args);
-        if state == INACTIVE {
-            host.call("job.inactive-add", &args);
-        }
-    }
 }
 
 #[track_caller]
@@ -133,10 +111,10 @@ fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
     ] {
         let mut receiver = Receiver::start();
         let mut host = Standin::start(Some(&receiver.endpoint()));
-        live(&mut host, &job(1, 1001, "phys", 4, ("0", "0-3")), &COURSE[..5]);
-        live(&mut host, &job(2, 1002, "phys", 8, ("0-1", "4-7")), &COURSE[..6]);
-        live(&mut host, &job(3, 1002, "", 2, ("1", "0-1")), &[NEW, DEPEND]);
-        live(&mut host, &job(4, 1003, "chem", 2, ("1", "0-1")), &COURSE);
+        live_as(&mut host, &job(1, 1001, "phys", 4, ("0", "0-3")), &COURSE[..5]);
+        live_as(&mut host, &job(2, 1002, "phys", 8, ("0-1", "4-7")), &COURSE[..6]);
+        live_as(&mut host, &job(3, 1002, "", 2, ("1", "0-1")), &[NEW, DEPEND]);
+        live_as(&mut host, &job(4, 1003, "chem", 2, ("1", "0-1")), &COURSE);
         host.load(plugin(), conf.clone()).unwrap();
         host.advance(0.1);
         let wanted = [
@@ -154,8 +132,8 @@ fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
         ];
         assert_gauges(&mut host, &mut receiver, &wanted);
         // One ends, one is cancelled as it waits.
-        live(&mut host, &job(2, 1002, "phys", 8, ("0-1", "4-7")), &[CLEANUP, INACTIVE]);
-        live(&mut host, &job(3, 1002, "", 2, ("1", "0-1")), &[DEPEND]);
+        live_as(&mut host, &job(2, 1002, "phys", 8, ("0-1", "4-7")), &[CLEANUP, INACTIVE]);
+        live_as(&mut host, &job(3, 1002, "", 2, ("1", "0-1")), &[DEPEND]);
         let mut cancelled = job(3, 1002, "", 2, ("1", "0-1"));
         cancelled.as_object_mut().unwrap().remove("R");
         cancelled["prev_state"] = DEPEND.into();
@@ -181,7 +159,7 @@ fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
 #[test]
 fn a_server_that_forgot_is_told_all_again() {
     let (mut host, mut receiver) = Standin::running(json!({"metrics": FAMILIES, "resync": 5}));
-    live(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
+    live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
     host.counts();
     receiver.forget();
     host.advance(5.0);
@@ -206,9 +184,9 @@ fn what_nobody_understands_is_logged_once_and_harms_no_other() {
     for id in 1..4 {
         odd["id"] = id.into();
         odd["R"] = json!({"execution": {"R_lite": [{"rank": "0-9999999999", "children": "x"}]}});
-        live(&mut host, &odd, &COURSE[..5]);
+        live_as(&mut host, &odd, &COURSE[..5]);
     }
-    live(&mut host, &job(4, 7, "", 4, ("0", "0-3")), &COURSE[..5]);
+    live_as(&mut host, &job(4, 7, "", 4, ("0", "0-3")), &COURSE[..5]);
     let wanted = [
         ("resource.cores.allocated", 4),
         ("resource.nodes.allocated", 1),
@@ -235,7 +213,7 @@ fn banks_cannot_forge_lines_in_any_dialect() {
     for (dialect, wanted) in table {
         let conf = json!({"metrics": "resources,banks", "dialect": dialect, "resync": 3600});
         let (mut host, mut receiver) = Standin::running(conf);
-        live(&mut host, &job(1, 7, "a.b\nc:1|g", 1, ("0", "0")), &[SCHED, RUN]);
+        live_as(&mut host, &job(1, 7, "a.b\nc:1|g", 1, ("0", "0")), &[SCHED, RUN]);
         host.counts();
         let datagrams = receiver.others();
         let lines: Vec<_> = datagrams.iter().flat_map(|datagram| datagram.lines()).collect();
@@ -268,11 +246,11 @@ fn they_are_switched_on_at_load_only_and_off_and_changed_at_any_time() {
     host.config(&table("states,users"));
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
-    live(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
+    live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
     assert_gauges(&mut host, &mut receiver, &[("user-cores.7", 4), ("user.7.RUN", 1)]);
     host.reload(&table("states,banks")).unwrap();
     assert_gauges(&mut host, &mut receiver, &[("bank-cores.x", 4), ("bank.x.RUN", 1)]);
-    live(&mut host, &job(2, 8, "x", 4, ("3", "0-3")), &COURSE[..5]);
+    live_as(&mut host, &job(2, 8, "x", 4, ("3", "0-3")), &COURSE[..5]);
     assert_gauges(&mut host, &mut receiver, &[("bank-cores.x", 8), ("bank.x.RUN", 2)]);
     host.reload(&table("states")).unwrap();
     assert_gauges(&mut host, &mut receiver, &[]);

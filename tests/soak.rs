@@ -8,11 +8,11 @@ use std::net::UdpSocket;
 
 use serde_json::json;
 use support::artifact::plugin;
-use support::jobs::{COURSE, INACTIVE};
+use support::jobs::{described, live_as, COURSE, INACTIVE};
 use support::receiver::Receiver;
 use support::relay::Relay;
 use support::standin::Standin;
-use support::{Counts, STATES};
+use support::Counts;
 
 /// Jobs of one second, and their transitions.
 const JOBS: i64 = 100;
@@ -22,21 +22,6 @@ fn resident(host: &Standin) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
     line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-/// A job's whole life, with all that the families ask for.
-fn live(host: &mut Standin, id: i64) {
-    let mut args = json!({
-        "id": id, "state": COURSE[0], "t_submit": 10.0, "entry": {"name": "x", "timestamp": 11.0},
-        "end_event": {"name": "finish", "context": {"status": 0}},
-    });
-    host.call("job.new", &args);
-    for (place, pair) in COURSE.windows(2).enumerate() {
-        args["prev_state"] = pair[0].into();
-        args["state"] = pair[1].into();
-        host.call(&format!("job.state.{}", STATES[place + 1].to_lowercase()), &args);
-    }
-    host.call("job.inactive-add", &args);
 }
 
 /// What a life of this many transitions did.
@@ -97,7 +82,7 @@ fn soak(transitions: u64, turn: u64) -> Life {
         }
         let first = life.seconds as i64 * JOBS;
         for id in first..first + JOBS {
-            live(&mut host, id);
+            live_as(&mut host, &described(id), &COURSE);
             // Ten stay; the others are purged, so that the host's books stay short.
             if id % JOBS >= 10 || life.seconds > 0 {
                 host.call("job.inactive-remove", &json!({"id": id, "state": INACTIVE}));

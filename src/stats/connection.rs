@@ -173,6 +173,17 @@ impl Connection {
                 self.socket = None;
                 self.trouble = errno;
             }
+            // It sends from the address that this host had when it was made. If
+            // that is gone, or is no longer the one for the way there, a new
+            // socket takes the right one.
+            (Some(Socket::Udp(_)), libc::ENETUNREACH | libc::EINVAL | libc::EADDRNOTAVAIL)
+                if is_over(self.tried, RETRY) =>
+            {
+                if let Some(socket) = self.socket() {
+                    self.install(socket);
+                    self.send(datagram);
+                }
+            }
             _ => (),
         }
     }

@@ -26,6 +26,44 @@ pub fn live(host: &mut Standin, id: i64, path: &[i64]) {
     }
 }
 
+/// A job in queue `batch`, with all that the broker's callbacks tell of one.
+pub fn described(id: i64) -> Value {
+    json!({
+        "id": id,
+        "userid": 1000,
+        "t_submit": 10.0,
+        "entry": {"name": "x", "timestamp": 11.0, "context": {"type": "mishap"}},
+        "end_event": {"name": "finish", "context": {"status": 0}},
+        "jobspec": {
+            "attributes": {"system": {"queue": "batch", "bank": "physics"}},
+            "resources": [{"type": "slot", "count": 2, "with": [{"type": "core", "count": 1}]}],
+        },
+        "R": {"version": 1, "execution": {"R_lite": [{"rank": "0", "children": {"core": "0-1"}}]}},
+    })
+}
+
+/// As `live`, for a job that is more than an id. It gets its R in RUN.
+pub fn live_as(host: &mut Standin, job: &Value, path: &[i64]) {
+    let mut args = job.clone();
+    for (place, &state) in path.iter().enumerate() {
+        args["state"] = state.into();
+        if state < RUN {
+            args.as_object_mut().unwrap().remove("R");
+        } else {
+            args["R"] = job["R"].clone();
+        }
+        if place == 0 {
+            host.call("job.new", &args);
+            continue;
+        }
+        args["prev_state"] = path[place - 1].into();
+        host.call("job.state.any", &args);
+        if state == INACTIVE {
+            host.call("job.inactive-add", &args);
+        }
+    }
+}
+
 /// The callbacks of a job that goes from one state to another.
 pub fn step(host: &mut Standin, id: i64, previous: i64, state: i64) {
     let topic = match state {

@@ -8,7 +8,7 @@ use std::net::UdpSocket;
 
 use serde_json::json;
 use support::artifact::plugin;
-use support::jobs::{described, live_as, COURSE, INACTIVE};
+use support::jobs::{described, go_on, live_as, COURSE, INACTIVE};
 use support::receiver::Receiver;
 use support::relay::Relay;
 use support::standin::Standin;
@@ -17,11 +17,43 @@ use support::Counts;
 /// Jobs of one second, and their transitions.
 const JOBS: i64 = 100;
 const TRANSITIONS: u64 = JOBS as u64 * COURSE.len() as u64;
+
 /// The host's resident memory, in KiB (proc(5)).
 fn resident(host: &Standin) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// As many of each second's jobs wait until the next one, and as many run.
+const STAY: i64 = 10;
+/// The transitions that the last second's have still before them.
+const LEFT: u64 = STAY as u64 * (3 + 2);
+
+/// The jobs of a second, most of which live and end in it, and those that stayed
+/// from the second before.
+fn a_seconds_jobs(host: &mut Standin, second: i64) {
+    for number in 0..JOBS {
+        let here = described(second * JOBS + number);
+        let before = described((second - 1) * JOBS + number);
+        let (job, path) = if number < STAY {
+            live_as(host, &here, &COURSE[..4]);
+            (before, &COURSE[3..])
+        } else if number < 2 * STAY {
+            live_as(host, &here, &COURSE[..5]);
+            (before, &COURSE[4..])
+        } else {
+            live_as(host, &here, &COURSE[..1]);
+            (here, &COURSE[..])
+        };
+        if number >= 2 * STAY || second > 0 {
+            go_on(host, &job, path);
+            // Ten stay; the others are purged, so that the host's books stay short.
+            if second > 0 || number >= 3 * STAY {
+                host.call("job.inactive-remove", &json!({"id": job["id"], "state": INACTIVE}));
+            }
+        }
+    }
 }
 
 /// What a life of this many transitions did.
@@ -66,7 +98,7 @@ fn soak(transitions: u64, turn: u64) -> Life {
     };
     let mut server = None;
     let mut heard = 0;
-    while life.seconds * TRANSITIONS < transitions {
+    while life.seconds * TRANSITIONS < transitions + LEFT {
         if life.seconds % turn == 0 {
             server = match server {
                 Some(_) => {
@@ -80,14 +112,7 @@ fn soak(transitions: u64, turn: u64) -> Life {
                 server.set_nonblocking(true).unwrap();
             }
         }
-        let first = life.seconds as i64 * JOBS;
-        for id in first..first + JOBS {
-            live_as(&mut host, &described(id), &COURSE);
-            // Ten stay; the others are purged, so that the host's books stay short.
-            if id % JOBS >= 10 || life.seconds > 0 {
-                host.call("job.inactive-remove", &json!({"id": id, "state": INACTIVE}));
-            }
-        }
+        a_seconds_jobs(&mut host, life.seconds as i64);
         let table = &tables[life.seconds as usize % tables.len()];
         host.reload(&json!({"state-counts": table})).unwrap();
         life.reloads += 1;
@@ -129,7 +154,7 @@ fn soak(transitions: u64, turn: u64) -> Life {
         tries += 1;
         assert!(tries < 10, "never true again: {}", host.query());
     };
-    assert_eq!(truth["INACTIVE"], 10);
+    assert_eq!([truth["SCHED"], truth["RUN"], truth["INACTIVE"]], [STAY, STAY, STAY]);
     assert_eq!(host.silenced(), 0);
     assert_eq!(host.query()["anomalies"]["no_job_to_move"], 0);
     host.end();
@@ -141,7 +166,7 @@ fn check(life: &Life) {
     println!(
         "{} transitions in {} s of {} reloads: {} datagrams dropped; lines: {} of configurations, \
          {} of health, {} others; resident {} KiB, then {} KiB",
-        life.seconds * TRANSITIONS,
+        life.seconds * TRANSITIONS - LEFT,
         life.seconds,
         life.reloads,
         life.dropped,

@@ -42,26 +42,32 @@ pub fn described(id: i64) -> Value {
     })
 }
 
-/// As `live`, for a job that is more than an id. It gets its R in RUN.
+/// As `live`, for a job that is more than an id.
 pub fn live_as(host: &mut Standin, job: &Value, path: &[i64]) {
-    let mut args = job.clone();
-    for (place, &state) in path.iter().enumerate() {
-        args["state"] = state.into();
-        if state < RUN {
-            args.as_object_mut().unwrap().remove("R");
-        } else {
-            args["R"] = job["R"].clone();
-        }
-        if place == 0 {
-            host.call("job.new", &args);
-            continue;
-        }
-        args["prev_state"] = path[place - 1].into();
+    host.call("job.new", &in_state(job, path[0]));
+    go_on(host, job, path);
+}
+
+/// As `live_as`, for a job that is in the first state of `path` already.
+pub fn go_on(host: &mut Standin, job: &Value, path: &[i64]) {
+    for pair in path.windows(2) {
+        let mut args = in_state(job, pair[1]);
+        args["prev_state"] = pair[0].into();
         host.call("job.state.any", &args);
-        if state == INACTIVE {
+        if pair[1] == INACTIVE {
             host.call("job.inactive-add", &args);
         }
     }
+}
+
+/// Jobs get their R in RUN.
+fn in_state(job: &Value, state: i64) -> Value {
+    let mut args = job.clone();
+    args["state"] = state.into();
+    if state < RUN {
+        args.as_object_mut().unwrap().remove("R");
+    }
+    args
 }
 
 /// The callbacks of a job that goes from one state to another.

@@ -11,7 +11,8 @@ use super::jobtap::{Error, Plugin, Slot};
 use super::sys;
 
 /// A request under way, made by [`Jobtap::rpc`](super::Jobtap::rpc). Dropping
-/// it forgets the response, also from within its own callback.
+/// it forgets the response, also from within its own callback. Never leak one
+/// (`mem::forget`): the response would call code that is gone after an unload.
 pub struct Rpc {
     future: NonNull<sys::flux_future_t>,
     /// What the continuation's argument points to.

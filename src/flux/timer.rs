@@ -9,7 +9,8 @@ use super::jobtap::{Error, Plugin, Slot};
 use super::sys;
 
 /// A running timer, made by [`Jobtap::timer`](super::Jobtap::timer). Dropping
-/// it stops it, also from within its own callback.
+/// it stops it, also from within its own callback. Never forget one
+/// (`mem::forget`): it would call code that is gone after an unload.
 pub struct Timer {
     watcher: NonNull<sys::flux_watcher_t>,
     /// What the watcher's argument points to.

@@ -204,7 +204,7 @@ const LEFT: u64 = 104 + 120;
     ignore = "needs valgrind, unshare to be allowed, and scripts/test"
 )]
 fn a_removal_in_mid_look_up_leaves_a_request_and_no_more() {
-    const ROUNDS: i64 = 30;
+    const ROUNDS: i64 = 10;
     let names = Names::silent_with("timeout:1 attempts:1");
     let report = NamedTempFile::new().unwrap();
     let command = memcheck(names.command("valgrind".as_ref()), report.path());

@@ -34,24 +34,26 @@ pub fn release_plugin() -> PathBuf {
 pub fn panicking_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {
-        let folder = target().join("panicking");
-        let arguments = ["build", "--quiet", "--lib", "--features", "panic-for-tests"];
-        run_cargo(&arguments, &["--target-dir".as_ref(), &folder]);
-        named(&folder.join("debug/libstate_counts.so"), "panicking.so")
+        let folder = second_project(&["--example", "panicking", "--features", "panicking"]);
+        named(&folder.join("examples/libpanicking.so"), "panicking.so")
     })
 }
 
 /// The ten-line plugin of tests/second-plugin.
 pub fn second_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
-    PLUGIN.get_or_init(|| {
-        let folder = target().join("second-plugin");
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/second-plugin/Cargo.toml");
-        let folders: [&Path; 4] =
-            ["--manifest-path".as_ref(), &manifest, "--target-dir".as_ref(), &folder];
-        run_cargo(&["build", "--quiet"], &folders);
-        named(&folder.join("debug/libsecond_plugin.so"), "second.so")
-    })
+    PLUGIN
+        .get_or_init(|| named(&second_project(&["--lib"]).join("libsecond_plugin.so"), "second.so"))
+}
+
+/// Builds `what` of tests/second-plugin; the folder that it is in then.
+fn second_project(what: &[&str]) -> PathBuf {
+    let folder = target().join("second-plugin");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/second-plugin/Cargo.toml");
+    let folders: [&Path; 4] =
+        ["--manifest-path".as_ref(), &manifest, "--target-dir".as_ref(), &folder];
+    run_cargo(&[&["build", "--quiet"], what].concat(), &folders);
+    folder.join("debug")
 }
 
 fn run_cargo(arguments: &[&str], folders: &[&Path]) {

@@ -13,7 +13,7 @@ use super::jobs::{announced, there_and_back, COURSE};
 use super::standin::{program, Standin};
 
 /// Jobs whose memory is measured.
-const JOBS: i64 = 4_000;
+const JOBS: i64 = 2_000;
 
 /// Transitions before any is counted, and those that are.
 const WARM: u64 = 10_000;

@@ -10,36 +10,11 @@ use std::net::UdpSocket;
 
 use proptest::prelude::*;
 use serde_json::{json, Value};
-use state_counts::accounting::{Accounting, Event, State};
-use state_counts::config::{Config, Template, KEYS};
-use state_counts::stats::Endpoint;
+use state_counts::accounting::Event;
 use support::artifact::plugin;
 use support::random::{cases, conf, text, value};
+use support::sound::{self, Survey};
 use support::standin::Standin;
-
-/// Flux keeps 159 bytes of what a load or a reload is refused with; what does
-/// not fit is cut, so the first of them must say it. All of it is one line.
-fn check_words(words: &str) -> Result<(), TestCaseError> {
-    prop_assert!(!words.is_empty() && words.len() < 400, "{}", words);
-    prop_assert!(!words.chars().any(char::is_control), "{:?}", words);
-    Ok(())
-}
-
-/// What was taken says the same when it is written down and read again.
-fn check_config(config: &Config) -> Result<(), TestCaseError> {
-    let shown: serde_json::Map<String, Value> = KEYS
-        .iter()
-        .map(|&key| (key.to_owned(), config.get(key)))
-        .filter(|(_, value)| !value.is_null() && *value != json!([]))
-        .collect();
-    let text = Value::Object(shown).to_string();
-    let again = Config::new(Some(&text), r#"{"conf": {}}"#, None);
-    let again = again.map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
-    for key in KEYS {
-        prop_assert_eq!(again.get(key), config.get(key), "{}", key);
-    }
-    Ok(())
-}
 
 proptest! {
     #![proptest_config(cases(1000))]
@@ -49,10 +24,7 @@ proptest! {
         let whole = conf.to_string();
         let broken: String = whole.chars().take(cut.index(whole.len() + 1)).collect();
         for text in [&text, &whole, &broken] {
-            match Config::new(Some(text), r#"{"conf": {}}"#, None) {
-                Ok(config) => check_config(&config)?,
-                Err(error) => check_words(&error.to_string())?,
-            }
+            sound::configuration(Some(text), r#"{"conf": {}}"#, None);
         }
     }
 
@@ -62,41 +34,18 @@ proptest! {
     ) {
         let broker = json!({"conf": {"state-counts": table, "queues": {}}}).to_string();
         for broker in [broker, json!({"conf": table}).to_string(), table.to_string(), raw] {
-            match Config::new(None, &broker, Some(&environment)) {
-                Ok(config) => check_config(&config)?,
-                Err(error) => check_words(&error.to_string())?,
-            }
+            sound::configuration(None, &broker, Some(&environment));
         }
     }
 
     #[test]
     fn any_text_as_an_endpoint(text in text()) {
-        match text.parse::<Endpoint>() {
-            Ok(endpoint) => {
-                let shown = endpoint.to_string();
-                let again: Endpoint = shown.parse().map_err(|error| {
-                    TestCaseError::fail(format!("{shown:?}: {error}"))
-                })?;
-                prop_assert_eq!(again, endpoint);
-            }
-            Err(error) => check_words(&error.to_string())?,
-        }
-        if let Err(error) = Endpoint::list(&text) {
-            check_words(&error.to_string())?;
-        }
+        sound::endpoint(&text);
     }
 
     #[test]
     fn any_text_as_a_prefix(text in text(), cluster in text()) {
-        match Template::new(&text) {
-            Ok(template) => {
-                let place = state_counts::config::Place { cluster, ..Default::default() };
-                let filled = template.fill(&place);
-                let left = filled.contains("{cluster}") && !place.cluster.contains('{');
-                prop_assert!(!left, "{}", filled);
-            }
-            Err(problem) => check_words(&problem)?,
-        }
+        sound::prefix(&text, &cluster);
     }
 }
 
@@ -126,36 +75,8 @@ proptest! {
         survey in prop::option::of(0u64..5),
         at in any::<prop::sample::Index>(),
     ) {
-        let mut books = Accounting::default();
-        for (id, event) in announced {
-            books.announced(id, event);
-        }
-        books.start();
         let at = at.index(events.len() + 1);
-        let mut published: Vec<Option<u64>> = Vec::new();
-        for (place, event) in events.iter().enumerate() {
-            if place == at {
-                books.survey_begin();
-                if let Some(inactive) = survey {
-                    books.survey_end(inactive);
-                }
-            }
-            let before: Vec<_> = State::ALL.map(|state| books.count(state)).to_vec();
-            let anomalies: u64 = books.anomalies().iter().sum();
-            let (change, anomaly) = books.apply(*event);
-            for (state, before) in State::ALL.into_iter().zip(before) {
-                let by = i128::from(change.inc == Some(state)) - i128::from(change.dec == Some(state));
-                let want = before.map(|before| i128::from(before) + by);
-                prop_assert_eq!(books.count(state).map(i128::from), want, "{:?}", state);
-                prop_assert!(before.is_some() || by == 0, "withheld, and told");
-            }
-            let noted: u64 = books.anomalies().iter().sum();
-            prop_assert!(noted - anomalies >= u64::from(anomaly.is_some()));
-            published = State::ALL.map(|state| books.count(state)).to_vec();
-        }
-        // No sequence of events makes a count grow beyond the events there were.
-        let most = 4 + 20 + 5 + events.len() as u64;
-        prop_assert!(published.into_iter().flatten().all(|count| count <= most));
+        sound::events(&announced, &events, Survey { at, inactive: survey });
     }
 }
 

@@ -15,6 +15,7 @@ pub mod names;
 pub mod random;
 pub mod receiver;
 pub mod relay;
+pub mod sound;
 pub mod standin;
 pub mod statsd;
 pub mod trace;

@@ -1,0 +1,226 @@
+//! What holds of any input, whoever thought of it: proptest in tests/fuzz.rs and
+//! fuzz_lines.rs, libFuzzer in fuzz/. Each function panics where it does not.
+
+use std::net::UdpSocket;
+
+use serde_json::{json, Value};
+use state_counts::accounting::{Accounting, Event, State};
+use state_counts::config::{Config, Place, Template, KEYS};
+use state_counts::stats::{Dialect, Endpoint, Stats};
+
+/// Flux keeps 159 bytes of what a load or a reload is refused with; what does
+/// not fit is cut, so the first of them must say it. All of it is one line.
+fn words(words: &str) {
+    assert!(!words.is_empty() && words.len() < 400, "{words}");
+    assert!(!words.chars().any(char::is_control), "{words:?}");
+}
+
+/// The plugin's conf text, the broker's configuration and the environment: what
+/// is refused is refused in one short line, and what is taken says the same when
+/// it is written down and read again.
+pub fn configuration(conf: Option<&str>, broker: &str, environment: Option<&str>) {
+    let config = match Config::new(conf, broker, environment) {
+        Ok(config) => config,
+        Err(error) => return words(&error.to_string()),
+    };
+    let shown: serde_json::Map<String, Value> = KEYS
+        .iter()
+        .map(|&key| (key.to_owned(), config.get(key)))
+        .filter(|(_, value)| !value.is_null() && *value != json!([]))
+        .collect();
+    let text = Value::Object(shown).to_string();
+    let again = Config::new(Some(&text), r#"{"conf": {}}"#, None);
+    let again = again.unwrap_or_else(|error| panic!("{text}: {error}"));
+    for key in KEYS {
+        assert_eq!(again.get(key), config.get(key), "{key}");
+    }
+}
+
+/// An endpoint, or a list of them.
+pub fn endpoint(text: &str) {
+    match text.parse::<Endpoint>() {
+        Ok(endpoint) => {
+            let shown = endpoint.to_string();
+            let again: Endpoint =
+                shown.parse().unwrap_or_else(|error| panic!("{shown:?}: {error}"));
+            assert_eq!(again, endpoint);
+        }
+        Err(error) => words(&error.to_string()),
+    }
+    if let Err(error) = Endpoint::list(text) {
+        words(&error.to_string());
+    }
+}
+
+/// A prefix with placeholders.
+pub fn prefix(text: &str, cluster: &str) {
+    match Template::new(text) {
+        Ok(template) => {
+            let filled = template.fill(&Place { cluster: cluster.to_owned(), ..Place::default() });
+            assert!(!filled.contains("{cluster}") || cluster.contains('{'), "{filled}");
+        }
+        Err(problem) => words(&problem),
+    }
+}
+
+/// What happens around [`events`]: the broker's answer about its inactive jobs,
+/// if one comes, and before which event.
+#[derive(Clone, Copy, Debug)]
+pub struct Survey {
+    /// The question, and the answer at once, come before this event.
+    pub at: usize,
+    /// The answer: so many jobs.
+    pub inactive: Option<u64>,
+}
+
+/// Any events, legal or not, after `announced`: no count goes wrong by more than
+/// its change says, and none is told that is withheld.
+pub fn events(announced: &[(u64, Event)], events: &[Event], survey: Survey) {
+    let mut books = Accounting::default();
+    for (id, event) in announced {
+        books.announced(*id, *event);
+    }
+    books.start();
+    let counts = |books: &Accounting| State::ALL.map(|state| books.count(state));
+    for (place, event) in events.iter().enumerate() {
+        if place == survey.at {
+            books.survey_begin();
+            if let Some(inactive) = survey.inactive {
+                books.survey_end(inactive);
+            }
+        }
+        let before = counts(&books);
+        let anomalies: u64 = books.anomalies().iter().sum();
+        let (change, anomaly) = books.apply(*event);
+        for (state, before) in State::ALL.into_iter().zip(before) {
+            let by = i128::from(change.inc == Some(state)) - i128::from(change.dec == Some(state));
+            let want = before.map(|before| i128::from(before) + by);
+            assert_eq!(books.count(state).map(i128::from), want, "{state:?}");
+            assert!(before.is_some() || by == 0, "withheld, and told");
+        }
+        let noted: u64 = books.anomalies().iter().sum();
+        assert!(noted - anomalies >= u64::from(anomaly.is_some()));
+    }
+    // No sequence of events makes a count grow beyond the events there were.
+    let most = (announced.len() + events.len()) as u64 + survey.inactive.unwrap_or(0);
+    assert!(counts(&books).into_iter().flatten().all(|count| count <= most));
+}
+
+/// Tags, or what they became: keys and values.
+pub type Tags = Vec<(String, String)>;
+
+/// A metric with any name, and what is sent of it: in each dialect, the
+/// datagrams read back as exactly the lines that were meant.
+pub fn lines(prefix: &str, name: &str, own: &Tags, common: &Tags, number: i64) {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let endpoint: Endpoint = server.local_addr().unwrap().to_string().parse().unwrap();
+    let number = number / 2;
+    for dialect in [Dialect::Plain, Dialect::DogStatsD, Dialect::Graphite, Dialect::InfluxDb] {
+        let mut stats = Stats::new(&endpoint).unwrap();
+        if stats.set_prefix(prefix).is_err() || stats.set_dialect(dialect, common.clone()).is_err()
+        {
+            return; // Too long, and refused.
+        }
+        let tags: Vec<_> = own.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let Ok(metric) = stats.tagged(name, &tags) else { return };
+        stats
+            .batch(|stats| {
+                stats.inc(metric)?;
+                stats.gauge_set(metric, number)?;
+                stats.count(metric, number)?;
+                stats.timing(metric, 1.5)
+            })
+            .unwrap();
+
+        let (name, tags) = meant(prefix, name, own, common, dialect);
+        let mut values = vec![("+1".to_owned(), "g")];
+        if number < 0 {
+            values.push(("0".to_owned(), "g"));
+        }
+        values.extend([(number.to_string(), "g"), (number.to_string(), "c")]);
+        values.push(("1.500".to_owned(), "ms"));
+        let values = values.into_iter();
+        let meant: Vec<_> = values
+            .map(|(value, kind)| (name.clone(), tags.clone(), value, kind.to_owned()))
+            .collect();
+        assert_eq!(received(&server, dialect), meant, "{dialect:?}");
+    }
+}
+
+/// The name and the tags that the servers of `dialect` are to see.
+fn meant(prefix: &str, name: &str, own: &Tags, common: &Tags, dialect: Dialect) -> (String, Tags) {
+    let all = own.iter().chain(common);
+    let mut whole = prefix.to_owned();
+    let add = |whole: &mut String, part: &str| {
+        if !whole.is_empty() {
+            whole.push('.');
+        }
+        whole.push_str(part);
+    };
+    if !name.is_empty() {
+        add(&mut whole, name);
+    }
+    let tags = match dialect {
+        Dialect::Plain => {
+            all.for_each(|(_, value)| add(&mut whole, value));
+            Tags::new()
+        }
+        _ => all.map(|(k, v)| (cleaned(k, dialect), cleaned(v, dialect))).collect(),
+    };
+    (cleaned(&whole, dialect), tags)
+}
+
+/// A name as a server reads it: what would end it is an underscore.
+fn cleaned(name: &str, dialect: Dialect) -> String {
+    let mark = |c: char| match c {
+        ':' | '|' | '@' => '_',
+        c if c.is_ascii_control() => '_',
+        ',' | ';' | '=' | '#' | '~' | ' ' if dialect != Dialect::Plain => '_',
+        c => c,
+    };
+    name.chars().map(mark).collect()
+}
+
+/// A line's name, tags, value and type.
+type Line = (String, Tags, String, String);
+
+/// The lines that have come.
+fn received(server: &UdpSocket, dialect: Dialect) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut buffer = [0; 65536];
+    while let Ok(length) = server.recv(&mut buffer) {
+        assert!(length <= 1432, "{length} bytes");
+        let text = std::str::from_utf8(&buffer[..length]).expect("statsd is text");
+        let read = |line| read(line, dialect).unwrap_or_else(|| panic!("{text:?} in {dialect:?}"));
+        lines.extend(text.split('\n').map(read));
+    }
+    lines
+}
+
+/// A line, read by what the dialect's manual says and no more.
+fn read(line: &str, dialect: Dialect) -> Option<Line> {
+    let (series, rest) = line.split_once(':')?;
+    let mut fields = rest.split('|');
+    let (value, kind) = (fields.next()?, fields.next()?);
+    let pairs = |text: &str, between: char, equals: char| -> Option<Tags> {
+        let pairs = text.split(between).map(|pair| pair.split_once(equals));
+        pairs.map(|pair| pair.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
+    };
+    let (name, tags) = match dialect {
+        Dialect::Plain => (series, Tags::new()),
+        Dialect::DogStatsD => match fields.next() {
+            Some(tags) => (series, pairs(tags.strip_prefix('#')?, ',', ':')?),
+            None => (series, Tags::new()),
+        },
+        Dialect::Graphite | Dialect::InfluxDb => {
+            let between = if dialect == Dialect::Graphite { ';' } else { ',' };
+            match series.split_once(between) {
+                Some((name, tags)) => (name, pairs(tags, between, '=')?),
+                None => (series, Tags::new()),
+            }
+        }
+    };
+    let parsed = (name.to_owned(), tags, value.to_owned(), kind.to_owned());
+    fields.next().is_none().then_some(parsed)
+}

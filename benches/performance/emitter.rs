@@ -67,12 +67,9 @@ pub fn measure(report: &mut Report, options: Options) {
         "at least 1.00",
         slower >= 1.0,
     );
-    // Two ways to buffer: every line is sent, as cadence does, or the sums by
-    // name are, as the plugin does.
     for (how, cadence, ours) in [
         ("every line sent", CADENCE_PACKED, OURS_PACKED),
         ("every line sent, datagrams of 8,932 bytes", CADENCE_JUMBO, OURS_JUMBO),
-        ("summed by name", CADENCE_PACKED, OURS_SUMMED),
     ] {
         let faster = samples.ratio(cadence, ours);
         report.goal(
@@ -82,6 +79,11 @@ pub fn measure(report: &mut Report, options: Options) {
             faster >= 2.0,
         );
     }
+    // How the plugin buffers. No goal: cadence sends what this never writes.
+    report.figure(
+        "rate against cadence, buffered, summed by name",
+        format!("{:.2}", samples.ratio(CADENCE_PACKED, OURS_SUMMED)),
+    );
     let besides = |name| samples.difference(name, SENDS);
     report.figure(
         "rate against cadence, every line sent, besides the sends",

@@ -19,6 +19,7 @@ mod footprint;
 mod plot;
 mod report;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use report::Report;
@@ -68,12 +69,21 @@ fn main() -> ExitCode {
     }
 
     let mut report = Report::default();
+    let mut failed = false;
     for (name, measure) in wanted {
         eprintln!("Measuring: {name}");
-        measure(&mut report, options);
+        // What one cannot measure costs the others nothing.
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| measure(&mut report, options)));
+        if outcome.is_err() {
+            report.leave_out(name, "it failed, see above");
+            failed = true;
+        }
     }
     let text = report.markdown();
     println!("{text}");
+    if failed {
+        return ExitCode::FAILURE;
+    }
     if options.docs && all {
         report::write_docs(&text);
     }

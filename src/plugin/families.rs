@@ -9,8 +9,8 @@ use crate::config::Family;
 use crate::flux::{Error, Job, JobResult, JobState, Transition};
 use crate::stats::{Metric, Stats};
 
-/// Exception types that have a counter of their own, `other` among them; users
-/// may raise any type.
+/// Exception types that have a counter of their own, besides `other`; users may
+/// raise any type.
 const MOST_EXCEPTIONS: usize = 16;
 /// The longest such type, in bytes.
 const LONGEST_EXCEPTION: usize = 32;

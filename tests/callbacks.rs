@@ -7,25 +7,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{json, Value};
 use support::artifact::{plugin, second_plugin};
-use support::jobs::{live, COURSE};
+use support::jobs::{live, COURSE, TOPICS};
 use support::receiver::Receiver;
 use support::standin::Standin;
 use support::Counts;
-
-/// Every callback about a job that the plugin has, and states it may come with.
-const TOPICS: [&str; 11] = [
-    "job.new",
-    "job.state.depend",
-    "job.state.priority",
-    "job.state.sched",
-    "job.state.run",
-    "job.state.cleanup",
-    "job.state.inactive",
-    "job.event.exception",
-    "job.update",
-    "job.inactive-add",
-    "job.inactive-remove",
-];
 
 /// What an argument can be at its worst.
 fn values() -> Vec<Value> {

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use serde_json::{json, Value};
 use state_counts::accounting::Event;
 use support::artifact::plugin;
+use support::jobs::TOPICS;
 use support::random::{cases, conf, text, value};
 use support::sound::{self, Survey};
 use support::standin::Standin;
@@ -97,11 +98,11 @@ proptest! {
         host.load(plugin(), json!({"metrics": all})).unwrap();
         host.log();
         for (topic, arguments) in before {
-            host.call(&topic, &arguments);
+            host.call(topic, &arguments);
         }
         host.advance(1.0);
         for (topic, arguments) in after {
-            host.call(&topic, &arguments);
+            host.call(topic, &arguments);
         }
         host.advance(15.0);
         prop_assert_eq!(host.silenced(), 0);
@@ -112,19 +113,8 @@ proptest! {
     }
 }
 
-fn topic() -> impl Strategy<Value = String> {
-    prop::sample::select(vec![
-        "job.new",
-        "job.state.depend",
-        "job.state.run",
-        "job.state.cleanup",
-        "job.state.inactive",
-        "job.event.exception",
-        "job.update",
-        "job.inactive-add",
-        "job.inactive-remove",
-    ])
-    .prop_map(str::to_owned)
+fn topic() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&TOPICS[..])
 }
 
 /// What Flux passes, with anything in its places.

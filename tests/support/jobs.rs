@@ -14,6 +14,21 @@ pub const RUN: i64 = 16;
 pub const CLEANUP: i64 = 32;
 pub const INACTIVE: i64 = 64;
 
+/// Every callback about a job that the plugin has, and states it may come with.
+pub const TOPICS: [&str; 11] = [
+    "job.new",
+    "job.state.depend",
+    "job.state.priority",
+    "job.state.sched",
+    "job.state.run",
+    "job.state.cleanup",
+    "job.state.inactive",
+    "job.event.exception",
+    "job.update",
+    "job.inactive-add",
+    "job.inactive-remove",
+];
+
 /// The states of a job that nothing befalls.
 pub const COURSE: [i64; 7] = [NEW, DEPEND, PRIORITY, SCHED, RUN, CLEANUP, INACTIVE];
 

@@ -79,13 +79,15 @@ fn main() {
     if on_path("flux") {
         println!("cargo:rustc-cfg=have_flux");
     }
-    // What scripts/test found or installed.
+    // What scripts/test, or scripts/package --check, found or made.
     for (variable, cfg) in [
         ("STATE_COUNTS_STATSD", "have_statsd"),
         ("STATE_COUNTS_CARBON", "have_carbon"),
         ("STATE_COUNTS_NAMESPACES", "have_namespaces"),
         ("STATE_COUNTS_VALGRIND", "have_valgrind"),
         ("STATE_COUNTS_PLUGIN_PATH", "have_plugin_path"),
+        ("STATE_COUNTS_PACKAGES", "have_packages"),
+        ("STATE_COUNTS_ROOT", "have_root"),
     ] {
         println!("cargo:rerun-if-env-changed={variable}");
         println!("cargo:rustc-check-cfg=cfg({cfg})");

@@ -1,4 +1,4 @@
-# UNTESTED: written from Spack's documentation, and nobody has run it yet.
+# UNTESTED: written after Spack's own recipes, and nobody has run it yet.
 #
 # Copy it into a package repository of yours, as packages/flux_state_counts/package.py
 # (before Spack 1.0: packages/flux-state-counts/package.py), and put the address

@@ -16,6 +16,7 @@
 //! | [`plugin`] | one loaded plugin: the handlers that join the other rooms |
 //! | [`accounting`] | which event changes which count |
 //! | [`config`] | what an administrator asked for, checked |
+//! | [`rfc`] | Flux's own formats, pure |
 //! | [`stats`] | the statsd API and the emitter under it; knows nothing of Flux |
 //!
 //! The library is both the `.so` that a broker loads and an ordinary Rust crate.
@@ -29,6 +30,7 @@ pub mod config;
 #[allow(unsafe_code)]
 pub mod flux;
 pub mod plugin;
+pub mod rfc;
 pub mod stats;
 
 #[cfg(all(feature = "plugin", not(test)))]

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::template::Template;
 use super::{Family, Problem, SendAs};
-use crate::flux::{leading_number, NameForm};
+use crate::flux::NameForm;
+use crate::rfc;
 use crate::stats::{shown, Dialect, Endpoint};
 
 /// Seconds from a number, or from Flux's duration syntax (RFC 23): `500ms`,
@@ -17,7 +18,7 @@ pub(super) fn seconds(
     range: RangeInclusive<f64>,
 ) -> Result<f64, Problem> {
     let seconds = match value {
-        Value::String(text) => duration(text),
+        Value::String(text) => rfc::seconds(text),
         other => other.as_f64(),
     };
     match seconds {
@@ -30,21 +31,6 @@ pub(super) fn seconds(
             if *range.start() < 1.0 { "10ms" } else { "1s" },
         )),
     }
-}
-
-/// As fsd_parse_duration (flux-core, libutil/fsd.c), but for its infinity and for
-/// spaces in front.
-fn duration(text: &str) -> Option<f64> {
-    let (number, unit) = leading_number(text)?;
-    let unit = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => return None,
-    };
-    (number.is_finite() && !text.starts_with(char::is_whitespace)).then_some(number * unit)
 }
 
 /// Words, and what they mean.
@@ -188,43 +174,5 @@ pub(super) fn shown_json(value: &Value) -> String {
     match value {
         Value::String(text) => shown(text),
         other => shown(&other.to_string()).trim_matches('"').to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_fluxs() {
-        let table = [
-            ("0", Some(0.0)),
-            ("10", Some(10.0)),
-            ("500ms", Some(0.5)),
-            ("1.5s", Some(1.5)),
-            ("1m", Some(60.0)),
-            ("2h", Some(7200.0)),
-            ("1d", Some(86400.0)),
-            (".5s", Some(0.5)),
-            ("5.s", Some(5.0)),
-            ("+1s", Some(1.0)),
-            ("05", Some(5.0)),
-            ("1e3", Some(1000.0)),
-            ("1e3ms", Some(1.0)),
-            ("", None),
-            ("s", None),
-            ("1 s", None),
-            ("10sec", None),
-            ("soon", None),
-            (" 1s", None),
-            (".", None),
-            ("1e", None),
-            ("--1", None),
-            ("nan", None),
-            ("infinity", None),
-        ];
-        for (text, seconds) in table {
-            assert_eq!(duration(text), seconds, "{text:?}");
-        }
     }
 }

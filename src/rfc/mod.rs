@@ -1,0 +1,5 @@
+//! Flux's own formats, as its RFCs define them. Pure: text in, values out.
+
+mod duration;
+
+pub use duration::seconds;

@@ -138,11 +138,7 @@ impl StateCounts {
         self.families.switch(&config.metrics);
         self.tells_states = wants(Family::States);
         self.queues = wants(Family::Queues).then(|| self.queues.take().unwrap_or_default());
-        self.usage =
-            UsageGauges::keeps(&config.metrics).then(|| self.usage.take().unwrap_or_default());
-        if let Some(usage) = &mut self.usage {
-            usage.switch(&config.metrics);
-        }
+        self.usage = self.usage_for(&config.metrics);
         self.forget();
         self.config = Some(config);
         if renamed {

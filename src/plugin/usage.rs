@@ -28,13 +28,30 @@ const RESOURCES: [(&str, &str); 6] = [
     ("gpus", "requested"),
 ];
 
+/// The first version of flux-core that passes R to callbacks (commit 4158ae21d).
+const FIRST_WITH_R: (u32, u32) = (0, 56);
+
+/// Whether a broker of this version passes R, which says what a job holds. One
+/// whose version cannot be read is taken for a newer one.
+fn passes_r(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= FIRST_WITH_R,
+        _ => true,
+    }
+}
+
 /// The gauges, while any of their families is wanted.
 #[derive(Default)]
 pub(super) struct UsageGauges {
     books: Usage,
     wanted: Vec<Family>,
-    /// By the block; empty where its family was not wanted yet.
-    metrics: Vec<Vec<Metric>>,
+    /// The broker's version, if it passes no R: what jobs hold is unknown then, and
+    /// those gauges are not sent.
+    without_r: Option<String>,
+    /// By the block; empty where its family was not wanted yet. `None`: a gauge
+    /// that cannot be known.
+    metrics: Vec<Vec<Option<Metric>>>,
     /// Blocks that were looked at for their names.
     named: usize,
     states: NameForm,
@@ -74,7 +91,11 @@ impl UsageGauges {
                 self.metrics.push(Vec::new());
             }
             if self.metrics[place].is_empty() && self.wanted.contains(&Self::family(kind)) {
-                self.metrics[place] = name_block(stats, kind, name, self.states)?;
+                let names = name_block(stats, kind, name, self.states)?;
+                let is_known = |place: usize| self.without_r.is_none() || !needs_r(kind, place);
+                let names = names.into_iter().enumerate();
+                self.metrics[place] =
+                    names.map(|(place, metric)| is_known(place).then_some(metric)).collect();
             }
         }
         Ok(())
@@ -94,12 +115,23 @@ impl UsageGauges {
             if !families.contains(&family) || !self.wanted.contains(&family) {
                 continue;
             }
-            for (place, &metric) in self.metrics[block].iter().enumerate() {
+            for (place, metric) in self.metrics[block].iter().enumerate() {
                 // They go down at removal, as active states do.
-                body(stats, metric, State::Run, self.books.level((block, place)))?;
+                if let &Some(metric) = metric {
+                    body(stats, metric, State::Run, self.books.level((block, place)))?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a gauge says what jobs hold.
+fn needs_r(kind: Kind, place: usize) -> bool {
+    match kind {
+        Kind::Resources => RESOURCES[place].1 == "allocated",
+        // The cores, behind the states.
+        Kind::User | Kind::Bank => place == BLOCK - 1,
     }
 }
 
@@ -131,6 +163,28 @@ fn name_block(
 }
 
 impl StateCounts {
+    /// The gauges of these families, as they are or new, with the log line of what
+    /// of them cannot be known here.
+    pub(super) fn usage_for(&mut self, families: &[Family]) -> Option<UsageGauges> {
+        if !UsageGauges::keeps(families) {
+            return None;
+        }
+        let mut usage = self.usage.take().unwrap_or_else(|| {
+            let version = self.jobtap.attribute(c"version");
+            let without_r = version.filter(|version| !passes_r(version));
+            if let Some(version) = &without_r {
+                let (major, minor) = FIRST_WITH_R;
+                self.warn(&format!(
+                    "Flux {version} does not tell plugins what jobs hold (Flux {major}.{minor} \
+                     and later do): resource.*.allocated, user-cores and bank-cores are not sent"
+                ));
+            }
+            UsageGauges { without_r, ..UsageGauges::default() }
+        });
+        usage.switch(families);
+        Some(usage)
+    }
+
     /// A job is where the callback says; `changed`: its jobspec was.
     pub(super) fn usage_job(
         &mut self,
@@ -155,7 +209,7 @@ impl StateCounts {
                     // One that was wanted once is not told any more.
                     let family = UsageGauges::family(usage.books.kind(block));
                     match usage.metrics[block].get(place) {
-                        Some(&metric) if usage.wanted.contains(&family) => match values {
+                        Some(&Some(metric)) if usage.wanted.contains(&family) => match values {
                             true => stats.gauge_set(metric, usage.books.level((block, place)))?,
                             false => stats.gauge_add(metric, by)?,
                         },
@@ -190,6 +244,25 @@ impl amounts::Json for Json<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flux_passes_r_since_0_56() {
+        let table = [
+            ("0.49.0", false),
+            ("0.55.0", false),
+            ("0.55.0-17-g4158ae21d", false),
+            ("0.56.0", true),
+            ("0.88.0", true),
+            ("0.100.0", true),
+            ("1.0.0", true),
+            ("1", true),
+            ("", true),
+            ("unknown", true),
+        ];
+        for (version, wanted) in table {
+            assert_eq!(passes_r(version), wanted, "{version:?}");
+        }
+    }
 
     #[test]
     fn each_kind_has_its_family() {

@@ -1,4 +1,5 @@
-//! What the .so is to the system: what it exports, imports, needs and weighs.
+//! What the .so is to the system: what it exports, imports and needs. Its size is the
+//! toolchain's affair; scripts/bench measures it.
 
 mod support;
 
@@ -68,10 +69,6 @@ fn the_release_build_is_what_a_broker_wants() {
             && needed.iter().all(|line| !line.contains("flux") && !line.contains("jansson")),
         "{needed:?}"
     );
-
-    let size = plugin.metadata().unwrap().len();
-    println!("{size} bytes");
-    assert!(size <= 500 * 1024, "{size} bytes");
 }
 
 /// The benchmarks' host is libflux-core without a job manager: what is the job

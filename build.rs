@@ -63,7 +63,9 @@ fn main() {
     }
     let bindings = match builder.generate() {
         Ok(bindings) => bindings,
-        Err(error) => fail(&format!("bindgen could not read wrapper.h: {error}")),
+        Err(error) => fail(&format!(
+            "bindgen could not read wrapper.h ({PACKAGES} bring C's own headers): {error}"
+        )),
     };
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     bindings.write_to_file(out.join("bindings.rs")).expect("OUT_DIR is writable");
@@ -121,17 +123,20 @@ fn flux_includes() -> Option<Vec<PathBuf>> {
         .map(|paths| if paths.is_empty() { vec![PathBuf::from("/usr/include")] } else { paths })
 }
 
+/// The packages of libclang. scripts/setup.sh looks for the first in what is said here.
+const PACKAGES: &str =
+    "Debian's or Ubuntu's package libclang-dev, or Fedora's or RHEL's clang-devel";
+
 /// bindgen loads libclang at run time and panics without it; say what to install instead.
 fn require_libclang() {
     std::panic::set_hook(Box::new(|_| ()));
     let found = std::panic::catch_unwind(bindgen::clang_version);
     let _ = std::panic::take_hook();
     if found.is_err() {
-        fail(
-            "libclang was not found, and bindgen needs it to read flux-core's headers: \
-             install Debian's or Ubuntu's package libclang-dev (Fedora, RHEL: clang-devel), \
-             or set LIBCLANG_PATH to the folder of libclang.so",
-        );
+        fail(&format!(
+            "libclang was not found, and bindgen needs it to read flux-core's headers: install \
+             {PACKAGES}, or set LIBCLANG_PATH to the folder of libclang.so"
+        ));
     }
 }
 

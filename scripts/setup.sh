@@ -36,7 +36,7 @@ need_packages() {
     DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2
     missing "$@"
-    [ ${#packages[@]} -eq 0 ] || refuse "installed, and still of no use: ${packages[*]}"
+    [ ${#packages[@]} -eq 0 ] || refuse "still missing after the installation of ${packages[*]}"
 }
 
 refuse() {
@@ -94,6 +94,7 @@ rust_packages() {
 # other failure ends the script.
 builds() {
     local log status=0
+    echo "Building (the first time takes a minute or two)" >&2
     log=$("${build[@]}" 2>&1) || status=$?
     if [ $status -ne 0 ] && [[ $log == *libclang-dev* ]]; then return 1; fi
     [ -z "$log" ] || echo "$log" >&2

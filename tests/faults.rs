@@ -4,7 +4,7 @@
 mod support;
 
 use std::net::UdpSocket;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
 use std::{fs, thread};
@@ -155,6 +155,21 @@ fn a_udp_server_that_never_reads_holds_up_nothing_and_is_true_when_it_reads() {
     let length = server.recv(&mut buffer).expect("a resync");
     assert_eq!(values(std::str::from_utf8(&buffer[..length]).unwrap()), truth);
     assert_eq!(health(&mut host), Vec::<String>::new());
+    host.end();
+}
+
+#[test]
+fn a_stream_socket_at_the_path_is_named_by_its_errno() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsd.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let mut host = Standin::start(Some(&format!("unix:{}", path.display())));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    live(&mut host, 1, &COURSE);
+    let counted = errors(&mut host, 0);
+    assert!(counted["EPROTOTYPE"].as_u64() > Some(0), "{counted}");
+    assert_eq!(counted.as_object().unwrap().len(), 1, "{counted}");
     host.end();
 }
 

@@ -9,7 +9,7 @@ use super::StateCounts;
 use crate::accounting::{Anomaly, State};
 use crate::config::KEYS;
 use crate::flux::{Error, NameForm};
-use crate::stats::{Counters, Metric, Stats};
+use crate::stats::{errno_name, Counters, Metric, Stats};
 
 /// What telemetry counts: names behind the prefix.
 const TELEMETRY: [&str; 5] = [
@@ -127,24 +127,8 @@ fn sums(counters: &Counters) -> [u64; 3] {
     [counters.datagrams, counters.bytes, counters.failures()]
 }
 
-/// Failed sends by the errno's name, where it is one of those to be expected.
+/// Failed sends by the errno's name.
 fn errors(counters: &Counters) -> Map<String, Value> {
-    let name = |errno: i32| match errno {
-        libc::EAGAIN => "EAGAIN".to_owned(),
-        libc::ECONNREFUSED => "ECONNREFUSED".to_owned(),
-        libc::EHOSTUNREACH => "EHOSTUNREACH".to_owned(),
-        libc::EMFILE => "EMFILE".to_owned(),
-        libc::EMSGSIZE => "EMSGSIZE".to_owned(),
-        libc::ENETUNREACH => "ENETUNREACH".to_owned(),
-        libc::ENOBUFS => "ENOBUFS".to_owned(),
-        libc::ENOENT => "ENOENT".to_owned(),
-        libc::ENOTCONN => "ENOTCONN".to_owned(),
-        libc::EPERM => "EPERM".to_owned(),
-        other => format!("errno {other}"),
-    };
-    let mut errors = Map::new();
-    for &(errno, count) in &counters.errors {
-        errors.insert(name(errno), count.into());
-    }
-    errors
+    let errors = counters.errors.iter();
+    errors.map(|&(errno, count)| (errno_name(errno), count.into())).collect()
 }

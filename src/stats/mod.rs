@@ -36,6 +36,7 @@ mod context;
 mod counters;
 mod dialect;
 mod endpoint;
+mod errno;
 mod error;
 mod line;
 mod packet;
@@ -49,6 +50,7 @@ pub use connection::Connection;
 pub use counters::Counters;
 pub use dialect::{Dialect, Tag};
 pub use endpoint::Endpoint;
+pub use errno::errno_name;
 pub(crate) use error::shown;
 pub use error::Error;
 

@@ -163,8 +163,14 @@ fn tag(key: &str, value: &Value) -> Result<(String, Template), Problem> {
         return Err(format!("key \"{key}\" is the plugin's own (want another)"));
     }
     let value = match value {
-        // What looks like a number on a command line comes as one.
-        Value::Number(number) => Template::new(&number.to_string()),
+        // What looks like a number on a command line comes as one. Only of an integer
+        // is it known how it was written: 1.10 comes as 1.1, and 1e3 as 1000.0.
+        Value::Number(number) if number.is_i64() || number.is_u64() => {
+            Template::new(&number.to_string())
+        }
+        Value::Number(number) => {
+            Err(format!("{number} is a number (want an integer or a text: '\"{number}\"')"))
+        }
         other => template(other),
     };
     value.map(|value| (key.to_owned(), value)).map_err(|problem| format!("{key}: {problem}"))

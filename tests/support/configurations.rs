@@ -122,6 +122,11 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ),
         ("tags", json!({"state": "x"}), own_tag("state")),
         ("tags", json!({"queue": "x"}), own_tag("queue")),
+        (
+            "tags",
+            json!({"version": 1.1}),
+            "tags: version: 1.1 is a number (want an integer or a text: '\"1.1\"')".into(),
+        ),
         ("tags", json!({"site": ""}), "tags: site: \"\" (want at least one character)".into()),
         ("tags", json!({"site": [1]}), "tags: site: [1] (want a text)".into()),
         (

@@ -440,6 +440,7 @@ static void *job_manager (void *arg)
 int main (void)
 {
     pthread_t thread;
+    setlocale (LC_ALL, ""); // as flux-broker does
     if (pthread_create (&thread, NULL, job_manager, NULL) != 0)
         die ("pthread_create failed");
     pthread_join (thread, NULL);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <jansson.h>
+#include <locale.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>

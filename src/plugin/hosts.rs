@@ -1,13 +1,12 @@
 //! Finding the endpoints' hosts, and telling how the endpoints are.
 
-use std::io;
 use std::net::IpAddr;
 
 use super::health::Health;
 use super::StateCounts;
 use crate::config::{Config, Family};
 use crate::flux::{Error, LogLevel, Lookup, Timer};
-use crate::stats::{Connection, Endpoint, Stats};
+use crate::stats::{errno_name, Connection, Endpoint, Stats};
 
 /// Seconds between two looks at the endpoints' health. One that fails, or that
 /// was not found, is looked up again at each.
@@ -231,7 +230,8 @@ impl StateCounts {
             let (level, message) = match host.health.beat(counters.datagrams, counters.failures()) {
                 None => continue,
                 Some(true) => {
-                    let error = io::Error::from_raw_os_error(counters.last_error);
+                    // By name: what strerror(3) says is in the broker's language.
+                    let error = errno_name(counters.last_error);
                     (LogLevel::Warning, format!("sends fail: {error} (the rest is counted)"))
                 }
                 Some(false) => (LogLevel::Info, "sends succeed again".to_owned()),

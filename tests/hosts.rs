@@ -228,8 +228,10 @@ fn nested_instances_report_under_their_own_names() {
         .replace("ENDPOINT", &receiver.endpoint());
     fs::write(&script, text).unwrap();
     let output = format!("--output={}", folder.path().join("output").display());
-    let conf = "--conf=resource.noverify=true";
-    let batch = ["batch", "-n1", conf, output.as_str(), script.to_str().unwrap()];
+    // Its resources are pretended, as ours are. (flux batch knows --conf since 0.51.)
+    fs::write(folder.path().join("inner.toml"), "[resource]\nnoverify = true\n").unwrap();
+    let conf = format!("--env=FLUX_CONF_DIR={}", folder.path().display());
+    let batch = ["batch", "-n1", &conf, &output, script.to_str().unwrap()];
     let id = broker.flux(&batch).replace('ƒ', "f");
     broker.drain();
 

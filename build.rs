@@ -78,16 +78,25 @@ fn main() {
     println!("cargo:rerun-if-env-changed=PATH");
     // It came, went or changed in a folder that was on PATH before.
     println!("cargo:rerun-if-env-changed=STATE_COUNTS_FLUX");
-    if on_path("flux") {
+    // scripts/test found that no broker of it can be used.
+    println!("cargo:rerun-if-env-changed=STATE_COUNTS_NO_BROKER");
+    if on_path("flux") && env::var_os("STATE_COUNTS_NO_BROKER").is_none() {
         println!("cargo:rustc-cfg=have_flux");
     }
     // What scripts/test found or installed.
     for (variable, cfg) in [
         ("STATE_COUNTS_STATSD", "have_statsd"),
         ("STATE_COUNTS_CARBON", "have_carbon"),
+        ("STATE_COUNTS_IPV6", "have_ipv6"),
         ("STATE_COUNTS_NAMESPACES", "have_namespaces"),
         ("STATE_COUNTS_VALGRIND", "have_valgrind"),
         ("STATE_COUNTS_PLUGIN_PATH", "have_plugin_path"),
+        // What scripts/probe-flux was answered.
+        ("STATE_COUNTS_FLUX_FAILED_ALONE", "flux_failed_alone"),
+        ("STATE_COUNTS_FLUX_GPUS", "flux_gpus"),
+        ("STATE_COUNTS_FLUX_R", "flux_r"),
+        ("STATE_COUNTS_FLUX_UPDATE", "flux_update"),
+        ("STATE_COUNTS_FLUX_UPDATE_RUNNING", "flux_update_running"),
     ] {
         println!("cargo:rerun-if-env-changed={variable}");
         println!("cargo:rustc-check-cfg=cfg({cfg})");

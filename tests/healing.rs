@@ -345,14 +345,13 @@ fn a_reloaded_job_manager_goes_on_with_its_running_jobs() {
     let truth = counts(&[("INACTIVE", 20), ("RUN", 8), ("SCHED", 5), ("DEPEND", 1)]);
     broker.wait_stats(|stats| *stats == truth);
     broker.assert_true(&mut receiver);
-    // Other modules end with it; job-list is the one that counts.
-    broker.flux(&["module", "reload", "job-manager"]);
-    broker.flux(&["module", "load", "job-list"]);
+    broker.reload_job_manager();
     broker.wait_stats(|stats| *stats == truth);
     broker.assert_true(&mut receiver);
     broker.flux(&["cancel", "--states=DEPEND,SCHED", "--all"]);
     broker.wait_stats(|stats| stats["INACTIVE"] == 26);
     broker.assert_true(&mut receiver);
+    broker.kill();
 }
 
 #[test]

@@ -8,10 +8,14 @@ use std::{env, fs};
 /// The name under which an installed plugin is loaded.
 pub const NAME: &str = "state-counts.so";
 
-/// The plugin that cargo built for this test run, as `state-counts.so`.
+/// The plugin that cargo built for this test run, as `state-counts.so`, or the
+/// one that STATE_COUNTS_PLUGIN names: to try one build with many Fluxes.
 pub fn plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {
+        if let Some(built) = env::var_os("STATE_COUNTS_PLUGIN") {
+            return named(Path::new(&built), NAME);
+        }
         let test = env::current_exe().expect("a test knows its own path");
         // target/PROFILE/deps/TEST, target/PROFILE/examples/EXAMPLE
         let profile = test.ancestors().nth(2).expect("cargo's folders");

@@ -12,14 +12,24 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::artifact::NAME;
+use super::flux::{flux, forget_the_session};
 use super::names::Names;
 use super::receiver::{Receiver, Seen};
 use super::{counts_of_job_stats, Counts};
 
 /// A job that the execution system only simulates: no process, and over at once.
-pub const SIMULATED: &str = "--setattr=exec.test.run_duration=0.01s";
+pub const SIMULATED: &str = "--setattr=exec.test.run_duration=10ms";
 /// A simulated job that lasts until it is cancelled.
 pub const ENDLESS: &str = "--setattr=exec.test.run_duration=1h";
+
+/// Loads a plugin, and prints what Flux says if it refuses.
+const LOAD: &str = "
+import sys, flux
+try:
+    flux.Flux().rpc('job-manager.jobtap', {'load': sys.argv[1]}).get()
+except OSError as error:
+    print(error)
+";
 
 /// What an instance is started with.
 pub struct Setup {
@@ -50,7 +60,7 @@ impl Setup {
             config: String::new(),
             endpoint: endpoint.into(),
             state: None,
-            command: Command::new("flux"),
+            command: flux(),
         }
     }
 
@@ -80,6 +90,7 @@ impl Setup {
     /// Runs it where names mean something of the test's own.
     pub fn names(mut self, names: &Names) -> Setup {
         self.command = names.command("flux".as_ref());
+        forget_the_session(&mut self.command);
         self
     }
 
@@ -96,13 +107,13 @@ impl Setup {
         let mut command = self.command;
         command.args(["start", "--test-size", &self.brokers.to_string()]);
         let log = folder.path().join("broker.log");
-        command.arg(format!("-Slog-filename={}", log.display()));
-        command.arg(format!("--config-path={}", folder.path().display()));
+        // Not -S nor --config-path, which flux start has since 0.69.
+        command.arg(format!("-o,-Slog-filename={}", log.display()));
         if let Some(state) = &self.state {
-            command.arg(format!("-Sstatedir={}", state.display()));
+            command.arg(format!("-o,-Sstatedir={}", state.display()));
         }
         command.args(["sh", "-c", "echo $FLUX_URI; exec cat >/dev/null"]);
-        command.env_remove("FLUX_FRIPP_STATSD").env_remove("FLUX_URI");
+        command.env("FLUX_CONF_DIR", folder.path());
         if let Some(endpoint) = &self.endpoint {
             command.env("FLUX_FRIPP_STATSD", endpoint);
         }
@@ -119,11 +130,7 @@ impl Setup {
 impl Broker {
     /// Runs a flux command in the instance; its output, whatever came of it.
     pub fn try_flux(&self, arguments: &[&str]) -> Output {
-        Command::new("flux")
-            .args(arguments)
-            .env("FLUX_URI", &self.uri)
-            .output()
-            .expect("flux is on PATH")
+        flux().args(arguments).env("FLUX_URI", &self.uri).output().expect("flux is on PATH")
     }
 
     /// Runs a flux command that must succeed; what it printed.
@@ -142,6 +149,13 @@ impl Broker {
             true => Ok(()),
             false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
         }
+    }
+
+    /// Loads what is loaded already, which is refused; Flux's words. Not by flux
+    /// jobtap, which says "not found" instead of them if errno, which Flux does
+    /// not set there, happens to be ENOENT.
+    pub fn load_again(&self, plugin: &Path) -> String {
+        self.flux(&["python", "-c", LOAD, plugin.to_str().unwrap()])
     }
 
     pub fn remove(&self, name: &str) {
@@ -169,6 +183,14 @@ impl Broker {
     pub fn submit(&self, arguments: &[&str]) -> Vec<String> {
         let output = self.flux(&[&["submit"], arguments, &["true"]].concat());
         output.lines().map(str::to_owned).collect()
+    }
+
+    /// Reloads the job manager. Some Flux's schedulers (up to 0.55) do not find it
+    /// again: jobs that run then never end, nor does the instance. Kill it.
+    pub fn reload_job_manager(&self) {
+        // Other modules end with it; job-list is the one that counts jobs.
+        self.flux(&["module", "reload", "job-manager"]);
+        self.flux(&["module", "load", "job-list"]);
     }
 
     /// Waits until no job is active.

@@ -2,7 +2,8 @@
 //! how many datagrams of ours came.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -130,6 +131,16 @@ impl Receiver {
         let mut seen = self.shared.0.lock().unwrap();
         *seen = Seen { gauges, syncs: seen.syncs, ..Seen::default() };
     }
+}
+
+/// A UDP port where nobody is, until a test binds it. It is on a loopback address
+/// of its own: on 127.0.0.1, another test's socket could get its number meanwhile.
+pub fn vacant() -> SocketAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let host = COUNT.fetch_add(1, Ordering::Relaxed);
+    let address = Ipv4Addr::new(127, high | 1, low, host);
+    UdpSocket::bind((address, 0)).and_then(|socket| socket.local_addr()).expect("loopback")
 }
 
 /// Gives a socket a receive buffer that holds what a busy broker sends while its

@@ -92,6 +92,7 @@ fn main() {
         ("STATE_COUNTS_VALGRIND", "have_valgrind"),
         ("STATE_COUNTS_PLUGIN_PATH", "have_plugin_path"),
         // What scripts/probe-flux was answered.
+        ("STATE_COUNTS_FLUX_CONFIG_FLOATS", "flux_config_floats"),
         ("STATE_COUNTS_FLUX_FAILED_ALONE", "flux_failed_alone"),
         ("STATE_COUNTS_FLUX_GPUS", "flux_gpus"),
         ("STATE_COUNTS_FLUX_R", "flux_r"),

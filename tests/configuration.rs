@@ -431,10 +431,8 @@ fn a_broker_refuses_each_mistake_at_load_and_at_reload() {
     broker.submit(&[ENDLESS]);
     broker.wait_stats(|stats| stats["RUN"] == 1);
     let before = broker.query();
-    for (key, value, words) in &bad() {
-        let reload = broker.configure(&json!({TABLE: {*key: value}})).unwrap_err();
-        let short: String = words.chars().take(100).collect();
-        assert!(reload.contains(&short), "{reload}");
+    for mistake in bad().iter().filter(|(_, value, _)| !has_point(value)) {
+        assert_refused_at_reload(&broker, mistake);
     }
     assert_eq!(broker.query()["config"], before["config"]);
     broker.configure(&json!({TABLE: {"endpoint": receiver.endpoint()}})).unwrap();
@@ -448,6 +446,34 @@ fn a_broker_refuses_each_mistake_at_load_and_at_reload() {
     broker.load(plugin(), &[]).unwrap();
     broker.assert_true(&mut receiver);
     broker.end();
+}
+
+#[test]
+#[cfg_attr(
+    not(all(have_flux, flux_config_floats)),
+    ignore = "needs a Flux on PATH whose configuration takes 0.5 in this locale, and scripts/test"
+)]
+fn a_broker_refuses_each_number_with_a_point_at_a_reload() {
+    let broker = configured(&json!({"endpoint": "127.0.0.1:1"}));
+    let before = broker.query();
+    let mistakes: Vec<_> = bad().into_iter().filter(|(_, value, _)| has_point(value)).collect();
+    assert!(mistakes.len() > 1);
+    for mistake in &mistakes {
+        assert_refused_at_reload(&broker, mistake);
+    }
+    assert_eq!(broker.query()["config"], before["config"]);
+    broker.end_with_complaints(); // Nobody listens there.
+}
+
+/// Whether Flux has to read a number with a decimal point.
+fn has_point(value: &Value) -> bool {
+    value.is_f64() || value.as_object().is_some_and(|object| object.values().any(has_point))
+}
+
+fn assert_refused_at_reload(broker: &Broker, (key, value, words): &(&str, Value, String)) {
+    let reload = broker.configure(&json!({TABLE: {*key: value}})).unwrap_err();
+    let short: String = words.chars().take(100).collect();
+    assert!(reload.contains(&short), "{reload}");
 }
 
 #[test]

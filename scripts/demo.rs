@@ -107,7 +107,7 @@ fn in_a_broker(endpoint: String, progress: &AtomicU64) -> Outcome {
     broker.load(artifact::plugin(), &[]).expect("the plugin loads");
     let first = broker.submit(&["--cc=1-40", "--setattr=exec.test.run_duration=1s"]);
     broker.submit(&["--cc=1-30", &format!("--dependency=afterany:{}", first[39]), "-n2"]);
-    for (jobs, cores, seconds) in [(200, 4, "0.5s"), (100, 8, "1s"), (30, 16, "0.2s")] {
+    for (jobs, cores, seconds) in [(200, 4, "500ms"), (100, 8, "1s"), (30, 16, "200ms")] {
         broker.submit(&[
             &format!("--cc=1-{jobs}"),
             &format!("-n{cores}"),

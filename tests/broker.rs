@@ -211,7 +211,7 @@ fn a_hundred_reloads_under_load_lose_no_job() {
     for (word, conf) in [(UNHEALED, r#"{"resync": "1h"}"#), ("resync=0", r#"{"resync": 0}"#)] {
         let (broker, mut receiver) = loaded(word);
         // 64 at a time: they last longer than the reloads, on any machine.
-        broker.submit(&["--setattr=exec.test.run_duration=0.3s", "--cc=1-1500", "--quiet"]);
+        broker.submit(&["--setattr=exec.test.run_duration=300ms", "--cc=1-1500", "--quiet"]);
         let file = plugin().to_str().unwrap();
         let left = broker.flux(&["python", "-c", RELOAD, NAME, file, conf]);
         assert_ne!(left, "0", "there was a load to reload under until the end");

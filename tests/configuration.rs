@@ -485,7 +485,7 @@ fn reloads_under_load_lose_no_count() {
     let both = json!([first.endpoint(), second.endpoint()]);
     let broker = configured(&json!({"endpoint": both, "resync": 0}));
     // 64 at a time: they last longer than some reloads, on any machine.
-    broker.submit(&["--setattr=exec.test.run_duration=0.3s", "--cc=1-1000", "--quiet"]);
+    broker.submit(&["--setattr=exec.test.run_duration=300ms", "--cc=1-1000", "--quiet"]);
     let mut reloads = 0;
     while broker.stats()["INACTIVE"] < 1000 {
         // Each is different: the period, the endpoints, the way to send.

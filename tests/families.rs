@@ -179,7 +179,7 @@ fn a_brokers_results_and_times_are_its_own() {
     let mut receiver = Receiver::start();
     let broker = Setup::new(receiver.endpoint()).start();
     broker.load(plugin(), &["metrics=states,timings,results"]).unwrap();
-    let id = broker.submit(&["--setattr=exec.test.run_duration=0.3s"]).remove(0);
+    let id = broker.submit(&["--setattr=exec.test.run_duration=300ms"]).remove(0);
     broker.drain();
     let log = eventlog(&broker, &id);
     let values = receiver.values();

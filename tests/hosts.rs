@@ -206,7 +206,7 @@ fn dead_name_server(jobs: usize, pairs: usize) {
 /// Loads the plugin where it runs, in the nested instance, and leaves its truth.
 const NESTED: &str = "#!/bin/sh
 flux jobtap load PLUGIN endpoint=ENDPOINT prefix='{level}.{jobid}' metrics=states,results
-flux submit --cc=1-5 --setattr=exec.test.run_duration=0.01s --quiet true
+flux submit --cc=1-5 --setattr=exec.test.run_duration=10ms --quiet true
 flux queue drain
 flux submit --setattr=exec.test.run_duration=1h --quiet true
 until flux job stats | grep -q '\"run\":1'; do sleep 0.1; done

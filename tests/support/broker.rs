@@ -18,6 +18,7 @@ use super::receiver::{Receiver, Seen};
 use super::{counts_of_job_stats, Counts};
 
 /// A job that the execution system only simulates: no process, and over at once.
+/// (Not 0.01s: where the locale has a decimal comma, a broker does not read it.)
 pub const SIMULATED: &str = "--setattr=exec.test.run_duration=10ms";
 /// A simulated job that lasts until it is cancelled.
 pub const ENDLESS: &str = "--setattr=exec.test.run_duration=1h";

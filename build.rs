@@ -83,7 +83,7 @@ fn main() {
     if on_path("flux") && env::var_os("STATE_COUNTS_NO_BROKER").is_none() {
         println!("cargo:rustc-cfg=have_flux");
     }
-    // What scripts/test found or installed.
+    // What scripts/test, or scripts/package --check, found or made.
     for (variable, cfg) in [
         ("STATE_COUNTS_STATSD", "have_statsd"),
         ("STATE_COUNTS_CARBON", "have_carbon"),
@@ -98,6 +98,8 @@ fn main() {
         ("STATE_COUNTS_FLUX_R", "flux_r"),
         ("STATE_COUNTS_FLUX_UPDATE", "flux_update"),
         ("STATE_COUNTS_FLUX_UPDATE_RUNNING", "flux_update_running"),
+        ("STATE_COUNTS_PACKAGES", "have_packages"),
+        ("STATE_COUNTS_ROOT", "have_root"),
     ] {
         println!("cargo:rerun-if-env-changed={variable}");
         println!("cargo:rustc-check-cfg=cfg({cfg})");

@@ -8,6 +8,7 @@
 #   <NAME.h>   the C compiler reads that header
 #   cargo      it runs, and is as new as Cargo.toml asks
 #   build      $build, the script's own build, gets past build.rs, which loads libclang
+#   python:M   the system's Python imports module M
 #   /PATH      that file exists
 #   NAME       that command is on PATH
 
@@ -64,6 +65,7 @@ missing() {
 is_there() {
     case $1 in
         '<'*) echo "#include $1" | cc -fsyntax-only -x c - 2>/dev/null ;;
+        python:*) /usr/bin/python3 -c "import ${1#*:}" 2>/dev/null ;;
         /*) [ -e "$1" ] ;;
         cargo) rust_is_there ;;
         *) command -v "$1" >/dev/null ;;

@@ -1,0 +1,45 @@
+# UNTESTED: written from Spack's documentation, and nobody has run it yet.
+#
+# Copy it into a package repository of yours, as packages/flux_state_counts/package.py
+# (before Spack 1.0: packages/flux-state-counts/package.py), and put the address
+# of your clone of state-counts in `git`. Then
+#
+#   spack install flux-state-counts
+#   flux jobtap load $(spack location -i flux-state-counts)/lib/flux/job-manager/plugins/state-counts.so
+#
+# SPDX-License-Identifier: LGPL-3.0-only
+
+from spack.package import *
+
+
+class FluxStateCounts(Package):
+    """A Flux jobtap plugin that shows how many jobs are in every state, in statsd."""
+
+    git = "file:///path/to/state-counts"
+
+    license("LGPL-3.0-only")
+
+    version("main", branch="main")
+
+    depends_on("rust@1.85:", type="build")
+    depends_on("c", type="build")
+    # bindgen loads libclang while the plugin is built.
+    depends_on("llvm+clang", type="build")
+    depends_on("pkgconfig", type="build")
+    depends_on("py-docutils", type="build")
+    # Its headers. The plugin is not linked with it: the broker brings the symbols.
+    depends_on("flux-core@0.49:", type=("build", "run"))
+
+    def setup_build_environment(self, env):
+        env.set("LIBCLANG_PATH", self.spec["llvm"].prefix.lib)
+        env.set("CARGO_HOME", join_path(self.stage.path, "cargo"))
+
+    def install(self, spec, prefix):
+        cargo = which("cargo", required=True)
+        # A cdylib alone is optimised across crates.
+        cargo("rustc", "--locked", "--release", "--lib", "--crate-type=cdylib")
+        plugins = join_path(prefix.lib, "flux", "job-manager", "plugins")
+        mkdirp(plugins, prefix.share.man.man7)
+        install("target/release/libstate_counts.so", join_path(plugins, "state-counts.so"))
+        rst2man = which("rst2man", "rst2man.py", required=True)
+        rst2man("docs/flux-state-counts.rst", prefix.share.man.man7.join("flux-state-counts.7"))

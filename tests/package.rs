@@ -398,6 +398,24 @@ fn a_mistake_in_the_command_is_named() {
     }
 }
 
+/// Where a version is written by hand, it is the crate's.
+#[test]
+fn the_readme_and_the_spec_name_this_version() {
+    let read = |path: &str| fs::read_to_string(Path::new(TOP).join(path)).unwrap();
+    let spec = read("packaging/flux-state-counts.spec");
+    assert!(spec.contains(&format!("Version:        {VERSION}\n")), "{spec}");
+    assert!(spec.contains(&format!("--prefix=state-counts-{VERSION}/")), "{spec}");
+    let readme = read("README.md");
+    let names: Vec<_> = readme
+        .split(|c: char| c.is_whitespace() || "/`".contains(c))
+        .filter(|word| word.starts_with("flux-state-counts") && word.contains("64"))
+        .collect();
+    assert!(names.len() >= 3, "{names:?}");
+    for name in names {
+        assert!(name["flux-state-counts".len() + 1..].starts_with(VERSION), "{name}");
+    }
+}
+
 /// Each key and family has its paragraph, and the page says nothing wrongly.
 #[test]
 fn the_manual_knows_every_key_and_renders_without_a_warning() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use support::artifact::{plugin, NAME};
-use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use support::broker::{in_an_hour, Broker, Setup, ENDLESS, SIMULATED};
 use support::jobs::{live, step, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, PRIORITY, RUN, SCHED};
 use support::receiver::{Receiver, Seen};
 use support::relay::Relay;
@@ -315,7 +315,7 @@ fn a_restarted_broker_counts_its_inactive_and_active_jobs() {
     // Held, waiting for a time: what a shutdown does not cancel.
     let half = active / 2;
     broker.submit(&["--urgency=hold", &format!("--cc=1-{half}"), "--quiet"]);
-    broker.submit(&["--begin-time=+1h", &format!("--cc=1-{half}"), "--quiet"]);
+    broker.submit(&[&in_an_hour(), &format!("--cc=1-{half}"), "--quiet"]);
     let truth = counts(&[("INACTIVE", inactive), ("SCHED", half), ("DEPEND", half)]);
     broker.wait_stats(|stats| *stats == truth);
     broker.end();
@@ -341,7 +341,7 @@ fn a_reloaded_job_manager_goes_on_with_its_running_jobs() {
     broker.drain();
     broker.submit(&[ENDLESS, "-n8", "--cc=1-8"]);
     broker.submit(&[ENDLESS, "-n8", "--cc=1-5"]);
-    broker.submit(&["--begin-time=+1h"]);
+    broker.submit(&[&in_an_hour()]);
     let truth = counts(&[("INACTIVE", 20), ("RUN", 8), ("SCHED", 5), ("DEPEND", 1)]);
     broker.wait_stats(|stats| *stats == truth);
     broker.assert_true(&mut receiver);

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 use std::{fs, thread};
 
 use nix::sys::signal::{kill, Signal};
@@ -22,6 +22,13 @@ use super::{counts_of_job_stats, Counts};
 pub const SIMULATED: &str = "--setattr=exec.test.run_duration=10ms";
 /// A simulated job that lasts until it is cancelled.
 pub const ENDLESS: &str = "--setattr=exec.test.run_duration=1h";
+
+/// A job that waits for that time. (Not --begin-time=+1h: that makes a fraction of
+/// it, which a broker does not read where the locale has a decimal comma.)
+pub fn in_an_hour() -> String {
+    let now = UNIX_EPOCH.elapsed().expect("it is after 1970").as_secs();
+    format!("--dependency=begin-time:{}", now + 3600)
+}
 
 /// Loads a plugin, and prints what Flux says if it refuses.
 const LOAD: &str = "

@@ -40,7 +40,7 @@ fn a_transition_is_no_more_calls_where_the_server_is_dead() {
 
 #[test]
 fn an_active_job_takes_at_most_256_bytes_with_every_family_on() {
-    let families = "states,queues,timings,results,resources,users,banks";
+    let families = "states,queues,timings,results,resources,users,banks,pending";
     let conf = json!({"metrics": families, "period": 3600, "resync": 0});
     for late in [false, true] {
         let floor = bytes_a_job(idle_plugin(), &json!({}), late);

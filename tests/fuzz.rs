@@ -96,7 +96,7 @@ proptest! {
         let mut host = Standin::start(Some(&server.local_addr().unwrap().to_string()));
         let _ = host.load(plugin(), conf);
         host.remove("state-counts.so").ok();
-        let all = "states,queues,timings,results,resources,users,banks";
+        let all = "states,queues,timings,results,resources,users,banks,pending";
         host.load(plugin(), json!({"metrics": all})).unwrap();
         host.log();
         for (topic, arguments) in before {

@@ -6,6 +6,7 @@
 //! events and no lost event can make one negative, or wrong for long.
 
 mod banks;
+mod pending;
 mod queues;
 mod resources;
 mod results;
@@ -28,6 +29,7 @@ pub const FAMILIES: &[FamilySpec] = &[
     resources::SPEC,
     users::SPEC,
     banks::SPEC,
+    pending::SPEC,
 ];
 
 /// What there is to know of a family before it is enabled.

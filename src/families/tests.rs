@@ -88,6 +88,8 @@ fn table() -> JobTable {
     lists.queues.index("batch");
     lists.users.index("7");
     lists.banks.index("phys");
+    lists.schemes.index("afterok");
+    lists.schemes.index("begin-time");
     table
 }
 
@@ -144,6 +146,20 @@ fn a_job_adds_to_what_it_should() {
                 ("resource.gpus.allocated", 1),
             ],
         ),
+        ("pending", job(Depend), &[("pending.dependency", 1)]),
+        (
+            "pending",
+            Job { schemes: 0b110, is_held: true, ..job(Depend) },
+            &[("pending.dependency", 1), ("dependency.afterok", 1), ("dependency.begin-time", 1)],
+        ),
+        ("pending", job(Priority), &[("pending.priority", 1)]),
+        ("pending", Job { is_held: true, ..job(Priority) }, &[("pending.held", 1)]),
+        ("pending", job(Sched), &[("pending.resources", 1)]),
+        ("pending", Job { schemes: 0b110, ..job(Sched) }, &[("pending.resources", 1)]),
+        ("pending", Job { is_held: true, ..job(Sched) }, &[("pending.held", 1)]),
+        ("pending", Job { has_no_priority: true, ..job(Sched) }, &[("pending.priority", 1)]),
+        ("pending", job(New), &[]),
+        ("pending", job(Run), &[]),
         ("timings", job(Run), &[]),
         ("results", job(Run), &[]),
     ];

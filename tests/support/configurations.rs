@@ -32,7 +32,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     let metrics = |value: &str| {
         format!(
             "metrics: {value} (want \"states\", \"queues\", \"timings\", \"results\", \
-             \"resources\", \"users\" or \"banks\", or several)"
+             \"resources\", \"users\", \"banks\" or \"pending\", or several)"
         )
     };
     let own_tag = |key: &str| format!("tags: key \"{key}\" is the plugin's own (want another)");

@@ -10,11 +10,12 @@ use std::process::exit;
 
 /// What the bindings hold: used functions, and through them their types.
 const FUNCTIONS: &[&str] = &[
-    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror)",
-    "flux_jobtap_(get_flux|error|get_job_result|job_subscribe)",
+    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
+    "flux_jobtap_(get_flux|error|get_job_result|job_subscribe|job_lookup)",
     "flux_job_statetostr",
     "flux_(log|attr_get|get_reactor)",
-    "flux_(timer_watcher_create|watcher_start|watcher_destroy)",
+    "flux_(timer_watcher_create|prepare_watcher_create)",
+    "flux_watcher_(start|stop|destroy)",
     "flux_(rpc|rpc_get|rpc_get_unpack|future_then|future_incref|future_decref|future_destroy)",
     "getaddrinfo_a",
     "gai_(error|cancel|strerror)",

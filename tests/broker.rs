@@ -17,7 +17,9 @@ const UNHEALED: &str = "resync=1h";
 
 /// A broker with the plugin loaded by its path, and the receiver of its metrics.
 fn loaded(conf: &str) -> (Broker, Receiver) {
-    let receiver = Receiver::start();
+    let mut receiver = Receiver::start();
+    // From 0: a plugin that only adds need not say that it adds nothing.
+    receiver.begin(counts(&[]));
     let broker = Setup::new(receiver.endpoint()).start();
     broker.load(plugin(), &[conf]).unwrap();
     (broker, receiver)
@@ -62,6 +64,7 @@ fn every_kind_of_job_is_counted_right() {
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
 fn it_loads_from_the_configuration() {
     let mut receiver = Receiver::start();
+    receiver.begin(counts(&[]));
     let broker = Setup::new(receiver.endpoint()).plugin(plugin(), "resync = 0").start();
     broker.submit(&[SIMULATED, "--cc=1-5"]);
     broker.drain();
@@ -101,7 +104,7 @@ fn it_loads_from_the_plugin_path() {
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn a_thousand_jobs_are_a_datagram_for_each_change() {
+fn a_thousand_jobs_are_a_datagram_for_each_turn_in_which_any_changed() {
     let (broker, receiver) = loaded("resync=0");
     batches(broker, receiver, 1000, 1);
 }
@@ -113,7 +116,9 @@ fn full_two_batches_of_ten_thousand_jobs() {
     batches(broker, receiver, 10_000, 2);
 }
 
-/// Issue 2's measurement: prints the figures, and holds them against truth.
+/// Issue 2's measurement: prints the figures, and holds them against truth. Jobs
+/// of one submission pass through DEPEND and PRIORITY within a turn of the reactor,
+/// so that no server ever hears of it.
 fn batches(broker: Broker, mut receiver: Receiver, jobs: i64, batches: i64) {
     for _ in 0..batches {
         broker.submit(&[SIMULATED, &format!("--cc=1-{jobs}"), "--quiet"]);
@@ -125,9 +130,13 @@ fn batches(broker: Broker, mut receiver: Receiver, jobs: i64, batches: i64) {
     let changes = 7 * jobs * batches;
     println!("gauges {:?}", seen.gauges);
     println!("lowest {:?}", seen.lowest);
+    println!("highest {:?}", seen.highest);
     println!("{} datagrams, {changes} changes", seen.datagrams);
     assert_eq!(seen.gauges, counts(&[("INACTIVE", jobs * batches)]));
-    assert_eq!(seen.datagrams as i64, changes);
+    assert!((seen.datagrams as i64) < changes, "{} datagrams, {changes} changes", seen.datagrams);
+    for state in ["DEPEND", "PRIORITY"] {
+        assert_eq!(seen.highest.get(state).copied().unwrap_or(0), 0, "{state}");
+    }
     broker.end();
 }
 

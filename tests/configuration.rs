@@ -95,7 +95,7 @@ fn a_mistake_in_the_environment_is_refused_where_it_counts() {
 #[test]
 fn every_key_is_reachable_by_each_way_and_visible() {
     let covered: BTreeSet<_> = good().iter().map(|(key, _, _)| *key).collect();
-    assert_eq!(covered, BTreeSet::from(KEYS));
+    assert_eq!(covered, BTreeSet::from(KEYS.map(|key| key.name)));
     for (key, value, shown) in good() {
         let mut host = Standin::start(None);
         host.load(plugin(), conf(key, &value)).unwrap();
@@ -392,7 +392,7 @@ fn a_query_shows_everything() {
     assert_eq!(query["counts"]["RUN"], 1);
     assert_eq!(query["counts"]["INACTIVE"], 0);
     assert_eq!(query["prefix"], "flux.job.state");
-    assert_eq!(query["anomalies"]["no_job_to_move"], 1);
+    assert_eq!(query["anomalies"]["missed_event"], 1);
     assert_eq!(query["resyncs"], 2);
     assert!(query["last_flush"].as_f64().unwrap() > 1.7e9);
     let endpoint = &query["endpoints"][0];

@@ -229,7 +229,7 @@ fn inactive_is_withheld_while_nobody_answers() {
 }
 
 #[test]
-fn events_that_contradict_the_books_make_nothing_negative_and_are_logged_once() {
+fn events_that_contradict_the_table_make_nothing_negative_and_are_logged_once() {
     let (mut host, mut receiver) = Standin::running(json!({}));
     host.log();
     for id in 0..3 {
@@ -241,8 +241,8 @@ fn events_that_contradict_the_books_make_nothing_negative_and_are_logged_once() 
     assert_eq!(
         log,
         [
-            "state-counts: a job left SCHED, where none was counted; that gauge stays 0 (further \
-             ones are not logged)",
+            "state-counts: a job left SCHED, where it was not known to be: an event never came \
+             (does another plugin fail?); the job counts where it is (further ones are not logged)",
             "state-counts: state 128 is unknown to this version and not counted (is there a newer \
              one?) (further ones are not logged)",
         ]

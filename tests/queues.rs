@@ -170,28 +170,35 @@ fn a_queue_whose_name_is_too_long_hides_no_other() {
 }
 
 #[test]
-fn queues_are_switched_on_at_load_only_and_off_at_any_time() {
+fn queues_are_switched_on_and_off_at_any_time() {
     let mut receiver = Receiver::start();
     let mut host = Standin::start(Some(&receiver.endpoint()));
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
     let table = |metrics: Value| json!({"state-counts": {"metrics": metrics}});
-    let refused = "metrics: \"queues\" can be switched on at load only (remove the plugin, and \
-                   load it again)";
-    assert_eq!(host.reload(&table(json!(["queues"]))), Err(refused.into()));
-    host.remove(NAME).unwrap();
-
-    host.config(&table(json!(["states", "queues"])));
-    host.load(plugin(), json!({})).unwrap();
-    host.advance(0.1);
+    // Jobs that came before it was switched on are known at once; those that ended
+    // when the broker has said how many there are.
     live(&mut host, 1, &[NEW, RUN], "batch");
-    host.counts();
-    assert_eq!(gauges(&mut receiver), [("batch.RUN".to_owned(), 1)].into());
-    host.reload(&table(json!(["states"]))).unwrap();
-    host.counts();
-    assert_eq!(gauges(&mut receiver), Gauges::new());
-    let wanted = host.counts();
-    assert_eq!(receiver.seen().gauges, wanted);
+    live(&mut host, 2, &COURSE, "debug");
+    for _ in 0..2 {
+        host.reload(&table(json!(["states", "queues"]))).unwrap();
+        host.counts();
+        assert_eq!(gauges(&mut receiver), [("batch.RUN".to_owned(), 1)].into());
+        host.advance(1.0);
+        let wanted = truth(&host.queues());
+        assert_eq!(wanted["debug.INACTIVE"], 1);
+        assert_eq!(gauges(&mut receiver), wanted);
+        let switched_off = host.reload(&table(json!(["states"])));
+        assert_eq!(switched_off, Ok(()));
+        host.counts();
+        let left = gauges(&mut receiver);
+        assert!(left.keys().all(|name| name.ends_with("INACTIVE")), "{left:?}");
+        receiver.forget();
+        host.advance(10.0);
+        let wanted = host.counts();
+        assert_eq!(receiver.seen().gauges, wanted);
+        assert_eq!(gauges(&mut receiver), Gauges::new());
+    }
     host.end();
 }
 

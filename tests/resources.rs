@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{json, Value};
 use support::artifact::{plugin, NAME};
-use support::jobs::{live_as, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN, SCHED};
+use support::jobs::{go_on, live_as, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN, SCHED};
 use support::levels::{gauges, Gauges};
 use support::receiver::Receiver;
 use support::standin::{program, Standin};
@@ -277,28 +277,40 @@ fn banks_cannot_forge_lines_in_any_dialect() {
 }
 
 #[test]
-fn they_are_switched_on_at_load_only_and_off_and_changed_at_any_time() {
+fn they_are_switched_on_and_off_and_changed_at_any_time() {
     let mut receiver = Receiver::start();
     let mut host = Standin::start(Some(&receiver.endpoint()));
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
     let table = |metrics: &str| json!({"state-counts": {"metrics": metrics, "resync": 3600}});
-    let refused =
-        "metrics: \"resources\", \"users\" and \"banks\" can be switched on at load only \
-                   (remove the plugin, and load it again)";
-    assert_eq!(host.reload(&table("users")), Err(refused.into()));
-    host.remove(NAME).unwrap();
-
-    host.config(&table("states,users"));
-    host.load(plugin(), json!({})).unwrap();
-    host.advance(0.1);
+    // It came before they were switched on.
     live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
+    assert_gauges(&mut host, &mut receiver, &[]);
+    host.reload(&table("states,users")).unwrap();
     assert_gauges(&mut host, &mut receiver, &[("user-cores.7", 4), ("user.7.RUN", 1)]);
     host.reload(&table("states,banks")).unwrap();
     assert_gauges(&mut host, &mut receiver, &[("bank-cores.x", 4), ("bank.x.RUN", 1)]);
     live_as(&mut host, &job(2, 8, "x", 4, ("3", "0-3")), &COURSE[..5]);
     assert_gauges(&mut host, &mut receiver, &[("bank-cores.x", 8), ("bank.x.RUN", 2)]);
+    host.reload(&table("states,resources")).unwrap();
+    let held = [("resource.cores.allocated", 8), ("resource.nodes.allocated", 1)];
+    assert_gauges(&mut host, &mut receiver, &held);
     host.reload(&table("states")).unwrap();
+    assert_gauges(&mut host, &mut receiver, &[]);
+    // What happens meanwhile is known as well when they are back.
+    live_as(&mut host, &job(3, 9, "", 2, ("4", "0-1")), &COURSE[..5]);
+    go_on(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[4..]);
+    host.reload(&table("states,users,banks")).unwrap();
+    let wanted = [
+        ("bank-cores.x", 4),
+        ("bank.x.RUN", 1),
+        ("user-cores.8", 4),
+        ("user-cores.9", 2),
+        ("user.8.RUN", 1),
+        ("user.9.RUN", 1),
+    ];
+    assert_gauges(&mut host, &mut receiver, &wanted);
+    host.remove(NAME).unwrap();
     assert_gauges(&mut host, &mut receiver, &[]);
     host.end();
 }

@@ -171,7 +171,9 @@ fn broken_arguments_are_logged_once_and_harm_nobody() {
     let (mut host, mut receiver) = Standin::running(json!({}));
     host.load(second_plugin(), json!({})).unwrap();
     host.log();
-    for args in [json!({}), json!({"state": "RUN"}), json!({"state": RUN, "prev_state": "x"})] {
+    for args in
+        [json!({}), json!({"state": "RUN"}), json!({"id": 9, "state": RUN, "prev_state": "x"})]
+    {
         for topic in ["job.new", "job.state.run"] {
             host.call(topic, &args);
         }

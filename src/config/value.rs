@@ -2,10 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::template::Template;
-use super::{Family, Problem, SendAs};
+use super::{Problem, SendAs};
+use crate::families::{FamilyId, FAMILIES};
 use crate::flux::NameForm;
 use crate::rfc;
 use crate::stats::{shown, Dialect, Endpoint};
@@ -64,8 +65,8 @@ pub(super) fn meaning<T: Copy>(value: &Value, words: Words<T>) -> Result<T, Prob
 }
 
 /// The word for what is meant.
-pub(super) fn word<T: PartialEq>(meant: T, words: Words<T>) -> &'static str {
-    words.iter().find(|(_, meaning)| *meaning == meant).map_or("", |(word, _)| word)
+pub(super) fn word<T: PartialEq>(meant: &T, words: Words<T>) -> Value {
+    words.iter().find(|(_, meaning)| meaning == meant).map_or("", |(word, _)| word).into()
 }
 
 /// `"a", "b" or "c"`.
@@ -118,19 +119,28 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
     Ok(endpoints)
 }
 
+pub(super) fn shown_endpoints(endpoints: &[Endpoint]) -> Value {
+    endpoints.iter().map(Endpoint::to_string).collect()
+}
+
 /// One text, with commas between families, or an array of texts.
-pub(super) fn metrics(value: &Value) -> Result<Vec<Family>, Problem> {
-    let want = format!("(want {}, or several)", either(&Family::ALL.map(Family::name)));
+pub(super) fn metrics(value: &Value) -> Result<Vec<FamilyId>, Problem> {
+    let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+    let want = format!("(want {}, or several)", either(&names));
     let wrong = || format!("{} {want}", shown_json(value));
     let mut families = Vec::new();
     for text in texts(value).ok_or_else(wrong)?.into_iter().flat_map(|text| text.split(',')) {
-        let family = Family::ALL.into_iter().find(|family| family.name() == text.trim());
+        let family = FamilyId::named(text.trim());
         let family = family.ok_or_else(|| format!("{} {want}", shown(text)))?;
         if !families.contains(&family) {
             families.push(family);
         }
     }
     Ok(families)
+}
+
+pub(super) fn shown_metrics(families: &[FamilyId]) -> Value {
+    families.iter().map(|family| family.spec().name).collect()
 }
 
 /// One text, or an array of at least one.
@@ -142,9 +152,6 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
     };
     (!texts.is_empty()).then_some(texts)
 }
-
-/// Tags that the plugin gives its metrics itself.
-const OWN_TAGS: [&str; 8] = ["state", "queue", "result", "type", "resource", "use", "user", "bank"];
 
 /// An object of tags.
 pub(super) fn tags(value: &Value) -> Result<Vec<(String, Template)>, Problem> {
@@ -159,7 +166,7 @@ fn tag(key: &str, value: &Value) -> Result<(String, Template), Problem> {
     if key.is_empty() || key.contains(dirty) {
         return Err(format!("key {} (want letters, digits, _, - or .)", shown(key)));
     }
-    if OWN_TAGS.contains(&key) {
+    if FAMILIES.iter().any(|family| family.tags.contains(&key)) {
         return Err(format!("key \"{key}\" is the plugin's own (want another)"));
     }
     let value = match value {
@@ -174,6 +181,14 @@ fn tag(key: &str, value: &Value) -> Result<(String, Template), Problem> {
         other => template(other),
     };
     value.map(|value| (key.to_owned(), value)).map_err(|problem| format!("{key}: {problem}"))
+}
+
+pub(super) fn shown_tags(tags: &[(String, Template)]) -> Value {
+    let mut shown = Map::new();
+    for (key, value) in tags {
+        shown.insert(key.clone(), value.as_str().into());
+    }
+    shown.into()
 }
 
 pub(super) fn shown_json(value: &Value) -> String {

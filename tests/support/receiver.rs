@@ -22,13 +22,15 @@ pub struct Seen {
     pub gauges: Counts,
     /// Each gauge's lowest value ever, looked at after each line.
     pub lowest: Counts,
+    /// Each gauge's highest value ever.
+    pub highest: Counts,
     /// Datagrams of ours.
     pub datagrams: u64,
     /// Those of them that hold an increment.
     pub increments: u64,
     /// The datagrams of ours, as text; only the first thousands.
     pub texts: Vec<String>,
-    /// Other datagrams, as text.
+    /// What else the datagrams held, as text.
     others: Vec<String>,
     syncs: u64,
 }
@@ -92,7 +94,7 @@ impl Receiver {
         seen.clone()
     }
 
-    /// What came that is no gauge of ours, or more than that.
+    /// The lines that came and are no gauge of ours, by their datagrams.
     pub fn others(&mut self) -> Vec<String> {
         self.seen().others
     }
@@ -173,11 +175,14 @@ impl Seen {
 
     /// Reads a datagram as statsd's own server does (statsd, stats.js).
     fn take(&mut self, datagram: &str) {
-        if datagram.lines().any(|line| !line.starts_with(PREFIX) || !line.ends_with("|g")) {
-            return self.others.push(datagram.to_owned());
+        let ours = |line: &&str| line.starts_with(PREFIX) && line.ends_with("|g");
+        let others: Vec<_> = datagram.lines().filter(|line| !ours(line)).collect();
+        if !others.is_empty() {
+            self.others.push(others.join("\n"));
         }
         let lines: BTreeMap<usize, (&str, &str)> = datagram
             .lines()
+            .filter(ours)
             .enumerate()
             .filter_map(|(number, line)| {
                 let (name, value) = line.strip_prefix(PREFIX)?.split_once(':')?;
@@ -198,6 +203,8 @@ impl Seen {
             *gauge = if is_increment(value) { *gauge + number } else { number };
             let lowest = self.lowest.entry(name.to_owned()).or_default();
             *lowest = (*lowest).min(*gauge);
+            let highest = self.highest.entry(name.to_owned()).or_default();
+            *highest = (*highest).max(*gauge);
         }
     }
 }

@@ -120,7 +120,10 @@ fn jobs_without_system_attributes_are_counted_right() {
 }
 
 #[test]
-#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+#[cfg_attr(
+    not(all(have_flux, flux_update)),
+    ignore = "needs a Flux on PATH whose jobs that wait can be updated, and scripts/test"
+)]
 fn jobs_that_are_rejected_are_in_no_gauge() {
     for topic in ["job.create", "job.validate"] {
         let (broker, mut receiver) = broker();

@@ -11,7 +11,9 @@
 
 #include "wrapper.h"
 
-int flux_jobtap_jobspec_update_pack (flux_plugin_t *p, const char *fmt, ...);
+/* Not in 0.49, where the plugin has to load all the same. */
+int flux_jobtap_jobspec_update_pack (flux_plugin_t *p, const char *fmt, ...)
+    __attribute__ ((weak));
 
 static int fail_cb (flux_plugin_t *p,
                     const char *topic,

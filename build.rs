@@ -10,11 +10,12 @@ use std::process::exit;
 
 /// What the bindings hold: used functions, and through them their types.
 const FUNCTIONS: &[&str] = &[
-    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror)",
-    "flux_jobtap_(get_flux|error|get_job_result|job_subscribe)",
+    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
+    "flux_jobtap_(get_flux|error|get_job_result|job_subscribe|job_lookup)",
     "flux_job_statetostr",
     "flux_(log|attr_get|get_reactor)",
-    "flux_(timer_watcher_create|watcher_start|watcher_destroy)",
+    "flux_(timer_watcher_create|prepare_watcher_create)",
+    "flux_watcher_(start|stop|destroy)",
     "flux_(rpc|rpc_get|rpc_get_unpack|future_then|future_incref|future_decref|future_destroy)",
     "getaddrinfo_a",
     "gai_(error|cancel|strerror)",
@@ -63,7 +64,9 @@ fn main() {
     }
     let bindings = match builder.generate() {
         Ok(bindings) => bindings,
-        Err(error) => fail(&format!("bindgen could not read wrapper.h: {error}")),
+        Err(error) => fail(&format!(
+            "bindgen could not read wrapper.h ({PACKAGES} bring C's own headers): {error}"
+        )),
     };
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     bindings.write_to_file(out.join("bindings.rs")).expect("OUT_DIR is writable");
@@ -76,16 +79,26 @@ fn main() {
     println!("cargo:rerun-if-env-changed=PATH");
     // It came, went or changed in a folder that was on PATH before.
     println!("cargo:rerun-if-env-changed=STATE_COUNTS_FLUX");
-    if on_path("flux") {
+    // scripts/test found that no broker of it can be used.
+    println!("cargo:rerun-if-env-changed=STATE_COUNTS_NO_BROKER");
+    if on_path("flux") && env::var_os("STATE_COUNTS_NO_BROKER").is_none() {
         println!("cargo:rustc-cfg=have_flux");
     }
     // What scripts/test, or scripts/package --check, found or made.
     for (variable, cfg) in [
         ("STATE_COUNTS_STATSD", "have_statsd"),
         ("STATE_COUNTS_CARBON", "have_carbon"),
+        ("STATE_COUNTS_IPV6", "have_ipv6"),
         ("STATE_COUNTS_NAMESPACES", "have_namespaces"),
         ("STATE_COUNTS_VALGRIND", "have_valgrind"),
         ("STATE_COUNTS_PLUGIN_PATH", "have_plugin_path"),
+        // What scripts/probe-flux was answered.
+        ("STATE_COUNTS_FLUX_CONFIG_FLOATS", "flux_config_floats"),
+        ("STATE_COUNTS_FLUX_FAILED_ALONE", "flux_failed_alone"),
+        ("STATE_COUNTS_FLUX_GPUS", "flux_gpus"),
+        ("STATE_COUNTS_FLUX_R", "flux_r"),
+        ("STATE_COUNTS_FLUX_UPDATE", "flux_update"),
+        ("STATE_COUNTS_FLUX_UPDATE_RUNNING", "flux_update_running"),
         ("STATE_COUNTS_PACKAGES", "have_packages"),
         ("STATE_COUNTS_ROOT", "have_root"),
     ] {
@@ -123,17 +136,20 @@ fn flux_includes() -> Option<Vec<PathBuf>> {
         .map(|paths| if paths.is_empty() { vec![PathBuf::from("/usr/include")] } else { paths })
 }
 
+/// The packages of libclang. scripts/setup.sh looks for the first in what is said here.
+const PACKAGES: &str =
+    "Debian's or Ubuntu's package libclang-dev, or Fedora's or RHEL's clang-devel";
+
 /// bindgen loads libclang at run time and panics without it; say what to install instead.
 fn require_libclang() {
     std::panic::set_hook(Box::new(|_| ()));
     let found = std::panic::catch_unwind(bindgen::clang_version);
     let _ = std::panic::take_hook();
     if found.is_err() {
-        fail(
-            "libclang was not found, and bindgen needs it to read flux-core's headers: \
-             install Debian's or Ubuntu's package libclang-dev (Fedora, RHEL: clang-devel), \
-             or set LIBCLANG_PATH to the folder of libclang.so",
-        );
+        fail(&format!(
+            "libclang was not found, and bindgen needs it to read flux-core's headers: install \
+             {PACKAGES}, or set LIBCLANG_PATH to the folder of libclang.so"
+        ));
     }
 }
 

@@ -96,6 +96,7 @@ int flux_plugin_arg_unpack (flux_plugin_arg_t *args,
                             const char *fmt,
                             ...);
 const char *flux_plugin_arg_strerror (flux_plugin_arg_t *args);
+void flux_plugin_arg_destroy (flux_plugin_arg_t *args);
 
 flux_t *flux_jobtap_get_flux (flux_plugin_t *p);
 int flux_jobtap_error (flux_plugin_t *p,
@@ -107,6 +108,7 @@ int flux_jobtap_get_job_result (flux_plugin_t *p,
                                 flux_jobid_t id,
                                 flux_job_result_t *rp);
 int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id);
+flux_plugin_arg_t *flux_jobtap_job_lookup (flux_plugin_t *p, flux_jobid_t id);
 
 const char *flux_job_statetostr (flux_job_state_t state, const char *fmt);
 int flux_log (flux_t *h, int level, const char *fmt, ...);
@@ -118,7 +120,11 @@ flux_watcher_t *flux_timer_watcher_create (flux_reactor_t *r,
                                            double repeat,
                                            flux_watcher_f cb,
                                            void *arg);
+flux_watcher_t *flux_prepare_watcher_create (flux_reactor_t *r,
+                                             flux_watcher_f cb,
+                                             void *arg);
 void flux_watcher_start (flux_watcher_t *w);
+void flux_watcher_stop (flux_watcher_t *w);
 void flux_watcher_destroy (flux_watcher_t *w);
 
 flux_future_t *flux_rpc (flux_t *h,

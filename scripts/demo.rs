@@ -8,7 +8,7 @@ mod support;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{stdout, IsTerminal};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread;
@@ -22,6 +22,7 @@ use ratatui::widgets::{Gauge, Sparkline};
 use ratatui::{DefaultTerminal, Frame, TerminalOptions, Viewport};
 use serde_json::json;
 use support::broker::Setup;
+use support::flux::flux;
 use support::receiver::{Receiver, Seen};
 use support::standin::Standin;
 use support::{artifact, counts_of_job_stats, trace, Counts, STATES};
@@ -37,10 +38,10 @@ const REPLAY: Duration = Duration::from_secs(20);
 const JOBS: u64 = 400;
 
 fn main() -> ExitCode {
-    let mut version = Command::new("flux");
+    let mut version = flux();
     version.arg("version").stdout(Stdio::null()).stderr(Stdio::null());
-    let flux = version.status().is_ok_and(|status| status.success());
-    let what = match flux {
+    let real = version.status().is_ok_and(|status| status.success());
+    let what = match real {
         true => "a real Flux broker runs jobs, with the plugin loaded by flux jobtap load",
         false => "no flux on PATH: the stand-in host replays 875 jobs recorded on a real broker",
     };
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     let progress = Arc::new(AtomicU64::new(0));
     let run = {
         let progress = progress.clone();
-        thread::spawn(move || match flux {
+        thread::spawn(move || match real {
             true => in_a_broker(endpoint, &progress),
             false => in_the_standin(&endpoint, &progress),
         })
@@ -106,7 +107,7 @@ fn in_a_broker(endpoint: String, progress: &AtomicU64) -> Outcome {
     broker.load(artifact::plugin(), &[]).expect("the plugin loads");
     let first = broker.submit(&["--cc=1-40", "--setattr=exec.test.run_duration=1s"]);
     broker.submit(&["--cc=1-30", &format!("--dependency=afterany:{}", first[39]), "-n2"]);
-    for (jobs, cores, seconds) in [(200, 4, "0.5s"), (100, 8, "1s"), (30, 16, "0.2s")] {
+    for (jobs, cores, seconds) in [(200, 4, "500ms"), (100, 8, "1s"), (30, 16, "200ms")] {
         broker.submit(&[
             &format!("--cc=1-{jobs}"),
             &format!("-n{cores}"),

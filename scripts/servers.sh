@@ -85,9 +85,12 @@ udp_drops() {
     udp_socket "$1" | awk '{ print $NF }'
 }
 
+. scripts/flux.sh
+
 # One broker with 64 pretended cores, sending to statsd, and what more TOML says.
 # Sets FLUX_URI.
 start_broker() {
+    ask_flux || exit 1
     mkdir "$folder/flux"
     cat >"$folder/flux/broker.toml" <<TOML
 [resource]
@@ -97,8 +100,9 @@ hosts = "$(hostname)"
 cores = "0-63"
 ${1:-}
 TOML
-    start broker env -u FLUX_URI FLUX_FRIPP_STATSD="127.0.0.1:$statsd_port" \
-        flux start --config-path="$folder/flux" \
+    # Not --config-path, which flux start has since 0.69.
+    start broker env -u FLUX_URI FLUX_CONF_DIR="$folder/flux" \
+        FLUX_FRIPP_STATSD="127.0.0.1:$statsd_port" "${flux_as[@]}" flux start \
         sh -c 'echo "$FLUX_URI" >"$0"; exec sleep infinity' "$folder/uri"
     await broker test -s "$folder/uri"
     FLUX_URI=$(cat "$folder/uri")

@@ -1,57 +1,111 @@
-# Shared by the scripts beside it, which source it: what a fresh Debian machine
-# lacks, and where Flux is.
+# Shared by the scripts beside it, which source it: what a machine lacks, and
+# where Flux is.
+#
+# A need is written WHAT=PACKAGE, or WHAT=PACKAGE/PACKAGE where Fedora and RHEL call
+# the package something else than Debian. Whether WHAT is there is found by using
+# it, for a file of some name proves nothing (libclang-cpp.so is no libclang):
+#
+#   <NAME.h>   the C compiler reads that header
+#   cargo      it runs, and is as new as Cargo.toml asks
+#   build      $build, the script's own build, gets past build.rs, which loads libclang
+#   python:M   the system's Python imports module M
+#   /PATH      that file exists
+#   NAME       that command is on PATH
 
-# Makes sure that Debian's packages are there: "COMMAND-OR-FILE=PACKAGE" each.
-# As root they are installed; otherwise the script ends with their names.
+# What any Rust program takes here, and what the plugin takes.
+rust=(cc=gcc '<sys/types.h>=libc6-dev/glibc-devel' cargo=cargo)
+plugin=("${rust[@]}" build=libclang-dev/clang-devel)
+build=(cargo build --quiet --lib)
+jansson='<jansson.h>=libjansson-dev/jansson-devel'
+
+# As Cargo.toml's rust-version.
+oldest_rust=1.85
+
+# Makes sure that what is needed is there. As root on Debian, what is missing is
+# installed; otherwise the script ends with one line that says what to type.
 need_packages() {
-    local pair missing=()
-    for pair in "$@"; do
-        local what=${pair%%=*} package=${pair#*=}
-        case $what in
-            # A pattern: some file of that name.
-            /*) compgen -G "$what" >/dev/null || missing+=("$package") ;;
-            *) command -v "$what" >/dev/null || missing+=("$package") ;;
-        esac
-    done
-    [ ${#missing[@]} -eq 0 ] && return 0
-    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        echo "Missing: ${missing[*]}" >&2
-        echo "Install them (Debian: sudo apt-get install ${missing[*]}) and try again." >&2
-        exit 1
+    local packages
+    missing "$@"
+    [ ${#packages[@]} -eq 0 ] && return 0
+    if ! command -v apt-get >/dev/null; then
+        refuse "missing; install them with: sudo dnf install ${packages[*]}"
+    elif [ "$(id -u)" -ne 0 ]; then
+        refuse "missing; install them with: sudo apt-get install ${packages[*]}"
     fi
-    echo "Installing ${missing[*]}" >&2
+    echo "Installing ${packages[*]}" >&2
     apt-get update -qq >&2
     DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+        apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2
+    missing "$@"
+    [ ${#packages[@]} -eq 0 ] || refuse "still missing after the installation of ${packages[*]}"
 }
 
-# What building the plugin takes: a Rust of 2025 or later, and libclang with its
-# headers for bindgen. Debian 12's newest Rust has packages of its own.
-need_build_packages() {
-    need_packages cc=gcc '/usr/include/*/sys/types.h=libc6-dev' pkg-config=pkg-config \
-        '/usr/lib/llvm-*/lib/libclang*.so*=libclang-dev'
-    if command -v cargo >/dev/null; then
-        # As Cargo.toml's rust-version.
-        local version
-        version=$(cargo --version | awk '{print $2}')
-        if [ "$(printf '%s\n' 1.85 "$version" | sort -V | head -1)" != 1.85 ]; then
-            echo "cargo $version ($(command -v cargo)) is too old: want Rust 1.85 or later" >&2
-            exit 1
-        fi
-        return 0
-    fi
+refuse() {
+    echo "$0: $1" >&2
+    exit 1
+}
+
+# Sets packages to those whose need is not met.
+missing() {
+    local need names
+    packages=()
+    for need in "$@"; do
+        # Whether it builds is not to be known before there is a compiler.
+        if [ "${need%%=*}" = build ] && [ ${#packages[@]} -eq 0 ] && builds; then continue; fi
+        if [ "${need%%=*}" != build ] && is_there "${need%%=*}"; then continue; fi
+        names=${need#*=}
+        if command -v apt-get >/dev/null; then names=${names%%/*}; else names=${names#*/}; fi
+        case $names in
+            cargo) rust_packages ;;
+            *) packages+=("$names") ;;
+        esac
+    done
+}
+
+is_there() {
+    case $1 in
+        '<'*) echo "#include $1" | cc -fsyntax-only -x c - 2>/dev/null ;;
+        python:*) /usr/bin/python3 -c "import ${1#*:}" 2>/dev/null ;;
+        /*) [ -e "$1" ] ;;
+        cargo) rust_is_there ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+rust_is_there() {
+    local version
+    version=$(cargo --version 2>/dev/null | awk '{print $2}')
+    [ -n "$version" ] || return 1
+    [ "$(printf '%s\n' "$oldest_rust" "$version" | sort -V | head -n 1)" = "$oldest_rust" ] ||
+        refuse "cargo $version ($(command -v cargo)) is too old (want Rust $oldest_rust or later)"
+}
+
+# Debian 12's newest Rust has packages of its own. cargo takes the certificates of
+# crates.io on trust of the system's.
+rust_packages() {
     if [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]; then
-        need_packages cargo=cargo-web rustc=rustc-web
+        packages+=(cargo-web rustc-web ca-certificates)
+    elif command -v apt-get >/dev/null; then
+        packages+=(cargo rustc ca-certificates)
     else
-        need_packages cargo=cargo rustc=rustc
+        packages+=(cargo rust ca-certificates)
     fi
+}
+
+# Runs $build. False if it fails in want of a package, which build.rs names; any
+# other failure ends the script.
+builds() {
+    local log status=0
+    echo "Building (the first time takes a minute or two)" >&2
+    log=$("${build[@]}" 2>&1) || status=$?
+    if [ $status -ne 0 ] && [[ $log == *libclang-dev* ]]; then return 1; fi
+    [ -z "$log" ] || echo "$log" >&2
+    [ $status -eq 0 ] || exit $status
 }
 
 # Ends a script that only makes sense with a real Flux.
 need_flux() {
-    command -v flux >/dev/null && return 0
-    echo "$0: there is no flux on PATH, and this takes a real one" >&2
-    exit 1
+    command -v flux >/dev/null || refuse "there is no flux on PATH, and this takes a real one"
 }
 
 flux_version() {
@@ -61,7 +115,7 @@ flux_version() {
 # Lets build.rs find the headers of the Flux whose command is on PATH.
 find_flux() {
     if [ -z "${FLUX_PREFIX:-}" ] && command -v flux >/dev/null &&
-        ! pkg-config --exists flux-core; then
+        ! pkg-config --exists flux-core 2>/dev/null; then
         local prefix
         prefix=$(dirname "$(dirname "$(readlink -f "$(command -v flux)")")")
         [ -f "$prefix/include/flux/core.h" ] && export FLUX_PREFIX=$prefix
@@ -70,8 +124,8 @@ find_flux() {
 }
 
 # Etsy's statsd, from npm, in target. Sets STATE_COUNTS_STATSD, its folder.
+statsd=(node=nodejs npm=npm)
 need_statsd() {
-    need_packages node=nodejs npm=npm
     local folder=$PWD/target/npm
     mkdir -p "$folder"
     cp tests/statsd/package.json tests/statsd/package-lock.json "$folder"
@@ -82,6 +136,4 @@ need_statsd() {
 }
 
 # Graphite, and what asks it.
-need_graphite() {
-    need_packages carbon-cache=graphite-carbon graphite-manage=graphite-web curl=curl jq=jq
-}
+graphite=(carbon-cache=graphite-carbon graphite-manage=graphite-web curl=curl jq=jq)

@@ -1,22 +1,38 @@
 //! A Flux jobtap plugin that tells a statsd server how many jobs are in every
 //! state.
 //!
-//! Every job event becomes a pure change of counts, every change becomes statsd
-//! lines, and lines leave in as few datagrams as possible, without ever
-//! blocking the job manager:
+//! It keeps one table of the active jobs. Every gauge is a sum over that table;
+//! what changed in one turn of the broker's reactor leaves in one datagram, and
+//! never blocks the job manager:
 //!
 //! ```text
-//! broker ── callback ──▶ flux ── Event ──▶ accounting ── Change ──▶ stats ──▶ datagram
-//!                       (unsafe, thin)       (pure)              (line, packet, endpoint)
+//! broker ── callback ──▶ flux ── Event ──▶ jobs ── before, after ──▶ families ── gauge ±n ──▶ output ── end of turn ──▶ stats ──▶ datagram
+//!                       (unsafe, thin)    (pure)                    (pure)                  (publisher)              (line, packet, endpoint)
 //! ```
 //!
-//! | room | holds |
+//! | module | holds |
 //! |---|---|
 //! | [`flux`] | a safe layer over the part of Flux that a jobtap plugin uses; all `unsafe` code |
-//! | [`plugin`] | one loaded plugin: the handlers that join the other rooms |
-//! | [`accounting`] | which event changes which count |
-//! | [`config`] | what an administrator asked for, checked |
+//! | [`plugin`] | one loaded plugin: the callbacks, timers and requests that join the others |
+//! | [`jobs`] | the job table, and its check against the job manager's own jobs |
+//! | [`families`] | which job adds to which gauge, one file a family |
+//! | [`output`] | what metrics are called, and which value is sent when |
+//! | [`config`] | what an administrator asked for, checked; one row a key |
+//! | [`rfc`] | Flux's own formats, pure: jobspec, R, durations |
 //! | [`stats`] | the statsd API and the emitter under it; knows nothing of Flux |
+//!
+//! A transition can be followed through it in ten calls: the shim in [`flux`],
+//! `StateCounts::job_state`, `StateCounts::happened`, [`JobTable::apply`],
+//! [`Families::changed`], [`Family::moves`], [`Family::gauges`], [`Sink::add`]; and,
+//! at the end of the turn, [`Publisher::flush`], [`Stats::flush`].
+//!
+//! [`JobTable::apply`]: jobs::JobTable::apply
+//! [`Families::changed`]: families::Families::changed
+//! [`Family::moves`]: families::Family::moves
+//! [`Family::gauges`]: families::Family::gauges
+//! [`Sink::add`]: families::Sink::add
+//! [`Publisher::flush`]: output::Publisher::flush
+//! [`Stats::flush`]: stats::Stats::flush
 //!
 //! The library is both the `.so` that a broker loads and an ordinary Rust crate.
 //! Another jobtap plugin, or a program that only wants to send metrics, takes it
@@ -24,11 +40,14 @@
 
 #![deny(unsafe_code)]
 
-pub mod accounting;
 pub mod config;
+pub mod families;
 #[allow(unsafe_code)]
 pub mod flux;
+pub mod jobs;
+pub mod output;
 pub mod plugin;
+pub mod rfc;
 pub mod stats;
 
 #[cfg(all(feature = "plugin", not(test)))]

@@ -8,6 +8,7 @@ use std::{fs, thread};
 
 use support::artifact::{panicking_plugin, plugin, second_plugin, NAME};
 use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use support::names::Names;
 use support::receiver::Receiver;
 use support::{counts, Counts};
 
@@ -16,7 +17,9 @@ const UNHEALED: &str = "resync=1h";
 
 /// A broker with the plugin loaded by its path, and the receiver of its metrics.
 fn loaded(conf: &str) -> (Broker, Receiver) {
-    let receiver = Receiver::start();
+    let mut receiver = Receiver::start();
+    // From 0: a plugin that only adds need not say that it adds nothing.
+    receiver.begin(counts(&[]));
     let broker = Setup::new(receiver.endpoint()).start();
     broker.load(plugin(), &[conf]).unwrap();
     (broker, receiver)
@@ -61,6 +64,7 @@ fn every_kind_of_job_is_counted_right() {
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
 fn it_loads_from_the_configuration() {
     let mut receiver = Receiver::start();
+    receiver.begin(counts(&[]));
     let broker = Setup::new(receiver.endpoint()).plugin(plugin(), "resync = 0").start();
     broker.submit(&[SIMULATED, "--cc=1-5"]);
     broker.drain();
@@ -100,7 +104,7 @@ fn it_loads_from_the_plugin_path() {
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn a_thousand_jobs_are_a_datagram_for_each_change() {
+fn a_thousand_jobs_are_a_datagram_for_each_turn_in_which_any_changed() {
     let (broker, receiver) = loaded("resync=0");
     batches(broker, receiver, 1000, 1);
 }
@@ -112,7 +116,9 @@ fn full_two_batches_of_ten_thousand_jobs() {
     batches(broker, receiver, 10_000, 2);
 }
 
-/// Issue 2's measurement: prints the figures, and holds them against truth.
+/// Issue 2's measurement: prints the figures, and holds them against truth. Jobs
+/// of one submission pass through DEPEND and PRIORITY within a turn of the reactor,
+/// so that no server ever hears of it.
 fn batches(broker: Broker, mut receiver: Receiver, jobs: i64, batches: i64) {
     for _ in 0..batches {
         broker.submit(&[SIMULATED, &format!("--cc=1-{jobs}"), "--quiet"]);
@@ -124,9 +130,13 @@ fn batches(broker: Broker, mut receiver: Receiver, jobs: i64, batches: i64) {
     let changes = 7 * jobs * batches;
     println!("gauges {:?}", seen.gauges);
     println!("lowest {:?}", seen.lowest);
+    println!("highest {:?}", seen.highest);
     println!("{} datagrams, {changes} changes", seen.datagrams);
     assert_eq!(seen.gauges, counts(&[("INACTIVE", jobs * batches)]));
-    assert_eq!(seen.datagrams as i64, changes);
+    assert!((seen.datagrams as i64) < changes, "{} datagrams, {changes} changes", seen.datagrams);
+    for state in ["DEPEND", "PRIORITY"] {
+        assert_eq!(seen.highest.get(state).copied().unwrap_or(0), 0, "{state}");
+    }
     broker.end();
 }
 
@@ -171,7 +181,8 @@ fn a_second_load_is_refused_and_a_removal_leaves_no_ghost() {
     broker.drain();
     let before = broker.assert_true(&mut receiver);
 
-    let error = broker.load(plugin(), &[UNHEALED]).unwrap_err();
+    broker.load(plugin(), &[UNHEALED]).unwrap_err();
+    let error = broker.load_again(plugin());
     assert!(error.contains("already loaded"), "{error}");
     assert_eq!(receiver.seen().datagrams, before.datagrams, "nothing on the wire");
     broker.submit(&[SIMULATED]);
@@ -208,7 +219,8 @@ fn a_hundred_reloads_under_load_lose_no_job() {
     // With absolute values, and with increments alone.
     for (word, conf) in [(UNHEALED, r#"{"resync": "1h"}"#), ("resync=0", r#"{"resync": 0}"#)] {
         let (broker, mut receiver) = loaded(word);
-        broker.submit(&[SIMULATED, "--cc=1-1500", "--quiet"]);
+        // 64 at a time: they last longer than the reloads, on any machine.
+        broker.submit(&["--setattr=exec.test.run_duration=300ms", "--cc=1-1500", "--quiet"]);
         let file = plugin().to_str().unwrap();
         let left = broker.flux(&["python", "-c", RELOAD, NAME, file, conf]);
         assert_ne!(left, "0", "there was a load to reload under until the end");
@@ -269,7 +281,6 @@ fn a_mistake_is_said_where_the_administrator_looks() {
             false,
             "endpoint \"localhost:70000\": port 70000 is out of range",
         ),
-        (Some("no.invalid:8125"), true, "endpoint \"no.invalid:8125\": host not found"),
         (None, true, "no endpoint is set: no metrics are sent"),
     ];
     for (environment, loads, text) in table {
@@ -278,13 +289,28 @@ fn a_mistake_is_said_where_the_administrator_looks() {
         assert_eq!(outcome.is_ok(), loads, "{environment:?}: {outcome:?}");
         broker.submit(&[SIMULATED]);
         broker.drain();
-        // A name is looked up meanwhile.
-        let end = Instant::now() + Duration::from_secs(20);
-        let mut said = outcome.err().unwrap_or_default();
-        while !said.contains(text) && Instant::now() < end {
-            thread::sleep(Duration::from_millis(50));
-            said = broker.log().join("\n");
-        }
+        let said = outcome.err().unwrap_or_else(|| broker.log().join("\n"));
         assert!(said.contains(text), "{environment:?}: {said}");
     }
+}
+
+#[test]
+#[cfg_attr(
+    not(all(have_flux, have_namespaces)),
+    ignore = "needs flux on PATH, unshare to be allowed, and scripts/test"
+)]
+fn a_host_that_is_not_found_is_said_in_the_log() {
+    let names = Names::known("");
+    let broker = Setup::new("statsd.test:8125".to_owned()).names(&names).start();
+    broker.load(plugin(), &[]).unwrap();
+    broker.submit(&[SIMULATED]);
+    broker.drain();
+    // It is looked up meanwhile.
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut said = String::new();
+    while !said.contains("host not found") && Instant::now() < end {
+        thread::sleep(Duration::from_millis(50));
+        said = broker.log().join("\n");
+    }
+    assert!(said.contains("endpoint \"statsd.test:8125\": host not found"), "{said}");
 }

@@ -8,11 +8,11 @@ use serde_json::json;
 use state_counts::stats::{Error, Stats};
 use support::artifact::plugin;
 use support::counted::{aggregated, allocations, bytes_a_job, immediate, syscalls, Server};
-use support::standin::noop_plugin;
+use support::standin::idle_plugin;
 
 #[test]
 fn a_transition_allocates_nothing() {
-    let (floor, _) = allocations(noop_plugin(), &json!({}));
+    let (floor, _) = allocations(idle_plugin(), &json!({}));
     // Not with every family on: what those unpack besides, jansson allocates for.
     for conf in [immediate(), aggregated(), json!({"send": "values", "resync": 0})] {
         let (counted, transitions) = allocations(plugin(), &conf);
@@ -40,10 +40,10 @@ fn a_transition_is_no_more_calls_where_the_server_is_dead() {
 
 #[test]
 fn an_active_job_takes_at_most_256_bytes_with_every_family_on() {
-    let families = "states,queues,timings,results,resources,users,banks";
+    let families = "states,queues,timings,results,resources,users,banks,pending";
     let conf = json!({"metrics": families, "period": 3600, "resync": 0});
     for late in [false, true] {
-        let floor = bytes_a_job(noop_plugin(), &json!({}), late);
+        let floor = bytes_a_job(idle_plugin(), &json!({}), late);
         let bytes = bytes_a_job(plugin(), &conf, late) - floor;
         println!("{bytes} bytes for each active job, of {floor} in the host; late: {late}");
         assert!((1..=256).contains(&bytes), "{bytes} bytes for each active job, late: {late}");

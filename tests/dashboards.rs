@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::{json, Value};
+use support::jobs::{live_as, DEPEND, NEW};
 use support::receiver::PREFIX;
 use support::standin::Standin;
 use support::trace;
@@ -33,7 +34,7 @@ fn array(value: &Value) -> &Vec<Value> {
 fn sent() -> &'static BTreeMap<String, String> {
     static SENT: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     SENT.get_or_init(|| {
-        let metrics = json!(["states", "queues", "timings", "results"]);
+        let metrics = json!(["states", "queues", "timings", "results", "pending"]);
         let (mut host, mut receiver) = Standin::running(json!({"metrics": metrics, "period": 1}));
         for (number, recorded) in trace::callbacks().iter().enumerate() {
             host.call(&recorded.topic, &recorded.args);
@@ -47,6 +48,10 @@ fn sent() -> &'static BTreeMap<String, String> {
             let entry = json!({"name": "exception", "context": {"type": kind}});
             host.call("job.event.exception", &json!({"id": 1, "entry": entry}));
         }
+        let dependencies = json!([{"scheme": "afterok", "value": "f1"}]);
+        let system = json!({"dependencies": dependencies});
+        let waiting = json!({"id": 9, "jobspec": {"attributes": {"system": system}}});
+        live_as(&mut host, &waiting, &[NEW, DEPEND]);
         host.advance(1.0);
         host.counts();
         let mut sent: BTreeMap<_, _> = receiver
@@ -80,7 +85,7 @@ fn meant(pattern: &str, kind: &str) -> BTreeSet<&'static str> {
 }
 
 /// All state counts, who waits and who runs in each queue, the waits, what
-/// becomes of jobs, and exceptions by type are drawn.
+/// becomes of jobs, exceptions by type, and why jobs wait are drawn.
 #[track_caller]
 fn assert_enough(drawn: &BTreeSet<&str>) {
     for name in sent().keys() {
@@ -88,7 +93,7 @@ fn assert_enough(drawn: &BTreeSet<&str>) {
             ["queue", _, state] => ["SCHED", "RUN"].contains(&state),
             ["time", what] => ["SCHED", "submit-to-run"].contains(&what),
             ["result", result] => result != "submitted",
-            ["state" | "exception", _] => true,
+            ["state" | "exception" | "pending" | "dependency", _] => true,
             _ => panic!("{name}: of what family is it?"),
         };
         assert!(!wanted || drawn.contains(name.as_str()), "{name} is not drawn");
@@ -286,6 +291,8 @@ fn statsd_exporters_maps_all_that_is_sent_and_nothing_else() {
         "flux_jobs_submitted_total{}",
         "flux_jobs_ended_total{result=timeout}",
         "flux_job_exceptions_total{type=node-fail}",
+        "flux_jobs_pending{reason=resources}",
+        "flux_jobs_pending_dependency{scheme=afterok}",
     ] {
         assert!(told.contains(wanted), "{wanted} is not among {told:?}");
     }

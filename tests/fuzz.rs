@@ -10,7 +10,7 @@ use std::net::UdpSocket;
 
 use proptest::prelude::*;
 use serde_json::{json, Value};
-use state_counts::accounting::Event;
+use state_counts::jobs::{Event, What};
 use support::artifact::plugin;
 use support::jobs::TOPICS;
 use support::random::{cases, conf, text, value};
@@ -57,21 +57,23 @@ fn number() -> impl Strategy<Value = i32> {
 
 /// Any event, legal or not.
 fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        number().prop_map(|state| Event::New { state }),
+    let what = prop_oneof![
+        number().prop_map(|state| What::New { state }),
         (number(), prop::option::weighted(0.9, number()))
-            .prop_map(|(state, previous)| Event::Moved { state, previous }),
-        Just(Event::InactiveAdd),
-        Just(Event::InactiveRemove),
-    ]
+            .prop_map(|(state, previous)| What::Moved { state, previous, at: None }),
+        Just(What::Updated),
+        Just(What::InactiveAdd),
+        Just(What::InactiveRemove),
+    ];
+    (0u64..4, what).prop_map(|(id, what)| Event { id, what })
 }
 
 proptest! {
     #![proptest_config(cases(1000))]
 
     #[test]
-    fn any_events_keep_the_books_and_the_changes_together(
-        announced in prop::collection::vec((0u64..4, event()), 0..20),
+    fn any_events_keep_the_table_and_the_changes_together(
+        announced in prop::collection::vec(event(), 0..20),
         events in prop::collection::vec(event(), 0..200),
         survey in prop::option::of(0u64..5),
         at in any::<prop::sample::Index>(),
@@ -94,7 +96,7 @@ proptest! {
         let mut host = Standin::start(Some(&server.local_addr().unwrap().to_string()));
         let _ = host.load(plugin(), conf);
         host.remove("state-counts.so").ok();
-        let all = "states,queues,timings,results,resources,users,banks";
+        let all = "states,queues,timings,results,resources,users,banks,pending";
         host.load(plugin(), json!({"metrics": all})).unwrap();
         host.log();
         for (topic, arguments) in before {

@@ -1,5 +1,7 @@
 //! Our own declarations of Flux's functions say what Flux's headers say.
 
+mod support;
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
@@ -18,6 +20,17 @@ fn the_fallback_declarations_agree_with_flux_core() {
 fn a_declaration_that_differs_is_a_compile_error() {
     let outcome = compile("#define flux_watcher_start(w) flux_watcher_start (w, int more)");
     assert!(!outcome.status.success());
+}
+
+/// So one .so serves every Flux, wherever it was built: docs/compatibility.md.
+#[test]
+#[cfg(have_flux_headers)] // Without them it would compare a file with itself.
+#[ignore = "long: scripts/test --full"]
+fn full_the_plugin_is_the_same_file_with_fluxs_headers_and_without() {
+    use support::artifact::{release_plugin, release_plugin_without_headers};
+
+    let read = |path| std::fs::read(path).unwrap();
+    assert!(read(release_plugin()) == read(release_plugin_without_headers()), "they differ");
 }
 
 /// Compiles Flux's headers as they are, and then wrapper.h, changed by `between`.

@@ -206,7 +206,7 @@ fn dead_name_server(jobs: usize, pairs: usize) {
 /// Loads the plugin where it runs, in the nested instance, and leaves its truth.
 const NESTED: &str = "#!/bin/sh
 flux jobtap load PLUGIN endpoint=ENDPOINT prefix='{level}.{jobid}' metrics=states,results
-flux submit --cc=1-5 --setattr=exec.test.run_duration=0.01s --quiet true
+flux submit --cc=1-5 --setattr=exec.test.run_duration=10ms --quiet true
 flux queue drain
 flux submit --setattr=exec.test.run_duration=1h --quiet true
 until flux job stats | grep -q '\"run\":1'; do sleep 0.1; done
@@ -228,8 +228,10 @@ fn nested_instances_report_under_their_own_names() {
         .replace("ENDPOINT", &receiver.endpoint());
     fs::write(&script, text).unwrap();
     let output = format!("--output={}", folder.path().join("output").display());
-    let conf = "--conf=resource.noverify=true";
-    let batch = ["batch", "-n1", conf, output.as_str(), script.to_str().unwrap()];
+    // Its resources are pretended, as ours are. (flux batch knows --conf since 0.51.)
+    fs::write(folder.path().join("inner.toml"), "[resource]\nnoverify = true\n").unwrap();
+    let conf = format!("--env=FLUX_CONF_DIR={}", folder.path().display());
+    let batch = ["batch", "-n1", &conf, &output, script.to_str().unwrap()];
     let id = broker.flux(&batch).replace('ƒ', "f");
     broker.drain();
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn install(destdir: &Path, arguments: &[&str]) -> Output {
-    Command::new("scripts/install")
+    // By somebody who is careful with their own files.
+    Command::new("sh")
+        .args(["-c", "umask 077; exec scripts/install \"$@\"", "sh"])
         .args(arguments)
         .env("DESTDIR", destdir)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -28,7 +30,9 @@ fn it_installs_replaces_and_removes() {
     assert_eq!(said, format!("Installed {}\nInstalled {}\n", plugin.display(), page.display()));
     assert!(fs::read_to_string(&page).unwrap().contains(".TH"));
     let installed = plugin.metadata().unwrap();
-    assert_eq!(installed.permissions().mode() & 0o777, 0o755);
+    for (path, mode) in [(&plugin, 0o755), (&plugins, 0o755), (&page, 0o644)] {
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode, "{path:?}");
+    }
 
     // A broker that has it mapped keeps the old file.
     let mapped = File::open(&plugin).unwrap();

@@ -3,13 +3,14 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use serde_json::{json, Value};
 use support::artifact::{plugin, NAME};
-use support::jobs::{live_as, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN, SCHED};
+use support::jobs::{go_on, live_as, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN, SCHED};
 use support::levels::{gauges, Gauges};
 use support::receiver::Receiver;
-use support::standin::Standin;
+use support::standin::{program, Standin};
 use support::{trace, STATES};
 
 const FAMILIES: &str = "states,resources,users,banks";
@@ -202,6 +203,51 @@ fn what_nobody_understands_is_logged_once_and_harms_no_other() {
     host.end();
 }
 
+/// Before 0.56 Flux passes no R to callbacks.
+#[test]
+fn what_an_old_flux_does_not_say_is_not_sent_and_the_log_says_so_once() {
+    for (version, known) in [("0.55.0", false), ("0.56.0", true)] {
+        let mut receiver = Receiver::start();
+        let mut command = Command::new(program());
+        command.env("STATE_COUNTS_HOST_VERSION", version);
+        let mut host = Standin::spawn(command, Some(&receiver.endpoint()));
+        let table = |resync: u32| json!({"metrics": FAMILIES, "resync": resync});
+        host.config(&json!({"state-counts": table(10)}));
+        host.load(plugin(), json!({})).unwrap();
+        host.advance(0.1);
+        let mut running = job(1, 7, "x", 4, ("3", "0-3"));
+        if !known {
+            running.as_object_mut().unwrap().remove("R");
+        }
+        live_as(&mut host, &running, &COURSE[..5]);
+        live_as(&mut host, &job(2, 7, "x", 2, ("3", "4-5")), &COURSE[..4]);
+        host.advance(10.0);
+        host.reload(&json!({"state-counts": table(5)})).unwrap();
+        host.advance(10.0);
+        host.counts();
+        let sent: Vec<_> = receiver.values().into_keys().collect();
+        let of_r = |name: &&String| name.ends_with(".allocated") || name.contains("-cores.");
+        let wanted = ["bank-cores.x", "resource.cores.allocated", "resource.gpus.allocated"]
+            .into_iter()
+            .chain(["resource.nodes.allocated", "user-cores.7"])
+            .filter(|_| known)
+            .map(|name| format!("flux.job.{name}"));
+        assert_eq!(
+            sent.iter().filter(of_r).cloned().collect::<Vec<_>>(),
+            wanted.collect::<Vec<_>>()
+        );
+        let levels = gauges(&mut receiver);
+        let names = ["bank.x.RUN", "bank.x.SCHED", "resource.cores.requested", "user.7.RUN"];
+        assert_eq!(names.map(|name| levels.get(name).copied()), [1, 1, 2, 1].map(Some));
+        let warnings: Vec<_> = host.log().into_iter().filter(|(level, _)| *level < 6).collect();
+        assert_eq!(warnings.len(), usize::from(!known), "{warnings:?}");
+        let text = "Flux 0.55.0 does not tell plugins what jobs hold";
+        assert!(warnings.iter().all(|(_, warning)| warning.contains(text)), "{warnings:?}");
+        host.remove(NAME).unwrap();
+        host.end();
+    }
+}
+
 #[test]
 fn banks_cannot_forge_lines_in_any_dialect() {
     let table = [
@@ -231,28 +277,40 @@ fn banks_cannot_forge_lines_in_any_dialect() {
 }
 
 #[test]
-fn they_are_switched_on_at_load_only_and_off_and_changed_at_any_time() {
+fn they_are_switched_on_and_off_and_changed_at_any_time() {
     let mut receiver = Receiver::start();
     let mut host = Standin::start(Some(&receiver.endpoint()));
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
     let table = |metrics: &str| json!({"state-counts": {"metrics": metrics, "resync": 3600}});
-    let refused =
-        "metrics: \"resources\", \"users\" and \"banks\" can be switched on at load only \
-                   (remove the plugin, and load it again)";
-    assert_eq!(host.reload(&table("users")), Err(refused.into()));
-    host.remove(NAME).unwrap();
-
-    host.config(&table("states,users"));
-    host.load(plugin(), json!({})).unwrap();
-    host.advance(0.1);
+    // It came before they were switched on.
     live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
+    assert_gauges(&mut host, &mut receiver, &[]);
+    host.reload(&table("states,users")).unwrap();
     assert_gauges(&mut host, &mut receiver, &[("user-cores.7", 4), ("user.7.RUN", 1)]);
     host.reload(&table("states,banks")).unwrap();
     assert_gauges(&mut host, &mut receiver, &[("bank-cores.x", 4), ("bank.x.RUN", 1)]);
     live_as(&mut host, &job(2, 8, "x", 4, ("3", "0-3")), &COURSE[..5]);
     assert_gauges(&mut host, &mut receiver, &[("bank-cores.x", 8), ("bank.x.RUN", 2)]);
+    host.reload(&table("states,resources")).unwrap();
+    let held = [("resource.cores.allocated", 8), ("resource.nodes.allocated", 1)];
+    assert_gauges(&mut host, &mut receiver, &held);
     host.reload(&table("states")).unwrap();
+    assert_gauges(&mut host, &mut receiver, &[]);
+    // What happens meanwhile is known as well when they are back.
+    live_as(&mut host, &job(3, 9, "", 2, ("4", "0-1")), &COURSE[..5]);
+    go_on(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[4..]);
+    host.reload(&table("states,users,banks")).unwrap();
+    let wanted = [
+        ("bank-cores.x", 4),
+        ("bank.x.RUN", 1),
+        ("user-cores.8", 4),
+        ("user-cores.9", 2),
+        ("user.8.RUN", 1),
+        ("user.9.RUN", 1),
+    ];
+    assert_gauges(&mut host, &mut receiver, &wanted);
+    host.remove(NAME).unwrap();
     assert_gauges(&mut host, &mut receiver, &[]);
     host.end();
 }

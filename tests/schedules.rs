@@ -178,7 +178,7 @@ impl Schedule {
                 self.loaded = Some(*options);
             }
             Action::Load(_) => {
-                let refused = broker.load(plugin(), &[]).unwrap_err();
+                let refused = broker.load_again(plugin());
                 assert!(refused.contains("already loaded"), "{refused}");
             }
             Action::Remove if self.loaded.is_some() => {

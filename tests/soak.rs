@@ -9,7 +9,7 @@ use std::net::UdpSocket;
 use serde_json::json;
 use support::artifact::plugin;
 use support::jobs::{described, go_on, live_as, COURSE, INACTIVE};
-use support::receiver::Receiver;
+use support::receiver::{vacant, Receiver};
 use support::relay::Relay;
 use support::standin::Standin;
 use support::Counts;
@@ -73,7 +73,7 @@ struct Life {
 fn soak(transitions: u64, turn: u64) -> Life {
     let mut receiver = Receiver::start();
     let relay = Relay::start(&receiver.endpoint(), 5, 20261124);
-    let place = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let place = vacant();
     let endpoint = json!([relay.endpoint(), place.to_string()]);
     // What changes every second, and what goes back.
     let tables = [

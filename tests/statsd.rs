@@ -49,7 +49,7 @@ fn a_brokers_run_ends_right_in_etsys_statsd() {
 #[cfg_attr(not(have_statsd), ignore = "needs npm's statsd: scripts/test")]
 fn a_server_that_was_restarted_is_right_within_one_resync() {
     let server = Statsd::start();
-    let port = server.port();
+    let address = server.address();
     let mut host = Standin::start(Some(&server.endpoint()));
     for id in 0..5 {
         host.call("job.new", &json!({"id": id, "state": 16}));
@@ -63,7 +63,7 @@ fn a_server_that_was_restarted_is_right_within_one_resync() {
     host.call("job.state.cleanup", &json!({"id": 1, "state": 32, "prev_state": 16}));
     host.advance(5.0);
     host.counts();
-    let server = Statsd::start_at(port);
+    let server = Statsd::start_at(address);
     host.advance(10.0);
     let truth = counts(&[("RUN", 4), ("CLEANUP", 1)]);
     assert_eq!(server.wait(PATIENCE, &truth), truth);
@@ -73,14 +73,14 @@ fn a_server_that_was_restarted_is_right_within_one_resync() {
 #[cfg_attr(not(all(have_flux, have_statsd)), ignore = "needs flux on PATH, and scripts/test")]
 fn a_server_killed_in_a_brokers_run_is_right_again_when_it_is_back() {
     let server = Statsd::start();
-    let port = server.port();
+    let address = server.address();
     let broker = Setup::new(server.endpoint()).start();
     broker.load(plugin(), &["resync=1"]).unwrap();
     broker.submit(&[ENDLESS, "--cc=1-3"]);
     broker.submit(&[SIMULATED, "--cc=1-500", "--quiet"]);
     drop(server);
     broker.wait_stats(|stats| stats["INACTIVE"] > 100);
-    let server = Statsd::start_at(port);
+    let server = Statsd::start_at(address);
     let truth = broker.wait_stats(|stats| stats["INACTIVE"] == 500);
     assert_eq!(server.wait(PATIENCE, &truth), truth);
 }

@@ -40,7 +40,7 @@ const ENDS: [(&str, bool); 2] = [(r#"resync = "1h""#, true), ("resync = 0", fals
 fn what_is_pending_when_the_job_manager_is_reloaded_is_sent() {
     for (conf, stays) in ENDS {
         let (broker, mut receiver) = pending(conf);
-        broker.flux(&["module", "reload", "job-manager"]);
+        broker.reload_job_manager();
         // What the next one found, behind what the last one left.
         let mut left = vec![("RUN", 3)];
         left.extend(stays.then_some(("INACTIVE", 10)));
@@ -52,6 +52,7 @@ fn what_is_pending_when_the_job_manager_is_reloaded_is_sent() {
         assert!(is_left(&seen.gauges), "{conf}: {:?}", seen.gauges);
         assert_eq!(seen.negative(), Counts::new());
         broker.assert_log_is_clean();
+        broker.kill();
     }
 }
 

@@ -58,6 +58,11 @@ int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id)
     return -1;
 }
 
+flux_plugin_arg_t *flux_jobtap_job_lookup (flux_plugin_t *p, flux_jobid_t id)
+{
+    return NULL;
+}
+
 struct flux_plugin_arg *repeat_args (json_t *in)
 {
     flux_plugin_arg_t *args = flux_plugin_arg_create ();
@@ -77,6 +82,12 @@ static inline void repeat_call (struct flux_plugin *p,
                                 struct flux_plugin_arg *args)
 {
     flux_plugin_call (p, topic, args);
+}
+
+/* libflux's own reactor, with nothing to do but its prepare watchers. */
+static inline void repeat_turn (void)
+{
+    flux_reactor_run (flux_get_reactor (handle), FLUX_REACTOR_NOWAIT);
 }
 
 static json_t *load (json_t *command)

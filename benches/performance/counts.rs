@@ -5,12 +5,12 @@ use serde_json::json;
 use super::report::Report;
 use super::support::artifact::release_plugin;
 use super::support::counted::{aggregated, allocations, immediate, syscalls, Server};
-use super::support::standin::noop_plugin;
+use super::support::standin::idle_plugin;
 use super::Options;
 
 pub fn measure(report: &mut Report, _: Options) {
     let plugin = release_plugin();
-    let (floor, _) = allocations(noop_plugin(), &json!({}));
+    let (floor, _) = allocations(idle_plugin(), &json!({}));
     for (mode, conf, calls) in [("immediate", immediate(), 1), ("aggregated", aggregated(), 0)] {
         let (counted, transitions) = allocations(&plugin, &conf);
         report.goal(

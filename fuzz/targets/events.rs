@@ -1,4 +1,4 @@
-//! Events into the accounting.
+//! Events into the job table.
 
 #![no_main]
 
@@ -7,7 +7,7 @@
 mod sound;
 
 use libfuzzer_sys::fuzz_target;
-use state_counts::accounting::Event;
+use state_counts::jobs::{Event, What};
 
 /// A byte or two for an event: one of the states that there are, or any number.
 fn state(byte: u8) -> i32 {
@@ -17,22 +17,23 @@ fn state(byte: u8) -> i32 {
     }
 }
 
-fn event((kind, new, old): (u8, u8, u8)) -> Event {
-    match kind % 8 {
-        0 => Event::New { state: state(new) },
-        1 => Event::InactiveAdd,
-        2 => Event::InactiveRemove,
-        3 => Event::Moved { state: state(new), previous: None },
-        _ => Event::Moved { state: state(new), previous: Some(state(old)) },
-    }
+fn event((id, kind, new, old): Bytes) -> Event {
+    let what = match kind % 8 {
+        0 => What::New { state: state(new) },
+        1 => What::InactiveAdd,
+        2 => What::InactiveRemove,
+        3 => What::Moved { state: state(new), previous: None, at: None },
+        4 => What::Updated,
+        _ => What::Moved { state: state(new), previous: Some(state(old)), at: None },
+    };
+    Event { id: u64::from(id % 4), what }
 }
 
-type Bytes = (u8, u8, u8);
+type Bytes = (u8, u8, u8, u8);
 
-fuzz_target!(|input: (Vec<(u8, Bytes)>, Vec<Bytes>, u8, Option<u16>)| {
+fuzz_target!(|input: (Vec<Bytes>, Vec<Bytes>, u8, Option<u16>)| {
     let (announced, events, at, inactive) = input;
-    let announced: Vec<_> =
-        announced.into_iter().map(|(id, bytes)| (u64::from(id % 4), event(bytes))).collect();
+    let announced: Vec<_> = announced.into_iter().map(event).collect();
     let events: Vec<_> = events.into_iter().map(event).collect();
     let survey = sound::Survey { at: at.into(), inactive: inactive.map(u64::from) };
     sound::events(&announced, &events, survey);

@@ -13,9 +13,11 @@ mod template;
 mod value;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde_json::{json, Map, Value};
 
+use crate::families::FamilyId;
 use crate::flux::NameForm;
 use crate::stats::{Dialect, Endpoint, ENDPOINT_VARIABLE};
 use value::shown_json;
@@ -25,20 +27,59 @@ pub use template::{Place, Template};
 /// The table in the broker's configuration.
 pub const TABLE: &str = "state-counts";
 
-/// All keys, in the order of the manual.
-pub const KEYS: [&str; 12] = [
-    "endpoint",
-    "period",
-    "resync",
-    "send",
-    "lookup",
-    "prefix",
-    "cluster",
-    "states",
-    "dialect",
-    "tags",
-    "metrics",
-    "telemetry",
+/// A key: what it is called, and how its value is read and shown.
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    set: fn(&mut Config, &Value) -> Result<(), Problem>,
+    get: fn(&Config) -> Value,
+}
+
+/// A shorter timer would keep the reactor busy for nothing.
+const TIMER: RangeInclusive<f64> = 0.01..=86400.0;
+const SECONDS: RangeInclusive<f64> = 1.0..=86400.0;
+
+/// A row of [`KEYS`].
+macro_rules! key {
+    ($name:literal, $field:ident: $set:expr, $get:expr) => {
+        Key {
+            name: $name,
+            set: |config, value| {
+                let set: fn(&Value) -> Result<_, Problem> = $set;
+                config.$field = set(value)?;
+                Ok(())
+            },
+            get: |config| {
+                let get: fn(&_) -> Value = $get;
+                get(&config.$field)
+            },
+        }
+    };
+}
+
+/// All keys, in the order of the manual. Their defaults are [`Config::default`]'s.
+pub const KEYS: [Key; 13] = [
+    key!("endpoint", endpoints: value::endpoints, |it: &Vec<_>| value::shown_endpoints(it)),
+    key!("period", period: |value| value::seconds(value, true, TIMER), |it| json!(it)),
+    key!("resync", resync: |value| value::seconds(value, true, TIMER), |it| json!(it)),
+    key!("verify", verify: |value| value::seconds(value, true, SECONDS), |it| json!(it)),
+    key!("send", send: |it| value::meaning(it, value::SEND), |it| value::word(it, value::SEND)),
+    key!("lookup", lookup: |value| value::seconds(value, false, SECONDS), |it| json!(it)),
+    key!("prefix", prefix: value::template, |it: &Template| json!(it.as_str())),
+    key!("cluster", cluster: |it| value::name(it).map(Some), |it| json!(it)),
+    key!(
+        "states",
+        states: |it| value::meaning(it, value::STATES),
+        |it| value::word(it, value::STATES)
+    ),
+    key!(
+        "dialect",
+        dialect: |it| value::meaning(it, value::DIALECTS),
+        |it| value::word(it, value::DIALECTS)
+    ),
+    key!("tags", tags: value::tags, |it: &Vec<_>| value::shown_tags(it)),
+    key!("metrics", metrics: value::metrics, |it: &Vec<_>| value::shown_metrics(it)),
+    key!("telemetry", telemetry: value::switch, |it| json!(it)),
 ];
 
 /// One plugin's configuration.
@@ -46,11 +87,13 @@ pub const KEYS: [&str; 12] = [
 pub struct Config {
     /// Where the metrics go; none: nowhere.
     pub endpoints: Vec<Endpoint>,
-    /// Seconds over which changes are summed before they are sent; 0 sends each
-    /// change at once.
+    /// Seconds over which changes are summed before they are sent; 0 sends them
+    /// at the end of the reactor's turn.
     pub period: f64,
     /// Seconds between two sends of every gauge's absolute value; 0 is never.
     pub resync: f64,
+    /// Seconds between two checks of the job table; 0 is never.
+    pub verify: f64,
     /// How a change of a count is told.
     pub send: SendAs,
     /// Seconds between two look-ups of the endpoints' names.
@@ -66,7 +109,7 @@ pub struct Config {
     /// Tags that every metric has.
     pub tags: Vec<(String, Template)>,
     /// What is told.
-    pub metrics: Vec<Family>,
+    pub metrics: Vec<FamilyId>,
     /// Whether the plugin tells of itself, too.
     pub telemetry: bool,
     /// Where each of [`KEYS`] is from.
@@ -97,51 +140,6 @@ pub enum SendAs {
 
 /// What is wrong with a value, and what is wanted instead.
 pub type Problem = String;
-
-/// A family of metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// Gauges of the jobs in each state.
-    States,
-    /// Gauges of the jobs in each queue and state.
-    Queues,
-    /// How long jobs stay in each state.
-    Timings,
-    /// What becomes of jobs, and the exceptions that they meet with.
-    Results,
-    /// Gauges of what jobs hold, and of what those that wait ask for.
-    Resources,
-    /// Gauges of the jobs of each user, and of the cores that they hold.
-    Users,
-    /// The same of each bank.
-    Banks,
-}
-
-impl Family {
-    /// All families, in the order of the manual.
-    pub const ALL: [Family; 7] = [
-        Family::States,
-        Family::Queues,
-        Family::Timings,
-        Family::Results,
-        Family::Resources,
-        Family::Users,
-        Family::Banks,
-    ];
-
-    /// The family's name in a configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::States => "states",
-            Family::Queues => "queues",
-            Family::Timings => "timings",
-            Family::Results => "results",
-            Family::Resources => "resources",
-            Family::Users => "users",
-            Family::Banks => "banks",
-        }
-    }
-}
 
 /// A configuration that cannot be used, in words for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +178,7 @@ impl Config {
             config.origins[0] = Origin::Environment;
         }
         if config.dialect == Dialect::Plain && !config.tags.is_empty() {
-            let tags = shown_json(&config.get("tags"));
+            let tags = shown_json(&value::shown_tags(&config.tags));
             return wrong(format!(
                 "tags: {tags} (want dialect dogstatsd, graphite or influxdb; plain has no tags)"
             ));
@@ -196,77 +194,35 @@ impl Config {
         origin: Origin,
     ) -> Result<(), ConfigError> {
         for (key, value) in object {
-            let Some(number) = KEYS.iter().position(|&known| known == key) else {
-                let want = KEYS.join(", ");
+            let Some(index) = KEYS.iter().position(|known| known.name == key) else {
+                let want = KEYS.each_ref().map(|key| key.name).join(", ");
                 let key = crate::stats::shown(&key);
                 return wrong(format!("{place}unknown key {key} (want {want})"));
             };
-            self.set(&key, &value).map_err(|problem| match key.as_str() {
+            (KEYS[index].set)(self, &value).map_err(|problem| match key.as_str() {
                 // Its problems begin with the word.
                 "endpoint" => ConfigError(format!("{place}{problem}")),
                 _ => ConfigError(format!("{place}{key}: {problem}")),
             })?;
-            self.origins[number] = origin;
-        }
-        Ok(())
-    }
-
-    fn set(&mut self, key: &str, value: &Value) -> Result<(), Problem> {
-        // A shorter timer would keep the reactor busy for nothing.
-        let short = 0.01..=86400.0;
-        match key {
-            "endpoint" => self.endpoints = value::endpoints(value)?,
-            "period" => self.period = value::seconds(value, true, short)?,
-            "resync" => self.resync = value::seconds(value, true, short)?,
-            "send" => self.send = value::meaning(value, value::SEND)?,
-            "lookup" => self.lookup = value::seconds(value, false, 1.0..=86400.0)?,
-            "prefix" => self.prefix = value::template(value)?,
-            "cluster" => self.cluster = Some(value::name(value)?),
-            "states" => self.states = value::meaning(value, value::STATES)?,
-            "dialect" => self.dialect = value::meaning(value, value::DIALECTS)?,
-            "tags" => self.tags = value::tags(value)?,
-            "metrics" => self.metrics = value::metrics(value)?,
-            _ => self.telemetry = value::switch(value)?,
+            self.origins[index] = origin;
         }
         Ok(())
     }
 
     /// The effective value of one of [`KEYS`], as it would be configured.
-    pub fn get(&self, key: &str) -> Value {
-        match key {
-            "endpoint" => self.endpoints.iter().map(|endpoint| endpoint.to_string()).collect(),
-            "period" => json!(self.period),
-            "resync" => json!(self.resync),
-            "send" => json!(value::word(self.send, value::SEND)),
-            "lookup" => json!(self.lookup),
-            "prefix" => json!(self.prefix.as_str()),
-            "cluster" => json!(self.cluster),
-            "states" => json!(value::word(self.states, value::STATES)),
-            "dialect" => json!(value::word(self.dialect, value::DIALECTS)),
-            "tags" => {
-                let mut tags = Map::new();
-                for (key, value) in &self.tags {
-                    tags.insert(key.clone(), value.as_str().into());
-                }
-                tags.into()
-            }
-            "metrics" => {
-                let mut names = Vec::new();
-                for family in &self.metrics {
-                    names.push(family.name().into());
-                }
-                Value::Array(names)
-            }
-            "telemetry" => json!(self.telemetry),
-            _ => Value::Null,
-        }
+    pub fn get(&self, key: &Key) -> Value {
+        (key.get)(self)
     }
 
     /// Where the value of one of [`KEYS`] is from.
-    pub fn origin(&self, key: &str) -> Origin {
-        KEYS.iter()
-            .position(|&known| known == key)
-            .map_or(Origin::Default, |number| self.origins[number])
+    pub fn origin(&self, key: &Key) -> Origin {
+        let index = KEYS.iter().position(|known| known.name == key.name);
+        index.map_or(Origin::Default, |index| self.origins[index])
+    }
+
+    /// Whether each change is sent as the gauge's new value.
+    pub fn sends_values(&self) -> bool {
+        self.send == SendAs::Values
     }
 
     /// Whether the gauges belong to this instance alone, so that absolute
@@ -282,6 +238,7 @@ impl Default for Config {
             endpoints: Vec::new(),
             period: 0.0,
             resync: 10.0,
+            verify: 60.0,
             send: SendAs::Increments,
             lookup: 60.0,
             prefix: Template::new("flux.job.state").expect("a good prefix"),
@@ -289,7 +246,7 @@ impl Default for Config {
             states: NameForm::Long,
             dialect: Dialect::Plain,
             tags: Vec::new(),
-            metrics: vec![Family::States],
+            metrics: FamilyId::named("states").into_iter().collect(),
             telemetry: false,
             origins: [Origin::Default; KEYS.len()],
         }

@@ -2,11 +2,13 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::template::Template;
-use super::{Family, Problem, SendAs};
-use crate::flux::{leading_number, NameForm};
+use super::{Problem, SendAs};
+use crate::families::{FamilyId, FAMILIES};
+use crate::flux::NameForm;
+use crate::rfc;
 use crate::stats::{shown, Dialect, Endpoint};
 
 /// Seconds from a number, or from Flux's duration syntax (RFC 23): `500ms`,
@@ -17,7 +19,7 @@ pub(super) fn seconds(
     range: RangeInclusive<f64>,
 ) -> Result<f64, Problem> {
     let seconds = match value {
-        Value::String(text) => duration(text),
+        Value::String(text) => rfc::seconds(text),
         other => other.as_f64(),
     };
     match seconds {
@@ -30,21 +32,6 @@ pub(super) fn seconds(
             if *range.start() < 1.0 { "10ms" } else { "1s" },
         )),
     }
-}
-
-/// As fsd_parse_duration (flux-core, libutil/fsd.c), but for its infinity and for
-/// spaces in front.
-fn duration(text: &str) -> Option<f64> {
-    let (number, unit) = leading_number(text)?;
-    let unit = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => return None,
-    };
-    (number.is_finite() && !text.starts_with(char::is_whitespace)).then_some(number * unit)
 }
 
 /// Words, and what they mean.
@@ -78,8 +65,8 @@ pub(super) fn meaning<T: Copy>(value: &Value, words: Words<T>) -> Result<T, Prob
 }
 
 /// The word for what is meant.
-pub(super) fn word<T: PartialEq>(meant: T, words: Words<T>) -> &'static str {
-    words.iter().find(|(_, meaning)| *meaning == meant).map_or("", |(word, _)| word)
+pub(super) fn word<T: PartialEq>(meant: &T, words: Words<T>) -> Value {
+    words.iter().find(|(_, meaning)| meaning == meant).map_or("", |(word, _)| word).into()
 }
 
 /// `"a", "b" or "c"`.
@@ -132,19 +119,28 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
     Ok(endpoints)
 }
 
+pub(super) fn shown_endpoints(endpoints: &[Endpoint]) -> Value {
+    endpoints.iter().map(Endpoint::to_string).collect()
+}
+
 /// One text, with commas between families, or an array of texts.
-pub(super) fn metrics(value: &Value) -> Result<Vec<Family>, Problem> {
-    let want = format!("(want {}, or several)", either(&Family::ALL.map(Family::name)));
+pub(super) fn metrics(value: &Value) -> Result<Vec<FamilyId>, Problem> {
+    let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+    let want = format!("(want {}, or several)", either(&names));
     let wrong = || format!("{} {want}", shown_json(value));
     let mut families = Vec::new();
     for text in texts(value).ok_or_else(wrong)?.into_iter().flat_map(|text| text.split(',')) {
-        let family = Family::ALL.into_iter().find(|family| family.name() == text.trim());
+        let family = FamilyId::named(text.trim());
         let family = family.ok_or_else(|| format!("{} {want}", shown(text)))?;
         if !families.contains(&family) {
             families.push(family);
         }
     }
     Ok(families)
+}
+
+pub(super) fn shown_metrics(families: &[FamilyId]) -> Value {
+    families.iter().map(|family| family.spec().name).collect()
 }
 
 /// One text, or an array of at least one.
@@ -156,9 +152,6 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
     };
     (!texts.is_empty()).then_some(texts)
 }
-
-/// Tags that the plugin gives its metrics itself.
-const OWN_TAGS: [&str; 8] = ["state", "queue", "result", "type", "resource", "use", "user", "bank"];
 
 /// An object of tags.
 pub(super) fn tags(value: &Value) -> Result<Vec<(String, Template)>, Problem> {
@@ -173,58 +166,34 @@ fn tag(key: &str, value: &Value) -> Result<(String, Template), Problem> {
     if key.is_empty() || key.contains(dirty) {
         return Err(format!("key {} (want letters, digits, _, - or .)", shown(key)));
     }
-    if OWN_TAGS.contains(&key) {
+    if FAMILIES.iter().any(|family| family.tags.contains(&key)) {
         return Err(format!("key \"{key}\" is the plugin's own (want another)"));
     }
     let value = match value {
-        // What looks like a number on a command line comes as one.
-        Value::Number(number) => Template::new(&number.to_string()),
+        // What looks like a number on a command line comes as one. Only of an integer
+        // is it known how it was written: 1.10 comes as 1.1, and 1e3 as 1000.0.
+        Value::Number(number) if number.is_i64() || number.is_u64() => {
+            Template::new(&number.to_string())
+        }
+        Value::Number(number) => {
+            Err(format!("{number} is a number (want an integer or a text: '\"{number}\"')"))
+        }
         other => template(other),
     };
     value.map(|value| (key.to_owned(), value)).map_err(|problem| format!("{key}: {problem}"))
+}
+
+pub(super) fn shown_tags(tags: &[(String, Template)]) -> Value {
+    let mut shown = Map::new();
+    for (key, value) in tags {
+        shown.insert(key.clone(), value.as_str().into());
+    }
+    shown.into()
 }
 
 pub(super) fn shown_json(value: &Value) -> String {
     match value {
         Value::String(text) => shown(text),
         other => shown(&other.to_string()).trim_matches('"').to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_fluxs() {
-        let table = [
-            ("0", Some(0.0)),
-            ("10", Some(10.0)),
-            ("500ms", Some(0.5)),
-            ("1.5s", Some(1.5)),
-            ("1m", Some(60.0)),
-            ("2h", Some(7200.0)),
-            ("1d", Some(86400.0)),
-            (".5s", Some(0.5)),
-            ("5.s", Some(5.0)),
-            ("+1s", Some(1.0)),
-            ("05", Some(5.0)),
-            ("1e3", Some(1000.0)),
-            ("1e3ms", Some(1.0)),
-            ("", None),
-            ("s", None),
-            ("1 s", None),
-            ("10sec", None),
-            ("soon", None),
-            (" 1s", None),
-            (".", None),
-            ("1e", None),
-            ("--1", None),
-            ("nan", None),
-            ("infinity", None),
-        ];
-        for (text, seconds) in table {
-            assert_eq!(duration(text), seconds, "{text:?}");
-        }
     }
 }

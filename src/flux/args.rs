@@ -5,12 +5,15 @@ use std::os::raw::c_int;
 use std::ptr;
 
 use super::jobtap::Error;
+use super::json::{json_t, Json};
 use super::state::JobState;
 use super::sys;
 
 /// What `job.state.*` tells: the job entered `state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
+    /// The job's id.
+    pub id: u64,
     /// The state entered.
     pub state: JobState,
     /// The state left. `None` where the call announces a job rather than moving
@@ -52,23 +55,66 @@ impl Args {
         self.check("unpack", code).map(|()| JobState(state))
     }
 
-    /// `{s:i s?i}`: the state entered and, if there is one, the state left.
+    /// The state entered, the state left, if there is one, and the job's id.
+    ///
+    /// On the path of every transition: looked at where they lie. An unpack format
+    /// with these three makes jansson allocate four times, for a set of the keys
+    /// that it has seen. It is for the error, in Flux's own words.
+    #[inline(always)]
     pub(super) fn transition(&self) -> Result<Transition, Error> {
-        let (mut state, mut previous) = (UNSET, UNSET);
-        // SAFETY: as above, with two ints. The optional one keeps its value
-        // where the item is missing, hence its initialisation.
+        let integer = |key| Some(self.items()?.member(key)?.integer()?.get());
+        match (integer(c"state"), integer(c"prev_state"), integer(c"id")) {
+            (Some(state), Some(previous), Some(id)) => Ok(Transition {
+                id: id as u64,
+                state: JobState(state as i32),
+                previous: Some(JobState(previous as i32)),
+            }),
+            _ => self.unpack_transition(),
+        }
+    }
+
+    /// All items, looked at where they lie: a JSON object.
+    #[inline]
+    pub(super) fn items(&self) -> Option<Json<'_>> {
+        let mut items = ptr::null_mut::<json_t>();
+        // SAFETY: the args live as long as `self`; the format names one value, and
+        // gets a pointer to such. It stays the args' own (`o`), lives as long, and
+        // is not changed meanwhile.
+        unsafe {
+            let code = sys::flux_plugin_arg_unpack(
+                self.0,
+                sys::FLUX_PLUGIN_ARG_IN as c_int,
+                c"o".as_ptr(),
+                &mut items as *mut *mut json_t,
+            );
+            if code < 0 {
+                return None;
+            }
+            Json::new(items)
+        }
+    }
+
+    /// `{s:i s?i s:I}`: the same as [`transition`](Self::transition), slowly.
+    #[cold]
+    fn unpack_transition(&self) -> Result<Transition, Error> {
+        let (mut state, mut previous, mut id) = (UNSET, UNSET, 0i64);
+        // SAFETY: as above, with two ints and a 64-bit integer. The optional one
+        // keeps its value where the item is missing, hence its initialisation.
         let code = unsafe {
             sys::flux_plugin_arg_unpack(
                 self.0,
                 sys::FLUX_PLUGIN_ARG_IN as c_int,
-                c"{s:i s?i}".as_ptr(),
+                c"{s:i s?i s:I}".as_ptr(),
                 c"state".as_ptr(),
                 &mut state as *mut c_int,
                 c"prev_state".as_ptr(),
                 &mut previous as *mut c_int,
+                c"id".as_ptr(),
+                &mut id as *mut i64,
             )
         };
         self.check("unpack", code).map(|()| Transition {
+            id: id as u64,
             state: JobState(state),
             previous: (previous != UNSET).then_some(JobState(previous)),
         })

@@ -7,6 +7,7 @@ use std::ptr;
 use super::args::Args;
 use super::jobtap::Error;
 use super::json::{json_t, Json};
+use super::state::JobState;
 use super::sys;
 
 /// FLUX_JOBTAP_CURRENT_JOB, a macro over a macro (wrapper.h asserts it).
@@ -16,6 +17,44 @@ const CURRENT_JOB: sys::flux_jobid_t = u64::MAX;
 pub struct Job<'a> {
     pub(super) plugin: *mut sys::flux_plugin_t,
     pub(super) args: &'a Args,
+}
+
+/// A job as the job manager knows it, made by [`Jobtap::job`](super::Jobtap::job).
+pub struct FoundJob {
+    plugin: *mut sys::flux_plugin_t,
+    args: Args,
+}
+
+impl FoundJob {
+    /// # Safety
+    /// - `plugin` lives, and for as long as the result.
+    pub(super) unsafe fn new(plugin: *mut sys::flux_plugin_t, id: u64) -> Option<FoundJob> {
+        // SAFETY: the caller's promise; the result is ours, or NULL.
+        unsafe {
+            let args = sys::flux_jobtap_job_lookup(plugin, id);
+            (!args.is_null()).then(|| FoundJob { plugin, args: Args::new(args) })
+        }
+    }
+
+    /// Its state.
+    ///
+    /// # Errors
+    /// If Flux did not say.
+    pub fn state(&self) -> Result<JobState, Error> {
+        self.args.state()
+    }
+
+    /// What else is known of it.
+    pub fn job(&self) -> Job<'_> {
+        Job { plugin: self.plugin, args: &self.args }
+    }
+}
+
+impl Drop for FoundJob {
+    fn drop(&mut self) {
+        // SAFETY: the arguments are ours (`new`), and are destroyed once.
+        unsafe { sys::flux_plugin_arg_destroy(self.args.raw()) };
+    }
 }
 
 /// When what happened to a job.
@@ -28,11 +67,15 @@ pub struct Times {
     pub event: Option<f64>,
 }
 
-/// Whose a job is, what it asks for and what it got.
+/// Whose a job is, how urgent, what it asks for and what it got.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// Its owner's user id.
     pub user: u32,
+    /// What the user asked for: 0 is held, 16 the default, 31 expedited.
+    pub urgency: i32,
+    /// What a priority plugin made of it: 0 is held.
+    pub priority: i64,
     /// Its jobspec (RFC 14), less its environment.
     pub jobspec: Json<'a>,
     /// Its R (RFC 20), less what is the scheduler's own.
@@ -98,50 +141,30 @@ impl Job<'_> {
         self.args.check("unpack", code).map(|()| Times { submitted, event })
     }
 
-    /// `{s:{s?{s?{s?s}}}}`: the job's queue, if it has one.
-    ///
-    /// # Errors
-    /// If Flux did not say.
-    pub fn queue(&self) -> Result<Option<&str>, Error> {
-        let mut queue: *const c_char = ptr::null();
-        // SAFETY: the args live while the callback runs; the format names one
-        // string, and gets a pointer to a pointer. The string is the args' own,
-        // and lives as long.
-        unsafe {
-            let code = sys::flux_plugin_arg_unpack(
-                self.args.raw(),
-                sys::FLUX_PLUGIN_ARG_IN as c_int,
-                c"{s:{s?{s?{s?s}}}}".as_ptr(),
-                c"jobspec".as_ptr(),
-                c"attributes".as_ptr(),
-                c"system".as_ptr(),
-                c"queue".as_ptr(),
-                &mut queue as *mut *const c_char,
-            );
-            self.args.check("unpack", code)?;
-            // What is not UTF-8 is not JSON, and never got here.
-            let queue = (!queue.is_null()).then(|| CStr::from_ptr(queue).to_str().ok()).flatten();
-            Ok(queue)
-        }
-    }
-
-    /// `{s:I s:o s?o}`: whose the job is, its jobspec, and its R, if it got one.
+    /// `{s:I s?i s?I s:o s?o}`: whose the job is, how urgent, its jobspec, and its
+    /// R, if it got one. An urgency that is not there is the default.
     ///
     /// # Errors
     /// If Flux did not say.
     pub fn facts(&self) -> Result<Facts<'_>, Error> {
-        let mut user = 0i64;
+        let (mut user, mut urgency, mut priority) = (0i64, 16, 16i64);
         let (mut jobspec, mut r) = (ptr::null_mut::<json_t>(), ptr::null_mut::<json_t>());
-        // SAFETY: the args live while the callback runs; the format names one
-        // 64-bit integer and two values, and gets pointers to such. The values
-        // stay the args' own (`o`), live as long, and are not changed meanwhile.
+        // SAFETY: the args live as long as `self`; the format names a 64-bit
+        // integer, an int, another 64-bit integer and two values, and gets
+        // pointers to such. Those that are optional keep their value where they
+        // are missing. The JSON values stay the args' own (`o`), live as long,
+        // and are not changed meanwhile.
         unsafe {
             let code = sys::flux_plugin_arg_unpack(
                 self.args.raw(),
                 sys::FLUX_PLUGIN_ARG_IN as c_int,
-                c"{s:I s:o s?o}".as_ptr(),
+                c"{s:I s?i s?I s:o s?o}".as_ptr(),
                 c"userid".as_ptr(),
                 &mut user as *mut i64,
+                c"urgency".as_ptr(),
+                &mut urgency as *mut c_int,
+                c"priority".as_ptr(),
+                &mut priority as *mut i64,
                 c"jobspec".as_ptr(),
                 &mut jobspec as *mut *mut json_t,
                 c"R".as_ptr(),
@@ -149,7 +172,7 @@ impl Job<'_> {
             );
             self.args.check("unpack", code)?;
             let jobspec = Json::new(jobspec).ok_or_else(|| Error::new("a job without jobspec"))?;
-            Ok(Facts { user: user as u32, jobspec, r: Json::new(r) })
+            Ok(Facts { user: user as u32, urgency, priority, jobspec, r: Json::new(r) })
         }
     }
 
@@ -168,19 +191,6 @@ impl Job<'_> {
             sys::FLUX_JOB_RESULT_CANCELED => Ok(JobResult::Canceled),
             sys::FLUX_JOB_RESULT_TIMEOUT => Ok(JobResult::Timeout),
             _ => Ok(JobResult::Failed),
-        }
-    }
-
-    /// Asks for `job.event.*` of this job from now on.
-    ///
-    /// # Errors
-    /// If Flux has no memory for it.
-    pub fn subscribe(&self) -> Result<(), Error> {
-        // SAFETY: the plugin lives, and the current job is the callback's own.
-        let code = unsafe { sys::flux_jobtap_job_subscribe(self.plugin, CURRENT_JOB) };
-        match code {
-            0.. => Ok(()),
-            _ => Err(Error::last_os_error("flux_jobtap_job_subscribe")),
         }
     }
 

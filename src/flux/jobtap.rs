@@ -8,12 +8,13 @@ use std::rc::{Rc, Weak};
 use std::{fmt, io};
 
 use super::args::{Args, Transition};
-use super::job::Job;
+use super::job::{FoundJob, Job};
 use super::panics::caught;
 use super::rpc::{Response, Rpc};
 use super::state::JobState;
 use super::sys;
 use super::timer::Timer;
+use super::turn::TurnEnd;
 
 /// A jobtap plugin. One value lives for each load, and is dropped at removal.
 ///
@@ -70,7 +71,7 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
-    /// `job.event.exception`, of jobs that were [subscribed](Job::subscribe) to:
+    /// `job.event.exception`, of jobs that were [subscribed](Jobtap::subscribe) to:
     /// an exception of this type was raised.
     ///
     /// # Errors
@@ -228,18 +229,53 @@ impl<P: Plugin> Jobtap<P> {
         Timer::start(self.flux, self.slot.clone(), after, repeat, callback)
     }
 
-    /// Sends a request without payload to `topic` and calls `callback` with
-    /// the response, or with an error after `timeout` seconds.
+    /// Makes a callback at the end of those turns of the reactor in which it is
+    /// [requested](TurnEnd::request).
+    ///
+    /// # Errors
+    /// If Flux has no memory for it.
+    pub fn turn_end(&self, callback: fn(&mut P)) -> Result<TurnEnd, Error> {
+        TurnEnd::new(self.flux, self.slot.clone(), callback)
+    }
+
+    /// What the job manager knows of a job, active or inactive, at this moment
+    /// (flux_jobtap_job_lookup); `None` where it knows none of this id. It takes
+    /// some microseconds, and allocates. Not for the path of a job; and not for
+    /// a plugin's end, where there is no plugin to ask for any more.
+    pub fn job(&self, id: u64) -> Option<FoundJob> {
+        let slot = self.slot.upgrade()?;
+        // SAFETY: the slot lives, so it is not the plugin's end, and the plugin
+        // lives.
+        unsafe { FoundJob::new(slot.handle, id) }
+    }
+
+    /// Asks for `job.event.*` of an active job from now on.
+    ///
+    /// # Errors
+    /// If there is no such job.
+    pub fn subscribe(&self, id: u64) -> Result<(), Error> {
+        let Some(slot) = self.slot.upgrade() else { return Ok(()) };
+        // SAFETY: the slot lives, so it is not the plugin's end, and the plugin
+        // lives.
+        match unsafe { sys::flux_jobtap_job_subscribe(slot.handle, id) } {
+            0.. => Ok(()),
+            _ => Err(Error::last_os_error("flux_jobtap_job_subscribe")),
+        }
+    }
+
+    /// Sends a request to `topic`, with a JSON payload or without one, and calls
+    /// `callback` with the response, or with an error after `timeout` seconds.
     ///
     /// # Errors
     /// If the request cannot be sent.
     pub fn rpc(
         &self,
         topic: &CStr,
+        payload: Option<&CStr>,
         timeout: f64,
         callback: fn(&mut P, Response<'_>),
     ) -> Result<Rpc, Error> {
-        Rpc::send(self.flux, self.slot.clone(), topic, timeout, callback)
+        Rpc::send(self.flux, self.slot.clone(), topic, payload, timeout, callback)
     }
 }
 
@@ -256,6 +292,8 @@ fn log<P: Plugin>(flux: NonNull<sys::flux_t>, level: LogLevel, message: &str) {
 /// One load of a plugin: what Flux's pointers lead to.
 pub(super) struct Slot<P: Plugin> {
     flux: NonNull<sys::flux_t>,
+    /// The plugin as Flux has it, which lives as long as the slot.
+    handle: *mut sys::flux_plugin_t,
     /// `None` only while `init` runs. Borrowed while a callback runs, so that
     /// one that leads back into the plugin is refused rather than unsound.
     plugin: RefCell<Option<P>>,
@@ -318,6 +356,7 @@ pub unsafe fn register<P: Plugin>(plugin: *mut sys::flux_plugin_t) -> c_int {
     };
     let slot = Rc::new(Slot {
         flux,
+        handle: plugin,
         plugin: RefCell::new(None),
         handlers: P::CALLBACKS
             .iter()

@@ -7,6 +7,7 @@
 
 use std::ffi::{c_char, CStr};
 use std::marker::PhantomData;
+use std::num::NonZeroI64;
 use std::ptr::NonNull;
 
 /// jansson's `json_t`.
@@ -63,8 +64,14 @@ impl<'a> Json<'a> {
 
     /// The integer, if it is at least 1.
     pub fn positive(self) -> Option<u64> {
+        let number = self.integer()?;
+        u64::try_from(number.get()).ok()
+    }
+
+    /// The integer; `None` where there is none, and for 0, which jansson does not
+    /// tell apart.
+    pub fn integer(self) -> Option<NonZeroI64> {
         // SAFETY: the value lives (`new`).
-        let number = unsafe { json_integer_value(self.value.as_ptr()) };
-        u64::try_from(number).ok().filter(|&number| number > 0)
+        NonZeroI64::new(unsafe { json_integer_value(self.value.as_ptr()) })
     }
 }

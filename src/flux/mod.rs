@@ -45,24 +45,24 @@ mod job;
 mod jobtap;
 mod json;
 mod lookup;
-mod number;
 mod panics;
 mod rpc;
 mod state;
 #[doc(hidden)]
 pub mod sys;
 mod timer;
+mod turn;
 
 pub use args::Transition;
-pub use job::{Facts, Job, JobResult, Times};
+pub use job::{Facts, FoundJob, Job, JobResult, Times};
 pub use jobtap::{hostname, register, Callback, Conf, Error, Jobtap, LogLevel, Plugin};
 pub use json::Json;
 pub use lookup::Lookup;
-pub use number::leading_number;
 pub use panics::quiet_hook;
 pub use rpc::{Response, Rpc};
 pub use state::{JobState, NameForm};
 pub use timer::Timer;
+pub use turn::TurnEnd;
 
 /// Exports `flux_plugin_init` for a type that implements [`Plugin`].
 #[macro_export]

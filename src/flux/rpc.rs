@@ -36,14 +36,16 @@ impl Rpc {
         flux: NonNull<sys::flux_t>,
         slot: Weak<Slot<P>>,
         topic: &CStr,
+        payload: Option<&CStr>,
         timeout: f64,
         callback: fn(&mut P, Response<'_>),
     ) -> Result<Rpc, Error> {
         let target = Rc::new(Target { slot, callback });
-        // SAFETY: the handle outlives the plugin; the topic is a C string that
-        // Flux copies; the request has no payload.
+        let payload = payload.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: the handle outlives the plugin; topic and payload are C strings
+        // that Flux copies, or NULL, which is no payload.
         let future = unsafe {
-            sys::flux_rpc(flux.as_ptr(), topic.as_ptr(), ptr::null(), sys::FLUX_NODEID_ANY, 0)
+            sys::flux_rpc(flux.as_ptr(), topic.as_ptr(), payload, sys::FLUX_NODEID_ANY, 0)
         };
         let future = NonNull::new(future).ok_or_else(|| Error::last_os_error("flux_rpc"))?;
         let rpc = Rpc { future, _target: target.clone() };

@@ -1,207 +1,190 @@
 //! Taking a configuration over, at load and while the plugin runs.
+//!
+//! In two steps: [`prepare`](StateCounts::prepare) makes all that can fail, and
+//! changes nothing; [`commit`](StateCounts::commit) puts it in place, and cannot
+//! fail.
 
-use std::collections::BTreeMap;
 use std::env;
 
-use super::usage::UsageGauges;
-use super::StateCounts;
-use crate::config::{Config, Family, Place, Template};
-use crate::flux::{hostname, Conf, Error, JobState, NameForm, Timer};
-use crate::stats::{Dialect, Metric, Stats, Tag, ENDPOINT_VARIABLE};
+use serde_json::Value;
 
-/// What the metrics are called.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Names {
-    pub(super) prefix: String,
-    /// What all names begin with, and what the state counts add to it.
-    base: (String, String),
-    pub(super) states: NameForm,
-    pub(super) dialect: Dialect,
-    pub(super) tags: Vec<Tag>,
-}
+use super::hosts::HostTimers;
+use super::{StateCounts, Timers};
+use crate::config::{Config, Place, Template};
+use crate::families::{FamilyId, MetricSpec, FAMILIES};
+use crate::flux::{hostname, Conf, Error, Timer};
+use crate::output::publisher::Mode;
+use crate::output::{MetricNames, Target};
+use crate::stats::{Endpoint, Stats, ENDPOINT_VARIABLE};
 
-/// What all names begin with, and what the state counts add to it: the prefix's
-/// last part. They add nothing to a prefix of one part, nor to one whose last
-/// part tells instances apart, for then it tells the other families' apart, too.
-fn base(prefix: &Template, place: &Place) -> (String, String) {
-    let text = prefix.as_str();
-    match text.rsplit_once('.') {
-        Some((_, last)) if !last.contains(['{', '}']) => {
-            let filled = prefix.fill(place);
-            let (base, last) = filled.split_at(filled.len() - last.len());
-            (base.trim_end_matches('.').to_owned(), last.to_owned())
-        }
-        _ => (prefix.fill(place), String::new()),
-    }
+/// A configuration that is taken, and all that it takes to be put in place.
+pub(super) struct Prepared {
+    config: Config,
+    names: MetricNames,
+    timers: Timers,
+    verify: Option<Timer>,
+    hosts: HostTimers,
 }
 
 impl StateCounts {
-    /// `conf.update`. What is refused changes nothing.
-    pub(super) fn configure(&mut self, conf: Conf<'_>) -> Result<(), Error> {
+    /// Makes ready what a configuration asks for; `None` if it is the one that is
+    /// in place. (The broker is asked for its place once, and that is kept.)
+    ///
+    /// # Errors
+    /// If it cannot be used. Then nothing has changed.
+    pub(super) fn prepare(&mut self, conf: Conf<'_>) -> Result<Option<Prepared>, Error> {
         let environment = env::var_os(ENDPOINT_VARIABLE);
         let environment = environment.as_ref().map(|text| text.to_string_lossy());
         let config =
             Config::new(conf.plugin, conf.broker, environment.as_deref()).map_err(error)?;
         if self.config.as_ref() == Some(&config) {
-            return Ok(());
+            return Ok(None);
         }
         let names = self.names_for(&config);
-        let old = self.config.as_ref();
-        let wants_queues = config.metrics.contains(&Family::Queues);
-        if old.is_some() && self.queues.is_none() && wants_queues {
-            // The jobs that are there were announced, and not listened to.
-            return Err(Error::new(
-                "metrics: \"queues\" can be switched on at load only (remove the plugin, and \
-                 load it again)",
-            ));
-        }
-        if old.is_some() && self.usage.is_none() && UsageGauges::keeps(&config.metrics) {
-            return Err(Error::new(
-                "metrics: \"resources\", \"users\" and \"banks\" can be switched on at load only \
-                 (remove the plugin, and load it again)",
-            ));
-        }
-        // What can be refused comes first: names, then timers.
-        let mut trial = Stats::disabled();
-        name_gauges(&mut trial, &names)?;
-        let changed = |value: fn(&Config) -> f64| old.map(value) != Some(value(&config));
-        let flush = self.timer_for(changed(|config| config.period), config.period, Self::flush)?;
-        let resync =
-            self.timer_for(changed(|config| config.resync), config.resync, Self::resync)?;
-        let start = match old {
-            // After 0 seconds: when the reactor turns, after the whole load.
-            None => Some(self.jobtap.timer(0.0, 0.0, Self::start)?),
-            Some(_) => None,
+        check_names(&names)?;
+        let every = |seconds, callback| match seconds {
+            0.0 => Ok(None),
+            _ => self.jobtap.timer(seconds, seconds, callback).map(Some),
         };
-        self.hosts_change(&config)?;
+        let timers = Timers {
+            // After 0 seconds: when the reactor turns, after the whole load.
+            start: match self.config {
+                None => Some(self.jobtap.timer(0.0, 0.0, Self::start)?),
+                Some(_) => None,
+            },
+            flush: every(config.period, Self::flush)?,
+            turn_end: match config.period {
+                0.0 => Some(self.jobtap.turn_end(Self::flush)?),
+                _ => None,
+            },
+            resync: every(config.resync, Self::resync)?,
+        };
+        let verify = every(config.verify, Self::verify)?;
+        let hosts = self.prepare_hosts(&config)?;
+        Ok(Some(Prepared { config, names, timers, verify, hosts }))
+    }
 
-        let owned = self.owns_its_gauges();
-        self.change_outlets(config, names)?;
-        self.flush = flush.unwrap_or(self.flush.take());
-        self.resync = resync.unwrap_or(self.resync.take());
-        self.start = start.or(self.start.take());
-        if self.live && !owned && self.owns_its_gauges() {
+    /// Puts a configuration in place. What it does not change notices nothing: a
+    /// timer whose interval stays goes on.
+    pub(super) fn commit(&mut self, prepared: Prepared) {
+        let Prepared { config, names, timers, verify, hosts } = prepared;
+        let old = self.config.take();
+        let same = |value: fn(&Config) -> f64| old.as_ref().map(value) == Some(value(&config));
+        if !same(|config| config.period) {
+            (self.timers.flush, self.timers.turn_end) = (timers.flush, timers.turn_end);
+        }
+        if !same(|config| config.resync) {
+            self.timers.resync = timers.resync;
+        }
+        if !same(|config| config.verify) {
+            self.verify.set_timer(verify);
+        }
+        self.timers.start = timers.start.or(self.timers.start.take());
+        self.commit_hosts(hosts);
+        let owned = old.as_ref().is_some_and(Config::owns_its_gauges);
+        self.change_outlets(old.as_ref(), &config, names);
+        let owns = config.owns_its_gauges();
+        self.config = Some(config);
+        if !owned && owns {
             self.resync();
         }
+        self.request_flush();
         self.say_what_is_sent();
         self.look_up_new_hosts();
-        Ok(())
     }
 
-    /// A timer that fires every `seconds`: `None` if nothing `changed`, none
-    /// inside where there is nothing to do.
-    fn timer_for(
-        &self,
-        changed: bool,
-        seconds: f64,
-        callback: fn(&mut Self),
-    ) -> Result<Option<Option<Timer>>, Error> {
-        match (changed, seconds) {
-            (false, _) => Ok(None),
-            (true, 0.0) => Ok(Some(None)),
-            (true, _) => {
-                self.jobtap.timer(seconds, seconds, callback).map(|timer| Some(Some(timer)))
-            }
-        }
-    }
-
-    /// Changes endpoints and names: what goes is taken leave of, what comes
-    /// gets its first values, what stays notices nothing.
-    fn change_outlets(&mut self, config: Config, names: Names) -> Result<(), Error> {
-        let renamed = self.names != names || self.gauges.is_empty();
-        let old: Vec<_> = self.stats.connections().iter().map(|c| c.endpoint().clone()).collect();
-        let endpoints = config.endpoints.clone();
-        let wants = |family| config.metrics.contains(&family);
-        let before = self.config.as_ref().map_or(Vec::new(), |config| config.metrics.clone());
-        let goes: Vec<_> = before.iter().copied().filter(|&family| !wants(family)).collect();
-        let comes: Vec<_> =
-            config.metrics.iter().copied().filter(|family| !before.contains(family)).collect();
-        let period = self.config.as_ref().map(|config| config.period);
-        let outlets = renamed || old != endpoints || period != Some(config.period);
-        if !outlets && goes.is_empty() && comes.is_empty() {
-            self.config = Some(config);
-            return Ok(());
+    /// Changes endpoints, names and families: those that go get their last values,
+    /// those that come their first, those that stay notice nothing.
+    fn change_outlets(&mut self, old: Option<&Config>, config: &Config, names: MetricNames) {
+        let renamed = old.is_none() || *self.publisher.names() != names;
+        let before = old.map_or(&[][..], |old| &old.metrics);
+        let (goes, comes) = (missing(before, &config.metrics), missing(&config.metrics, before));
+        let endpoints = old.map_or(&[][..], |old| &old.endpoints);
+        let mode = Mode { values: config.sends_values(), owner: config.owns_its_gauges() };
+        let same = endpoints == config.endpoints
+            && old.map(|old| old.period) == Some(config.period)
+            && goes.is_empty()
+            && comes.is_empty()
+            && !renamed;
+        if same {
+            self.publisher.set_mode(mode);
+            return;
         }
         // What is pending is of the old names and endpoints, and so is what
         // telemetry has to tell.
-        self.tell_telemetry();
-        self.stats.flush();
-        if self.live {
-            for (number, endpoint) in old.iter().enumerate() {
-                let stays = !renamed && endpoints.contains(endpoint);
-                self.farewell(Some(number), if stays { &goes } else { &Family::ALL });
-            }
-        }
-        self.stats.set_endpoints(&endpoints);
-        self.report.count_from(&self.stats);
-        self.stats.set_aggregated(config.period > 0.0);
-        self.families.switch(&config.metrics);
-        self.tells_states = wants(Family::States);
-        self.queues = wants(Family::Queues).then(|| self.queues.take().unwrap_or_default());
-        self.usage =
-            UsageGauges::keeps(&config.metrics).then(|| self.usage.take().unwrap_or_default());
-        if let Some(usage) = &mut self.usage {
-            usage.switch(&config.metrics);
-        }
-        self.forget();
-        self.config = Some(config);
+        self.tell_telemetry(old);
+        self.publisher.flush();
+        self.publish_to_each(endpoints, &config.endpoints, renamed, &goes, |plugin, to, which| {
+            plugin.publisher.publish_final(to, which);
+        });
+        self.publisher.stats_mut().set_endpoints(&config.endpoints);
+        self.report.count_from(self.publisher.stats());
+        self.publisher.set_mode(mode);
+        self.look_at_version(&comes);
+        self.switch(&config.metrics, &comes);
         if renamed {
-            self.stats.clear();
-            self.gauges = name_gauges(&mut self.stats, &names)?;
-            self.report.name_metrics(&mut self.stats)?;
-            self.families.name_metrics(&mut self.stats, &names)?;
-            if let Some(queues) = &mut self.queues {
-                queues.rename(names.states);
-            }
-            if let Some(usage) = &mut self.usage {
-                usage.rename(&names);
-            }
-            self.names = names;
+            // They were accepted in `check_names`.
+            let _ = self.publisher.rename(names);
+            self.report.name_metrics(self.publisher.stats_mut());
+            self.families.define_all(self.table.lists(), &mut self.publisher);
         }
-        self.hosts.follow(&self.stats);
-        if self.live {
-            for (number, endpoint) in endpoints.iter().enumerate() {
-                let stays = !renamed && old.contains(endpoint);
-                self.greet(Some(number), if stays { &comes } else { &Family::ALL });
-            }
-        }
-        Ok(())
+        self.hosts.follow(self.publisher.stats());
+        self.publish_to_each(&config.endpoints, endpoints, renamed, &comes, |plugin, to, which| {
+            plugin.publisher.publish_initial(to, which);
+        });
     }
 
-    /// Forgets of the jobs what no family needs any more.
-    fn forget(&mut self) {
-        if !self.remembers() {
-            self.records = BTreeMap::new();
+    /// Calls `body` for each endpoint with the families that it is about there:
+    /// `some` for those that are among the `others`, too, and keep their names;
+    /// else all.
+    fn publish_to_each(
+        &mut self,
+        endpoints: &[Endpoint],
+        others: &[Endpoint],
+        renamed: bool,
+        some: &[FamilyId],
+        body: fn(&mut Self, Target, &[FamilyId]),
+    ) {
+        let all: Vec<_> = FamilyId::all().collect();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            let stays = !renamed && others.contains(endpoint);
+            body(self, Target::One(index), if stays { some } else { &all });
         }
-        let StateCounts { records, families, queues, usage, .. } = self;
-        for record in records.values_mut() {
-            record.queue = record.queue.filter(|_| queues.is_some());
-            record.entered = record.entered.filter(|_| families.timings);
-            record.usage = record.usage.filter(|_| usage.is_some());
+    }
+
+    /// Enables these families. What those that come need to know of the jobs that
+    /// are there, the job manager is asked for, at once.
+    fn switch(&mut self, wanted: &[FamilyId], comes: &[FamilyId]) {
+        self.families.switch(wanted, &mut self.publisher);
+        let (had, needs) = (self.table.needs(), self.families.needs());
+        self.table.set_needs(needs);
+        if self.publisher.is_running() && !had.has(needs) {
+            let ids: Vec<_> = self.table.jobs().map(|(id, _)| id).collect();
+            for id in ids {
+                let change = self.reconcile(id);
+                // Those that come are introduced to all jobs below.
+                self.families.changed_but(comes, &change, &self.table, &mut self.publisher);
+                // One that is gone meanwhile has no exceptions any more.
+                let _ = self.subscribe(id);
+            }
+            self.ask_for_queues();
+        }
+        for &family in comes {
+            self.families.introduce(family, &self.table, &mut self.publisher);
         }
     }
 
     /// What the configuration's names come to in this broker.
-    fn names_for(&mut self, config: &Config) -> Names {
+    fn names_for(&mut self, config: &Config) -> MetricNames {
         let templates = || {
             let tags = config.tags.iter().map(|(_, value)| value);
             [&config.prefix].into_iter().chain(tags)
         };
+        let has_placeholder = |template: &Template| template.as_str().contains('{');
         // Where nobody asks, the broker is not asked either.
-        let place = match templates().any(|template| template.as_str().contains('{')) {
-            true => self.place(config),
-            false => Place::default(),
-        };
-        Names {
-            base: base(&config.prefix, &place),
-            prefix: config.prefix.fill(&place),
-            states: config.states,
-            dialect: config.dialect,
-            tags: config
-                .tags
-                .iter()
-                .map(|(key, value)| (key.clone(), value.fill(&place)))
-                .collect(),
+        match templates().any(has_placeholder) {
+            true => MetricNames::new(config, &self.place(config)),
+            false => MetricNames::new(config, &Place::default()),
         }
     }
 
@@ -238,63 +221,33 @@ impl StateCounts {
             ));
         }
         let endpoints: Vec<_> = config.endpoints.iter().map(ToString::to_string).collect();
-        let send = config.get("send");
         self.inform(&format!(
             "version {}: sends {} to {}, period {} s, resync {} s",
             env!("CARGO_PKG_VERSION"),
-            send.as_str().unwrap_or_default(),
+            if config.sends_values() { "values" } else { "increments" },
             endpoints.join(", "),
-            config.get("period"),
-            config.get("resync")
+            // By serde_json, which is there: std's own writer is 20 KiB more.
+            Value::from(config.period),
+            Value::from(config.resync)
         ));
     }
 }
 
-/// Gives `stats` these names, and the states' gauges.
-fn name_gauges(stats: &mut Stats, names: &Names) -> Result<Vec<Metric>, Error> {
-    let (base, name) = &names.base;
-    stats.set_prefix(base).map_err(error)?;
-    stats.set_dialect(names.dialect, names.tags.clone()).map_err(error)?;
-    tagged_by_state(stats, name, &[], names.states)
+/// Those of `families` that are not among `others`.
+fn missing(families: &[FamilyId], others: &[FamilyId]) -> Vec<FamilyId> {
+    families.iter().copied().filter(|family| !others.contains(family)).collect()
 }
 
-/// Metrics of this name, one for each state, with these tags before the state's.
-pub(super) fn tagged_by_state(
-    stats: &mut Stats,
-    name: &str,
-    tags: &[(&str, &str)],
-    states: NameForm,
-) -> Result<Vec<Metric>, Error> {
-    let mut metrics = Vec::new();
-    for state in JobState::ALL {
-        let state = state.name(states);
-        metrics.push(stats.tagged(name, &[tags, &[("state", &state)]].concat()).map_err(error)?);
-    }
-    Ok(metrics)
+/// Whether these names can be written: with the longest that the plugin's own
+/// metrics bring. Those that users choose are short (see `jobs::names`).
+fn check_names(names: &MetricNames) -> Result<(), Error> {
+    let mut trial = Stats::disabled();
+    names.set(&mut trial).map_err(error)?;
+    let metrics = FAMILIES.iter().flat_map(|family| (family.make)().metrics(None));
+    let metrics: Vec<MetricSpec> = metrics.collect();
+    metrics.iter().try_for_each(|metric| names.metric(&mut trial, metric).map(drop)).map_err(error)
 }
 
 pub(super) fn error(error: impl std::error::Error) -> Error {
     Error::new(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_families_stand_under_what_tells_instances_apart() {
-        let place = Place { cluster: "x.y".into(), level: "1".into(), ..Place::default() };
-        let table = [
-            ("flux.job.state", "flux.job", "state"),
-            ("jobs", "jobs", ""),
-            ("{cluster}", "x_y", ""),
-            ("{cluster}.{level}", "x_y.1", ""),
-            ("{cluster}.l{level}", "x_y.l1", ""),
-            ("{cluster}.{level}.state", "x_y.1", "state"),
-        ];
-        for (prefix, names, states) in table {
-            let prefix = Template::new(prefix).unwrap();
-            assert_eq!(base(&prefix, &place), (names.to_owned(), states.to_owned()));
-        }
-    }
 }

@@ -1,13 +1,14 @@
 //! Finding the endpoints' hosts, and telling how the endpoints are.
 
-use std::io;
 use std::net::IpAddr;
 
 use super::health::Health;
 use super::StateCounts;
-use crate::config::{Config, Family};
+use crate::config::Config;
+use crate::families::FamilyId;
 use crate::flux::{Error, LogLevel, Lookup, Timer};
-use crate::stats::{Connection, Endpoint, Stats};
+use crate::output::Target;
+use crate::stats::{errno_name, Connection, Endpoint, Stats};
 
 /// Seconds between two looks at the endpoints' health. One that fails, or that
 /// was not found, is looked up again at each.
@@ -25,6 +26,20 @@ pub(super) struct Hosts {
     refresh: Option<Timer>,
     /// Only while a look-up is under way.
     poll: Option<Timer>,
+}
+
+/// The timers of a configuration.
+pub(super) struct HostTimers {
+    refresh: New,
+    beat: New,
+}
+
+/// A timer of a configuration.
+enum New {
+    /// The one that is there goes on.
+    Same,
+    /// This one, or none.
+    Timer(Option<Timer>),
 }
 
 /// One endpoint's host.
@@ -99,25 +114,37 @@ fn is_unreachable(connection: &Connection) -> bool {
 
 impl StateCounts {
     /// Makes the timers that `config` needs.
-    pub(super) fn hosts_change(&mut self, config: &Config) -> Result<(), Error> {
+    pub(super) fn prepare_hosts(&self, config: &Config) -> Result<HostTimers, Error> {
         let old = self.config.as_ref();
         let names = config.endpoints.iter().any(|endpoint| endpoint.name().is_some());
         let refreshed = self.hosts.refresh.is_some() && names;
-        let stays = refreshed && old.is_some_and(|old| old.lookup == config.lookup);
-        // What can be refused comes first.
-        let refresh = match names && !stays {
-            true => Some(self.jobtap.timer(config.lookup, config.lookup, Self::look_up_all)?),
-            false => None,
-        };
-        if config.endpoints.is_empty() {
-            self.hosts.beat = None;
-        } else if self.hosts.beat.is_none() {
-            self.hosts.beat = Some(self.jobtap.timer(BEAT.into(), BEAT.into(), Self::beat)?);
+        Ok(HostTimers {
+            refresh: match names {
+                _ if refreshed && old.is_some_and(|old| old.lookup == config.lookup) => New::Same,
+                true => {
+                    let timer = self.jobtap.timer(config.lookup, config.lookup, Self::look_up_all);
+                    New::Timer(Some(timer?))
+                }
+                false => New::Timer(None),
+            },
+            beat: match config.endpoints.is_empty() {
+                true => New::Timer(None),
+                false if self.hosts.beat.is_some() => New::Same,
+                false => {
+                    New::Timer(Some(self.jobtap.timer(BEAT.into(), BEAT.into(), Self::beat)?))
+                }
+            },
+        })
+    }
+
+    /// Puts them in place.
+    pub(super) fn commit_hosts(&mut self, timers: HostTimers) {
+        if let New::Timer(timer) = timers.refresh {
+            self.hosts.refresh = timer;
         }
-        if !stays {
-            self.hosts.refresh = refresh;
+        if let New::Timer(timer) = timers.beat {
+            self.hosts.beat = timer;
         }
-        Ok(())
     }
 
     pub(super) fn look_up_new_hosts(&mut self) {
@@ -131,7 +158,7 @@ impl StateCounts {
     /// Begins to look up those hosts that are `wanted` and are not looked up
     /// already.
     fn look_up(&mut self, wanted: impl Fn(&Host, &Connection) -> bool) {
-        let connections = self.stats.connections();
+        let connections = self.publisher.stats().connections();
         let mut failed = Vec::new();
         for (number, (host, connection)) in self.hosts.hosts.iter_mut().zip(connections).enumerate()
         {
@@ -161,7 +188,7 @@ impl StateCounts {
             let host = &mut self.hosts.hosts[number];
             let Some(outcome) = host.lookup.as_mut().and_then(Lookup::poll) else { continue };
             host.lookup = None;
-            let connection = &self.stats.connections()[number];
+            let connection = &self.publisher.stats().connections()[number];
             match outcome {
                 Ok(addresses) => {
                     let address = host.choose(connection, &addresses);
@@ -180,13 +207,14 @@ impl StateCounts {
 
     /// The host is at an address where it was not before.
     fn found(&mut self, number: usize, address: IpAddr) {
-        if self.live && self.stats.connections()[number].address().is_some() {
-            self.farewell(Some(number), &Family::ALL);
+        if self.publisher.stats().connections()[number].address().is_some() {
+            let all: Vec<_> = FamilyId::all().collect();
+            self.publisher.publish_final(Target::One(number), &all);
         }
-        // What is pending is in the counts that the greeting tells: it is not for
-        // the server that is met here.
-        self.stats.flush();
-        self.stats.set_address(number, address);
+        // What is pending is in the first values: it is not for the server that is
+        // met here.
+        self.publisher.flush();
+        self.publisher.stats_mut().set_address(number, address);
         let host = &mut self.hosts.hosts[number];
         if host.trouble.take().is_some() {
             let message = format!("endpoint \"{}\": found, at {address}", host.endpoint);
@@ -198,16 +226,15 @@ impl StateCounts {
     /// The server of this endpoint is sent to for the first time, and knows
     /// nothing yet.
     fn met(&mut self, number: usize) {
-        if self.live {
-            self.greet(Some(number), &Family::ALL);
-        }
+        let all: Vec<_> = FamilyId::all().collect();
+        self.publisher.publish_initial(Target::One(number), &all);
         // The greeting itself proves nothing: UDP takes what nobody receives.
-        let counters = self.stats.connections()[number].counters();
+        let counters = self.publisher.stats().connections()[number].counters();
         self.hosts.hosts[number].health.begin(counters.datagrams, counters.failures());
     }
 
     fn not_found(&mut self, number: usize, error: &Error) {
-        let address = self.stats.connections()[number].address();
+        let address = self.publisher.stats().connections()[number].address();
         let host = &mut self.hosts.hosts[number];
         let first = host.trouble.replace(error.to_string()).is_none();
         // While it is sent to where it was, that is no news.
@@ -222,7 +249,7 @@ impl StateCounts {
 
     /// Looks at the endpoints' health, and looks those up that have none.
     fn beat(&mut self) {
-        let connections = self.stats.connections();
+        let connections = self.publisher.stats().connections();
         for (host, connection) in self.hosts.hosts.iter_mut().zip(connections) {
             if host.endpoint.name().is_some() && connection.address().is_none() {
                 continue; // Said already.
@@ -231,7 +258,8 @@ impl StateCounts {
             let (level, message) = match host.health.beat(counters.datagrams, counters.failures()) {
                 None => continue,
                 Some(true) => {
-                    let error = io::Error::from_raw_os_error(counters.last_error);
+                    // By name: what strerror(3) says is in the broker's language.
+                    let error = errno_name(counters.last_error);
                     (LogLevel::Warning, format!("sends fail: {error} (the rest is counted)"))
                 }
                 Some(false) => (LogLevel::Info, "sends succeed again".to_owned()),
@@ -242,13 +270,15 @@ impl StateCounts {
             host.is_failing(connection) || connection.address().is_none()
         });
         self.meet();
-        self.tell_telemetry();
+        let config = self.config.take();
+        self.tell_telemetry(config.as_ref());
+        self.config = config;
     }
 
     /// Greets the servers that can be reached now for the first time.
     fn meet(&mut self) {
-        for number in 0..self.stats.connections().len() {
-            if self.stats.meet(number) {
+        for number in 0..self.publisher.stats().connections().len() {
+            if self.publisher.meet(number) {
                 self.met(number);
             }
         }

@@ -1,12 +1,14 @@
-//! One loaded plugin: the callbacks, the books and the metrics, joined.
+//! One loaded plugin: callbacks to the job table, the table's changes to the
+//! families, and what they make of it to the publisher.
 //!
 //! What a dashboard sees of a plugin's life:
 //!
 //! - At load nothing is sent until the reactor turns, when all active jobs are
 //!   announced and Flux can no longer refuse the load. Then every gauge is sent
 //!   once, so that a server that remembers an earlier life starts right.
-//! - While it lives, each change is sent, at once or summed over `period`, and
-//!   every `resync` seconds each gauge's absolute value.
+//! - While it lives, changes are sent at the end of each turn of the reactor, or
+//!   summed over `period`, and every `resync` seconds each gauge's absolute value.
+//! - Every `verify` seconds the table is compared with the job manager's own jobs.
 //! - At removal, which is also how an instance ends, the active states go to 0,
 //!   for nobody watches them any more: no ghosts of running jobs. INACTIVE keeps
 //!   its last value: those jobs are over whether anybody counts or not.
@@ -18,61 +20,58 @@
 //!   removal the plugin takes back all that it gave, INACTIVE too.
 
 mod configure;
-mod families;
+mod counts;
 mod health;
 mod hosts;
-mod inactive;
 mod queues;
 mod report;
-mod usage;
+mod source;
+mod verify;
+mod version;
 
-use std::collections::BTreeMap;
-
-use crate::accounting::record::Record;
-use crate::accounting::{Accounting, Anomaly, Change, Event, State};
-use crate::config::{Config, Family, Place, SendAs};
+use crate::config::{Config, Place};
+use crate::families::{Ending, Families, FamilyId, Occasion};
 use crate::flux::{
-    Callback, Conf, Error, Job, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer, Transition,
+    Callback, Conf, Error, Job, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer,
+    Transition, TurnEnd,
 };
-use crate::stats::{Metric, Stats};
-use configure::Names;
-use families::Families;
+use crate::jobs::names::OTHER;
+use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
+use crate::output::names::flux_state;
+use crate::output::Publisher;
+use counts::CountsQuestion;
 use hosts::Hosts;
-use inactive::Inactive;
-use queues::QueueGauges;
+use queues::QueuesQuestion;
 use report::Report;
-use usage::UsageGauges;
+use source::OfJob;
+use verify::Verify;
 
 /// The plugin.
 pub struct StateCounts {
     jobtap: Jobtap<Self>,
-    books: Accounting,
-    stats: Stats,
-    /// Each state's gauge, by the state's place in `State::ALL`.
-    gauges: Vec<Metric>,
+    table: JobTable,
+    families: Families,
+    publisher: Publisher,
     /// `None` until the first `conf.update`.
     config: Option<Config>,
-    /// What the configuration's names come to here.
-    names: Names,
     /// Where this broker is; `None` until a name asks for it.
     place: Option<Place>,
-    /// Whether the state counts are wanted.
-    tells_states: bool,
-    /// Whether changes are sent: since the reactor turned after the load.
-    live: bool,
-    inactive: Inactive,
-    families: Families,
-    /// The active jobs, as far as a family has to remember them.
-    records: BTreeMap<u64, Record>,
-    /// `None` where they are not wanted.
-    queues: Option<QueueGauges>,
-    /// `None` where none of its families was wanted at load.
-    usage: Option<UsageGauges>,
+    counts: CountsQuestion,
+    queues: QueuesQuestion,
+    verify: Verify,
     hosts: Hosts,
     report: Report,
-    /// Timers under way. Dropping one stops it.
+    timers: Timers,
+}
+
+/// What calls the plugin in time. Dropping one ends it.
+#[derive(Default)]
+struct Timers {
     start: Option<Timer>,
+    /// Where changes are summed over a period.
     flush: Option<Timer>,
+    /// Where they are sent at the end of the reactor's turn.
+    turn_end: Option<TurnEnd>,
     resync: Option<Timer>,
 }
 
@@ -95,29 +94,25 @@ impl Plugin for StateCounts {
     fn init(jobtap: Jobtap<Self>) -> Result<Self, Error> {
         Ok(StateCounts {
             jobtap,
-            books: Accounting::default(),
-            stats: Stats::disabled(),
-            gauges: Vec::new(),
-            config: None,
-            names: Names::default(),
-            place: None,
-            tells_states: false,
-            live: false,
-            inactive: Inactive::default(),
+            table: JobTable::default(),
             families: Families::default(),
-            records: BTreeMap::new(),
-            queues: None,
-            usage: None,
+            publisher: Publisher::new(),
+            config: None,
+            place: None,
+            counts: CountsQuestion::default(),
+            queues: QueuesQuestion::default(),
+            verify: Verify::default(),
             hosts: Hosts::default(),
             report: Report::default(),
-            start: None,
-            flush: None,
-            resync: None,
+            timers: Timers::default(),
         })
     }
 
     fn conf_update(&mut self, conf: Conf<'_>) -> Result<(), Error> {
-        self.configure(conf)
+        if let Some(prepared) = self.prepare(conf)? {
+            self.commit(prepared);
+        }
+        Ok(())
     }
 
     fn query(&mut self) -> String {
@@ -125,11 +120,10 @@ impl Plugin for StateCounts {
     }
 
     fn job_new(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
-        let followed = match self.happened(Event::New { state: state.0 }, job)? {
-            true => self.follow(state, job, None, false),
-            false => Ok(()),
-        };
-        self.job_came(state, job).and(followed)
+        let id = job.id()?;
+        let event = Event { id, what: What::New { state: state.0 } };
+        let happened = self.happened(event, job, None, None);
+        happened.and(self.subscribe(id))
     }
 
     fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
@@ -137,223 +131,170 @@ impl Plugin for StateCounts {
         if transition.state == JobState::SCHED {
             panic!("made for a test");
         }
-        let previous = transition.previous.map(|state| state.0);
-        self.happened(Event::Moved { state: transition.state.0, previous }, job)?;
-        // A call for nothing costs, too, on this path.
-        match self.remembers() || self.families.are_told() {
-            true => self.follow(transition.state, job, Some(transition), false),
-            false => Ok(()),
+        let Transition { id, state, previous } = transition;
+        let needs = self.table.needs();
+        let moved = |at| {
+            let (state, previous) = (state.0, previous.map(|state| state.0));
+            Event { id, what: What::Moved { state, previous, at } }
+        };
+        if !needs.has(Needs::TIMES) && !needs.has(Needs::RESULT) {
+            return self.happened(moved(None), job, None, None);
         }
+        self.timed(moved, job, previous.is_some() && state == JobState::INACTIVE)
     }
 
     fn job_exception(&mut self, kind: &str) -> Result<(), Error> {
-        self.exception_raised(kind)
+        if self.table.needs().has(Needs::RESULT) {
+            // Its type is a user's text, and may be anything.
+            let kind = if kind.is_empty() { OTHER } else { kind };
+            let exception = self.table.lists_mut().exceptions.index(kind);
+            self.families.raised(exception, self.table.lists(), &mut self.publisher);
+            self.request_flush();
+        }
+        Ok(())
     }
 
-    fn job_update(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
-        self.follow(state, job, None, true)
+    fn job_update(&mut self, _: JobState, job: &Job<'_>) -> Result<(), Error> {
+        self.happened(Event { id: job.id()?, what: What::Updated }, job, None, None)
     }
 
     fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.happened(Event::InactiveAdd, job)?;
-        self.queue_inactive(job, true)
+        self.happened(Event { id: job.id()?, what: What::InactiveAdd }, job, None, None)
     }
 
     fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.happened(Event::InactiveRemove, job)?;
-        self.queue_inactive(job, false)
+        self.happened(Event { id: job.id()?, what: What::InactiveRemove }, job, None, None)
     }
 }
 
 impl Drop for StateCounts {
     fn drop(&mut self) {
-        if !self.live {
-            return;
-        }
-        self.farewell(None, &Family::ALL);
-        self.stats.flush();
+        self.publisher.end();
     }
 }
 
 impl StateCounts {
     /// The reactor turned: the load is done, and what it announced is sent.
     fn start(&mut self) {
-        self.start = None;
-        self.live = true;
-        self.books.start();
-        self.greet(None, &Family::ALL);
-        self.flush();
-        self.ask_for_inactive();
+        self.timers.start = None;
+        self.table.loaded();
+        let all: Vec<_> = FamilyId::all().collect();
+        self.publisher.start(&all);
+        self.report.flushed();
+        self.ask_for_counts();
         self.ask_for_queues();
     }
 
-    /// The end of a period: what changed is sent.
+    /// The end of a period, or of a turn: what changed is sent.
     fn flush(&mut self) {
-        self.stats.flush();
+        self.publisher.flush();
         self.report.flushed();
+    }
+
+    /// Something may be pending: it is sent at the end of this turn, unless it
+    /// waits for the end of a period.
+    #[inline]
+    fn request_flush(&mut self) {
+        if let Some(turn_end) = &self.timers.turn_end {
+            if self.publisher.is_pending() {
+                turn_end.request();
+            }
+        }
     }
 
     /// Time to heal: every gauge is sent as an absolute value. Aggregated, they
     /// leave with the next flush, unless that is further off than a resync.
     fn resync(&mut self) {
-        if !self.live {
+        if !self.publisher.is_running() {
             return;
         }
-        let all = &Family::ALL;
-        self.tell_known(None, all, &|stats, gauge, _, count| stats.gauge_set(gauge, count));
+        self.publisher.resync();
         self.report.resynced();
         if self.config.as_ref().is_some_and(|config| config.period > config.resync) {
             self.flush();
         }
+        self.request_flush();
     }
 
-    /// The first values of these families: to one endpoint, or to all.
-    fn greet(&mut self, endpoint: Option<usize>, families: &[Family]) {
-        let absolute = self.owns_its_gauges();
-        self.tell_known(endpoint, families, &|stats, gauge, _, count| {
-            give(stats, gauge, count, absolute)
-        });
-    }
-
-    /// The last values of these families: to one endpoint, or to all.
-    fn farewell(&mut self, endpoint: Option<usize>, families: &[Family]) {
-        let absolute = self.owns_its_gauges();
-        self.tell_known(
-            endpoint,
-            families,
-            &|stats, gauge, state, count| match (absolute, state) {
-                (true, State::Inactive) => stats.gauge_set(gauge, count),
-                (true, _) => stats.gauge_set(gauge, 0),
-                (false, _) if count == 0 => Ok(()),
-                (false, _) => stats.gauge_add(gauge, -count),
-            },
-        );
-    }
-
-    /// Enters an event into the books, and sends what it changed. Returns whether
-    /// it told where the job is.
-    fn happened(&mut self, event: Event, job: &Job<'_>) -> Result<bool, Error> {
-        if !self.live {
-            return self.announced(event, job);
-        }
-        let (change, anomaly) = self.books.apply(event);
-        if self.tells_states && change != Change::default() {
-            self.tell(change);
-        }
-        if let Some(anomaly) = anomaly {
-            self.log_first(anomaly);
-        }
-        Ok(true)
-    }
-
-    /// As `happened`, before anything is sent. Apart, for it takes its time.
-    #[cold]
-    fn announced(&mut self, event: Event, job: &Job<'_>) -> Result<bool, Error> {
-        let (told, anomaly) = self.books.announced(job.id()?, event);
-        if let Some(anomaly) = anomaly {
-            self.log_first(anomaly);
-        }
-        Ok(told)
-    }
-
-    /// Has the families follow a job into `state`; `changed`: its jobspec was.
-    /// What one cannot read keeps no other from it. (Not inlined: where none is
-    /// wanted, it would lie between what is.)
-    #[inline(never)]
-    fn follow(
+    /// Enters an event into the table, and tells the families what it changed.
+    fn happened(
         &mut self,
-        state: JobState,
+        event: Event,
         job: &Job<'_>,
-        moved: Option<Transition>,
-        changed: bool,
+        submitted: Option<Moment>,
+        result: Option<Ending>,
     ) -> Result<(), Error> {
-        // Only then, for it takes its time.
-        let id = if self.remembers() { job.id()? } else { 0 };
-        let mut record = self.records.get(&id).copied().unwrap_or_default();
-        let queue = self.queue_job(state, job, &mut record.queue);
-        let moved = match moved {
-            Some(moved) => self.job_moved(moved, job, &mut record.entered),
-            None => Ok(()),
-        };
-        let usage = self.usage_job(state, job, changed, &mut record.usage);
-        // A record goes with its job, whatever could not be read at its end.
-        let over = State::from_number(state.0).is_none_or(|state| state == State::Inactive);
-        match over || record.is_empty() {
-            true => self.records.remove(&id),
-            false => self.records.insert(id, record),
-        };
-        queue.and(moved).and(usage)
+        let change = self.table.apply(event, &OfJob(job));
+        let is_live = self.publisher.is_running();
+        let occasion = Occasion { what: event.what, is_live, submitted, result };
+        self.families.changed(&change, Some(&occasion), &self.table, &mut self.publisher);
+        self.request_flush();
+        if let Some(anomaly) = change.anomaly {
+            self.log_first(anomaly);
+        }
+        change.unread.map_or(Ok(()), |unread| Err(Error::new(unread.0)))
     }
 
-    /// Whether a family has to remember jobs.
-    fn remembers(&self) -> bool {
-        self.queues.is_some() || self.usage.is_some() || self.families.timings
-    }
-
-    /// Both lines travel in one datagram, the job's arrival before its departure.
-    fn tell(&mut self, change: Change) {
-        let StateCounts { books, stats, gauges, config, .. } = self;
-        let values = config.as_ref().is_some_and(|config| config.send == SendAs::Values);
-        let tell = |stats: &mut Stats, state: State, by| {
-            let gauge = gauges[state as usize];
-            match values.then(|| books.count(state)).flatten() {
-                Some(count) => stats.gauge_set(gauge, count as i64),
-                None => stats.gauge_add(gauge, by),
-            }
-        };
-        must(stats.batch(|stats| {
-            change.inc.map_or(Ok(()), |state| tell(stats, state, 1))?;
-            change.dec.map_or(Ok(()), |state| tell(stats, state, -1))
-        }));
-    }
-
-    /// Whether absolute values may be sent: the gauges are ours alone.
-    fn owns_its_gauges(&self) -> bool {
-        self.config.as_ref().is_some_and(Config::owns_its_gauges)
-    }
-
-    /// Calls `body` for each gauge of these families whose count is known, in one
-    /// batch, for one endpoint or for all.
-    fn tell_known(&mut self, endpoint: Option<usize>, families: &[Family], body: Body<'_>) {
-        let StateCounts { books, stats, gauges, tells_states, queues, usage, .. } = self;
-        // Values mend what is wrong: a dead server's refusal shall not cost them.
-        stats.insist();
-        // Not generic, as `Body`.
-        let tell: &mut dyn FnMut(&mut Stats) -> Result<(), crate::stats::Error> = &mut |stats| {
-            if *tells_states && families.contains(&Family::States) {
-                for state in State::ALL {
-                    if let Some(count) = books.count(state) {
-                        body(stats, gauges[state as usize], state, count as i64)?;
-                    }
+    /// As `happened`, for families that need to know when, and what became of the
+    /// job. What one of them cannot read keeps no other from the event.
+    #[inline(never)]
+    fn timed(
+        &mut self,
+        moved: impl Fn(Option<Moment>) -> Event,
+        job: &Job<'_>,
+        ends: bool,
+    ) -> Result<(), Error> {
+        let needs = self.table.needs();
+        let (mut at, mut submitted, mut result, mut outcome) = (None, None, None, Ok(()));
+        if needs.has(Needs::TIMES) {
+            match job.times() {
+                Ok(times) => {
+                    at = times.event.map(Moment::from_seconds);
+                    submitted = Some(Moment::from_seconds(times.submitted));
                 }
+                Err(error) => outcome = Err(error),
             }
-            if let (Some(queues), true) = (&mut *queues, families.contains(&Family::Queues)) {
-                queues.tell_known(stats, body)?;
+        }
+        if needs.has(Needs::RESULT) && ends {
+            match job.result() {
+                Ok(JobResult::Completed) => result = Some(Ending::Completed),
+                Ok(JobResult::Failed) => result = Some(Ending::Failed),
+                Ok(JobResult::Canceled) => result = Some(Ending::Canceled),
+                Ok(JobResult::Timeout) => result = Some(Ending::Timeout),
+                Err(error) => outcome = Err(error),
             }
-            usage.as_mut().map_or(Ok(()), |usage| usage.tell_known(stats, families, body))
-        };
-        match endpoint {
-            None => must(stats.batch(tell)),
-            Some(endpoint) => stats.only(endpoint, |stats| must(tell(stats))),
+        }
+        self.happened(moved(at), job, submitted, result).and(outcome)
+    }
+
+    /// Asks for the exceptions of an active job, if they are wanted.
+    fn subscribe(&mut self, id: u64) -> Result<(), Error> {
+        match self.table.needs().has(Needs::RESULT) && self.table.note_subscription(id) {
+            true => self.jobtap.subscribe(id),
+            false => Ok(()),
         }
     }
 
     /// Logs an anomaly if it is the first of its kind.
     #[cold]
     fn log_first(&self, anomaly: Anomaly) {
-        if self.books.anomalies()[anomaly.kind()] > 1 {
+        if self.table.anomalies()[anomaly.kind()] > 1 {
             return;
         }
         let what = match anomaly {
-            Anomaly::NoJobToMove(state) => format!(
-                "a job left {}, where none was counted; that gauge stays 0",
+            Anomaly::MissedEvent(State::Inactive) => {
+                "a job was purged where none was inactive; that gauge stays 0".to_owned()
+            }
+            Anomaly::MissedEvent(state) => format!(
+                "a job left {}, where it was not known to be: an event never came (does another \
+                 plugin fail?); the job counts where it is",
                 flux_state(state).name(NameForm::Long)
             ),
             Anomaly::UnknownState(number) => format!(
                 "state {number} is unknown to this version and not counted (is there a newer one?)"
             ),
-            Anomaly::SurveyContradicted => {
-                "the broker's numbers of inactive jobs contradict each other; the newest counts"
+            Anomaly::InactiveContradicted => {
+                "the broker's number of inactive jobs contradicts what is known; it is believed"
                     .to_owned()
             }
         };
@@ -366,46 +307,5 @@ impl StateCounts {
 
     fn inform(&self, message: &str) {
         self.jobtap.log(LogLevel::Info, message);
-    }
-}
-
-/// Tells a gauge whose count is known. (Not generic: it would be in the .so once
-/// for each use.)
-type Body<'a> = &'a dyn Fn(&mut Stats, Metric, State, i64) -> Result<(), crate::stats::Error>;
-
-/// Tells a count for the first time: as a value, or as our share in a gauge
-/// that others add to as well.
-fn give(
-    stats: &mut Stats,
-    gauge: Metric,
-    count: i64,
-    absolute: bool,
-) -> Result<(), crate::stats::Error> {
-    match (absolute, count) {
-        (true, _) => stats.gauge_set(gauge, count),
-        (false, 0) => Ok(()),
-        (false, _) => stats.gauge_add(gauge, count),
-    }
-}
-
-/// The state as Flux has it.
-fn flux_state(state: State) -> JobState {
-    JobState::ALL[state as usize]
-}
-
-/// Metrics fail by their name only, and ours were accepted at load.
-fn must(sent: Result<(), crate::stats::Error>) {
-    debug_assert_eq!(sent, Ok(()));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_books_states_are_fluxs() {
-        for state in State::ALL {
-            assert_eq!(State::from_number(flux_state(state).0), Some(state));
-        }
     }
 }

@@ -4,20 +4,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{json, Map, Value};
 
-use super::configure::error;
 use super::StateCounts;
-use crate::accounting::{Anomaly, State};
-use crate::config::KEYS;
-use crate::flux::{Error, NameForm};
-use crate::stats::{Counters, Metric, Stats};
+use crate::config::{Config, KEYS};
+use crate::flux::NameForm;
+use crate::jobs::{Anomaly, State};
+use crate::output::names::flux_state;
+use crate::stats::{errno_name, Counters, Metric, Stats};
 
 /// What telemetry counts: names behind the prefix.
-const TELEMETRY: [&str; 5] = [
+const TELEMETRY: [&str; 6] = [
     "plugin.datagrams",
     "plugin.bytes",
     "plugin.send-errors",
     "plugin.anomalies",
     "plugin.resyncs",
+    "plugin.repairs",
 ];
 
 /// What is kept for reports.
@@ -47,12 +48,10 @@ impl Report {
         self.told[..3].copy_from_slice(&sums(&counters));
     }
 
-    pub(super) fn name_metrics(&mut self, stats: &mut Stats) -> Result<(), Error> {
-        self.metrics.clear();
-        for name in TELEMETRY {
-            self.metrics.push(stats.metric(name).map_err(error)?);
-        }
-        Ok(())
+    /// Its metrics get new names.
+    pub(super) fn name_metrics(&mut self, stats: &mut Stats) {
+        // They are as long as they are here.
+        self.metrics = TELEMETRY.iter().filter_map(|name| stats.metric(name).ok()).collect();
     }
 }
 
@@ -61,18 +60,18 @@ impl StateCounts {
     pub(super) fn answer_query(&self) -> String {
         let mut counts = Map::new();
         for state in State::ALL {
-            let name = super::flux_state(state).name(NameForm::Long);
+            let name = flux_state(state).name(NameForm::Long);
             // null while INACTIVE is not known.
-            counts.insert(name, self.books.count(state).into());
+            counts.insert(name, self.table.count(state).into());
         }
         let mut config = Map::new();
-        for key in KEYS {
+        for key in &KEYS {
             let Some(known) = &self.config else { break };
             let from = known.origin(key).name();
-            config.insert(key.to_owned(), json!({"value": known.get(key), "from": from}));
+            config.insert(key.name.to_owned(), json!({"value": known.get(key), "from": from}));
         }
         let mut endpoints = Vec::new();
-        for (number, connection) in self.stats.connections().iter().enumerate() {
+        for (number, connection) in self.publisher.stats().connections().iter().enumerate() {
             let counters = connection.counters();
             endpoints.push(json!({
                 "endpoint": connection.endpoint().to_string(),
@@ -84,7 +83,7 @@ impl StateCounts {
             }));
         }
         let mut anomalies = Map::new();
-        for (name, count) in Anomaly::NAMES.iter().zip(self.books.anomalies()) {
+        for (name, count) in Anomaly::NAMES.iter().zip(self.table.anomalies()) {
             anomalies.insert((*name).to_owned(), count.into());
         }
         let last_flush =
@@ -92,33 +91,33 @@ impl StateCounts {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "counts": counts,
-            "prefix": self.names.prefix,
+            "prefix": self.publisher.names().prefix,
             "config": config,
             "endpoints": endpoints,
             "anomalies": anomalies,
             "resyncs": self.report.resyncs,
+            "verify": {"checks": self.verify.checks(), "repairs": self.verify.repairs()},
             "last_flush": last_flush.map(|time| time.as_secs_f64()),
         })
         .to_string()
     }
 
-    /// Sends what happened since the last time, if it is wanted.
-    pub(super) fn tell_telemetry(&mut self) {
-        if !self.config.as_ref().is_some_and(|config| config.telemetry) {
+    /// Sends what happened since the last time, if `config` wants it.
+    pub(super) fn tell_telemetry(&mut self, config: Option<&Config>) {
+        if !config.is_some_and(|config| config.telemetry) {
             return;
         }
-        let counters = self.stats.counters().unwrap_or_default();
+        let counters = self.publisher.stats().counters().unwrap_or_default();
         let [datagrams, bytes, failures] = sums(&counters);
-        let anomalies = self.books.anomalies().iter().sum();
-        let now = [datagrams, bytes, failures, anomalies, self.report.resyncs];
+        let anomalies = self.table.anomalies().iter().sum();
+        let repairs = self.verify.repairs();
+        let now = [datagrams, bytes, failures, anomalies, self.report.resyncs, repairs];
         let Report { metrics, told, .. } = &mut self.report;
-        super::must(self.stats.batch(|stats| {
-            for ((&metric, now), told) in metrics.iter().zip(now).zip(told) {
-                stats.count(metric, (now - *told) as i64)?;
-                *told = now;
-            }
-            Ok(())
-        }));
+        for ((&metric, now), told) in metrics.iter().zip(now).zip(told) {
+            self.publisher.count_plain(metric, (now - *told) as i64);
+            *told = now;
+        }
+        self.request_flush();
     }
 }
 
@@ -127,24 +126,8 @@ fn sums(counters: &Counters) -> [u64; 3] {
     [counters.datagrams, counters.bytes, counters.failures()]
 }
 
-/// Failed sends by the errno's name, where it is one of those to be expected.
+/// Failed sends by the errno's name.
 fn errors(counters: &Counters) -> Map<String, Value> {
-    let name = |errno: i32| match errno {
-        libc::EAGAIN => "EAGAIN".to_owned(),
-        libc::ECONNREFUSED => "ECONNREFUSED".to_owned(),
-        libc::EHOSTUNREACH => "EHOSTUNREACH".to_owned(),
-        libc::EMFILE => "EMFILE".to_owned(),
-        libc::EMSGSIZE => "EMSGSIZE".to_owned(),
-        libc::ENETUNREACH => "ENETUNREACH".to_owned(),
-        libc::ENOBUFS => "ENOBUFS".to_owned(),
-        libc::ENOENT => "ENOENT".to_owned(),
-        libc::ENOTCONN => "ENOTCONN".to_owned(),
-        libc::EPERM => "EPERM".to_owned(),
-        other => format!("errno {other}"),
-    };
-    let mut errors = Map::new();
-    for &(errno, count) in &counters.errors {
-        errors.insert(name(errno), count.into());
-    }
-    errors
+    let errors = counters.errors.iter();
+    errors.map(|&(errno, count)| (errno_name(errno), count.into())).collect()
 }

@@ -36,6 +36,7 @@ mod context;
 mod counters;
 mod dialect;
 mod endpoint;
+mod errno;
 mod error;
 mod line;
 mod packet;
@@ -46,9 +47,11 @@ use std::net::IpAddr;
 use once_cell::unsync::OnceCell;
 
 pub use connection::Connection;
+use connection::Socket;
 pub use counters::Counters;
 pub use dialect::{Dialect, Tag};
 pub use endpoint::Endpoint;
+pub use errno::errno_name;
 pub(crate) use error::shown;
 pub use error::Error;
 
@@ -119,6 +122,13 @@ impl Default for Stats {
     fn default() -> Self {
         Self::from_environment()
     }
+}
+
+/// A way to an endpoint that was not there before.
+#[derive(Debug)]
+pub struct Reached {
+    endpoint: usize,
+    socket: Socket,
 }
 
 /// An interned name.
@@ -391,25 +401,27 @@ impl Stats {
     /// Tries again to reach the endpoint with this number, if that has failed
     /// ever since [`set_endpoints`](Self::set_endpoints), or since its host was
     /// found: a path where no server is yet, no route, no file descriptor free.
-    /// Returns whether it is reached now for the first time; then it is sent to
-    /// from now on. What is pending then is flushed first, to the others.
-    pub fn meet(&mut self, endpoint: usize) -> bool {
-        let connection = self.context_mut().and_then(|c| c.connections.get_mut(endpoint));
-        let Some(socket) = connection.and_then(|connection| connection.first_socket()) else {
-            return false;
-        };
+    /// Returns what it is reached by, for the first time; it is sent to once that
+    /// is [adopted](Self::adopt).
+    pub fn reach(&mut self, endpoint: usize) -> Option<Reached> {
+        let connection = self.context_mut()?.connections.get_mut(endpoint)?;
+        Some(Reached { endpoint, socket: connection.first_socket()? })
+    }
+
+    /// Sends to an endpoint that was reached, from now on. What is pending is
+    /// flushed first, to the others.
+    pub fn adopt(&mut self, reached: Reached) {
         self.flush();
         if let Some(context) = self.context_mut() {
-            context.connections[endpoint].install(socket);
+            context.connections[reached.endpoint].install(reached.socket);
         }
-        true
     }
 
     /// Serves these endpoints from now on. Those that were served already keep
     /// their connection and its counters. Host names are not looked up: until
     /// [`set_address`](Self::set_address) says where a host is, what is meant
     /// for it is counted as lost; and so is what is meant for one that cannot be
-    /// reached, until [`meet`](Self::meet) does.
+    /// reached, until it is [reached](Self::reach).
     pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) {
         self.flush();
         let mut old = match self.context.take().flatten() {

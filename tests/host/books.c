@@ -19,6 +19,35 @@ json_int_t count_state (int state)
     return count;
 }
 
+json_int_t count_active (void)
+{
+    return json_object_size (jobs) - count_state (FLUX_JOB_STATE_INACTIVE);
+}
+
+/* What job-manager.list answers, as far as the plugin asks. */
+char *list_active (void)
+{
+    const char *id;
+    json_t *job;
+    json_t *list = json_array ();
+    json_object_foreach (jobs, id, job)
+        if (state_of (job) != FLUX_JOB_STATE_INACTIVE)
+            json_array_append_new (list, json_pack ("{s:O s:O}",
+                                                    "id", json_object_get (job, "id"),
+                                                    "state", json_object_get (job, "state")));
+    json_t *answer = json_pack ("{s:o}", "jobs", list);
+    char *text = json_dumps (answer, 0);
+    json_decref (answer);
+    return text;
+}
+
+json_t *find_job (flux_jobid_t id)
+{
+    char key[32];
+    snprintf (key, sizeof (key), "%lld", (long long)id);
+    return json_object_get (jobs, key);
+}
+
 static const char *state_name (int state)
 {
     return flux_job_statetostr (state, "l");
@@ -96,12 +125,14 @@ void remember (const char *topic, json_t *in)
              || strcmp (topic, "job.inactive-add") == 0
              || strcmp (topic, "job.update") == 0
              || fnmatch ("job.state.*", topic, 0) == 0) {
-        json_t *job = json_pack ("{s:O s:O s:O s:O s:O*}",
+        json_t *job = json_pack ("{s:O s:O s:O s:O s:O* s:O* s:O*}",
                                  "id", json_object_get (in, "id"),
                                  "state", json_object_get (in, "state"),
                                  "userid", json_object_get (in, "userid"),
                                  "jobspec", json_object_get (in, "jobspec"),
-                                 "R", json_object_get (in, "R"));
+                                 "R", json_object_get (in, "R"),
+                                 "urgency", json_object_get (in, "urgency"),
+                                 "priority", json_object_get (in, "priority"));
         if (job)
             json_object_set_new (jobs, id, job);
     }

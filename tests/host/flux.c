@@ -71,6 +71,27 @@ int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id)
     return 0; // every callback goes to every plugin here
 }
 
+/* As in flux-core's jobtap.c: what the job manager knows, active or inactive. */
+flux_plugin_arg_t *flux_jobtap_job_lookup (flux_plugin_t *p, flux_jobid_t id)
+{
+    json_t *job = find_job (id);
+    if (!job) {
+        errno = ENOENT;
+        return NULL;
+    }
+    struct flux_plugin_arg *args = calloc (1, sizeof (*args));
+    args->in = json_incref (job);
+    args->out = json_object ();
+    return args;
+}
+
+void flux_plugin_arg_destroy (flux_plugin_arg_t *args)
+{
+    json_decref (args->in);
+    json_decref (args->out);
+    free (args);
+}
+
 const char *flux_plugin_get_conf (flux_plugin_t *p)
 {
     return p->conf;
@@ -110,6 +131,9 @@ const char *flux_attr_get (flux_t *h, const char *name)
         return "node17.example.org";
     if (strcmp (name, "rank") == 0 || strcmp (name, "instance-level") == 0)
         return "0";
+    // As which Flux it passes; brokers have this, the stand-in only if a test asks.
+    if (strcmp (name, "version") == 0 && getenv ("STATE_COUNTS_HOST_VERSION"))
+        return getenv ("STATE_COUNTS_HOST_VERSION");
     errno = ENOENT; // jobid: it runs as no job
     return NULL;
 }
@@ -186,9 +210,23 @@ flux_watcher_t *flux_timer_watcher_create (flux_reactor_t *r,
     return w;
 }
 
+flux_watcher_t *flux_prepare_watcher_create (flux_reactor_t *r,
+                                             flux_watcher_f cb,
+                                             void *arg)
+{
+    struct flux_watcher *w = flux_timer_watcher_create (r, 0, 0, cb, arg);
+    w->prepare = true;
+    return w;
+}
+
 void flux_watcher_start (flux_watcher_t *w)
 {
     w->active = true;
+}
+
+void flux_watcher_stop (flux_watcher_t *w)
+{
+    w->active = false;
 }
 
 void flux_watcher_destroy (flux_watcher_t *w)
@@ -209,8 +247,13 @@ flux_future_t *flux_rpc (flux_t *h,
                          int flags)
 {
     struct flux_future *f = calloc (1, sizeof (*f));
-    f->by_queue = (strcmp (topic, "job-list.job-stats") == 0);
-    if (!f->by_queue && strcmp (topic, "job-manager.stats-get") != 0)
+    if (strcmp (topic, "job-manager.stats-get") == 0)
+        f->service = STATS_GET;
+    else if (strcmp (topic, "job-list.job-stats") == 0)
+        f->service = JOB_STATS;
+    else if (strcmp (topic, "job-manager.list") == 0 && s && strstr (s, "max_entries"))
+        f->service = LIST;
+    else
         die ("request for an unknown service");
     f->refcount = 1;
     f->failed = (rpc_mode == RPC_FAIL);
@@ -269,7 +312,9 @@ int flux_rpc_get_unpack (flux_future_t *f, const char *fmt, ...)
         errno = ENOSYS;
         return -1;
     }
-    json_t *answer = json_pack ("{s:I}", "inactive_jobs", f->inactive);
+    json_t *answer = json_pack ("{s:I s:I}",
+                                "active_jobs", f->active,
+                                "inactive_jobs", f->inactive);
     va_list ap;
     va_start (ap, fmt);
     int rc = json_vunpack_ex (answer, NULL, 0, fmt, ap);

@@ -1,13 +1,17 @@
 /* repeat - calls one plugin's callbacks again and again, against the clock
  *
- *   {"op":"repeat", "name":N, "count":C, "calls":[{"topic":T, "in":{}}, …]}
+ *   {"op":"repeat", "name":N, "count":C, "calls":[{"topic":T, "in":{}}, …],
+ *    "turns":B}
  *
  * The calls come in turn, C in all, to the plugin of that name alone. The answer
  * is {"nanoseconds":X}, the time of one. The clock starts when a tenth is done:
  * the host may have slept, and its code and data left the caches. Arguments are
  * made before, as the job manager makes them once for all its plugins.
  *
- * A host includes this, and brings repeat_args() and repeat_call().
+ * Each call is a turn of the reactor, unless B is false: then all are one.
+ *
+ * A host includes this, and brings repeat_args(), repeat_call() and
+ * repeat_turn(), the end of a turn.
  */
 #include <time.h>
 
@@ -18,6 +22,8 @@ void repeat_args_destroy (struct flux_plugin_arg *args);
 static inline void repeat_call (struct flux_plugin *p,
                                 const char *topic,
                                 struct flux_plugin_arg *args);
+
+static inline void repeat_turn (void);
 
 static double clock_nanoseconds (void)
 {
@@ -33,6 +39,7 @@ static json_t *repeat (struct flux_plugin *p, json_t *command)
     size_t calls = 0;
     json_t *list = json_object_get (command, "calls");
     json_int_t count = json_integer_value (json_object_get (command, "count"));
+    int turns = !json_is_false (json_object_get (command, "turns"));
     size_t index;
     json_t *call;
     json_array_foreach (list, index, call) {
@@ -51,6 +58,8 @@ static json_t *repeat (struct flux_plugin *p, json_t *command)
         if (i == unmeasured)
             start = clock_nanoseconds ();
         repeat_call (p, topics[turn], args[turn]);
+        if (turns)
+            repeat_turn ();
         if (++turn == calls)
             turn = 0;
     }

@@ -10,13 +10,16 @@
  * It also keeps books of its own, by job id, to compare a plugin with: a naive
  * recount of what the callbacks said.
  *
- * Commands come as JSON objects, one a line, on standard input. Time stands
- * still but for "advance": a run is the same each time.
+ * Commands come as JSON objects, one a line, on standard input. Each is a turn
+ * of the reactor; in "advance", each timer that fires is one. Time stands still
+ * but for "advance": a run is the same each time.
  *
  *   {"op":"load", "path":P, "conf":{}, "announce":A}   A: "live" (default),
  *                            "restart", or "restart-doubled" (before 0.87.0)
  *   {"op":"remove", "name":N}       N: the file's name
  *   {"op":"call", "topic":T, "in":{}}   a callback, to all plugins in order
+ *   {"op":"withhold", "topic":T, "in":{}}   the same, but no plugin hears of it
+ *   {"op":"turn", "calls":[{"topic":T, "in":{}}, …]}   several in one turn
  *   {"op":"advance", "seconds":S}   timers fire; requests are answered
  *   {"op":"config", "conf":{}}      the broker's configuration, for those loaded
  *                                   later; changes nothing for those loaded
@@ -229,9 +232,12 @@ static void rpc_take (void)
         if (f->taken)
             continue;
         f->taken = true;
+        f->active = count_active ();
         f->inactive = count_state (FLUX_JOB_STATE_INACTIVE);
-        if (f->by_queue)
+        if (f->service == JOB_STATS)
             f->text = stats_by_queue ();
+        if (f->service == LIST)
+            f->text = list_active ();
     }
 }
 
@@ -253,9 +259,37 @@ static struct flux_watcher *next_due (double until)
 {
     struct flux_watcher *first = NULL;
     for (struct flux_watcher *w = watchers; w; w = w->next)
-        if (w->active && w->due <= until && (!first || w->due < first->due))
+        if (w->active && !w->prepare && w->due <= until && (!first || w->due < first->due))
             first = w;
     return first;
+}
+
+/* The end of a turn: prepare watchers are called before the reactor sleeps. */
+static void end_turn (void)
+{
+    struct flux_watcher *w = watchers;
+    while (w) {
+        if (w->active && w->prepare) {
+            w->cb ((flux_reactor_t *)&watchers, w, 0, w->arg);
+            w = watchers; // the callback may have changed the list
+        }
+        else
+            w = w->next;
+    }
+}
+
+/* Requests are answered, and those that the answers lead to. */
+static void answer_requests (void)
+{
+    bool waits = true;
+    while (waits && rpc_mode != RPC_HOLD) {
+        rpc_take ();
+        rpc_deliver ();
+        end_turn ();
+        waits = false;
+        for (struct flux_future *f = futures; f; f = f->next)
+            waits = waits || (f->cb && !f->delivered);
+    }
 }
 
 static void advance (double seconds)
@@ -270,11 +304,10 @@ static void advance (double seconds)
             else
                 w->active = false;
             w->cb ((flux_reactor_t *)&watchers, w, 0, w->arg);
-            if (rpc_mode != RPC_HOLD) {
-                rpc_take ();
-                rpc_deliver ();
-            }
+            end_turn ();
+            answer_requests ();
         }
+        answer_requests ();
     } while (next_due (until));
     now = until;
 }
@@ -304,6 +337,11 @@ static inline void repeat_call (struct flux_plugin *p,
                                 struct flux_plugin_arg *args)
 {
     call (p, topic, args);
+}
+
+static inline void repeat_turn (void)
+{
+    end_turn ();
 }
 
 /* Commands.
@@ -347,6 +385,13 @@ static void answer_counts (void)
                        "silenced", silenced));
 }
 
+static void happen (const char *topic, json_t *in)
+{
+    complete (in);
+    remember (topic, in);
+    call_all (topic, in);
+}
+
 static void run (json_t *command)
 {
     const char *op = "";
@@ -377,10 +422,18 @@ static void run (json_t *command)
         answer_outcome (reload ());
     else if (strcmp (op, "query") == 0)
         answer (query (name));
-    else if (strcmp (op, "call") == 0) {
+    else if (strcmp (op, "call") == 0)
+        happen (topic, in);
+    else if (strcmp (op, "withhold") == 0) {
         complete (in);
         remember (topic, in);
-        call_all (topic, in);
+    }
+    else if (strcmp (op, "turn") == 0) {
+        size_t index;
+        json_t *entry;
+        json_array_foreach (json_object_get (command, "calls"), index, entry)
+            happen (json_string_value (json_object_get (entry, "topic")),
+                    json_object_get (entry, "in"));
     }
     else if (strcmp (op, "advance") == 0)
         advance (seconds);
@@ -424,6 +477,7 @@ static void *job_manager (void *arg)
         if (!command)
             die ("a command is not JSON");
         run (command);
+        end_turn ();
         json_decref (command);
     }
     free (line);
@@ -440,6 +494,7 @@ static void *job_manager (void *arg)
 int main (void)
 {
     pthread_t thread;
+    setlocale (LC_ALL, ""); // as flux-broker does
     if (pthread_create (&thread, NULL, job_manager, NULL) != 0)
         die ("pthread_create failed");
     pthread_join (thread, NULL);

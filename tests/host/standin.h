@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <jansson.h>
+#include <locale.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -46,17 +47,21 @@ struct flux_watcher {
     double due;
     double repeat;
     bool active;
+    bool prepare;       // called at the end of each turn, not in time
     flux_watcher_f cb;
     void *arg;
     struct flux_watcher *next;
 };
+
+enum service { STATS_GET, JOB_STATS, LIST };
 
 struct flux_future {
     int refcount;
     bool taken;
     bool delivered;
     bool failed;
-    bool by_queue;      // job-list.job-stats, else job-manager.stats-get
+    enum service service;
+    json_int_t active;
     json_int_t inactive;
     char *text;
     flux_continuation_f cb;
@@ -82,6 +87,9 @@ extern json_t *jobs;        // id -> its current state, and what each callback t
 
 json_int_t state_of (json_t *job);
 json_int_t count_state (int state);
+json_int_t count_active (void);
 char *stats_by_queue (void);
+char *list_active (void);
+json_t *find_job (flux_jobid_t id);
 void complete (json_t *in);
 void remember (const char *topic, json_t *in);

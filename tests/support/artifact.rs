@@ -8,10 +8,14 @@ use std::{env, fs};
 /// The name under which an installed plugin is loaded.
 pub const NAME: &str = "state-counts.so";
 
-/// The plugin that cargo built for this test run, as `state-counts.so`.
+/// The plugin that cargo built for this test run, as `state-counts.so`, or the
+/// one that STATE_COUNTS_PLUGIN names: to try one build with many Fluxes.
 pub fn plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {
+        if let Some(built) = env::var_os("STATE_COUNTS_PLUGIN") {
+            return named(Path::new(&built), NAME);
+        }
         let test = env::current_exe().expect("a test knows its own path");
         // target/PROFILE/deps/TEST, target/PROFILE/examples/EXAMPLE
         let profile = test.ancestors().nth(2).expect("cargo's folders");
@@ -25,9 +29,19 @@ pub fn release_plugin() -> PathBuf {
     // As scripts/install does. For a library of one type cargo optimises across
     // crates; for cdylib and rlib at once it does not, and the .so is a quarter
     // larger.
-    let arguments = ["rustc", "--quiet", "--release", "--lib", "--crate-type=cdylib"];
-    run_cargo(&arguments, &[]);
+    run_cargo(&mut cargo(&RELEASE));
     target().join("release/libstate_counts.so")
+}
+
+const RELEASE: [&str; 5] = ["rustc", "--quiet", "--release", "--lib", "--crate-type=cdylib"];
+
+/// The same, as it is built where no Flux is installed.
+pub fn release_plugin_without_headers() -> PathBuf {
+    let folder = target().join("without-headers");
+    let mut command = cargo(&RELEASE);
+    command.arg("--target-dir").arg(&folder);
+    run_cargo(command.env_remove("FLUX_PREFIX").env("PKG_CONFIG", "false"));
+    folder.join("release/libstate_counts.so")
 }
 
 /// The plugin that panics whenever a job reaches SCHED.
@@ -50,19 +64,20 @@ pub fn second_plugin() -> &'static Path {
 fn second_project(what: &[&str]) -> PathBuf {
     let folder = target().join("second-plugin");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/second-plugin/Cargo.toml");
-    let folders: [&Path; 4] =
-        ["--manifest-path".as_ref(), &manifest, "--target-dir".as_ref(), &folder];
-    run_cargo(&[&["build", "--quiet"], what].concat(), &folders);
+    let mut command = cargo(&["build", "--quiet"]);
+    command.args(what).arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&folder);
+    run_cargo(&mut command);
     folder.join("debug")
 }
 
-fn run_cargo(arguments: &[&str], folders: &[&Path]) {
-    let outcome = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-        .args(arguments)
-        .args(folders)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+fn run_cargo(command: &mut Command) {
+    let outcome = command.output().expect("cargo runs");
     assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
 }
 

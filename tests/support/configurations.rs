@@ -21,6 +21,8 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         |value: &str| format!("period: {value} (want 0, or 10ms to 1d, as 500ms, 10s or 1m)");
     let resync =
         |value: &str| format!("resync: {value} (want 0, or 10ms to 1d, as 500ms, 10s or 1m)");
+    let verify =
+        |value: &str| format!("verify: {value} (want 0, or 1s to 1d, as 500ms, 10s or 1m)");
     let lookup = |value: &str| format!("lookup: {value} (want 1s to 1d, as 500ms, 10s or 1m)");
     let send = |value: &str| format!("send: {value} (want \"increments\" or \"values\")");
     let states = |value: &str| format!("states: {value} (want \"L\", \"l\", \"S\" or \"s\")");
@@ -30,7 +32,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     let metrics = |value: &str| {
         format!(
             "metrics: {value} (want \"states\", \"queues\", \"timings\", \"results\", \
-             \"resources\", \"users\" or \"banks\", or several)"
+             \"resources\", \"users\", \"banks\" or \"pending\", or several)"
         )
     };
     let own_tag = |key: &str| format!("tags: key \"{key}\" is the plugin's own (want another)");
@@ -82,12 +84,16 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("period", json!(true), period("true")),
         ("resync", json!("1 minute"), resync("\"1 minute\"")),
         ("resync", json!("inf"), resync("\"inf\"")),
+        ("resync", json!("2,5s"), resync("\"2,5s\"")),
+        ("resync", json!("0x10s"), resync("\"0x10s\"")),
         ("resync", json!("nan"), resync("\"nan\"")),
         ("resync", json!([10]), resync("[10]")),
         ("resync", json!(86401), resync("86401")),
         ("lookup", json!(0), lookup("0")),
         ("lookup", json!("500ms"), lookup("\"500ms\"")),
         ("lookup", json!("2d"), lookup("\"2d\"")),
+        ("verify", json!("500ms"), verify("\"500ms\"")),
+        ("verify", json!(-1), verify("-1")),
         ("send", json!("value"), send("\"value\"")),
         ("send", json!("Increments"), send("\"Increments\"")),
         ("send", json!(1), send("1")),
@@ -120,6 +126,11 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ),
         ("tags", json!({"state": "x"}), own_tag("state")),
         ("tags", json!({"queue": "x"}), own_tag("queue")),
+        (
+            "tags",
+            json!({"version": 1.1}),
+            "tags: version: 1.1 is a number (want an integer or a text: '\"1.1\"')".into(),
+        ),
         ("tags", json!({"site": ""}), "tags: site: \"\" (want at least one character)".into()),
         ("tags", json!({"site": [1]}), "tags: site: [1] (want a text)".into()),
         (
@@ -136,8 +147,8 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         (
             "perod",
             json!(1),
-            "unknown key \"perod\" (want endpoint, period, resync, send, lookup, prefix, cluster, \
-             states, dialect, tags, metrics, telemetry)"
+            "unknown key \"perod\" (want endpoint, period, resync, verify, send, lookup, prefix, \
+             cluster, states, dialect, tags, metrics, telemetry)"
                 .into(),
         ),
     ]
@@ -161,9 +172,12 @@ pub fn good() -> Vec<(&'static str, Value, Value)> {
         ("endpoint", json!("127.0.0.1:1, 127.0.0.1:2"), json!(["127.0.0.1:1", "127.0.0.1:2"])),
         ("period", json!("500ms"), json!(0.5)),
         ("period", json!("+.5s"), json!(0.5)),
+        ("resync", json!("2.5s"), json!(2.5)),
         ("period", json!(1), json!(1.0)),
         ("resync", json!("1m"), json!(60.0)),
         ("resync", json!(0), json!(0.0)),
+        ("verify", json!("2s"), json!(2.0)),
+        ("verify", json!(0), json!(0.0)),
         ("send", json!("values"), json!("values")),
         ("lookup", json!("2h"), json!(7200.0)),
         (

@@ -10,6 +10,7 @@ use serde_json::{json, Value};
 use tempfile::NamedTempFile;
 
 use super::jobs::{announced, there_and_back, COURSE};
+use super::receiver::vacant;
 use super::standin::{program, Standin};
 
 /// Jobs whose memory is measured.
@@ -130,9 +131,9 @@ pub fn syscalls(plugin: &Path, conf: &Value, server: Server) -> (u64, u64) {
 
 /// Runs a host with `plugin` through as many transitions.
 fn transit(command: Command, plugin: &Path, conf: &Value, transitions: u64, server: Server) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let endpoint = socket.local_addr().unwrap().to_string();
-    let _socket = Some(socket).filter(|_| server == Server::Alive);
+    let address = vacant();
+    let _socket = (server == Server::Alive).then(|| UdpSocket::bind(address).unwrap());
+    let endpoint = address.to_string();
     let mut host = Standin::spawn(command, Some(&endpoint));
     host.load(plugin, conf.clone()).unwrap();
     host.advance(0.1);

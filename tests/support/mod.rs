@@ -9,6 +9,7 @@ pub mod broker;
 pub mod compiled;
 pub mod configurations;
 pub mod counted;
+pub mod flux;
 pub mod jobs;
 pub mod levels;
 pub mod names;

@@ -6,20 +6,30 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::flux::{group, user};
+
 /// What names mean to the programs that run in it.
 pub struct Names(TempDir);
 
-/// Mounts our files over the system's and runs the program. `$0` is our folder.
+/// Mounts an /etc of our own over the system's and runs the program. `$0` is our
+/// folder. Any of the files may be missing in the system's, or be a link. For the
+/// mount we are root, and then again who the program shall be: a broker takes
+/// commands from its own user only.
 const ENTER: &str = r#"
+user=$1 group=$2
+shift 2
+# All that we may read.
+cp -rd --no-preserve=mode /etc "$0/etc" 2>&-
 for file in hosts nsswitch.conf resolv.conf; do
-    mount --bind "$0/$file" "/etc/$file" || exit 1
+    ln -sf "$0/$file" "$0/etc/$file" || exit 1
 done
+mount --bind "$0/etc" /etc || exit 1
 if [ -f "$0/silent.js" ]; then
     ip link set lo up
     node "$0/silent.js" <&- >&- 2>&- &
     until [ -f "$0/ready" ]; do sleep 0.02; done
 fi
-exec "$@"
+exec unshare --map-user="$user" --map-group="$group" "$@"
 "#;
 
 /// A name server that never answers. It ends when its parent does.
@@ -73,7 +83,8 @@ impl Names {
         let mut command = Command::new("unshare");
         let network = self.file("silent.js").exists().then_some("--net");
         command.args(["--map-root-user", "--mount"]).args(network);
-        command.args(["sh", "-c", ENTER]).arg(self.0.path()).arg(program);
+        command.args(["sh", "-c", ENTER]).arg(self.0.path());
+        command.args([user(), group()].map(|id| id.to_string())).arg(program);
         command
     }
 

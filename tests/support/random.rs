@@ -104,7 +104,7 @@ pub fn value() -> impl Strategy<Value = Value> {
 /// A conf object: keys that there are with anything behind them, and others.
 pub fn conf() -> impl Strategy<Value = Value> {
     let key = prop_oneof![
-        20 => prop::sample::select(KEYS.to_vec()).prop_map(str::to_owned),
+        20 => prop::sample::select(KEYS.map(|key| key.name).to_vec()).prop_map(str::to_owned),
         1 => text().prop_map(|text| text.replace('\0', "")),
     ];
     // What some key can be, so that not all is refused.

@@ -2,7 +2,8 @@
 //! how many datagrams of ours came.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,13 +22,15 @@ pub struct Seen {
     pub gauges: Counts,
     /// Each gauge's lowest value ever, looked at after each line.
     pub lowest: Counts,
+    /// Each gauge's highest value ever.
+    pub highest: Counts,
     /// Datagrams of ours.
     pub datagrams: u64,
     /// Those of them that hold an increment.
     pub increments: u64,
     /// The datagrams of ours, as text; only the first thousands.
     pub texts: Vec<String>,
-    /// Other datagrams, as text.
+    /// What else the datagrams held, as text.
     others: Vec<String>,
     syncs: u64,
 }
@@ -91,7 +94,7 @@ impl Receiver {
         seen.clone()
     }
 
-    /// What came that is no gauge of ours, or more than that.
+    /// The lines that came and are no gauge of ours, by their datagrams.
     pub fn others(&mut self) -> Vec<String> {
         self.seen().others
     }
@@ -132,6 +135,16 @@ impl Receiver {
     }
 }
 
+/// A UDP port where nobody is, until a test binds it. It is on a loopback address
+/// of its own: on 127.0.0.1, another test's socket could get its number meanwhile.
+pub fn vacant() -> SocketAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let host = COUNT.fetch_add(1, Ordering::Relaxed);
+    let address = Ipv4Addr::new(127, high | 1, low, host);
+    UdpSocket::bind((address, 0)).and_then(|socket| socket.local_addr()).expect("loopback")
+}
+
 /// Gives a socket a receive buffer that holds what a busy broker sends while its
 /// reader waits for a core. Who may not exceed the system's limit gets that.
 pub fn deepen(socket: &UdpSocket) {
@@ -162,11 +175,14 @@ impl Seen {
 
     /// Reads a datagram as statsd's own server does (statsd, stats.js).
     fn take(&mut self, datagram: &str) {
-        if datagram.lines().any(|line| !line.starts_with(PREFIX) || !line.ends_with("|g")) {
-            return self.others.push(datagram.to_owned());
+        let ours = |line: &&str| line.starts_with(PREFIX) && line.ends_with("|g");
+        let others: Vec<_> = datagram.lines().filter(|line| !ours(line)).collect();
+        if !others.is_empty() {
+            self.others.push(others.join("\n"));
         }
         let lines: BTreeMap<usize, (&str, &str)> = datagram
             .lines()
+            .filter(ours)
             .enumerate()
             .filter_map(|(number, line)| {
                 let (name, value) = line.strip_prefix(PREFIX)?.split_once(':')?;
@@ -187,6 +203,8 @@ impl Seen {
             *gauge = if is_increment(value) { *gauge + number } else { number };
             let lowest = self.lowest.entry(name.to_owned()).or_default();
             *lowest = (*lowest).min(*gauge);
+            let highest = self.highest.entry(name.to_owned()).or_default();
+            *highest = (*highest).max(*gauge);
         }
     }
 }

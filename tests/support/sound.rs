@@ -4,8 +4,9 @@
 use std::net::UdpSocket;
 
 use serde_json::{json, Value};
-use state_counts::accounting::{Accounting, Event, State};
 use state_counts::config::{Config, Place, Template, KEYS};
+use state_counts::jobs::{Event, Facts, Job, JobTable, Source, State, Unread};
+use state_counts::rfc::resources::Json;
 use state_counts::stats::{Dialect, Endpoint, Stats};
 
 /// Flux keeps 159 bytes of what a load or a reload is refused with; what does
@@ -25,14 +26,14 @@ pub fn configuration(conf: Option<&str>, broker: &str, environment: Option<&str>
     };
     let shown: serde_json::Map<String, Value> = KEYS
         .iter()
-        .map(|&key| (key.to_owned(), config.get(key)))
+        .map(|key| (key.name.to_owned(), config.get(key)))
         .filter(|(_, value)| !value.is_null() && *value != json!([]))
         .collect();
     let text = Value::Object(shown).to_string();
     let again = Config::new(Some(&text), r#"{"conf": {}}"#, None);
     let again = again.unwrap_or_else(|error| panic!("{text}: {error}"));
-    for key in KEYS {
-        assert_eq!(again.get(key), config.get(key), "{key}");
+    for key in &KEYS {
+        assert_eq!(again.get(key), config.get(key), "{}", key.name);
     }
 }
 
@@ -73,37 +74,77 @@ pub struct Survey {
     pub inactive: Option<u64>,
 }
 
-/// Any events, legal or not, after `announced`: no count goes wrong by more than
-/// its change says, and none is told that is withheld.
-pub fn events(announced: &[(u64, Event)], events: &[Event], survey: Survey) {
-    let mut books = Accounting::default();
-    for (id, event) in announced {
-        books.announced(*id, *event);
+/// A job of which nothing can be read.
+struct Unreadable;
+
+/// JSON that there is none of.
+#[derive(Clone, Copy)]
+struct NoJson;
+
+impl Json for NoJson {
+    fn member(self, _: &std::ffi::CStr) -> Option<Self> {
+        None
     }
-    books.start();
-    let counts = |books: &Accounting| State::ALL.map(|state| books.count(state));
-    for (place, event) in events.iter().enumerate() {
+    fn item(self, _: usize) -> Option<Self> {
+        None
+    }
+    fn text(&self) -> Option<&str> {
+        None
+    }
+    fn positive(self) -> Option<u64> {
+        None
+    }
+}
+
+impl Source for Unreadable {
+    type Json<'a> = NoJson;
+
+    fn facts(&self) -> Result<Facts<NoJson>, Unread> {
+        Err(Unread("nothing can be read".to_owned()))
+    }
+}
+
+/// Any events, legal or not, after `announced`: each count changes by what the
+/// change says, is the sum of the jobs, and is not told while it is withheld.
+pub fn events(announced: &[Event], events: &[Event], survey: Survey) {
+    let mut table = JobTable::default();
+    for &event in announced {
+        table.apply(event, &Unreadable);
+    }
+    table.loaded();
+    let counts = |table: &JobTable| State::ALL.map(|state| table.count(state));
+    for (place, &event) in events.iter().enumerate() {
         if place == survey.at {
-            books.survey_begin();
+            table.inactive_asked();
             if let Some(inactive) = survey.inactive {
-                books.survey_end(inactive);
+                table.inactive_answered(inactive);
             }
         }
-        let before = counts(&books);
-        let anomalies: u64 = books.anomalies().iter().sum();
-        let (change, anomaly) = books.apply(*event);
+        let before = counts(&table);
+        let anomalies: u64 = table.anomalies().iter().sum();
+        let change = table.apply(event, &Unreadable);
+        let is_in = |job: &Option<Job>, state| {
+            i128::from(job.as_ref().is_some_and(|job| job.state == Some(state)))
+        };
         for (state, before) in State::ALL.into_iter().zip(before) {
-            let by = i128::from(change.inc == Some(state)) - i128::from(change.dec == Some(state));
+            let by = match state {
+                State::Inactive => change.inactive.into(),
+                state => is_in(&change.after, state) - is_in(&change.before, state),
+            };
             let want = before.map(|before| i128::from(before) + by);
-            assert_eq!(books.count(state).map(i128::from), want, "{state:?}");
-            assert!(before.is_some() || by == 0, "withheld, and told");
+            assert_eq!(table.count(state).map(i128::from), want, "{state:?}");
         }
-        let noted: u64 = books.anomalies().iter().sum();
-        assert!(noted - anomalies >= u64::from(anomaly.is_some()));
+        assert_eq!(table.job(event.id), change.after.as_ref().or(table.job(event.id)));
+        let noted: u64 = table.anomalies().iter().sum();
+        assert!(noted - anomalies >= u64::from(change.anomaly.is_some()));
+    }
+    for state in State::ALL.into_iter().filter(|&state| state != State::Inactive) {
+        let jobs = table.jobs().filter(|(_, job)| job.state == Some(state)).count();
+        assert_eq!(table.count(state), Some(jobs as u64), "{state:?}");
     }
     // No sequence of events makes a count grow beyond the events there were.
     let most = (announced.len() + events.len()) as u64 + survey.inactive.unwrap_or(0);
-    assert!(counts(&books).into_iter().flatten().all(|count| count <= most));
+    assert!(counts(&table).into_iter().flatten().all(|count| count <= most));
 }
 
 /// Tags, or what they became: keys and values.

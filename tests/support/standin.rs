@@ -102,6 +102,18 @@ impl Standin {
         self.tell(json!({"op": "call", "topic": topic, "in": args}));
     }
 
+    /// A callback that no plugin hears of: another one behaves as it should not.
+    pub fn withhold(&mut self, topic: &str, args: &Value) {
+        self.tell(json!({"op": "withhold", "topic": topic, "in": args}));
+    }
+
+    /// Callbacks in one turn of the reactor, each a topic and its arguments.
+    pub fn turn(&mut self, calls: &[(&str, Value)]) {
+        let calls: Vec<_> =
+            calls.iter().map(|(topic, args)| json!({"topic": topic, "in": args})).collect();
+        self.tell(json!({"op": "turn", "calls": calls}));
+    }
+
     /// Lets time pass: timers fire, and requests are answered.
     pub fn advance(&mut self, seconds: f64) {
         self.tell(json!({"op": "advance", "seconds": seconds}));
@@ -236,4 +248,11 @@ fn compile(name: &str, options: &[&str]) -> PathBuf {
 pub fn noop_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| compiled("tests/host/noop.c", "noop.so", &["-shared", "-fPIC"]))
+}
+
+/// The plugin that is called, and does nothing.
+pub fn idle_plugin() -> &'static Path {
+    static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
+    let options = ["-shared", "-fPIC", "-DIDLE"];
+    PLUGIN.get_or_init(|| compiled("tests/host/noop.c", "idle.so", &options))
 }

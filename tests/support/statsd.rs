@@ -1,41 +1,44 @@
 //! Etsy's statsd, the server whose protocol it is (npm package `statsd`).
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use tempfile::TempDir;
 
-use super::receiver::PREFIX;
+use super::receiver::{vacant, PREFIX};
 use super::Counts;
 
 /// A running server, killed when it is dropped.
 pub struct Statsd {
     process: Child,
-    port: u16,
-    management: u16,
+    address: SocketAddr,
+    management: SocketAddr,
     _config: TempDir,
 }
 
 impl Statsd {
     /// Starts one on free ports.
     pub fn start() -> Statsd {
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self::start_at(port)
+        Self::start_at(vacant())
     }
 
-    /// Starts one that receives at `port`.
-    pub fn start_at(port: u16) -> Statsd {
-        let management = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    /// Starts one that receives at `address`.
+    pub fn start_at(address: SocketAddr) -> Statsd {
+        let management = TcpListener::bind((address.ip(), 0)).unwrap().local_addr().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("config.js");
         fs::write(
             &config,
             format!(
-                "{{ address: '127.0.0.1', port: {port}, mgmt_address: '127.0.0.1',\n  \
-                 mgmt_port: {management}, backends: [], flushInterval: 1000 }}\n"
+                "{{ address: '{}', port: {}, mgmt_address: '{}', mgmt_port: {},\n  \
+                 backends: [], flushInterval: 1000 }}\n",
+                address.ip(),
+                address.port(),
+                management.ip(),
+                management.port()
             ),
         )
         .unwrap();
@@ -46,26 +49,26 @@ impl Statsd {
             .stdout(Stdio::null())
             .spawn()
             .expect("node is installed");
-        let server = Statsd { process, port, management, _config: folder };
+        let server = Statsd { process, address, management, _config: folder };
         let end = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", management)).is_err() {
+        while TcpStream::connect(management).is_err() {
             assert!(Instant::now() < end, "statsd did not come up");
             thread::sleep(Duration::from_millis(50));
         }
         server
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn endpoint(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
 
     /// Our gauges, as its management port prints them: a JavaScript object.
     pub fn gauges(&self) -> Counts {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.management)).unwrap();
+        let mut stream = TcpStream::connect(self.management).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         stream.write_all(b"gauges\n").unwrap();
         let mut text = String::new();

@@ -90,12 +90,11 @@ pub fn allocated<J: Json>(r: J) -> Option<Amounts> {
     Some(sum)
 }
 
-/// Calls `body` with each rank in an R that [`allocated`] understood.
-pub fn ranks<J: Json>(r: J, body: &mut dyn FnMut(u32)) {
+/// Calls `body` with the first and last of each range of ranks in an R that
+/// [`allocated`] understood.
+pub fn ranks<J: Json>(r: J, body: &mut dyn FnMut(u32, u32)) {
     let _ = entries(r, &mut |entry| {
-        ranges(entry.member(c"rank")?.text()?, &mut |first, last| {
-            (first..=last).for_each(&mut *body)
-        })
+        ranges(entry.member(c"rank")?.text()?, &mut |first, last| body(first, last))
     });
 }
 
@@ -237,7 +236,7 @@ mod tests {
             assert_eq!(allocated(&r), wanted, "{r}");
             let mut found = Vec::new();
             if wanted.is_some() {
-                ranks(&r, &mut |rank| found.push(rank));
+                ranks(&r, &mut |first, last| found.extend(first..=last));
             }
             assert_eq!(found, wanted_ranks, "{r}");
         }

@@ -1,0 +1,247 @@
+//! What can be sent: families of metrics, each a pure function of the job table.
+//!
+//! A family is one file and one line of [`FAMILIES`]. Its gauges are sums over the
+//! active jobs: each job adds what [`Family::gauges`] says, and a change of a job
+//! moves them by what it adds after, less what it added before. So no order of
+//! events and no lost event can make one negative, or wrong for long.
+
+mod banks;
+mod pending;
+mod queues;
+mod resources;
+mod results;
+mod set;
+mod states;
+mod timings;
+mod users;
+
+use crate::jobs::names::{NameIndex, Names};
+use crate::jobs::{Change, Job, JobTable, Lists, Moment, Needs, State, What};
+
+pub use set::{Families, Sink};
+
+/// All families, in the order of the manual.
+pub const FAMILIES: &[FamilySpec] = &[
+    states::SPEC,
+    queues::SPEC,
+    timings::SPEC,
+    results::SPEC,
+    resources::SPEC,
+    users::SPEC,
+    banks::SPEC,
+    pending::SPEC,
+];
+
+/// What there is to know of a family before it is enabled.
+pub struct FamilySpec {
+    /// Its name in a configuration.
+    pub name: &'static str,
+    /// What it needs to know of a job.
+    pub needs: Needs,
+    /// The tags that its metrics bring.
+    pub tags: &'static [&'static str],
+    /// Makes it.
+    pub make: fn() -> Box<dyn Family>,
+}
+
+/// One of [`FAMILIES`], by its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FamilyId(u8);
+
+impl FamilyId {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = FamilyId> {
+        (0..FAMILIES.len() as u8).map(FamilyId)
+    }
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<FamilyId> {
+        Self::all().find(|id| id.spec().name == name)
+    }
+
+    /// What there is to know of it.
+    pub fn spec(self) -> &'static FamilySpec {
+        &FAMILIES[self.index()]
+    }
+
+    /// Its index in [`FAMILIES`].
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// The address of a metric within its family: the name that it is about, and its
+/// place among that name's metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// The name's index in the family's list; 0 for what is about no name.
+    pub name: NameIndex,
+    /// The metric's index in [`Family::metrics`].
+    pub slot: u8,
+}
+
+impl Series {
+    /// A metric that is about no name.
+    pub const fn fixed(slot: usize) -> Series {
+        Series { name: 0, slot: slot as u8 }
+    }
+
+    /// A metric of a name.
+    pub const fn of(name: NameIndex, slot: usize) -> Series {
+        Series { name, slot: slot as u8 }
+    }
+}
+
+/// What a metric is called, and what kind it is of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricSpec {
+    /// Its name behind the prefix; `None`: the prefix's own last part.
+    pub name: Option<&'static str>,
+    /// Its tags.
+    pub tags: Vec<(&'static str, TagValue)>,
+    /// Its kind.
+    pub kind: Kind,
+}
+
+/// A tag's value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TagValue {
+    /// A state, written as the configuration wants it.
+    State(State),
+    /// A text that is clean already.
+    Text(String),
+}
+
+impl From<State> for TagValue {
+    fn from(state: State) -> Self {
+        TagValue::State(state)
+    }
+}
+
+impl From<&str> for TagValue {
+    fn from(text: &str) -> Self {
+        TagValue::Text(text.to_owned())
+    }
+}
+
+/// A metric's kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A gauge that is a sum over the active jobs. It goes to 0 at the end, for
+    /// nobody watches them any more.
+    Sum,
+    /// The same, of what jobs hold, which R says. Not every Flux passes R.
+    Held,
+    /// A gauge that is a number of the table's, and may not be known yet. It keeps
+    /// its value at the end: inactive jobs are over whether anybody counts or not.
+    Number,
+    /// A counter.
+    Counter,
+    /// A timing.
+    Timing,
+}
+
+impl Kind {
+    /// Whether it is a gauge that is a sum over the active jobs.
+    pub fn is_sum(self) -> bool {
+        matches!(self, Kind::Sum | Kind::Held)
+    }
+}
+
+impl MetricSpec {
+    /// A metric.
+    pub fn new(kind: Kind, name: &'static str, tags: Vec<(&'static str, TagValue)>) -> MetricSpec {
+        MetricSpec { name: Some(name), tags, kind }
+    }
+}
+
+/// What an event was, besides what it changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Occasion {
+    /// What happened.
+    pub what: What,
+    /// Whether it happens now. Until a load is over, jobs are announced.
+    pub is_live: bool,
+    /// When the job was submitted, if times are needed.
+    pub submitted: Option<Moment>,
+    /// What became of it, if that is needed and it ended.
+    pub result: Option<Ending>,
+}
+
+/// What became of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its tasks ended with 0.
+    Completed,
+    /// Its tasks ended with something else, or an exception ended it.
+    Failed,
+    /// Somebody cancelled it.
+    Canceled,
+    /// Its time was up.
+    Timeout,
+}
+
+/// Where counters and timings go.
+pub trait Out {
+    /// A counter counted this many more.
+    fn count(&mut self, counter: Series, by: i64);
+    /// Something took this many milliseconds.
+    fn timing(&mut self, timing: Series, milliseconds: f64);
+}
+
+/// Takes what a job adds to a gauge.
+pub type Visit<'a> = &'a mut dyn FnMut(Series, i64);
+
+/// A family of metrics.
+pub trait Family {
+    /// The metrics of one name, by their slots; `None`: those that are about no
+    /// name.
+    fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec>;
+
+    /// The list of the names that it has metrics for.
+    fn names<'a>(&self, lists: &'a Lists) -> Option<&'a Names> {
+        let _ = lists;
+        None
+    }
+
+    /// The gauges that an active job adds to, and how much. Pure: same job, same
+    /// answer.
+    fn gauges(&self, job: &Job, visit: Visit<'_>) {
+        let _ = (job, visit);
+    }
+
+    /// How a change moves the gauges.
+    fn moves(&mut self, change: &Change, visit: Visit<'_>) {
+        if let Some(after) = &change.after {
+            self.gauges(after, visit);
+        }
+        if let Some(before) = &change.before {
+            self.gauges(before, &mut |gauge, by| visit(gauge, -by));
+        }
+    }
+
+    /// The gauges that are numbers of the table's, `None` while they are not known.
+    fn numbers(&self, table: &JobTable, visit: &mut dyn FnMut(Series, Option<i64>)) {
+        let _ = (table, visit);
+    }
+
+    /// The counters and timings of a change.
+    fn changed(&mut self, change: &Change, occasion: &Occasion, out: &mut dyn Out) {
+        let _ = (change, occasion, out);
+    }
+
+    /// An exception of this type was raised.
+    fn raised(&mut self, exception: NameIndex, out: &mut dyn Out) {
+        let _ = (exception, out);
+    }
+}
+
+/// A gauge for each active state, and what a job adds to that of its own.
+fn by_state(name: &'static str, key: &'static str, value: &str) -> Vec<MetricSpec> {
+    let active = State::ALL.into_iter().filter(|&state| state != State::Inactive);
+    let tags = |state: State| vec![(key, value.into()), ("state", state.into())];
+    active.map(|state| MetricSpec::new(Kind::Sum, name, tags(state))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! `pending`: why jobs wait.
+
+use super::{Family, FamilySpec, Kind, MetricSpec, Series, Visit};
+use crate::jobs::names::Names;
+use crate::jobs::{Job, Lists, Needs, State};
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "pending",
+    needs: Needs::WAITING,
+    tags: &["reason", "scheme"],
+    make: || Box::new(Pending),
+};
+
+struct Pending;
+
+/// In the order of their slots.
+const REASONS: [&str; 4] = ["held", "dependency", "priority", "resources"];
+const HELD: Series = Series::fixed(0);
+const DEPENDENCY: Series = Series::fixed(1);
+const PRIORITY: Series = Series::fixed(2);
+const RESOURCES: Series = Series::fixed(3);
+
+impl Family for Pending {
+    fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
+        let gauge =
+            |name, key, value: &str| MetricSpec::new(Kind::Sum, name, vec![(key, value.into())]);
+        match name {
+            None => REASONS.into_iter().map(|it| gauge("pending", "reason", it)).collect(),
+            // Not under "pending.dependency", which is a gauge itself: a Graphite
+            // server keeps each name in a file, or a folder.
+            Some(scheme) => vec![gauge("dependency", "scheme", scheme)],
+        }
+    }
+
+    fn names<'a>(&self, lists: &'a Lists) -> Option<&'a Names> {
+        Some(&lists.schemes)
+    }
+
+    /// Each job that waits has one reason: the first of them in its way.
+    fn gauges(&self, job: &Job, visit: Visit<'_>) {
+        match job.state {
+            Some(State::Depend) => {
+                visit(DEPENDENCY, 1);
+                for scheme in (1..32).filter(|scheme| job.schemes >> scheme & 1 == 1) {
+                    visit(Series::of(scheme, 0), 1);
+                }
+            }
+            Some(State::Priority | State::Sched) if job.is_held => visit(HELD, 1),
+            Some(State::Priority) => visit(PRIORITY, 1),
+            Some(State::Sched) if job.has_no_priority => visit(PRIORITY, 1),
+            Some(State::Sched) => visit(RESOURCES, 1),
+            _ => (),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `resources`: what jobs hold, and what those that wait ask for.
+
+use super::{Family, FamilySpec, Kind, MetricSpec, Series, Visit};
+use crate::jobs::{Change, Job, Needs, Ranks};
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "resources",
+    needs: Needs::RESOURCES,
+    tags: &["resource", "use"],
+    make: || Box::<Resources>::default(),
+};
+
+const NODES_ALLOCATED: Series = Series::fixed(0);
+const CORES_ALLOCATED: Series = Series::fixed(1);
+const GPUS_ALLOCATED: Series = Series::fixed(2);
+const NODES_REQUESTED: Series = Series::fixed(3);
+const CORES_REQUESTED: Series = Series::fixed(4);
+const GPUS_REQUESTED: Series = Series::fixed(5);
+
+/// In the order of these.
+const METRICS: [(&str, &str); 6] = [
+    ("nodes", "allocated"),
+    ("cores", "allocated"),
+    ("gpus", "allocated"),
+    ("nodes", "requested"),
+    ("cores", "requested"),
+    ("gpus", "requested"),
+];
+
+#[derive(Default)]
+struct Resources {
+    /// How many jobs hold a part of each node, by its rank. The nodes that are
+    /// held are those where it is not 0: several jobs may share one, so their
+    /// number is no sum over the jobs.
+    holders: Vec<u32>,
+}
+
+impl Family for Resources {
+    fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
+        let gauge = |(resource, used): (&'static str, &'static str)| {
+            let tags = vec![("resource", resource.into()), ("use", used.into())];
+            let kind = if used == "allocated" { Kind::Held } else { Kind::Sum };
+            MetricSpec::new(kind, "resource", tags)
+        };
+        match name {
+            None => METRICS.into_iter().map(gauge).collect(),
+            Some(_) => Vec::new(),
+        }
+    }
+
+    fn gauges(&self, job: &Job, visit: Visit<'_>) {
+        let amounts = &job.amounts;
+        if job.holds {
+            visit(CORES_ALLOCATED, amounts.cores.into());
+            visit(GPUS_ALLOCATED, amounts.gpus.into());
+        } else if job.is_waiting() {
+            visit(NODES_REQUESTED, amounts.nodes.into());
+            visit(CORES_REQUESTED, amounts.cores.into());
+            visit(GPUS_REQUESTED, amounts.gpus.into());
+        }
+    }
+
+    fn moves(&mut self, change: &Change, visit: Visit<'_>) {
+        let Change { before, after, .. } = change;
+        let ranks = |job: &Option<Job>| job.as_ref().map(|job| job.ranks.clone());
+        let (left, taken) = (ranks(before).unwrap_or_default(), ranks(after).unwrap_or_default());
+        if left != taken {
+            let nodes = self.hold(&taken, 1) + self.hold(&left, -1);
+            visit(NODES_ALLOCATED, nodes);
+        }
+        if let Some(after) = after {
+            self.gauges(after, visit);
+        }
+        if let Some(before) = before {
+            self.gauges(before, &mut |gauge, by| visit(gauge, -by));
+        }
+    }
+}
+
+impl Resources {
+    /// A job holds these nodes, or gave them back. Returns how many nodes are held
+    /// more.
+    fn hold(&mut self, ranks: &Ranks, by: i32) -> i64 {
+        let mut nodes = 0;
+        for rank in ranks.ranges().flat_map(|(first, last)| first..=last) {
+            let rank = rank as usize;
+            if self.holders.len() <= rank {
+                self.holders.resize(rank + 1, 0);
+            }
+            let before = self.holders[rank];
+            self.holders[rank] = before.saturating_add_signed(by);
+            nodes += i64::from(self.holders[rank] > 0) - i64::from(before > 0);
+        }
+        nodes
+    }
+}

@@ -1,0 +1,253 @@
+//! The families, as tables of jobs and of what they add to which gauge.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::jobs::{Event, Ranks, Source, Unread};
+use crate::rfc::resources::Amounts;
+use State::*;
+
+/// Where gauges stand, by `family name.slot`; counters and timings as they came.
+#[derive(Default)]
+struct Levels {
+    defined: BTreeMap<(FamilyId, NameIndex), Vec<MetricSpec>>,
+    gauges: BTreeMap<(FamilyId, Series), i64>,
+    others: Vec<String>,
+}
+
+impl Sink for Levels {
+    fn is_defined(&self, family: FamilyId, name: NameIndex) -> bool {
+        self.defined.contains_key(&(family, name))
+    }
+    fn define(&mut self, family: FamilyId, name: NameIndex, metrics: Vec<MetricSpec>) {
+        self.defined.insert((family, name), metrics);
+    }
+    fn add(&mut self, family: FamilyId, gauge: Series, by: i64) {
+        let metrics = &self.defined[&(family, gauge.name)];
+        assert!(metrics[usize::from(gauge.slot)].kind.is_sum());
+        let level = self.gauges.entry((family, gauge)).or_default();
+        *level += by;
+    }
+    fn set(&mut self, family: FamilyId, gauge: Series, level: Option<i64>) {
+        let metrics = &self.defined[&(family, gauge.name)];
+        assert_eq!(metrics[usize::from(gauge.slot)].kind, Kind::Number);
+        self.gauges.insert((family, gauge), level.unwrap_or(-1));
+    }
+    fn count(&mut self, family: FamilyId, counter: Series, by: i64) {
+        self.others.push(format!("{} +{by}", self.name(family, counter)));
+    }
+    fn timing(&mut self, family: FamilyId, timing: Series, milliseconds: f64) {
+        self.others.push(format!("{} {milliseconds}", self.name(family, timing)));
+    }
+    fn forget(&mut self, family: FamilyId) {
+        self.defined.retain(|(other, _), _| *other != family);
+        self.gauges.retain(|(other, _), _| *other != family);
+    }
+}
+
+impl Levels {
+    fn name(&self, family: FamilyId, series: Series) -> String {
+        let spec = &self.defined[&(family, series.name)][usize::from(series.slot)];
+        let values = spec.tags.iter().map(|(_, value)| match value {
+            TagValue::State(state) => format!("{state:?}"),
+            TagValue::Text(text) => text.clone(),
+        });
+        [spec.name.unwrap_or("state").to_owned()]
+            .into_iter()
+            .chain(values)
+            .collect::<Vec<_>>()
+            .join(".")
+    }
+
+    /// The gauges that are not 0, by their names.
+    fn levels(&self) -> BTreeMap<String, i64> {
+        let gauges = self.gauges.iter().filter(|(_, &level)| level != 0);
+        gauges.map(|(&(family, series), &level)| (self.name(family, series), level)).collect()
+    }
+}
+
+/// A job in a state, of queue, user and bank 1.
+fn job(state: State) -> Job {
+    let mut job = crate::jobs::tests_job(Some(state));
+    (job.queue, job.user, job.bank) = (1, 1, 1);
+    job.amounts = Amounts { nodes: 2, cores: 8, gpus: 1 };
+    job
+}
+
+fn running(ranks: Ranks) -> Job {
+    Job { holds: true, ranks, ..job(Run) }
+}
+
+fn all() -> Vec<FamilyId> {
+    FamilyId::all().collect()
+}
+
+fn table() -> JobTable {
+    let mut table = JobTable::default();
+    let lists = table.lists_mut();
+    lists.queues.index("batch");
+    lists.users.index("7");
+    lists.banks.index("phys");
+    lists.schemes.index("afterok");
+    lists.schemes.index("begin-time");
+    table
+}
+
+fn change(before: Option<&Job>, after: Option<&Job>) -> Change {
+    Change { before: before.cloned(), after: after.cloned(), ..Change::default() }
+}
+
+#[test]
+fn each_family_has_a_name_of_its_own_and_its_tags_are_declared() {
+    let mut names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), FAMILIES.len());
+    for id in all() {
+        assert_eq!(FamilyId::named(id.spec().name), Some(id));
+        let family = (id.spec().make)();
+        for metric in family.metrics(None).iter().chain(&family.metrics(Some("x"))) {
+            for (key, _) in &metric.tags {
+                assert!(id.spec().tags.contains(key), "{} {key}", id.spec().name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_job_adds_to_what_it_should() {
+    // A family, a job, the gauges that it adds to.
+    let at_three = Ranks::Many(vec![(0, 1), (4, 4)].into());
+    type Case<'a> = (&'a str, Job, &'a [(&'a str, i64)]);
+    let table: &[Case] = &[
+        ("states", job(Sched), &[("state.Sched", 1)]),
+        ("queues", job(Sched), &[("queue.batch.Sched", 1)]),
+        ("queues", Job { queue: 0, ..job(Sched) }, &[]),
+        ("users", job(Cleanup), &[("user.7.Cleanup", 1)]),
+        ("users", running(Ranks::One(0, 1)), &[("user.7.Run", 1), ("user-cores.7", 8)]),
+        ("banks", running(Ranks::One(0, 1)), &[("bank.phys.Run", 1), ("bank-cores.phys", 8)]),
+        ("banks", Job { bank: 0, ..running(Ranks::None) }, &[]),
+        (
+            "resources",
+            job(Depend),
+            &[
+                ("resource.nodes.requested", 2),
+                ("resource.cores.requested", 8),
+                ("resource.gpus.requested", 1),
+            ],
+        ),
+        ("resources", job(Cleanup), &[]),
+        (
+            "resources",
+            running(at_three),
+            &[
+                ("resource.nodes.allocated", 3),
+                ("resource.cores.allocated", 8),
+                ("resource.gpus.allocated", 1),
+            ],
+        ),
+        ("pending", job(Depend), &[("pending.dependency", 1)]),
+        (
+            "pending",
+            Job { schemes: 0b110, is_held: true, ..job(Depend) },
+            &[("pending.dependency", 1), ("dependency.afterok", 1), ("dependency.begin-time", 1)],
+        ),
+        ("pending", job(Priority), &[("pending.priority", 1)]),
+        ("pending", Job { is_held: true, ..job(Priority) }, &[("pending.held", 1)]),
+        ("pending", job(Sched), &[("pending.resources", 1)]),
+        ("pending", Job { schemes: 0b110, ..job(Sched) }, &[("pending.resources", 1)]),
+        ("pending", Job { is_held: true, ..job(Sched) }, &[("pending.held", 1)]),
+        ("pending", Job { has_no_priority: true, ..job(Sched) }, &[("pending.priority", 1)]),
+        ("pending", job(New), &[]),
+        ("pending", job(Run), &[]),
+        ("timings", job(Run), &[]),
+        ("results", job(Run), &[]),
+    ];
+    for (name, job, wanted) in table {
+        let (mut families, mut levels, table) =
+            (Families::default(), Levels::default(), self::table());
+        families.switch(&[FamilyId::named(name).unwrap()], &mut levels);
+        families.changed(&change(None, Some(job)), None, &table, &mut levels);
+        let wanted: BTreeMap<_, _> =
+            wanted.iter().map(|&(name, by)| (name.to_owned(), by)).collect();
+        assert_eq!(levels.levels(), wanted, "{name} {job:?}");
+        // A state that is not known here counts nowhere, but for what it holds.
+        families.changed(&change(Some(job), None), None, &table, &mut levels);
+        assert_eq!(levels.levels(), BTreeMap::new(), "{name}: it takes back what it gave");
+    }
+}
+
+#[test]
+fn a_node_that_several_jobs_share_is_one_node() {
+    let (mut families, mut levels, table) = (Families::default(), Levels::default(), table());
+    families.switch(&[FamilyId::named("resources").unwrap()], &mut levels);
+    let (one, other) = (running(Ranks::One(0, 1)), running(Ranks::One(1, 2)));
+    let mut nodes = |before, after| {
+        families.changed(&change(before, after), None, &table, &mut levels);
+        levels.levels().get("resource.nodes.allocated").copied().unwrap_or(0)
+    };
+    assert_eq!(nodes(None, Some(&one)), 2);
+    assert_eq!(nodes(None, Some(&other)), 3);
+    assert_eq!(nodes(Some(&one), None), 2);
+    assert_eq!(nodes(Some(&other), None), 0);
+}
+
+struct Nobody;
+
+impl Source for Nobody {
+    type Json<'a> = &'a serde_json::Value;
+
+    fn facts(&self) -> Result<crate::jobs::Facts<&serde_json::Value>, Unread> {
+        Err(Unread(String::new()))
+    }
+}
+
+#[test]
+fn a_family_that_is_switched_on_late_knows_all_jobs() {
+    let (mut families, mut levels, mut table) = (Families::default(), Levels::default(), table());
+    for (id, state) in [(1, 8), (2, 8), (3, 16)] {
+        table.apply(Event { id, what: What::New { state } }, &Nobody);
+    }
+    let states = FamilyId::named("states").unwrap();
+    families.switch(&[states], &mut levels);
+    families.introduce(states, &table, &mut levels);
+    let wanted = [("state.Inactive", -1), ("state.Run", 1), ("state.Sched", 2)];
+    assert_eq!(levels.levels(), wanted.map(|(name, level)| (name.to_owned(), level)).into());
+    families.switch(&[], &mut levels);
+    assert_eq!(levels.levels(), BTreeMap::new());
+}
+
+#[test]
+fn times_and_results_are_told_when_they_are_known() {
+    let (mut families, mut levels, table) = (Families::default(), Levels::default(), table());
+    let wanted = ["timings", "results"].map(|name| FamilyId::named(name).unwrap());
+    families.switch(&wanted, &mut levels);
+    let at = |seconds| Some(Moment::from_seconds(seconds));
+    let entered = |state, seconds| Job { entered: at(seconds), ..job(state) };
+    let moved =
+        |state, previous, seconds| What::Moved { state, previous: Some(previous), at: at(seconds) };
+    let mut told = |change: Change, what, is_live, result| {
+        let occasion = Occasion { what, is_live, submitted: at(1.0), result };
+        families.changed(&change, Some(&occasion), &table, &mut levels);
+        std::mem::take(&mut levels.others)
+    };
+    let none: [&str; 0] = [];
+    let new = What::New { state: 1 };
+    assert_eq!(told(change(None, Some(&job(New))), new, true, None), ["result.submitted +1"]);
+    assert_eq!(told(change(None, Some(&job(New))), new, false, None), none, "it was there before");
+    let (sched, run) = (entered(Sched, 10.0), entered(Run, 10.5));
+    assert_eq!(
+        told(change(Some(&sched), Some(&run)), moved(16, 8, 10.5), true, None),
+        ["time.Sched 500", "time.submit-to-run 9500"]
+    );
+    // An event was missed, or its beginning: no time is better than a wrong one.
+    let lost = moved(32, 16, 11.0);
+    assert_eq!(told(change(Some(&sched), Some(&job(Cleanup))), lost, true, None), none);
+    assert_eq!(told(change(Some(&job(Run)), Some(&job(Cleanup))), lost, true, None), none);
+    // A clock that was set back.
+    assert_eq!(told(change(Some(&run), None), moved(32, 16, 9.0), true, None), ["time.Run 0"]);
+    assert_eq!(
+        told(change(Some(&job(Cleanup)), None), moved(64, 32, 12.0), true, Some(Ending::Timeout)),
+        ["result.timeout +1"]
+    );
+}

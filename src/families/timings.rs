@@ -1,0 +1,46 @@
+//! `timings`: how long jobs stay in each state.
+
+use super::{Family, FamilySpec, Kind, MetricSpec, Occasion, Out, Series};
+use crate::jobs::{Change, Needs, State, What};
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    name: "timings",
+    needs: Needs::TIMES,
+    tags: &["state"],
+    make: || Box::new(Timings),
+};
+
+struct Timings;
+
+/// Behind the states.
+const SUBMIT_TO_RUN: Series = Series::fixed(State::ALL.len());
+
+impl Family for Timings {
+    fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
+        if name.is_some() {
+            return Vec::new();
+        }
+        let mut values: Vec<_> = State::ALL.into_iter().map(Into::into).collect();
+        values.push("submit-to-run".into());
+        let timing = |value| MetricSpec::new(Kind::Timing, "time", vec![("state", value)]);
+        values.into_iter().map(timing).collect()
+    }
+
+    /// A job whose beginning nobody saw is unknown until its next move: no time is
+    /// better than a wrong one.
+    fn changed(&mut self, change: &Change, occasion: &Occasion, out: &mut dyn Out) {
+        let What::Moved { state, previous: Some(previous), at: Some(at) } = occasion.what else {
+            return;
+        };
+        let left = State::from_number(previous);
+        if let (Some(before), Some(left)) = (&change.before, left) {
+            if let (Some(entered), true) = (before.entered, before.state == Some(left)) {
+                out.timing(Series::fixed(left as usize), at.since(entered));
+            }
+        }
+        if let (Some(State::Run), Some(submitted)) = (State::from_number(state), occasion.submitted)
+        {
+            out.timing(SUBMIT_TO_RUN, at.since(submitted));
+        }
+    }
+}

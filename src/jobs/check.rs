@@ -1,0 +1,79 @@
+//! The self-check: the table against the job manager's own jobs.
+//!
+//! An event that another plugin keeps from us is made good by the job's next one.
+//! But the last one of a job has none. So the table is compared, every `verify`
+//! seconds: each job that it has is looked up, some in each turn of the reactor;
+//! then the job manager says how many jobs it has. If that is another number than
+//! the table's, while nothing happens, it lists them, and those that the table has
+//! not are looked up as well.
+//!
+//! This module says what comes next; the plugin asks Flux.
+
+use super::table::{JobTable, SHARDS};
+
+/// How often the job manager is asked again for its number of jobs, where
+/// something happened while its answer was under way.
+const MOST_QUESTIONS: u32 = 20;
+
+/// A check, under way or not.
+#[derive(Debug, Default)]
+pub struct Check {
+    /// The next of the table's shards.
+    shard: usize,
+    /// The ids of this one that are still to be looked up.
+    ids: Vec<u64>,
+    /// The table's events when the job manager was asked.
+    asked_at: u64,
+    questions: u32,
+}
+
+/// What the number of active jobs came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The table has as many.
+    Agrees,
+    /// Something happened meanwhile: ask again in a moment.
+    AskAgain,
+    /// Something happens all the time. The next check asks again.
+    TooBusy,
+    /// It is another number: ask for a list.
+    List,
+}
+
+impl Check {
+    /// A check begins: nothing is compared yet.
+    pub fn begin(&mut self) {
+        *self = Check { ids: std::mem::take(&mut self.ids), ..Check::default() };
+        self.ids.clear();
+    }
+
+    /// The next job to look up; `None` when all are.
+    pub fn next(&mut self, table: &JobTable) -> Option<u64> {
+        while self.ids.is_empty() && self.shard < SHARDS {
+            self.ids.extend(table.ids(self.shard));
+            self.shard += 1;
+        }
+        self.ids.pop()
+    }
+
+    /// The job manager is asked for its number of active jobs.
+    pub fn asked(&mut self, table: &JobTable) {
+        self.asked_at = table.events();
+        self.questions += 1;
+    }
+
+    /// Whether the job manager may be asked once more in this check.
+    pub fn may_ask_again(&self) -> bool {
+        self.questions < MOST_QUESTIONS
+    }
+
+    /// The job manager has so many active jobs.
+    pub fn answered(&mut self, active: u64, table: &JobTable) -> Verdict {
+        match (self.asked_at == table.events(), active == table.active()) {
+            (_, true) => Verdict::Agrees,
+            (true, false) => Verdict::List,
+            (false, false) if self.may_ask_again() => Verdict::AskAgain,
+            (false, false) => Verdict::TooBusy,
+        }
+    }
+}

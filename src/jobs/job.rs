@@ -1,0 +1,376 @@
+//! What is known of one active job.
+
+use std::num::NonZeroU64;
+use std::rc::Rc;
+
+use super::names::{NameIndex, Names};
+use super::state::State;
+use crate::rfc::resources::{allocated, ranks, requested, Amounts, Json};
+
+/// What the enabled families need to know of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs(u8);
+
+impl Needs {
+    /// Nothing but its state.
+    pub const STATE: Needs = Needs(0);
+    /// Its queue.
+    pub const QUEUE: Needs = Needs(1);
+    /// Whose it is.
+    pub const USER: Needs = Needs(2);
+    /// Its bank.
+    pub const BANK: Needs = Needs(4);
+    /// What it asks for and holds.
+    pub const RESOURCES: Needs = Needs(8);
+    /// Its urgency, its priority and its dependencies.
+    pub const WAITING: Needs = Needs(16);
+    /// When it entered its state.
+    pub const TIMES: Needs = Needs(32);
+    /// What becomes of it, and the exceptions raised on it.
+    pub const RESULT: Needs = Needs(64);
+
+    /// Both.
+    pub const fn and(self, other: Needs) -> Needs {
+        Needs(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is needed.
+    pub const fn has(self, other: Needs) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether something is needed that only a look at the job's [`Facts`] tells.
+    pub(super) const fn facts(self) -> bool {
+        self.0 & 31 != 0
+    }
+}
+
+/// When the facts of a job are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing is known of it yet.
+    New,
+    /// They may have changed, but for what it holds.
+    Again,
+    /// It waits no more: its R, if it has one, says what it holds from now on, and
+    /// nothing else is new.
+    Start,
+}
+
+/// One active job, as far as the enabled families need to know it. 64 bytes;
+/// what a job takes in all is measured in tests/cost.rs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its state; `None`: one that this version does not know.
+    pub state: Option<State>,
+    /// When it entered it; `None` if nobody saw it.
+    pub entered: Option<Moment>,
+    /// Its queue, in [`Lists::queues`].
+    pub queue: NameIndex,
+    /// Its owner, in [`Lists::users`].
+    pub user: NameIndex,
+    /// Its bank, in [`Lists::banks`].
+    pub bank: NameIndex,
+    /// What it holds if it [`holds`](Self::holds), else what it asks for.
+    pub amounts: Amounts,
+    /// The ranks of the nodes that it holds.
+    pub ranks: Ranks,
+    /// Whether it holds resources.
+    pub holds: bool,
+    /// Whether its events are subscribed to.
+    pub is_subscribed: bool,
+    /// Whether its urgency is 0.
+    pub is_held: bool,
+    /// Whether its priority is 0, which keeps it from the scheduler.
+    pub has_no_priority: bool,
+    /// The schemes of its dependencies, each a bit, by the index in
+    /// [`Lists::schemes`].
+    pub schemes: u32,
+}
+
+/// A moment of an eventlog, in microseconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(NonZeroU64);
+
+impl Moment {
+    /// From seconds since the epoch.
+    pub fn from_seconds(seconds: f64) -> Moment {
+        // A cast of what is negative, or no number, is 0.
+        Moment(NonZeroU64::new((seconds * 1e6).round() as u64).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// The milliseconds from an earlier moment to this. A clock that was set
+    /// back made them stand the other way round; that is no time at all.
+    pub fn since(self, earlier: Moment) -> f64 {
+        self.0.get().saturating_sub(earlier.0.get()) as f64 / 1000.0
+    }
+}
+
+/// Ranks of nodes: nearly always one range, which takes no allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Ranks {
+    /// No rank.
+    #[default]
+    None,
+    /// From the first to the last.
+    One(u32, u32),
+    /// Several ranges.
+    Many(Rc<[(u32, u32)]>),
+}
+
+impl Ranks {
+    fn of<J: Json>(r: J) -> Ranks {
+        let mut ranges = Ranks::None;
+        let mut more = Vec::new();
+        ranks(r, &mut |first, last| match ranges {
+            Ranks::None => ranges = Ranks::One(first, last),
+            Ranks::One(..) | Ranks::Many(_) => more.push((first, last)),
+        });
+        match ranges {
+            Ranks::One(first, last) if !more.is_empty() => {
+                more.insert(0, (first, last));
+                Ranks::Many(more.into())
+            }
+            one => one,
+        }
+    }
+
+    /// The ranges, each from its first to its last.
+    pub fn ranges(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let (one, many) = match self {
+            Ranks::None => (None, &[][..]),
+            &Ranks::One(first, last) => (Some((first, last)), &[][..]),
+            Ranks::Many(ranges) => (None, &ranges[..]),
+        };
+        one.into_iter().chain(many.iter().copied())
+    }
+}
+
+/// What Flux says of a job.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<J> {
+    /// Its owner's user id.
+    pub user: u32,
+    /// Its urgency (RFC 30).
+    pub urgency: i32,
+    /// Its priority (RFC 30).
+    pub priority: i64,
+    /// What was submitted.
+    pub jobspec: J,
+    /// What it got; jobs that wait have none.
+    pub r: Option<J>,
+}
+
+/// Who can say more of the job that an event is about. Asked only if a family
+/// needs it: the answer takes its time.
+pub trait Source {
+    /// JSON as it was given.
+    type Json<'a>: Json
+    where
+        Self: 'a;
+
+    /// What Flux says of the job.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn facts(&self) -> Result<Facts<Self::Json<'_>>, Unread>;
+}
+
+/// What could not be read of a job, in words for an administrator. The job counts
+/// all the same, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread(pub String);
+
+/// The lists of names that jobs are counted by.
+#[derive(Debug)]
+pub struct Lists {
+    /// Queues. They are an administrator's, so there are few.
+    pub queues: Names,
+    /// Users, as numbers.
+    pub users: Names,
+    /// Banks.
+    pub banks: Names,
+    /// Dependency schemes.
+    pub schemes: Names,
+    /// Types of exceptions.
+    pub exceptions: Names,
+}
+
+/// The users, and the banks, that are counted each by itself. Each is seven
+/// gauges: with a hundred of each, a resync is about thirty datagrams.
+pub const MOST_NAMES: usize = 100;
+
+/// The most queues that are counted each by itself.
+pub const MOST_QUEUES: usize = 256;
+
+/// The longest queue that is counted, in bytes: it has to fit a line.
+const LONGEST_QUEUE: usize = 200;
+
+/// The longest name of the other kinds that is counted by itself.
+const LONGEST_NAME: usize = 32;
+
+/// The most schemes that are counted each by itself: with `other`, and a bit for
+/// each, they fit a `u32`.
+const MOST_SCHEMES: usize = 15;
+
+/// The most exception types that are counted each by itself; users may raise any.
+const MOST_EXCEPTIONS: usize = 15;
+
+impl Default for Lists {
+    fn default() -> Self {
+        Lists {
+            queues: Names::new(MOST_QUEUES, LONGEST_QUEUE),
+            users: Names::new(MOST_NAMES, LONGEST_NAME),
+            banks: Names::new(MOST_NAMES, LONGEST_NAME),
+            schemes: Names::new(MOST_SCHEMES, LONGEST_NAME),
+            exceptions: Names::new(MOST_EXCEPTIONS, LONGEST_NAME),
+        }
+    }
+}
+
+impl Job {
+    /// A job of which only the state is known.
+    pub(super) fn new(state: Option<State>) -> Job {
+        Job {
+            state,
+            entered: None,
+            queue: 0,
+            user: 0,
+            bank: 0,
+            amounts: Amounts::default(),
+            ranks: Ranks::None,
+            holds: false,
+            is_subscribed: false,
+            is_held: false,
+            has_no_priority: false,
+            schemes: 0,
+        }
+    }
+
+    /// Whether it waits for its resources.
+    pub fn is_waiting(&self) -> bool {
+        self.state.is_some_and(State::is_waiting)
+    }
+
+    /// Whether the same was read of it as of another.
+    pub(super) fn is_read_as(&self, other: &Job) -> bool {
+        Job { state: other.state, entered: other.entered, ..self.clone() } == *other
+    }
+
+    /// Forgets what is not needed.
+    pub(super) fn forget_all_but(&mut self, needs: Needs) {
+        let nothing = Job::new(None);
+        if !needs.has(Needs::QUEUE) {
+            self.queue = nothing.queue;
+        }
+        if !needs.has(Needs::USER) {
+            self.user = nothing.user;
+        }
+        if !needs.has(Needs::BANK) {
+            self.bank = nothing.bank;
+        }
+        if !needs.has(Needs::RESOURCES) {
+            (self.holds, self.amounts, self.ranks) = (false, nothing.amounts, nothing.ranks);
+        }
+        if !needs.has(Needs::WAITING) {
+            (self.is_held, self.has_no_priority, self.schemes) = (false, false, 0);
+        }
+        if !needs.has(Needs::TIMES) {
+            self.entered = None;
+        }
+    }
+
+    /// Takes over what `facts` say and `needs` ask for.
+    pub(super) fn read<J: Json>(
+        &mut self,
+        facts: &Facts<J>,
+        needs: Needs,
+        lists: &mut Lists,
+        occasion: Reading,
+    ) -> Result<(), Unread> {
+        let needs = match occasion {
+            Reading::Start => Needs(needs.0 & Needs::RESOURCES.0),
+            _ => needs,
+        };
+        let mut outcome = Ok(());
+        let system = facts.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
+        let text = |key| system.and_then(|system| system.member(key));
+        if needs.has(Needs::QUEUE) {
+            let queue = text(c"queue");
+            let queue = queue.as_ref().and_then(Json::text).unwrap_or_default();
+            self.queue = match queue.len() {
+                0..=LONGEST_QUEUE => lists.queues.index(queue),
+                length => {
+                    outcome = Err(Unread(format!(
+                        "queue: a name of {length} bytes (want at most {LONGEST_QUEUE}); the job \
+                         counts in no queue"
+                    )));
+                    0
+                }
+            };
+        }
+        if needs.has(Needs::USER) && self.user == 0 {
+            self.user = lists.users.index(itoa::Buffer::new().format(facts.user));
+        }
+        if needs.has(Needs::BANK) {
+            let bank = text(c"bank");
+            self.bank = lists.banks.index(bank.as_ref().and_then(Json::text).unwrap_or_default());
+        }
+        if needs.has(Needs::WAITING) {
+            self.is_held = facts.urgency == 0;
+            self.has_no_priority = facts.priority == 0;
+            self.schemes = system.map_or(0, |system| schemes(system, lists));
+        }
+        if needs.has(Needs::RESOURCES) {
+            if let Err(unread) = self.read_resources(facts, system, occasion != Reading::Again) {
+                outcome = Err(unread);
+            }
+        }
+        outcome
+    }
+
+    fn read_resources<J: Json>(
+        &mut self,
+        facts: &Facts<J>,
+        system: Option<J>,
+        starts: bool,
+    ) -> Result<(), Unread> {
+        if self.is_waiting() {
+            (self.holds, self.ranks) = (false, Ranks::None);
+            let amounts = requested(facts.jobspec);
+            self.amounts = amounts.unwrap_or_default();
+            return amounts.map(|_| ()).ok_or_else(|| {
+                let what = "jobspec: resources not understood; the job counts as asking for none";
+                Unread(what.to_owned())
+            });
+        }
+        if !starts {
+            return Ok(());
+        }
+        (self.holds, self.amounts, self.ranks) = (false, Amounts::default(), Ranks::None);
+        // What went past the scheduler is not the scheduler's to lend. And a job
+        // that was cancelled as it waited has no R.
+        let bypass = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
+        let Some(r) = facts.r.filter(|_| !bypass) else { return Ok(()) };
+        let Some(amounts) = allocated(r) else {
+            return Err(Unread("R: not understood; the job counts as holding nothing".to_owned()));
+        };
+        (self.holds, self.amounts, self.ranks) = (true, amounts, Ranks::of(r));
+        Ok(())
+    }
+}
+
+/// The schemes of the dependencies that a job asks for (RFC 26).
+fn schemes<J: Json>(system: J, lists: &mut Lists) -> u32 {
+    let Some(dependencies) = system.member(c"dependencies") else { return 0 };
+    let mut schemes = 0;
+    let mut place = 0;
+    while let Some(dependency) = dependencies.item(place) {
+        place += 1;
+        let scheme = dependency.member(c"scheme");
+        let scheme = scheme.as_ref().and_then(Json::text).unwrap_or_default();
+        schemes |= 1 << lists.schemes.index(scheme);
+    }
+    // Bit 0 is no name.
+    schemes & !1
+}

@@ -1,0 +1,42 @@
+//! The job table: what is known of each active job, and nothing else.
+//!
+//! Pure: events in, what changed out; no Flux and no statsd. What jobtap really
+//! calls, and when, is measured in flux-core 0.88.0; flux-jobtap-plugins(7) says
+//! less.
+//!
+//! - `job.new` announces a job that was accepted: in NEW if it was submitted just
+//!   now (there is no `job.state.new`), in any active state if it was there
+//!   before the plugin. What is posted about a job before that, or about one that
+//!   is never accepted, is not ours to count.
+//! - `job.state.*` with a previous state moves the job. Without one it is a
+//!   second announcement of a job in DEPEND, and changes nothing.
+//! - `job.update` changes the job's jobspec, not its state.
+//! - `job.inactive-add` follows each move to INACTIVE, and changes nothing then.
+//!   Without a move before it, at a restart, it announces an inactive job.
+//! - `job.inactive-remove` ends it all: the job was purged.
+//!
+//! An event does not move counts. It says what is known of a job now, so that
+//! another plugin's failure, which keeps an event from us, is made good by the
+//! job's next event; and by the [check] for a job of which no event comes any
+//! more.
+
+pub mod check;
+pub mod inactive;
+mod job;
+pub mod names;
+pub mod queues;
+mod state;
+mod table;
+
+pub use job::{Facts, Job, Lists, Moment, Needs, Ranks, Source, Unread, MOST_NAMES, MOST_QUEUES};
+pub use state::State;
+pub use table::{Anomaly, Change, Event, JobTable, What};
+
+#[cfg(test)]
+mod tests;
+
+/// A job of which only the state is known.
+#[cfg(test)]
+pub(crate) fn tests_job(state: Option<State>) -> Job {
+    Job::new(state)
+}

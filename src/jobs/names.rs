@@ -1,0 +1,123 @@
+//! Names that users and administrators choose: queues, banks, exception types.
+//!
+//! Each is cleaned before anything is kept under it, so that two that look the
+//! same on the wire are one. And each list has an end: users can make as many
+//! names as they like, and a server keeps every one for good.
+
+/// What names beyond the end of a list are counted as.
+pub const OTHER: &str = "other";
+
+/// A name's index in its list; 0 is no name.
+pub type NameIndex = u16;
+
+/// A name as it is sent: what differs after this differs in every dialect. All
+/// but letters, digits, `-` and `_` becomes `_`: a dot or a slash would make a
+/// folder of a name, `:` or `|` would end it.
+pub fn cleaned(name: &str) -> String {
+    name.chars().map(cleaned_char).collect()
+}
+
+fn cleaned_char(c: char) -> char {
+    match c.is_ascii() && !c.is_ascii_alphanumeric() && c != '-' {
+        true => '_',
+        false => c,
+    }
+}
+
+/// Names, each once, in the order they were first met.
+#[derive(Debug)]
+pub struct Names {
+    /// How many have an index of their own, besides `other`.
+    most: usize,
+    /// The longest that has one, in bytes.
+    longest: usize,
+    /// The name with index 1 comes first.
+    names: Vec<String>,
+}
+
+impl Names {
+    /// A list of at most this many names of at most this many bytes; what is more,
+    /// or longer, is `other`.
+    pub fn new(most: usize, longest: usize) -> Names {
+        Names { most, longest, names: Vec::new() }
+    }
+
+    /// The index of a name; that of an empty one is 0, no name.
+    pub fn index(&mut self, name: &str) -> NameIndex {
+        if name.is_empty() {
+            return 0;
+        }
+        if name.len() > self.longest {
+            return self.other();
+        }
+        // Compared as it is, so that a known one allocates nothing.
+        let is_this = |known: &String| known.chars().eq(name.chars().map(cleaned_char));
+        match self.names.iter().position(is_this) {
+            Some(place) => place as NameIndex + 1,
+            None if self.named() < self.most => self.push(cleaned(name)),
+            None => self.other(),
+        }
+    }
+
+    /// The name at an index.
+    pub fn name(&self, index: NameIndex) -> Option<&str> {
+        self.names.get(usize::from(index).checked_sub(1)?).map(String::as_str)
+    }
+
+    /// The greatest index.
+    pub fn last(&self) -> NameIndex {
+        self.names.len() as NameIndex
+    }
+
+    /// How many names there are, but for `other`.
+    fn named(&self) -> usize {
+        self.names.iter().filter(|name| *name != OTHER).count()
+    }
+
+    fn other(&mut self) -> NameIndex {
+        match self.names.iter().position(|name| name == OTHER) {
+            Some(place) => place as NameIndex + 1,
+            None => self.push(OTHER.to_owned()),
+        }
+    }
+
+    fn push(&mut self, name: String) -> NameIndex {
+        self.names.push(name);
+        self.last()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_clean_to_one_are_one() {
+        let mut names = Names::new(9, 32);
+        let table = [
+            ("", 0, None),
+            ("gpu.a100", 1, Some("gpu_a100")),
+            ("gpu_a100", 1, Some("gpu_a100")),
+            ("gpu/a100", 1, Some("gpu_a100")),
+            ("x:1|g\ny", 2, Some("x_1_g_y")),
+            ("é-1", 3, Some("é-1")),
+            ("other", 4, Some("other")),
+            (&"long".repeat(9), 4, Some("other")),
+        ];
+        for (name, index, cleaned) in table {
+            assert_eq!(names.index(name), index, "{name:?}");
+            assert_eq!(names.name(index), cleaned, "{name:?}");
+        }
+        assert_eq!(names.last(), 4);
+    }
+
+    #[test]
+    fn a_list_does_not_grow_without_bound() {
+        let mut names = Names::new(3, 32);
+        let indices: Vec<_> = (0..1000).map(|id| names.index(&format!("bank-{id}"))).collect();
+        assert_eq!(indices[..4], [1, 2, 3, 4]);
+        assert!(indices[3..].iter().all(|&index| index == 4));
+        assert_eq!((names.last(), names.name(4)), (4, Some(OTHER)));
+        assert_eq!(names.index("bank-1"), 2, "those that have a place keep it");
+    }
+}

@@ -1,0 +1,386 @@
+//! Which value is sent when.
+//!
+//! The publisher knows where each gauge stands, and where the servers believe it
+//! to stand. The difference is what a flush sends: what changed since the last
+//! one, summed by gauge, what rose before what fell, so that a job in motion is
+//! never missing and no sum of gauges dips. Nobody else knows increments from
+//! values, shared names from owned ones, or whether anything is sent yet.
+
+use super::names::MetricNames;
+use crate::families::{FamilyId, Kind, MetricSpec, Series, Sink, FAMILIES};
+use crate::jobs::names::NameIndex;
+use crate::stats::{Error, Metric, Stats};
+
+/// Where a plugin is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Jobs are announced, and Flux may still refuse the load: nothing is sent.
+    Loading,
+    /// Changes are sent.
+    Running,
+    /// The last values were sent.
+    Ended,
+}
+
+/// To whom something is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// All endpoints.
+    All,
+    /// The endpoint with this index.
+    One(usize),
+}
+
+/// How gauges are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// Each change as the gauge's new value, rather than as an increment.
+    pub values: bool,
+    /// Whether the gauges belong to this instance alone, so that values may be
+    /// sent at all. Else they are sums of several instances, and each sends its
+    /// own part, and takes it back.
+    pub owner: bool,
+}
+
+/// The metrics, and where they stand.
+pub struct Publisher {
+    stats: Stats,
+    names: MetricNames,
+    mode: Mode,
+    phase: Phase,
+    /// Whether this Flux says what jobs hold; where it does not, those gauges are
+    /// not sent.
+    knows_held: bool,
+    /// By the family's index, the name's, and the slot.
+    families: Vec<Vec<Vec<Entry>>>,
+    /// Gauges that moved since the last flush.
+    moved: Vec<(FamilyId, Series)>,
+    /// Whether the next flush sends every gauge's value.
+    all_due: bool,
+    /// Whether a counter or a timing waits for the next flush.
+    others_due: bool,
+}
+
+/// One metric.
+#[derive(Debug)]
+struct Entry {
+    /// `None` if its name is too long, or if it cannot be known.
+    metric: Option<Metric>,
+    kind: Kind,
+    /// Where the gauge stands; `None` while nobody knows.
+    level: Option<i64>,
+    /// Where the servers believe it to stand; `None` if they were never told.
+    published: Option<i64>,
+    /// Whether it is among those that moved.
+    has_moved: bool,
+}
+
+impl Publisher {
+    /// One that has nobody to send to yet.
+    pub fn new() -> Publisher {
+        let mut stats = Stats::disabled();
+        stats.set_aggregated(true);
+        Publisher {
+            stats,
+            names: MetricNames::default(),
+            mode: Mode { values: false, owner: true },
+            phase: Phase::Loading,
+            knows_held: true,
+            families: FAMILIES.iter().map(|_| Vec::new()).collect(),
+            moved: Vec::new(),
+            all_due: false,
+            others_due: false,
+        }
+    }
+
+    /// The emitter below, for what is about endpoints.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The emitter below, for what is about endpoints.
+    pub fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// What the metrics are called.
+    pub fn names(&self) -> &MetricNames {
+        &self.names
+    }
+
+    /// Whether changes are sent.
+    pub fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Whether this Flux says what jobs hold. To be set before anything is defined.
+    pub fn set_knows_held(&mut self, knows_held: bool) {
+        self.knows_held = knows_held;
+    }
+
+    /// How gauges are sent from now on.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+    }
+
+    /// Calls all metrics by these names from now on. Those that were defined are
+    /// to be defined again.
+    ///
+    /// # Errors
+    /// If a name is too long.
+    pub fn rename(&mut self, names: MetricNames) -> Result<(), Error> {
+        self.stats.clear();
+        names.set(&mut self.stats)?;
+        self.names = names;
+        Ok(())
+    }
+
+    /// The load is over: every gauge is sent, and from now on each change.
+    pub fn start(&mut self, families: &[FamilyId]) {
+        self.phase = Phase::Running;
+        self.publish_initial(Target::All, families);
+    }
+
+    /// The end: the gauges that nobody watches any more are taken down.
+    pub fn end(&mut self) {
+        if self.phase == Phase::Running {
+            self.flush();
+            let all: Vec<_> = FamilyId::all().collect();
+            self.publish_final(Target::All, &all);
+            self.stats.flush();
+        }
+        self.phase = Phase::Ended;
+    }
+
+    /// Whether something waits for a flush.
+    #[inline]
+    pub fn is_pending(&self) -> bool {
+        self.phase == Phase::Running && (!self.moved.is_empty() || self.all_due || self.others_due)
+    }
+
+    /// A counter that is no family's.
+    pub fn count_plain(&mut self, metric: Metric, by: i64) {
+        must(self.stats.count(metric, by));
+        self.others_due = true;
+    }
+
+    /// The next flush sends every gauge's value, to heal what was lost.
+    pub fn resync(&mut self) {
+        self.all_due = self.phase == Phase::Running && self.mode.owner;
+    }
+
+    /// Sends what is pending, in as few datagrams as possible.
+    pub fn flush(&mut self) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        if std::mem::take(&mut self.all_due) {
+            self.stats.insist();
+            self.send_all(&mut |entry, stats| {
+                let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
+                must(stats.gauge_set(metric, level));
+                entry.published = Some(level);
+            });
+        }
+        let mut moved = std::mem::take(&mut self.moved);
+        let Publisher { families, stats, mode, .. } = self;
+        let mut entry = |(family, series): (FamilyId, Series), rose: bool| {
+            let slots = families[family.index()].get_mut(usize::from(series.name));
+            let entry = slots.and_then(|slots| slots.get_mut(usize::from(series.slot)));
+            let Some(entry) = entry else { return };
+            entry.has_moved = false;
+            if entry.rose() == rose {
+                entry.send_change(*mode, stats);
+            }
+        };
+        moved.iter().for_each(|&gauge| entry(gauge, true));
+        moved.iter().for_each(|&gauge| entry(gauge, false));
+        moved.clear();
+        self.moved = moved;
+        self.others_due = false;
+        self.stats.flush();
+    }
+
+    /// The first values of these families. What is pending is flushed before.
+    pub fn publish_initial(&mut self, target: Target, families: &[FamilyId]) {
+        let owner = self.mode.owner;
+        self.publish(target, families, &mut |entry, stats| {
+            let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
+            match (owner, level) {
+                (true, _) => must(stats.gauge_set(metric, level)),
+                (false, 0) => (),
+                (false, _) => must(stats.gauge_add(metric, level)),
+            }
+            entry.published = Some(level);
+        });
+    }
+
+    /// The last values of these families. What is pending is flushed before.
+    pub fn publish_final(&mut self, target: Target, families: &[FamilyId]) {
+        let owner = self.mode.owner;
+        self.publish(target, families, &mut |entry, stats| {
+            let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
+            match (owner, entry.kind) {
+                (true, Kind::Number) => must(stats.gauge_set(metric, level)),
+                (true, _) => must(stats.gauge_set(metric, 0)),
+                (false, _) if level == 0 => (),
+                (false, _) => must(stats.gauge_add(metric, -level)),
+            }
+        });
+    }
+
+    /// Reaches for the endpoint with this index, if it was never reached. Returns
+    /// whether it is now: then it wants the first values.
+    pub fn meet(&mut self, endpoint: usize) -> bool {
+        let Some(reached) = self.stats.reach(endpoint) else { return false };
+        // What is pending is in the first values, too.
+        self.flush();
+        self.stats.adopt(reached);
+        true
+    }
+
+    fn publish(
+        &mut self,
+        target: Target,
+        families: &[FamilyId],
+        send: &mut dyn FnMut(&mut Entry, &mut Stats),
+    ) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        if self.moved.is_empty() {
+            self.stats.flush();
+        } else {
+            self.flush();
+        }
+        let Publisher { families: all, stats, .. } = self;
+        // Values mend what is wrong: a dead server's refusal shall not cost them.
+        stats.insist();
+        let mut each = |stats: &mut Stats| {
+            for &family in families {
+                all[family.index()].iter_mut().flatten().for_each(|entry| send(entry, stats));
+            }
+        };
+        match target {
+            Target::All => {
+                each(stats);
+                stats.flush();
+            }
+            Target::One(endpoint) => stats.only(endpoint, each),
+        }
+    }
+
+    fn send_all(&mut self, send: &mut dyn FnMut(&mut Entry, &mut Stats)) {
+        let Publisher { families, stats, .. } = self;
+        families.iter_mut().flatten().flatten().for_each(|entry| send(entry, stats));
+    }
+
+    #[inline]
+    fn entry(&mut self, family: FamilyId, series: Series) -> Option<&mut Entry> {
+        let names = &mut self.families[family.index()];
+        names.get_mut(usize::from(series.name))?.get_mut(usize::from(series.slot))
+    }
+}
+
+impl Entry {
+    /// Whether it rose since it was last sent. What was never sent rises.
+    fn rose(&self) -> bool {
+        self.published.is_none_or(|published| self.level.is_some_and(|level| level > published))
+    }
+
+    fn send_change(&mut self, mode: Mode, stats: &mut Stats) {
+        let (Some(metric), Some(level)) = (self.metric, self.level) else { return };
+        let published = self.published.replace(level);
+        let by = level - published.unwrap_or_default();
+        match published {
+            _ if by == 0 && published.is_some() => (),
+            Some(_) if !mode.values => must(stats.gauge_add(metric, by)),
+            None if !mode.owner && by == 0 => (),
+            None if !mode.owner => must(stats.gauge_add(metric, by)),
+            _ => must(stats.gauge_set(metric, level)),
+        }
+    }
+}
+
+impl Sink for Publisher {
+    #[inline]
+    fn is_defined(&self, family: FamilyId, name: NameIndex) -> bool {
+        usize::from(name) < self.families[family.index()].len()
+    }
+
+    fn define(&mut self, family: FamilyId, name: NameIndex, metrics: Vec<MetricSpec>) {
+        let Publisher { families, stats, names, phase, knows_held, .. } = self;
+        let slots = &mut families[family.index()];
+        let name = usize::from(name);
+        if slots.len() <= name {
+            slots.resize_with(name + 1, Vec::new);
+        }
+        let mut old = std::mem::take(&mut slots[name]).into_iter();
+        let entry = |spec: MetricSpec| {
+            let is_known = *knows_held || spec.kind != Kind::Held;
+            let metric = names.metric(stats, &spec).ok().filter(|_| is_known);
+            match old.next() {
+                Some(entry) => Entry { metric, ..entry },
+                None => Entry {
+                    metric,
+                    kind: spec.kind,
+                    level: spec.kind.is_sum().then_some(0),
+                    // A sum that nobody heard of is 0 to all.
+                    published: (spec.kind.is_sum() && *phase == Phase::Running).then_some(0),
+                    has_moved: false,
+                },
+            }
+        };
+        slots[name] = metrics.into_iter().map(entry).collect();
+    }
+
+    #[inline]
+    fn add(&mut self, family: FamilyId, gauge: Series, by: i64) {
+        let is_running = self.phase == Phase::Running;
+        let Some(entry) = self.entry(family, gauge) else { return };
+        entry.level = entry.level.map(|level| level + by);
+        if is_running && !entry.has_moved && by != 0 {
+            entry.has_moved = true;
+            self.moved.push((family, gauge));
+        }
+    }
+
+    fn set(&mut self, family: FamilyId, gauge: Series, level: Option<i64>) {
+        let is_running = self.phase == Phase::Running;
+        let Some(entry) = self.entry(family, gauge) else { return };
+        let changed = std::mem::replace(&mut entry.level, level) != level;
+        if is_running && !entry.has_moved && changed {
+            entry.has_moved = true;
+            self.moved.push((family, gauge));
+        }
+    }
+
+    fn count(&mut self, family: FamilyId, counter: Series, by: i64) {
+        if let Some(metric) = self.entry(family, counter).and_then(|entry| entry.metric) {
+            self.count_plain(metric, by);
+        }
+    }
+
+    fn timing(&mut self, family: FamilyId, timing: Series, milliseconds: f64) {
+        if let Some(metric) = self.entry(family, timing).and_then(|entry| entry.metric) {
+            must(self.stats.timing(metric, milliseconds));
+            self.others_due = true;
+        }
+    }
+
+    fn forget(&mut self, family: FamilyId) {
+        self.families[family.index()].clear();
+        self.moved.retain(|(other, _)| *other != family);
+    }
+}
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Metrics fail by their name only, and ours were accepted when they were defined.
+fn must(sent: Result<(), Error>) {
+    debug_assert_eq!(sent, Ok(()));
+}

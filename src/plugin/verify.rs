@@ -1,0 +1,215 @@
+//! The self-check: see [`crate::jobs::check`] for what is compared, and why.
+
+use std::time::{Duration, Instant};
+
+use super::source::OfJob;
+use super::StateCounts;
+use crate::flux::{NameForm, Response, Rpc, Timer};
+use crate::jobs::check::{Check, Verdict};
+use crate::jobs::{Change, Job, JobTable};
+use crate::output::names::flux_state;
+
+/// The longest that one turn of the reactor is held by a check, of which most is
+/// spent in look-ups of some microseconds each.
+const SLICE: Duration = Duration::from_micros(500);
+/// Look-ups between two looks at the clock.
+const AT_ONCE: usize = 16;
+/// Seconds between two slices: the job manager has other work.
+const PAUSE: f64 = 0.005;
+/// Seconds until a question is given up.
+const TIMEOUT: f64 = 10.0;
+
+/// The check, under way or not.
+#[derive(Default)]
+pub(super) struct Verify {
+    check: Check,
+    stage: Stage,
+    timer: Option<Timer>,
+    /// Jobs, and numbers of jobs, that were put right.
+    repairs: u64,
+    /// Checks that came to their end.
+    checks: u64,
+}
+
+/// Where a check is.
+#[derive(Default)]
+enum Stage {
+    /// Nowhere: none is under way.
+    #[default]
+    Idle,
+    /// In the table's jobs. The timer wakes it for the next slice.
+    Walk { _next: Option<Timer> },
+    /// It waits for the job manager's number of jobs.
+    Counts,
+    /// It waits for the job manager's list.
+    List { _rpc: Option<Rpc> },
+    /// In the job manager's list: these are still to be looked up.
+    Listed { ids: Vec<u64>, _next: Option<Timer> },
+}
+
+impl Verify {
+    /// Checks from now on when this timer fires; `None`: never.
+    pub(super) fn set_timer(&mut self, timer: Option<Timer>) {
+        self.timer = timer;
+    }
+
+    /// Something was put right that is no job.
+    pub(super) fn repaired(&mut self) {
+        self.repairs += 1;
+    }
+
+    /// What was put right so far.
+    pub(super) fn repairs(&self) -> u64 {
+        self.repairs
+    }
+
+    /// How many checks there were.
+    pub(super) fn checks(&self) -> u64 {
+        self.checks
+    }
+
+    /// The job manager is asked for its number of jobs.
+    pub(super) fn asked(&mut self, table: &JobTable) {
+        if let Stage::Counts = self.stage {
+            self.check.asked(table);
+        }
+    }
+}
+
+impl StateCounts {
+    /// It is time for a check. One that is under way is left alone.
+    pub(super) fn verify(&mut self) {
+        if let (Stage::Idle, true) = (&self.verify.stage, self.publisher.is_running()) {
+            self.verify.check.begin();
+            self.verify_walk();
+        }
+    }
+
+    /// Looks up the table's jobs, until the slice is over.
+    fn verify_walk(&mut self) {
+        let start = Instant::now();
+        loop {
+            for _ in 0..AT_ONCE {
+                let Some(id) = self.verify.check.next(&self.table) else {
+                    self.verify.stage = Stage::Counts;
+                    return self.ask_for_counts();
+                };
+                self.check_job(id);
+            }
+            if start.elapsed() >= SLICE {
+                let next = self.next_slice(Self::verify_walk);
+                self.verify.stage = Stage::Walk { _next: next };
+                return;
+            }
+        }
+    }
+
+    fn next_slice(&self, slice: fn(&mut Self)) -> Option<Timer> {
+        let timer = self.jobtap.timer(PAUSE, 0.0, slice);
+        timer.map_err(|error| self.warn(&error.to_string())).ok()
+    }
+
+    /// Puts a job right by what the job manager knows of it.
+    fn check_job(&mut self, id: u64) {
+        let change = self.reconcile(id);
+        if change.before != change.after {
+            self.verify.repairs += 1;
+            if self.verify.repairs == 1 {
+                self.log_repair(id, &change);
+            }
+        }
+        self.families.changed(&change, None, &self.table, &mut self.publisher);
+        // One that is gone meanwhile has no exceptions any more.
+        let _ = self.subscribe(id);
+        self.request_flush();
+    }
+
+    /// Enters into the table what the job manager knows of a job.
+    pub(super) fn reconcile(&mut self, id: u64) -> Change {
+        let found = self.jobtap.job(id);
+        let known = found.as_ref().and_then(|found| Some((found.state().ok()?, found.job())));
+        let truth = known.as_ref().map(|(state, job)| (state.0, OfJob(job)));
+        self.table.reconcile(id, truth.as_ref().map(|(state, source)| (*state, source)))
+    }
+
+    /// The job manager has so many active jobs; `settled`: its number of inactive
+    /// ones was believed. Returns whether to ask again.
+    pub(super) fn counts_checked(&mut self, active: u64, settled: bool) -> bool {
+        let Stage::Counts = self.verify.stage else { return false };
+        match self.verify.check.answered(active, &self.table) {
+            Verdict::AskAgain => return true,
+            Verdict::Agrees if !settled && self.verify.check.may_ask_again() => return true,
+            Verdict::Agrees | Verdict::TooBusy => self.verified(),
+            Verdict::List => {
+                let (topic, all) = (c"job-manager.list", c"{\"max_entries\": 0}");
+                match self.jobtap.rpc(topic, Some(all), TIMEOUT, Self::listed) {
+                    Ok(rpc) => self.verify.stage = Stage::List { _rpc: Some(rpc) },
+                    Err(error) => self.no_list(&error.to_string()),
+                }
+            }
+        }
+        false
+    }
+
+    fn listed(&mut self, response: Response<'_>) {
+        match response.text().map_err(|error| error.to_string()).and_then(|text| ids(&text)) {
+            Ok(ids) => {
+                self.verify.stage = Stage::Listed { ids, _next: None };
+                self.verify_listed();
+            }
+            Err(error) => self.no_list(&error),
+        }
+    }
+
+    /// Looks up the listed jobs that the table has not, until the slice is over.
+    fn verify_listed(&mut self) {
+        let Stage::Listed { ids, .. } = &mut self.verify.stage else { return };
+        let mut ids = std::mem::take(ids);
+        let start = Instant::now();
+        while let Some(id) = ids.pop() {
+            if self.table.job(id).is_none() {
+                self.check_job(id);
+            }
+            if ids.len() % AT_ONCE == 0 && start.elapsed() >= SLICE {
+                let next = self.next_slice(Self::verify_listed);
+                self.verify.stage = Stage::Listed { ids, _next: next };
+                return;
+            }
+        }
+        self.verified();
+    }
+
+    /// Old job managers may not list: then the next check tries again.
+    fn no_list(&mut self, error: &str) {
+        self.warn(&format!("job-manager.list: {error}: jobs may be missing until the next check"));
+        self.verified();
+    }
+
+    fn verified(&mut self) {
+        self.verify.stage = Stage::Idle;
+        self.verify.checks += 1;
+        self.ask_for_queues();
+    }
+
+    #[cold]
+    fn log_repair(&self, id: u64, change: &Change) {
+        let place = |job: &Option<Job>| match job.as_ref().map(|job| job.state) {
+            Some(Some(state)) => flux_state(state).name(NameForm::Long),
+            Some(None) => "an unknown state".to_owned(),
+            None => "no active job".to_owned(),
+        };
+        self.warn(&format!(
+            "job {id} is {}, and was counted as {}: an event never came (does another plugin \
+             fail?); put right (further ones are counted, and not logged)",
+            place(&change.after),
+            place(&change.before),
+        ));
+    }
+}
+
+/// The ids in job-manager.list's answer.
+fn ids(text: &str) -> Result<Vec<u64>, String> {
+    let answer: serde_json::Value = serde_json::from_str(text).map_err(|it| it.to_string())?;
+    let jobs = answer["jobs"].as_array().ok_or("its answer has no jobs")?;
+    Ok(jobs.iter().filter_map(|job| job["id"].as_u64()).collect())
+}

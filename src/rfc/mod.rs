@@ -1,0 +1,6 @@
+//! Flux's own formats, as its RFCs define them. Pure: text in, values out.
+
+mod duration;
+pub mod resources;
+
+pub use duration::seconds;

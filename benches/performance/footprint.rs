@@ -35,8 +35,8 @@ pub fn measure(report: &mut Report, _: Options) {
         host.repeat(name, 1, &announced());
         // Short arguments: the host's own heap, too, shall have grown by then.
         let calls = json!([
-            {"topic": "job.state.sched", "in": {"state": SCHED, "prev_state": PRIORITY}},
-            {"topic": "job.state.priority", "in": {"state": PRIORITY, "prev_state": SCHED}},
+            {"topic": "job.state.sched", "in": {"id": 1, "state": SCHED, "prev_state": PRIORITY}},
+            {"topic": "job.state.priority", "in": {"id": 1, "state": PRIORITY, "prev_state": SCHED}},
         ]);
         let step = |host: &mut Standin| {
             host.repeat(name, STEP, &calls);

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+use serde_json::{json, Value};
+
 use super::*;
-use crate::jobs::{Event, Ranks, Source, Unread};
+use crate::jobs::{Event, Facts, Ranks, Source, Unread};
 use crate::rfc::resources::Amounts;
 use State::*;
 
-/// Where gauges stand, by `family name.slot`; counters and timings as they came.
+/// Where gauges stand, if that is known; counters and timings as they came.
 #[derive(Default)]
 struct Levels {
     defined: BTreeMap<(FamilyId, NameIndex), Vec<MetricSpec>>,
@@ -31,7 +34,10 @@ impl Sink for Levels {
     fn set(&mut self, family: FamilyId, gauge: Series, level: Option<i64>) {
         let metrics = &self.defined[&(family, gauge.name)];
         assert_eq!(metrics[usize::from(gauge.slot)].kind, Kind::Number);
-        self.gauges.insert((family, gauge), level.unwrap_or(-1));
+        match level {
+            Some(level) => self.gauges.insert((family, gauge), level),
+            None => self.gauges.remove(&(family, gauge)),
+        };
     }
     fn count(&mut self, family: FamilyId, counter: Series, by: i64) {
         self.others.push(format!("{} +{by}", self.name(family, counter)));
@@ -192,12 +198,97 @@ fn a_node_that_several_jobs_share_is_one_node() {
     assert_eq!(nodes(Some(&other), None), 0);
 }
 
+/// What a job says of itself in these tests.
+#[derive(Clone, Debug)]
+struct Said {
+    user: u32,
+    urgency: i32,
+    jobspec: Value,
+    r: Value,
+}
+
+impl Source for Said {
+    type Json<'a> = &'a Value;
+
+    fn facts(&self) -> Result<Facts<&Value>, Unread> {
+        let Said { user, urgency, jobspec, r } = self;
+        let (user, urgency) = (*user, *urgency);
+        Ok(Facts { user, urgency, priority: urgency.into(), jobspec, r: Some(r) })
+    }
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    let name = prop::sample::select(vec!["", "a.b", "a_b", "c"]);
+    let ranks = prop::sample::select(vec!["0", "0-3", "2,5-6", "x"]);
+    (0u32..3, prop::sample::select(vec![0, 16]), name.clone(), name, ranks, 0..3).prop_map(
+        |(user, urgency, queue, bank, ranks, count)| {
+            let dependencies = json!([{"scheme": if count > 1 { "afterok" } else { "x.y" }}]);
+            let system = json!({"queue": queue, "bank": bank, "dependencies": dependencies});
+            let resources = json!([{"type": "core", "count": count}]);
+            let jobspec = json!({"attributes": {"system": system}, "resources": resources});
+            let held = json!([{"rank": ranks, "children": {"core": "0-1", "gpu": "0"}}]);
+            Said { user, urgency, jobspec, r: json!({"execution": {"R_lite": held}}) }
+        },
+    )
+}
+
+/// Any event, legal or not; or what the job manager answers in a check.
+fn event() -> impl Strategy<Value = (u64, Option<What>, i32)> {
+    let number = || prop_oneof![9 => (0u32..7).prop_map(|index| 1 << index), 1 => Just(128)];
+    let what = prop_oneof![
+        2 => number().prop_map(|state| Some(What::New { state })),
+        6 => (number(), prop::option::weighted(0.9, number()))
+            .prop_map(|(state, previous)| Some(What::Moved { state, previous, at: None })),
+        1 => Just(Some(What::Updated)),
+        1 => Just(Some(What::InactiveAdd)),
+        1 => Just(Some(What::InactiveRemove)),
+        2 => Just(None),
+    ];
+    (0u64..5, what, number())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// All families, moved by each change, stand where they would if they were
+    /// told of the jobs that there are; and no sum is negative.
+    #[test]
+    fn gauges_are_sums_over_the_table_whatever_happens(
+        events in prop::collection::vec((event(), said()), 0..60)
+    ) {
+        let (mut families, mut levels) = (Families::default(), Levels::default());
+        families.switch(&all(), &mut levels);
+        let mut table = JobTable::default();
+        table.set_needs(families.needs());
+        table.loaded();
+        table.inactive_asked();
+        table.inactive_answered(3);
+        for id in all() {
+            families.introduce(id, &table, &mut levels);
+        }
+        for ((id, what, state), said) in events {
+            let change = match what {
+                Some(what) => table.apply(Event { id, what }, &said),
+                None => table.reconcile(id, (state != 64).then_some((state, &said))),
+            };
+            families.changed(&change, None, &table, &mut levels);
+            let (mut others, mut wanted) = (Families::default(), Levels::default());
+            others.switch(&all(), &mut wanted);
+            for id in all() {
+                others.introduce(id, &table, &mut wanted);
+            }
+            prop_assert_eq!(levels.levels(), wanted.levels());
+            prop_assert!(levels.levels().values().all(|&level| level > 0));
+        }
+    }
+}
+
 struct Nobody;
 
 impl Source for Nobody {
-    type Json<'a> = &'a serde_json::Value;
+    type Json<'a> = &'a Value;
 
-    fn facts(&self) -> Result<crate::jobs::Facts<&serde_json::Value>, Unread> {
+    fn facts(&self) -> Result<Facts<&Value>, Unread> {
         Err(Unread(String::new()))
     }
 }
@@ -211,7 +302,7 @@ fn a_family_that_is_switched_on_late_knows_all_jobs() {
     let states = FamilyId::named("states").unwrap();
     families.switch(&[states], &mut levels);
     families.introduce(states, &table, &mut levels);
-    let wanted = [("state.Inactive", -1), ("state.Run", 1), ("state.Sched", 2)];
+    let wanted = [("state.Run", 1), ("state.Sched", 2)];
     assert_eq!(levels.levels(), wanted.map(|(name, level)| (name.to_owned(), level)).into());
     families.switch(&[], &mut levels);
     assert_eq!(levels.levels(), BTreeMap::new());

@@ -102,9 +102,8 @@ pub fn step(host: &mut Standin, id: i64, previous: i64, state: i64) {
     }
 }
 
-/// The announcement of a job in PRIORITY, as `Standin::repeat` wants it. Without
-/// it, the books have no job that could go `there_and_back`, and each transition
-/// is one line, not two.
+/// The announcement of a job in PRIORITY, as `Standin::repeat` wants it: the one
+/// that goes `there_and_back`.
 pub fn announced() -> Value {
     json!([{"topic": "job.new", "in": {"id": 1, "state": PRIORITY}}])
 }
@@ -114,7 +113,8 @@ pub fn announced() -> Value {
 pub fn there_and_back() -> Value {
     let recorded = trace::callbacks().into_iter();
     let sched = recorded.into_iter().find(|call| call.topic == "job.state.sched");
-    let there = sched.expect("the recorded jobs were scheduled").args;
+    let mut there = sched.expect("the recorded jobs were scheduled").args;
+    there["id"] = 1.into();
     let mut back = there.clone();
     back["state"] = PRIORITY.into();
     back["prev_state"] = SCHED.into();

@@ -509,7 +509,9 @@ fn a_broker_takes_every_key_by_each_way() {
 fn reloads_under_load_lose_no_count() {
     let [mut first, mut second] = [Receiver::start(), Receiver::start()];
     // From 0: a plugin that only adds need not say that it adds nothing.
-    [&mut first, &mut second].map(|receiver| receiver.begin(counts(&[])));
+    for receiver in [&mut first, &mut second] {
+        receiver.begin(counts(&[]));
+    }
     let both = json!([first.endpoint(), second.endpoint()]);
     let broker = configured(&json!({"endpoint": both, "resync": 0}));
     // 64 at a time: they last longer than some reloads, on any machine.

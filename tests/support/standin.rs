@@ -162,10 +162,20 @@ impl Standin {
     }
 
     /// Calls the plugin `name` alone, `count` times, with each of `calls` in
-    /// turn; nanoseconds a call.
+    /// turn, each in a turn of the reactor of its own; nanoseconds a call.
     pub fn repeat(&mut self, name: &str, count: u64, calls: &Value) -> f64 {
-        let answer =
-            self.ask(json!({"op": "repeat", "name": name, "count": count, "calls": calls}));
+        self.repeat_in_turns(name, count, calls, true)
+    }
+
+    /// The same within one turn of the reactor: the callback alone.
+    pub fn repeat_within_a_turn(&mut self, name: &str, count: u64, calls: &Value) -> f64 {
+        self.repeat_in_turns(name, count, calls, false)
+    }
+
+    fn repeat_in_turns(&mut self, name: &str, count: u64, calls: &Value, turns: bool) -> f64 {
+        let answer = self.ask(
+            json!({"op": "repeat", "name": name, "count": count, "calls": calls, "turns": turns}),
+        );
         answer["nanoseconds"].as_f64().unwrap_or_else(|| panic!("{answer}"))
     }
 

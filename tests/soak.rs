@@ -156,7 +156,7 @@ fn soak(transitions: u64, turn: u64) -> Life {
     };
     assert_eq!([truth["SCHED"], truth["RUN"], truth["INACTIVE"]], [STAY, STAY, STAY]);
     assert_eq!(host.silenced(), 0);
-    assert_eq!(host.query()["anomalies"]["no_job_to_move"], 0);
+    assert_eq!(host.query()["anomalies"]["missed_event"], 0);
     host.end();
     life
 }

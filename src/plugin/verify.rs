@@ -28,6 +28,8 @@ pub(super) struct Verify {
     timer: Option<Timer>,
     /// Jobs, and numbers of jobs, that were put right.
     repairs: u64,
+    /// Whether a job that was put right is in the log.
+    has_logged: bool,
     /// Checks that came to their end.
     checks: u64,
 }
@@ -39,11 +41,11 @@ enum Stage {
     #[default]
     Idle,
     /// In the table's jobs. The timer wakes it for the next slice.
-    Walk { _next: Option<Timer> },
+    Walk { _next: Timer },
     /// It waits for the job manager's number of jobs.
     Counts,
     /// It waits for the job manager's list.
-    List { _rpc: Option<Rpc> },
+    List { _rpc: Rpc },
     /// In the job manager's list: these are still to be looked up.
     Listed { ids: Vec<u64>, _next: Option<Timer> },
 }
@@ -98,13 +100,17 @@ impl StateCounts {
                 self.check_job(id);
             }
             if start.elapsed() >= SLICE {
-                let next = self.next_slice(Self::verify_walk);
-                self.verify.stage = Stage::Walk { _next: next };
+                self.verify.stage = match self.next_slice(Self::verify_walk) {
+                    Some(next) => Stage::Walk { _next: next },
+                    None => Stage::Idle,
+                };
                 return;
             }
         }
     }
 
+    /// Wakes the check for its next slice. Where that cannot be, it is given up: the
+    /// next one begins anew.
     fn next_slice(&self, slice: fn(&mut Self)) -> Option<Timer> {
         let timer = self.jobtap.timer(PAUSE, 0.0, slice);
         timer.map_err(|error| self.warn(&error.to_string())).ok()
@@ -115,7 +121,7 @@ impl StateCounts {
         let change = self.reconcile(id);
         if change.before != change.after {
             self.verify.repairs += 1;
-            if self.verify.repairs == 1 {
+            if !std::mem::replace(&mut self.verify.has_logged, true) {
                 self.log_repair(id, &change);
             }
         }
@@ -144,7 +150,7 @@ impl StateCounts {
             Verdict::List => {
                 let (topic, all) = (c"job-manager.list", c"{\"max_entries\": 0}");
                 match self.jobtap.rpc(topic, Some(all), TIMEOUT, Self::listed) {
-                    Ok(rpc) => self.verify.stage = Stage::List { _rpc: Some(rpc) },
+                    Ok(rpc) => self.verify.stage = Stage::List { _rpc: rpc },
                     Err(error) => self.no_list(&error.to_string()),
                 }
             }
@@ -172,8 +178,10 @@ impl StateCounts {
                 self.check_job(id);
             }
             if ids.len() % AT_ONCE == 0 && start.elapsed() >= SLICE {
-                let next = self.next_slice(Self::verify_listed);
-                self.verify.stage = Stage::Listed { ids, _next: next };
+                self.verify.stage = match self.next_slice(Self::verify_listed) {
+                    Some(next) => Stage::Listed { ids, _next: Some(next) },
+                    None => Stage::Idle,
+                };
                 return;
             }
         }

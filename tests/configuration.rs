@@ -74,6 +74,39 @@ fn each_mistake_is_refused_with_words_of_its_own_and_changes_nothing() {
 }
 
 #[test]
+fn a_prefix_that_gives_two_metrics_one_name_is_refused_with_both() {
+    // The prefix's last part, the family that sends under that name, and as what.
+    let table = [
+        ("time", "timings", "timing"),
+        ("exception", "results", "counter"),
+        ("bank-cores", "banks", "gauge"),
+    ];
+    for (part, family, kind) in table {
+        let conf = |metrics: Value| json!({"prefix": format!("x.{part}"), "metrics": metrics});
+        for dialect in ["plain", "dogstatsd", "graphite", "influxdb"] {
+            let mut host = Standin::start(None);
+            let mut both = conf(json!(["states", family]));
+            // With tags, each family's have keys of their own; the state's they share.
+            both["dialect"] = json!(dialect);
+            let refused = dialect == "plain" || family == "timings";
+            let words = format!(
+                "prefix: \"x.{part}\" gives a gauge of \"states\" and a {kind} of \"{family}\" one \
+                 name (want another)"
+            );
+            let wanted = if refused { Err(words.clone()) } else { Ok(()) };
+            assert_eq!(host.load(plugin(), both.clone()), wanted, "{dialect}");
+            if refused {
+                // Either alone is taken, and a reload that adds the other is refused.
+                host.config(&json!({TABLE: conf(json!(family))}));
+                host.load(plugin(), json!({})).unwrap();
+                assert_eq!(host.reload(&json!({TABLE: both})), Err(words));
+            }
+            host.end();
+        }
+    }
+}
+
+#[test]
 fn what_is_no_object_is_refused() {
     let mut host = Standin::start(None);
     let words = "conf: 5 (want an object of keys)";

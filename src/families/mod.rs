@@ -142,6 +142,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What statsd calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Sum | Kind::Held | Kind::Number => "gauge",
+            Kind::Counter => "counter",
+            Kind::Timing => "timing",
+        }
+    }
+
     /// Whether it is a gauge that is a sum over the active jobs.
     pub fn is_sum(self) -> bool {
         matches!(self, Kind::Sum | Kind::Held)

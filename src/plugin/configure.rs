@@ -4,6 +4,7 @@
 //! changes nothing; [`commit`](StateCounts::commit) puts it in place, and cannot
 //! fail.
 
+use std::collections::BTreeMap;
 use std::env;
 
 use serde_json::Value;
@@ -11,11 +12,13 @@ use serde_json::Value;
 use super::hosts::HostTimers;
 use super::{StateCounts, Timers};
 use crate::config::{Config, Place, Template};
-use crate::families::{FamilyId, MetricSpec, FAMILIES};
+use crate::families::FamilyId;
 use crate::flux::{hostname, Conf, Error, Timer};
+use crate::jobs::State;
+use crate::output::names::flux_state;
 use crate::output::publisher::Mode;
 use crate::output::{MetricNames, Target};
-use crate::stats::{Endpoint, Stats, ENDPOINT_VARIABLE};
+use crate::stats::{shown, Endpoint, Stats, ENDPOINT_VARIABLE};
 
 /// A configuration that is taken, and all that it takes to be put in place.
 pub(super) struct Prepared {
@@ -41,7 +44,7 @@ impl StateCounts {
             return Ok(None);
         }
         let names = self.names_for(&config);
-        check_names(&names)?;
+        check_names(&names, &config)?;
         let every = |seconds, callback| match seconds {
             0.0 => Ok(None),
             _ => self.jobtap.timer(seconds, seconds, callback).map(Some),
@@ -239,13 +242,38 @@ fn missing(families: &[FamilyId], others: &[FamilyId]) -> Vec<FamilyId> {
 }
 
 /// Whether these names can be written: with the longest that the plugin's own
-/// metrics bring. Those that users choose are short (see `jobs::names`).
-fn check_names(names: &MetricNames) -> Result<(), Error> {
+/// metrics bring. Those that users choose are short (see `jobs::names`). And whether
+/// each is one metric's alone: a prefix may give the state counts another's name.
+fn check_names(names: &MetricNames, config: &Config) -> Result<(), Error> {
     let mut trial = Stats::disabled();
     names.set(&mut trial).map_err(error)?;
-    let metrics = FAMILIES.iter().flat_map(|family| (family.make)().metrics(None));
-    let metrics: Vec<MetricSpec> = metrics.collect();
-    metrics.iter().try_for_each(|metric| names.metric(&mut trial, metric).map(drop)).map_err(error)
+    let mut written = BTreeMap::new();
+    for id in FamilyId::all() {
+        let (family, name) = ((id.spec().make)(), id.spec().name);
+        let own = family.metrics(None);
+        // Users may name a bank, or an exception, as a state is named.
+        let chosen = State::ALL.map(|state| flux_state(state).name(config.states));
+        let chosen = chosen.iter().flat_map(|state| family.metrics(Some(state)));
+        for spec in own.into_iter().chain(chosen) {
+            let metric = names.metric(&mut trial, &spec).map_err(error)?;
+            if !config.metrics.contains(&id) {
+                continue;
+            }
+            let this = (spec.kind.name(), name);
+            let other = *written.entry(trial.series(metric)).or_insert(this);
+            if other.1 != name {
+                return Err(Error::new(format!(
+                    "prefix: {} gives a {} of \"{}\" and a {} of \"{}\" one name (want another)",
+                    shown(&names.prefix),
+                    other.0,
+                    other.1,
+                    this.0,
+                    this.1
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn error(error: impl std::error::Error) -> Error {

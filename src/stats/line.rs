@@ -51,6 +51,14 @@ impl Frame {
         Frame { rise, head: head.len(), length }
     }
 
+    /// The name and the tags, without value and type: `jobs.RUN`, `jobs|#state:RUN`.
+    pub(super) fn series(&self) -> String {
+        let name = &self.rise[..self.head - b":".len()];
+        let tags = self.tail();
+        let text = [name, &tags[..tags.len() - b"\n".len()]].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// Appends the first `length` bytes of `rise`.
     #[inline(always)]
     fn append(&self, length: usize, out: &mut Vec<u8>) {

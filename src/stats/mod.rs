@@ -261,6 +261,13 @@ impl Stats {
         Ok(self.intern(name, tags.collect()))
     }
 
+    /// The name and the tags of a metric, as they are written: `jobs.RUN`,
+    /// `jobs|#state:RUN`. Two metrics that are written alike are one to a server.
+    /// `None` for a metric that another `Stats` made.
+    pub fn series(&self, metric: Metric) -> Option<String> {
+        self.metrics.get(metric.0).map(|entry| entry.frame.series())
+    }
+
     /// Forgets all metrics, after a flush. What was made by
     /// [`metric`](Self::metric) or [`tagged`](Self::tagged) is void.
     pub fn clear(&mut self) {

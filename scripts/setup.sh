@@ -130,7 +130,7 @@ need_statsd() {
     mkdir -p "$folder"
     cp tests/statsd/package.json tests/statsd/package-lock.json "$folder"
     if ! [ -d "$folder/node_modules/statsd" ]; then
-        npm ci --prefix "$folder" --silent --no-audit --no-fund
+        npm ci --prefix "$folder" --loglevel=error --no-audit --no-fund >&2
     fi
     export STATE_COUNTS_STATSD=$folder/node_modules/statsd
 }

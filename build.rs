@@ -6,7 +6,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::exit;
+use std::process::{exit, Command};
 
 /// What the bindings hold: used functions, and through them their types.
 const FUNCTIONS: &[&str] = &[
@@ -79,9 +79,9 @@ fn main() {
     println!("cargo:rerun-if-env-changed=PATH");
     // It came, went or changed in a folder that was on PATH before.
     println!("cargo:rerun-if-env-changed=STATE_COUNTS_FLUX");
-    // scripts/test found that no broker of it can be used.
+    // scripts/test --no-broker
     println!("cargo:rerun-if-env-changed=STATE_COUNTS_NO_BROKER");
-    if on_path("flux") && env::var_os("STATE_COUNTS_NO_BROKER").is_none() {
+    if has_flux_core() && env::var_os("STATE_COUNTS_NO_BROKER").is_none() {
         println!("cargo:rustc-cfg=have_flux");
     }
     // What scripts/test, or scripts/package --check, found or made.
@@ -153,9 +153,10 @@ fn require_libclang() {
     }
 }
 
-fn on_path(program: &str) -> bool {
-    env::var_os("PATH")
-        .is_some_and(|path| env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+/// Whether the flux on PATH is flux-core's: other programs have that name.
+fn has_flux_core() -> bool {
+    let version = Command::new("flux").arg("version").output();
+    version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("libflux-core"))
 }
 
 fn fail(message: &str) -> ! {

@@ -4,7 +4,7 @@
 flux_as=()
 
 # Asks the Flux on PATH what it can do, and exports the answers. Fails, and says
-# why, where no broker of it is of use.
+# why, where no broker of it can be used.
 ask_flux() {
     local answers line
     answers=$(scripts/probe-flux) || return 1

@@ -10,7 +10,7 @@ can_make_roots() {
 # label, and the file that says so.
 archives() {
     apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(LABEL)|$(SOURCESENTRY)' \
-        'Created-By: Packages' 'Origin: Debian' 'Component: main' | sort -u
+        'Created-By: Packages' 'Origin: Debian' 'Component: main' | LC_ALL=C sort -u
 }
 
 # make_root SUITE FOLDER PACKAGE...: a minimal Debian with these packages besides.
@@ -21,7 +21,9 @@ make_root() {
     shift 2
     need_packages debootstrap=debootstrap
     [ -n "$(archives)" ] || apt-get update -qq
-    IFS='|' read -r mirror codename _ source < <(archives | grep '|Debian|') || true
+    # The release itself, and not its updates (bookworm-updates).
+    IFS='|' read -r mirror codename _ source < <(archives | awk -F'|' '$3 == "Debian" && $2 !~ /-/') ||
+        true
     [ -n "$mirror" ] || refuse "apt knows no archive of Debian here (see /etc/apt/sources.list)"
     # The key that it is trusted by. apt does not tell; the file does, in one of two
     # forms. Without, debootstrap takes those of debian-archive-keyring.

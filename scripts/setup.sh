@@ -16,6 +16,7 @@
 rust=(cc=gcc '<sys/types.h>=libc6-dev/glibc-devel' cargo=cargo)
 plugin=("${rust[@]}" build=libclang-dev/clang-devel)
 build=(cargo build --quiet --lib)
+build_log=
 jansson='<jansson.h>=libjansson-dev/jansson-devel'
 
 # As Cargo.toml's rust-version.
@@ -28,16 +29,18 @@ need_packages() {
     missing "$@"
     [ ${#packages[@]} -eq 0 ] && return 0
     if ! command -v apt-get >/dev/null; then
-        refuse "missing; install them with: sudo dnf install ${packages[*]}"
+        refuse "packages are missing; type: sudo dnf install ${packages[*]}"
     elif [ "$(id -u)" -ne 0 ]; then
-        refuse "missing; install them with: sudo apt-get install ${packages[*]}"
+        refuse "packages are missing; type: sudo apt-get install ${packages[*]}"
     fi
     echo "Installing ${packages[*]}" >&2
     apt-get update -qq >&2
     DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2
     missing "$@"
-    [ ${#packages[@]} -eq 0 ] || refuse "still missing after the installation of ${packages[*]}"
+    [ ${#packages[@]} -eq 0 ] && return 0
+    [ -z "$build_log" ] || echo "$build_log" >&2
+    refuse "still missing after the installation of ${packages[*]}"
 }
 
 refuse() {
@@ -76,14 +79,21 @@ rust_is_there() {
     local version
     version=$(cargo --version 2>/dev/null | awk '{print $2}')
     [ -n "$version" ] || return 1
-    [ "$(printf '%s\n' "$oldest_rust" "$version" | sort -V | head -n 1)" = "$oldest_rust" ] ||
-        refuse "cargo $version ($(command -v cargo)) is too old (want Rust $oldest_rust or later)"
+    [ "$(printf '%s\n' "$oldest_rust" "$version" | sort -V | head -n 1)" = "$oldest_rust" ] &&
+        return 0
+    local newer="install a newer one from https://rustup.rs"
+    if is_bookworm; then newer="type: sudo apt-get install cargo-web rustc-web"; fi
+    refuse "cargo $version ($(command -v cargo)) is too old (want Rust $oldest_rust or later); $newer"
+}
+
+is_bookworm() {
+    [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]
 }
 
 # Debian 12's newest Rust has packages of its own. cargo takes the certificates of
 # crates.io on trust of the system's.
 rust_packages() {
-    if [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]; then
+    if is_bookworm; then
         packages+=(cargo-web rustc-web ca-certificates)
     elif command -v apt-get >/dev/null; then
         packages+=(cargo rustc ca-certificates)
@@ -92,29 +102,38 @@ rust_packages() {
     fi
 }
 
-# Runs $build. False if it fails in want of a package, which build.rs names; any
-# other failure ends the script.
+# Runs $build. False if it fails because a package is missing, which build.rs names;
+# any other failure ends the script.
 builds() {
     local log status=0
     echo "Building (the first time takes a minute or two)" >&2
     log=$("${build[@]}" 2>&1) || status=$?
-    if [ $status -ne 0 ] && [[ $log == *libclang-dev* ]]; then return 1; fi
+    if [ $status -ne 0 ] && [[ $log == *libclang-dev* ]]; then
+        build_log=$log
+        return 1
+    fi
     [ -z "$log" ] || echo "$log" >&2
     [ $status -eq 0 ] || exit $status
 }
 
+# Whether the flux on PATH is flux-core's: other programs have that name, Flux CD's
+# for one.
+has_flux() {
+    command -v flux >/dev/null && [ -n "$(flux_version)" ]
+}
+
 # Ends a script that only makes sense with a real Flux.
 need_flux() {
-    command -v flux >/dev/null || refuse "there is no flux on PATH, and this takes a real one"
+    has_flux || refuse "there is no flux of flux-core on PATH, and this takes a real one"
 }
 
 flux_version() {
-    flux version | awk '/libflux-core/ { print $2 }'
+    flux version 2>/dev/null | awk '/libflux-core/ { print $2 }' || true
 }
 
 # Lets build.rs find the headers of the Flux whose command is on PATH.
 find_flux() {
-    if [ -z "${FLUX_PREFIX:-}" ] && command -v flux >/dev/null &&
+    if [ -z "${FLUX_PREFIX:-}" ] && has_flux &&
         ! pkg-config --exists flux-core 2>/dev/null; then
         local prefix
         prefix=$(dirname "$(dirname "$(readlink -f "$(command -v flux)")")")
@@ -129,8 +148,11 @@ need_statsd() {
     local folder=$PWD/target/npm
     mkdir -p "$folder"
     cp tests/statsd/package.json tests/statsd/package-lock.json "$folder"
-    if ! [ -d "$folder/node_modules/statsd" ]; then
-        npm ci --prefix "$folder" --loglevel=error --no-audit --no-fund >&2
+    # Written when all of it is there.
+    if ! cmp -s tests/statsd/package-lock.json "$folder/installed.json"; then
+        npm ci --prefix "$folder" --loglevel=error --no-audit --no-fund >&2 ||
+            refuse "npm could not install statsd, which tests send to"
+        cp tests/statsd/package-lock.json "$folder/installed.json"
     fi
     export STATE_COUNTS_STATSD=$folder/node_modules/statsd
 }

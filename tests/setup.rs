@@ -40,6 +40,9 @@ impl Machine {
             .args(["-euc", &format!(". scripts/setup.sh; {script}"), "scripts/any"])
             .env("PATH", format!("{}{path}", self.0.path().display()))
             .env("MACHINE", self.0.path())
+            // One that is not installed makes bash warn, on the stderr that is compared.
+            .env_remove("LC_ALL")
+            .env("LANG", "C")
             .current_dir(top)
             .output()
             .expect("bash is installed")
@@ -62,6 +65,25 @@ fn what_is_there_is_not_asked_for() {
     assert_eq!((machine.asked(), text(&outcome.stderr)), (String::new(), ""));
 }
 
+/// Flux CD's program, and others, are called flux, too.
+#[test]
+fn a_flux_that_is_not_flux_cores_is_none() {
+    let machine = Machine::new(0);
+    let has_flux = "has_flux && echo yes || echo no";
+    for (body, wanted) in [
+        ("echo 'libflux-core: 0.88.0'", "yes\n"),
+        ("echo 'flux version 2.3.0'", "no\n"),
+        ("echo 'unknown command' >&2; exit 1", "no\n"),
+    ] {
+        machine.program("flux", body);
+        let outcome = machine.run(has_flux);
+        assert_eq!((text(&outcome.stdout), text(&outcome.stderr)), (wanted, ""), "{body}");
+    }
+    let refused = machine.run("need_flux");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("there is no flux of flux-core on PATH"));
+}
+
 #[test]
 fn a_user_gets_one_line_with_the_command_to_type() {
     let needs =
@@ -71,7 +93,7 @@ fn a_user_gets_one_line_with_the_command_to_type() {
     assert_eq!(outcome.status.code(), Some(1));
     assert_eq!(
         text(&outcome.stderr),
-        "scripts/any: missing; install them with: sudo apt-get install one three four\n"
+        "scripts/any: packages are missing; type: sudo apt-get install one three four\n"
     );
     assert_eq!(debian.asked(), "");
 
@@ -82,7 +104,7 @@ fn a_user_gets_one_line_with_the_command_to_type() {
     assert_eq!(outcome.status.code(), Some(1));
     assert_eq!(
         text(&outcome.stderr),
-        "scripts/any: missing; install them with: sudo dnf install two three four dash\n"
+        "scripts/any: packages are missing; type: sudo dnf install two three four dash\n"
     );
 }
 
@@ -117,7 +139,7 @@ fn libclang_is_missing_where_the_build_script_cannot_load_it() {
     let outcome = machine.run(needs);
     assert_eq!((outcome.status.code(), text(&outcome.stdout)), (Some(1), ""));
     let last = text(&outcome.stderr).lines().last().unwrap();
-    assert_eq!(last, "scripts/any: missing; install them with: sudo apt-get install libclang-dev");
+    assert_eq!(last, "scripts/any: packages are missing; type: sudo apt-get install libclang-dev");
 
     // Any other failure is what it is.
     machine.program("build", "echo 'error: a typing mistake' >&2; exit 101");
@@ -148,5 +170,7 @@ fn a_rust_that_is_too_old_is_named_with_its_version() {
         error.contains("cargo 1.63.0 (") && error.contains("want Rust 1.85 or later"),
         "{error}"
     );
+    // What to do: Debian 12 has packages of a newer one.
+    assert!(error.contains("cargo-web") || error.contains("https://rustup.rs"), "{error}");
     assert!(include_str!("../Cargo.toml").contains("rust-version = \"1.85\""));
 }

@@ -13,7 +13,9 @@ pub fn compiled(source: &str, name: &str, options: &[&str]) -> PathBuf {
     // Another process may run an older one, or compile it too.
     let beside = folder.join(format!("{name}.{}", std::process::id()));
     let outcome = Command::new("cc")
-        .args(["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-O1"])
+        .args(["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-O1"])
+        // A newer compiler knows more to warn of: that fails CI, which has one.
+        .args(env::var_os("CI").map(|_| "-Werror"))
         .args(["-I.", source, "-o"])
         .arg(&beside)
         .args(options)

@@ -159,6 +159,27 @@ fn inactive_jobs_announced_twice_at_a_restart_are_counted_once() {
     }
 }
 
+/// Before flux-core 0.87.0 a restart calls job.inactive-add for active jobs, too.
+#[test]
+fn active_jobs_that_a_restart_takes_for_inactive_stay_active() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    live(&mut host, 1, &COURSE);
+    for (id, last) in [(2, 4), (3, 5)] {
+        live(&mut host, id, &COURSE[..last]);
+    }
+    host.load_as(plugin(), json!({"verify": 0}), "restart-doubled").unwrap();
+    for (id, state) in [(2, SCHED), (3, RUN)] {
+        host.call("job.inactive-add", &json!({"id": id, "state": state}));
+    }
+    host.advance(0.1);
+    let truth = counts(&[("SCHED", 1), ("RUN", 1), ("INACTIVE", 1)]);
+    assert_eq!(host.counts(), truth);
+    assert_eq!(receiver.seen().gauges, truth);
+    assert_eq!(host.query()["anomalies"]["missed_event"], 0);
+    host.end();
+}
+
 #[test]
 fn what_a_restart_replays_before_it_is_announced_is_counted_once() {
     let mut receiver = Receiver::start();

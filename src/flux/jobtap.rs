@@ -91,12 +91,14 @@ pub trait Plugin: Sized + 'static {
     }
 
     /// `job.inactive-add`: a job joined the inactive jobs, at its end or read
-    /// back from the KVS at a restart.
+    /// back from the KVS at a restart. Before 0.87.0 a restart calls it for active
+    /// jobs, too, whose `state` says so: restart.c goes through the inactive jobs
+    /// with the cursor of the active ones (flux-core #7690).
     ///
     /// # Errors
     /// As [`job_new`](Self::job_new).
-    fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        let _ = job;
+    fn job_inactive_add(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+        let _ = (state, job);
         Ok(())
     }
 
@@ -455,9 +457,8 @@ unsafe extern "C" fn shim<P: Plugin>(
         Callback::JobUpdate => {
             slot.enter("job.update", |plugin| plugin.job_update(arguments.state()?, &job))
         }
-        Callback::JobInactiveAdd => {
-            slot.enter("job.inactive-add", |plugin| plugin.job_inactive_add(&job))
-        }
+        Callback::JobInactiveAdd => slot
+            .enter("job.inactive-add", |plugin| plugin.job_inactive_add(arguments.state()?, &job)),
         Callback::JobInactiveRemove => {
             slot.enter("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job))
         }

@@ -158,7 +158,11 @@ impl Plugin for StateCounts {
         self.happened(Event { id: job.id()?, what: What::Updated }, job, None, None)
     }
 
-    fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
+    fn job_inactive_add(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+        // What it is called for by mistake is no news.
+        if state != JobState::INACTIVE {
+            return Ok(());
+        }
         self.happened(Event { id: job.id()?, what: What::InactiveAdd }, job, None, None)
     }
 

@@ -149,11 +149,10 @@ impl Job<'_> {
     pub fn facts(&self) -> Result<Facts<'_>, Error> {
         let (mut user, mut urgency, mut priority) = (0i64, 16, 16i64);
         let (mut jobspec, mut r) = (ptr::null_mut::<json_t>(), ptr::null_mut::<json_t>());
-        // SAFETY: the args live as long as `self`; the format names a 64-bit
-        // integer, an int, another 64-bit integer and two values, and gets
-        // pointers to such. Those that are optional keep their value where they
-        // are missing. The JSON values stay the args' own (`o`), live as long,
-        // and are not changed meanwhile.
+        // What is optional keeps its value where it is missing.
+        // SAFETY: the args live as long as `self`; the format names an `i64`, an int,
+        // an `i64` and two values, and gets pointers to such. The values stay the
+        // args' own (`o`), live as long, and are not changed meanwhile.
         unsafe {
             let code = sys::flux_plugin_arg_unpack(
                 self.args.raw(),

@@ -402,6 +402,36 @@ fn a_family_that_is_switched_leaves_the_others_alone() {
     host.end();
 }
 
+/// Gauges that are sums of several instances are only ever added to: once.
+#[test]
+fn a_family_that_is_switched_on_is_added_once_to_each_server() {
+    let mut receivers = [Receiver::start(), Receiver::start()];
+    let mut host = Standin::start(None);
+    let endpoints = receivers.each_ref().map(Receiver::endpoint);
+    let table = |metrics: Value, endpoint: &[String]| json!({TABLE: {"metrics": metrics, "resync": 0, "endpoint": endpoint}});
+    host.config(&table(json!("states"), &endpoints[..1]));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    let jobspec = json!({"attributes": {"system": {"queue": "batch"}}});
+    for id in 1..4 {
+        host.call("job.new", &json!({"id": id, "state": RUN, "jobspec": jobspec}));
+    }
+    // With the family comes a server.
+    host.reload(&table(json!(["states", "queues"]), &endpoints)).unwrap();
+    host.advance(0.1);
+    host.counts();
+    let added = |receiver: &mut Receiver| {
+        let values = receiver.values();
+        let values = values.get("flux.job.queue.batch.RUN").into_iter().flatten();
+        let numbers = values.map(|value| value.strip_suffix("|g").unwrap().parse::<i64>().unwrap());
+        (receiver.seen().gauges["RUN"], numbers.sum::<i64>())
+    };
+    for receiver in &mut receivers {
+        assert_eq!(added(receiver), (3, 3));
+    }
+    host.end();
+}
+
 #[test]
 fn a_resync_within_a_long_period_is_sent_at_once() {
     let (mut host, mut receiver) = Standin::running(json!({"period": "1h", "resync": "10s"}));

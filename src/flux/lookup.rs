@@ -6,13 +6,14 @@
 //! and is polled.
 
 use std::ffi::{CStr, CString};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ptr::{self, NonNull};
 
 use super::jobtap::{c_string, Error};
 use super::sys;
 
 /// A look-up under way. Dropping it forgets the answer.
+#[derive(Debug)]
 pub struct Lookup {
     /// glibc's thread writes to it until the look-up is done, so that no
     /// reference to it may be held before.
@@ -59,9 +60,9 @@ impl Lookup {
         }
     }
 
-    /// `None` while it is under way; then the host's addresses, at least one. It
-    /// answers at once.
-    pub fn poll(&mut self) -> Option<Result<Vec<IpAddr>, Error>> {
+    /// `None` while it is under way; then the host's addresses, at least one, with
+    /// port 0. It answers at once.
+    pub fn poll(&mut self) -> Option<Result<Vec<SocketAddr>, Error>> {
         // SAFETY: the request lives as long as `self`.
         let code = unsafe { sys::gai_error(self.control()) };
         // A code may be there before the thread that wrote it has let go.
@@ -94,7 +95,7 @@ impl Lookup {
 
 impl Request {
     /// The addresses that a look-up found.
-    fn addresses(&self) -> Vec<IpAddr> {
+    fn addresses(&self) -> Vec<SocketAddr> {
         let mut addresses = Vec::new();
         let mut entry = self.control.ar_result as *const sys::addrinfo;
         while !entry.is_null() {
@@ -105,12 +106,14 @@ impl Request {
                     // SAFETY: the family says which struct this is.
                     let address = unsafe { &*(info.ai_addr as *const libc::sockaddr_in) };
                     let address = u32::from_be(address.sin_addr.s_addr);
-                    addresses.push(Ipv4Addr::from(address).into());
+                    addresses.push((Ipv4Addr::from(address), 0).into());
                 }
                 libc::AF_INET6 => {
                     // SAFETY: as above.
                     let address = unsafe { &*(info.ai_addr as *const libc::sockaddr_in6) };
-                    addresses.push(Ipv6Addr::from(address.sin6_addr.s6_addr).into());
+                    let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+                    // A link-local address is one of its interface's only.
+                    addresses.push(SocketAddrV6::new(ip, 0, 0, address.sin6_scope_id).into());
                 }
                 _ => (),
             }

@@ -4,7 +4,7 @@ use crate::config::{Config, Place, Template};
 use crate::families::{MetricSpec, TagValue};
 use crate::flux::{JobState, NameForm};
 use crate::jobs::State;
-use crate::stats::{Dialect, Error, Metric, Stats, Tag};
+use crate::stats::{Dialect, Error, Metric, Stats, Tag, Transport};
 
 /// What the metrics are called.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,7 +35,7 @@ impl MetricNames {
     ///
     /// # Errors
     /// If they are too long.
-    pub fn set(&self, stats: &mut Stats) -> Result<(), Error> {
+    pub fn set<T: Transport>(&self, stats: &mut Stats<T>) -> Result<(), Error> {
         stats.set_prefix(&self.base.0)?;
         stats.set_dialect(self.dialect, self.tags.clone())
     }
@@ -44,7 +44,11 @@ impl MetricNames {
     ///
     /// # Errors
     /// If its name is too long.
-    pub fn metric(&self, stats: &mut Stats, spec: &MetricSpec) -> Result<Metric, Error> {
+    pub fn metric<T: Transport>(
+        &self,
+        stats: &mut Stats<T>,
+        spec: &MetricSpec,
+    ) -> Result<Metric, Error> {
         let text = |value: &TagValue| match value {
             TagValue::State(state) => flux_state(*state).name(self.states),
             TagValue::Text(text) => text.clone(),

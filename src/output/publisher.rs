@@ -6,7 +6,9 @@
 //! never missing and no sum of gauges dips. Nobody else knows increments from
 //! values, shared names from owned ones, or whether anything is sent yet.
 
+use super::connect::Notice;
 use super::names::MetricNames;
+use super::outputs::Outputs;
 use crate::families::{FamilyId, Kind, MetricSpec, Series, Sink, FAMILIES};
 use crate::jobs::names::NameIndex;
 use crate::stats::{Error, Metric, Stats};
@@ -44,7 +46,7 @@ pub struct Mode {
 
 /// The metrics, and where they stand.
 pub struct Publisher {
-    stats: Stats,
+    stats: Stats<Outputs>,
     names: MetricNames,
     mode: Mode,
     phase: Phase,
@@ -59,6 +61,8 @@ pub struct Publisher {
     all_due: bool,
     /// Whether a counter or a timing waits for the next flush.
     others_due: bool,
+    /// What is to be logged.
+    pub(super) notices: Vec<Notice>,
 }
 
 /// One metric.
@@ -78,7 +82,7 @@ struct Entry {
 impl Publisher {
     /// One that has nobody to send to yet.
     pub fn new() -> Publisher {
-        let mut stats = Stats::disabled();
+        let mut stats = Stats::with_transport(Outputs::default());
         stats.set_aggregated(true);
         Publisher {
             stats,
@@ -90,16 +94,17 @@ impl Publisher {
             moved: Vec::new(),
             all_due: false,
             others_due: false,
+            notices: Vec::new(),
         }
     }
 
-    /// The emitter below, for what is about endpoints.
-    pub fn stats(&self) -> &Stats {
+    /// The emitter below.
+    pub fn stats(&self) -> &Stats<Outputs> {
         &self.stats
     }
 
-    /// The emitter below, for what is about endpoints.
-    pub fn stats_mut(&mut self) -> &mut Stats {
+    /// The emitter below, for metrics that are no family's.
+    pub fn stats_mut(&mut self) -> &mut Stats<Outputs> {
         &mut self.stats
     }
 
@@ -136,9 +141,9 @@ impl Publisher {
     }
 
     /// The load is over: every gauge is sent, and from now on each change.
-    pub fn start(&mut self, families: &[FamilyId]) {
+    pub fn start(&mut self) {
         self.phase = Phase::Running;
-        self.publish_initial(Target::All, families);
+        self.connect();
     }
 
     /// The end: the gauges that nobody watches any more are taken down.
@@ -175,7 +180,7 @@ impl Publisher {
             return;
         }
         if std::mem::take(&mut self.all_due) {
-            self.stats.insist();
+            self.allow_retransmit();
             self.send_all(&mut |entry, stats| {
                 let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
                 must(stats.gauge_set(metric, level));
@@ -201,10 +206,31 @@ impl Publisher {
         self.stats.flush();
     }
 
-    /// The first values of these families. What is pending is flushed before.
-    pub fn publish_initial(&mut self, target: Target, families: &[FamilyId]) {
+    /// No server knows these families yet, under their present names: the next flush
+    /// sends all of their values.
+    pub fn publish_anew(&mut self, families: &[FamilyId]) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        for &family in families {
+            for (name, slots) in self.families[family.index()].iter_mut().enumerate() {
+                for (slot, entry) in slots.iter_mut().enumerate() {
+                    entry.published = None;
+                    if !std::mem::replace(&mut entry.has_moved, true) {
+                        // As many as NameIndex and slots count.
+                        let series = Series { name: name as NameIndex, slot: slot as u8 };
+                        self.moved.push((family, series));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first values of these families, for the server with this index. What is
+    /// pending is flushed before.
+    pub(super) fn publish_initial(&mut self, output: usize, families: &[FamilyId]) {
         let owner = self.mode.owner;
-        self.publish(target, families, &mut |entry, stats| {
+        self.publish(Target::One(output), families, &mut |entry, stats| {
             let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
             match (owner, level) {
                 (true, _) => must(stats.gauge_set(metric, level)),
@@ -229,23 +255,17 @@ impl Publisher {
         });
     }
 
-    /// Reaches for the endpoint with this index, if it was never reached. Returns
-    /// whether it is now: then it wants the first values.
-    pub fn meet(&mut self, endpoint: usize) -> bool {
-        let Some(reached) = self.stats.reach(endpoint) else { return false };
-        // What is pending is in the first values, too.
-        self.flush();
-        self.stats.adopt(reached);
-        true
-    }
-
     fn publish(
         &mut self,
         target: Target,
         families: &[FamilyId],
-        send: &mut dyn FnMut(&mut Entry, &mut Stats),
+        send: &mut dyn FnMut(&mut Entry, &mut Stats<Outputs>),
     ) {
-        if self.phase != Phase::Running {
+        let is_live = match target {
+            Target::All => true,
+            Target::One(index) => self.outputs().get(index).is_live(),
+        };
+        if self.phase != Phase::Running || !is_live {
             return;
         }
         if self.moved.is_empty() {
@@ -253,10 +273,10 @@ impl Publisher {
         } else {
             self.flush();
         }
-        let Publisher { families: all, stats, .. } = self;
         // Values mend what is wrong: a dead server's refusal shall not cost them.
-        stats.insist();
-        let mut each = |stats: &mut Stats| {
+        self.allow_retransmit();
+        let Publisher { families: all, stats, .. } = self;
+        let mut each = |stats: &mut Stats<Outputs>| {
             for &family in families {
                 all[family.index()].iter_mut().flatten().for_each(|entry| send(entry, stats));
             }
@@ -270,7 +290,13 @@ impl Publisher {
         }
     }
 
-    fn send_all(&mut self, send: &mut dyn FnMut(&mut Entry, &mut Stats)) {
+    fn allow_retransmit(&mut self) {
+        if let Some(outputs) = self.stats.transport_mut() {
+            outputs.allow_retransmit();
+        }
+    }
+
+    fn send_all(&mut self, send: &mut dyn FnMut(&mut Entry, &mut Stats<Outputs>)) {
         let Publisher { families, stats, .. } = self;
         families.iter_mut().flatten().flatten().for_each(|entry| send(entry, stats));
     }
@@ -288,7 +314,7 @@ impl Entry {
         self.published.is_none_or(|published| self.level.is_some_and(|level| level > published))
     }
 
-    fn send_change(&mut self, mode: Mode, stats: &mut Stats) {
+    fn send_change(&mut self, mode: Mode, stats: &mut Stats<Outputs>) {
         let (Some(metric), Some(level)) = (self.metric, self.level) else { return };
         let published = self.published.replace(level);
         let by = level - published.unwrap_or_default();

@@ -9,7 +9,7 @@ use std::env;
 
 use serde_json::Value;
 
-use super::hosts::HostTimers;
+use super::outputs::PreparedTimers;
 use super::{StateCounts, Timers};
 use crate::config::{Config, Place, Template};
 use crate::families::FamilyId;
@@ -18,7 +18,7 @@ use crate::jobs::State;
 use crate::output::names::flux_state;
 use crate::output::publisher::Mode;
 use crate::output::{MetricNames, Target};
-use crate::stats::{shown, Endpoint, Stats, ENDPOINT_VARIABLE};
+use crate::stats::{shown, Stats, ENDPOINT_VARIABLE};
 
 /// A configuration that is taken, and all that it takes to be put in place.
 pub(super) struct Prepared {
@@ -26,7 +26,7 @@ pub(super) struct Prepared {
     names: MetricNames,
     timers: Timers,
     verify: Option<Timer>,
-    hosts: HostTimers,
+    outputs: PreparedTimers,
 }
 
 impl StateCounts {
@@ -63,14 +63,14 @@ impl StateCounts {
             resync: every(config.resync, Self::resync)?,
         };
         let verify = every(config.verify, Self::verify)?;
-        let hosts = self.prepare_hosts(&config)?;
-        Ok(Some(Prepared { config, names, timers, verify, hosts }))
+        let outputs = self.prepare_outputs(&config)?;
+        Ok(Some(Prepared { config, names, timers, verify, outputs }))
     }
 
     /// Puts a configuration in place. What it does not change notices nothing: a
     /// timer whose interval stays goes on.
     pub(super) fn commit(&mut self, prepared: Prepared) {
-        let Prepared { config, names, timers, verify, hosts } = prepared;
+        let Prepared { config, names, timers, verify, outputs } = prepared;
         let old = self.config.take();
         let same = |value: fn(&Config) -> f64| old.as_ref().map(value) == Some(value(&config));
         if !same(|config| config.period) {
@@ -83,9 +83,9 @@ impl StateCounts {
             self.verify.set_timer(verify);
         }
         self.timers.start = timers.start.or(self.timers.start.take());
-        self.commit_hosts(hosts);
+        self.commit_outputs(outputs);
         let owned = old.as_ref().is_some_and(Config::owns_its_gauges);
-        self.change_outlets(old.as_ref(), &config, names);
+        self.change_outputs(old.as_ref(), &config, names);
         let owns = config.owns_its_gauges();
         self.config = Some(config);
         if !owned && owns {
@@ -98,7 +98,7 @@ impl StateCounts {
 
     /// Changes endpoints, names and families: those that go get their last values,
     /// those that come their first, those that stay notice nothing.
-    fn change_outlets(&mut self, old: Option<&Config>, config: &Config, names: MetricNames) {
+    fn change_outputs(&mut self, old: Option<&Config>, config: &Config, names: MetricNames) {
         let renamed = old.is_none() || *self.publisher.names() != names;
         let before = old.map_or(&[][..], |old| &old.metrics);
         let (goes, comes) = (missing(before, &config.metrics), missing(&config.metrics, before));
@@ -114,13 +114,15 @@ impl StateCounts {
             return;
         }
         // What is pending is of the old names and endpoints, and so is what
-        // telemetry has to tell.
-        self.tell_telemetry(old);
+        // telemetry has to count.
+        self.count_telemetry(old);
         self.publisher.flush();
-        self.publish_to_each(endpoints, &config.endpoints, renamed, &goes, |plugin, to, which| {
-            plugin.publisher.publish_final(to, which);
-        });
-        self.publisher.stats_mut().set_endpoints(&config.endpoints);
+        let all: Vec<_> = FamilyId::all().collect();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            let stays = !renamed && config.endpoints.contains(endpoint);
+            self.publisher.publish_final(Target::One(index), if stays { &goes } else { &all });
+        }
+        self.publisher.set_endpoints(&config.endpoints);
         self.report.count_from(self.publisher.stats());
         self.publisher.set_mode(mode);
         self.look_at_version(&comes);
@@ -131,28 +133,9 @@ impl StateCounts {
             self.report.name_metrics(self.publisher.stats_mut());
             self.families.define_all(self.table.lists(), &mut self.publisher);
         }
-        self.hosts.follow(self.publisher.stats());
-        self.publish_to_each(&config.endpoints, endpoints, renamed, &comes, |plugin, to, which| {
-            plugin.publisher.publish_initial(to, which);
-        });
-    }
-
-    /// Calls `body` for each endpoint with the families that it is about there:
-    /// `some` for those that are among the `others`, too, and keep their names;
-    /// else all.
-    fn publish_to_each(
-        &mut self,
-        endpoints: &[Endpoint],
-        others: &[Endpoint],
-        renamed: bool,
-        some: &[FamilyId],
-        body: fn(&mut Self, Target, &[FamilyId]),
-    ) {
-        let all: Vec<_> = FamilyId::all().collect();
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            let stays = !renamed && others.contains(endpoint);
-            body(self, Target::One(index), if stays { some } else { &all });
-        }
+        self.publisher.publish_anew(if renamed { &all } else { &comes });
+        self.publisher.flush();
+        self.publisher.connect();
     }
 
     /// Enables these families. What those that come need to know of the jobs that

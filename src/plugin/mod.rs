@@ -21,8 +21,7 @@
 
 mod configure;
 mod counts;
-mod health;
-mod hosts;
+mod outputs;
 mod queues;
 mod report;
 mod source;
@@ -30,7 +29,7 @@ mod verify;
 mod version;
 
 use crate::config::{Config, Place};
-use crate::families::{Ending, Families, FamilyId, Occasion};
+use crate::families::{Ending, Families, Occasion};
 use crate::flux::{
     Callback, Conf, Error, Job, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer,
     Transition, TurnEnd,
@@ -40,7 +39,7 @@ use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
 use crate::output::names::flux_state;
 use crate::output::Publisher;
 use counts::CountsQuestion;
-use hosts::Hosts;
+use outputs::OutputTimers;
 use queues::QueuesQuestion;
 use report::Report;
 use source::OfJob;
@@ -59,7 +58,7 @@ pub struct StateCounts {
     counts: CountsQuestion,
     queues: QueuesQuestion,
     verify: Verify,
-    hosts: Hosts,
+    outputs: OutputTimers,
     report: Report,
     timers: Timers,
 }
@@ -102,7 +101,7 @@ impl Plugin for StateCounts {
             counts: CountsQuestion::default(),
             queues: QueuesQuestion::default(),
             verify: Verify::default(),
-            hosts: Hosts::default(),
+            outputs: OutputTimers::default(),
             report: Report::default(),
             timers: Timers::default(),
         })
@@ -182,8 +181,8 @@ impl StateCounts {
     fn start(&mut self) {
         self.timers.start = None;
         self.table.loaded();
-        let all: Vec<_> = FamilyId::all().collect();
-        self.publisher.start(&all);
+        self.publisher.start();
+        self.attend_outputs();
         self.report.flushed();
         self.ask_for_counts();
         self.ask_for_queues();
@@ -192,6 +191,8 @@ impl StateCounts {
     /// The end of a period, or of a turn: what changed is sent.
     fn flush(&mut self) {
         self.publisher.flush();
+        self.publisher.report_failures();
+        self.log_notices();
         self.report.flushed();
     }
 

@@ -3,15 +3,17 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::address::Address;
 use super::error::{shown, Error};
 
 /// A statsd server's address: `HOST:PORT`, `127.0.0.1:8125` or `[::1]:8125`,
 /// with `udp://` before it or without, for UDP; `unix:///run/statsd.sock` or
 /// `unix:/run/statsd.sock` for a datagram socket in the file system, as
-/// Datadog's agent and statsd_exporter listen on.
+/// Datadog's agent and statsd_exporter listen on. A link-local IPv6 address names
+/// its interface: `[fe80::1%eth0]:8125` (RFC 4007, 11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Place);
 
@@ -66,10 +68,7 @@ fn host_and_port(text: &str) -> Result<Place, String> {
         Some(rest) => {
             let (address, rest) =
                 rest.split_once(']').ok_or_else(|| format!("missing \"]\" {WANT}"))?;
-            let address = address
-                .parse::<Ipv6Addr>()
-                .map_err(|_| format!("{} is not an IPv6 address {WANT}", shown(address)))?;
-            (Ok(address.into()), rest.strip_prefix(':'))
+            (bracketed(address)?, rest.strip_prefix(':'))
         }
         None => match text.rsplit_once(':') {
             Some((host, _)) if host.parse::<Ipv6Addr>().is_ok() => {
@@ -80,9 +79,6 @@ fn host_and_port(text: &str) -> Result<Place, String> {
         },
     };
     let port = port.ok_or_else(|| format!("missing \":PORT\" {WANT}"))?;
-    if let Err(name) = host {
-        check_name(name)?;
-    }
     if port.is_empty() {
         return Err(format!("no port after the colon {WANT}"));
     }
@@ -96,8 +92,40 @@ fn host_and_port(text: &str) -> Result<Place, String> {
             port.get(..12).unwrap_or(port)
         )),
         (Ok(port), Ok(address)) => Ok(Place::Address(SocketAddr::new(address, port))),
-        (Ok(port), Err(name)) => Ok(Place::Name(name.to_owned(), port)),
+        (Ok(port), Err(name)) => {
+            // A zone has been checked, with its address.
+            if !name.contains('%') || !text.starts_with('[') {
+                check_name(name)?;
+            }
+            Ok(Place::Name(name.to_owned(), port))
+        }
     }
+}
+
+/// What is between brackets: an IPv6 address, or one with a zone, which is looked
+/// up like a name: the interface may come later, or come again with another index.
+fn bracketed(text: &str) -> Result<Result<IpAddr, &str>, String> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    let parsed: Ipv6Addr =
+        address.parse().map_err(|_| format!("{} is not an IPv6 address {WANT}", shown(address)))?;
+    match zone {
+        None => Ok(Ok(parsed.into())),
+        // getaddrinfo(3) takes the zones of these alone.
+        Some(_) if !parsed.is_unicast_link_local() => {
+            Err(format!("{} has a zone (want one for fe80::/10 only)", shown(text)))
+        }
+        Some(zone) if is_interface(zone) => Ok(Err(text)),
+        Some(zone) => Err(format!("{} is not an interface's name", shown(zone))),
+    }
+}
+
+/// Whether an interface may have this name (Linux, dev_valid_name).
+fn is_interface(name: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
+    (1..libc::IF_NAMESIZE).contains(&name.len()) && name.bytes().all(valid)
 }
 
 /// What no name service can know is refused at once: it would be asked for ever.
@@ -127,6 +155,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Address(address) => write!(f, "{address}"),
+            Place::Name(scoped, port) if scoped.contains('%') => write!(f, "[{scoped}]:{port}"),
             Place::Name(name, port) => write!(f, "{name}:{port}"),
             Place::Path(path) => {
                 let path = path.display().to_string();
@@ -155,40 +184,43 @@ impl Endpoint {
         }
     }
 
-    /// The UDP port.
-    pub(super) fn port(&self) -> Option<u16> {
+    /// The address that it comes to, if that needs no look-up.
+    pub fn address(&self) -> Option<Address> {
         match &self.0 {
-            Place::Address(address) => Some(address.port()),
-            Place::Name(_, port) => Some(*port),
-            Place::Path(_) => None,
+            Place::Address(address) => Some(Address::udp(*address)),
+            Place::Name(..) => None,
+            Place::Path(path) => Some(Address::Unix(path.clone())),
         }
     }
 
-    pub(super) fn udp(&self) -> Option<SocketAddr> {
-        match &self.0 {
-            Place::Address(address) => Some(*address),
-            _ => None,
-        }
+    /// The address that it comes to if its host is at `host` (whose own port does
+    /// not count); `None` for a path.
+    pub fn address_at(&self, host: SocketAddr) -> Option<Address> {
+        let port = match &self.0 {
+            Place::Address(address) => address.port(),
+            Place::Name(_, port) => *port,
+            Place::Path(_) => return None,
+        };
+        let mut address = host;
+        address.set_port(port);
+        Some(Address::udp(address))
     }
 
-    pub(super) fn path(&self) -> Option<&Path> {
-        match &self.0 {
-            Place::Path(path) => Some(path),
-            _ => None,
-        }
-    }
-
-    /// Looks the host's name up, here and now, which may take as long as the
-    /// name service likes. `None` if there is nothing to look up.
+    /// The address that it comes to, with its host's name looked up here and now,
+    /// which may take as long as the name service likes.
     ///
     /// # Errors
     /// If the name is not found.
-    pub(super) fn look_up(&self) -> Result<Option<IpAddr>, Error> {
-        let Place::Name(name, port) = &self.0 else { return Ok(None) };
-        (name.as_str(), *port)
+    pub(super) fn look_up(&self) -> Result<Address, Error> {
+        let (name, port) = match &self.0 {
+            Place::Address(address) => return Ok(Address::udp(*address)),
+            Place::Path(path) => return Ok(Address::Unix(path.clone())),
+            Place::Name(name, port) => (name.as_str(), *port),
+        };
+        (name, port)
             .to_socket_addrs()
             .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
-            .map(|address| Some(address.ip()))
+            .map(Address::udp)
             .map_err(|error| {
                 let text = self.to_string();
                 Error::Endpoint(format!("{}: host not found: {error}", shown(&text)))
@@ -207,6 +239,8 @@ mod tests {
             "127.0.0.1:1",
             "[::1]:65535",
             "statsd.example.org:8125",
+            "[fe80::1%eth0]:8125",
+            "[fe80::1%2]:8125",
             "unix:/run/statsd.sock",
             "unix:////run/statsd.sock",
         ] {
@@ -237,6 +271,14 @@ mod tests {
             ("::1:8125", format!("an IPv6 address wants brackets {WANT}")),
             ("[::1:8125", format!("missing \"]\" {WANT}")),
             ("[localhost]:1", format!("\"localhost\" is not an IPv6 address {WANT}")),
+            ("[fe80::1%]:1", "\"\" is not an interface's name".into()),
+            ("[fe80::1%a b]:1", "\"a b\" is not an interface's name".into()),
+            (
+                "[fe80::1%sixteen-letters-]:1",
+                "\"sixteen-letters-\" is not an interface's name".into(),
+            ),
+            ("[::1%lo]:1", "\"::1%lo\" has a zone (want one for fe80::/10 only)".into()),
+            ("fe80::1%eth0:1", format!("{NAME} {WANT}")),
             ("tcp://localhost:1", format!("scheme \"tcp\" is unknown {WANT}")),
             ("udp:localhost:1", format!("{NAME} {WANT}")),
             ("a b:1", format!("{NAME} {WANT}")),

@@ -19,6 +19,7 @@ use serde_json::{json, Map, Value};
 
 use crate::families::FamilyId;
 use crate::flux::NameForm;
+use crate::jobs::names::Dash;
 use crate::stats::{Dialect, Endpoint, ENDPOINT_VARIABLE};
 use value::shown_json;
 
@@ -58,7 +59,7 @@ macro_rules! key {
 }
 
 /// All keys, in the order of the manual. Their defaults are [`Config::default`]'s.
-pub const KEYS: [Key; 13] = [
+pub const KEYS: [Key; 14] = [
     key!("endpoint", endpoints: value::endpoints, |it: &Vec<_>| value::shown_endpoints(it)),
     key!("period", period: |value| value::seconds(value, true, TIMER), |it| json!(it)),
     key!("resync", resync: |value| value::seconds(value, true, TIMER), |it| json!(it)),
@@ -78,6 +79,7 @@ pub const KEYS: [Key; 13] = [
         |it| value::word(it, value::DIALECTS)
     ),
     key!("tags", tags: value::tags, |it: &Vec<_>| value::shown_tags(it)),
+    key!("dash", dash: value::dash, value::shown_dash),
     key!("metrics", metrics: value::metrics, |it: &Vec<_>| value::shown_metrics(it)),
     key!("telemetry", telemetry: value::switch, |it| json!(it)),
 ];
@@ -108,6 +110,8 @@ pub struct Config {
     pub dialect: Dialect,
     /// Tags that every metric has.
     pub tags: Vec<(String, Template)>,
+    /// What stands for a dash in names that are not the plugin's own.
+    pub dash: Dash,
     /// What is told.
     pub metrics: Vec<FamilyId>,
     /// Whether the plugin tells of itself, too.
@@ -246,6 +250,7 @@ impl Default for Config {
             states: NameForm::Long,
             dialect: Dialect::Plain,
             tags: Vec::new(),
+            dash: Dash::default(),
             metrics: FamilyId::named("states").into_iter().collect(),
             telemetry: false,
             origins: [Origin::Default; KEYS.len()],

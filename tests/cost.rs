@@ -4,11 +4,12 @@ mod support;
 
 use std::net::UdpSocket;
 
-use serde_json::json;
+use serde_json::{json, Value};
 use state_counts::stats::{Error, Stats};
 use support::artifact::plugin;
 use support::counted::{aggregated, allocations, bytes_a_job, immediate, syscalls, Server};
-use support::standin::idle_plugin;
+use support::standin::{idle_plugin, Standin};
+use support::trace;
 
 #[test]
 fn a_transition_allocates_nothing() {
@@ -36,6 +37,41 @@ fn a_transition_is_no_more_calls_where_the_server_is_dead() {
     // Ten times a second, a datagram that met a refusal is sent again.
     let (counted, transitions) = syscalls(plugin(), &immediate(), Server::Dead);
     assert!((transitions..transitions * 3 / 2).contains(&counted), "{counted} calls");
+}
+
+/// What the recorded run of 875 jobs takes: its datagrams and their bytes.
+fn sent(conf: &Value, calls_a_second: usize) -> (u64, u64) {
+    let (mut host, _receiver) = Standin::running(conf.clone());
+    for (number, recorded) in trace::callbacks().iter().enumerate() {
+        host.call(&recorded.topic, &recorded.args);
+        if number % calls_a_second == 0 {
+            host.advance(1.0);
+        }
+    }
+    host.advance(1.0);
+    let query = host.query();
+    let endpoint = &query["endpoints"][0];
+    assert_eq!(endpoint["errors"], json!({}));
+    (endpoint["datagrams"].as_u64().unwrap(), endpoint["bytes"].as_u64().unwrap())
+}
+
+#[test]
+fn values_are_as_many_datagrams_as_increments_and_no_more_bytes() {
+    for metrics in ["states", "states,queues,timings,results,resources,users,banks,pending"] {
+        for (period, calls_a_second) in [(0, 100), (1, 100), (1, 1000)] {
+            let sent = |send| {
+                let mut conf = json!({"metrics": metrics, "period": period, "send": send});
+                // Not 0, with which the first values are not sent either.
+                conf["resync"] = 86400.into();
+                sent(&conf, calls_a_second)
+            };
+            let (increments, values) = (sent("increments"), sent("values"));
+            let shown = format!("{metrics}, period {period}: {increments:?} {values:?}");
+            println!("{shown}");
+            assert_eq!(increments.0, values.0, "{shown}");
+            assert!(values.1 <= increments.1, "{shown}");
+        }
+    }
 }
 
 #[test]

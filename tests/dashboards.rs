@@ -91,7 +91,7 @@ fn assert_enough(drawn: &BTreeSet<&str>) {
     for name in sent().keys() {
         let wanted = match name.strip_prefix(BASE).unwrap().split('.').collect::<Vec<_>>()[..] {
             ["queue", _, state] => ["SCHED", "RUN"].contains(&state),
-            ["time", what] => ["SCHED", "submit-to-run"].contains(&what),
+            ["time", what] => ["SCHED", "submit_to_run"].contains(&what),
             ["result", result] => result != "submitted",
             ["state" | "exception" | "pending" | "dependency", _] => true,
             _ => panic!("{name}: of what family is it?"),

@@ -245,7 +245,7 @@ fn families_are_switched_under_load_and_right_at_once() {
     let user = support::flux::user();
     let wanted = BTreeMap::from([
         (format!("user.{user}.RUN"), 2),
-        (format!("user-cores.{user}"), 32),
+        (format!("user_cores.{user}"), 32),
         ("resource.cores.allocated".to_owned(), 32),
         ("resource.nodes.allocated".to_owned(), 1),
     ]);

@@ -75,7 +75,7 @@ fn the_recorded_run_gives_the_recorded_results_and_times() {
         let wanted = stays.remove(&(1 << number)).unwrap();
         assert_same(&timings(&values, &format!("flux.job.time.{name}")), wanted);
     }
-    assert_same(&timings(&values, "flux.job.time.submit-to-run"), ways);
+    assert_same(&timings(&values, "flux.job.time.submit_to_run"), ways);
     let wanted = [
         ("flux.job.result.canceled", 2),
         ("flux.job.result.completed", 843),
@@ -190,7 +190,7 @@ fn a_brokers_results_and_times_are_its_own() {
     assert_same(&timings(&values, "flux.job.time.SCHED"), between("priority", "alloc"));
     assert_same(&timings(&values, "flux.job.time.RUN"), between("alloc", "finish"));
     assert_same(&timings(&values, "flux.job.time.CLEANUP"), between("finish", "clean"));
-    assert_same(&timings(&values, "flux.job.time.submit-to-run"), between("submit", "alloc"));
+    assert_same(&timings(&values, "flux.job.time.submit_to_run"), between("submit", "alloc"));
 
     broker.submit(&[SIMULATED, "--cc=1-50", "--quiet"]);
     broker.flux(&["submit", "--cc=1-3", "false"]);

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 use support::artifact::{plugin, NAME};
 use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
-use support::jobs::{COURSE, INACTIVE, NEW, PRIORITY, RUN, SCHED};
+use support::jobs::{live_as, COURSE, INACTIVE, NEW, PRIORITY, RUN, SCHED};
+use support::levels::levels;
 use support::receiver::Receiver;
 use support::standin::Standin;
 use support::{trace, STATES};
@@ -199,6 +200,62 @@ fn queues_are_switched_on_and_off_at_any_time() {
         assert_eq!(receiver.seen().gauges, wanted);
         assert_eq!(gauges(&mut receiver), Gauges::new());
     }
+    host.end();
+}
+
+/// All that is counted by a name, without INACTIVE, which keeps its last value under
+/// a name that goes.
+fn active(receiver: &mut Receiver) -> Gauges {
+    levels(receiver, |name| !name.starts_with("state.") && !name.ends_with("INACTIVE"))
+}
+
+#[test]
+fn a_reload_that_replaces_dashes_makes_one_gauge_of_two_and_two_again() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    let conf = |dash: &str| {
+        let metrics = json!(["states", "queues", "banks", "pending"]);
+        json!({"state-counts": {"metrics": metrics, "resync": 3600, "dash": dash}})
+    };
+    host.config(&conf(""));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    for (id, queue, path) in
+        [(1, "gpu-a100", &COURSE[..4]), (2, "gpu_a100", &COURSE[..4]), (3, "gpu-a100", &COURSE)]
+    {
+        let system = json!({"queue": queue, "bank": "phys-1"});
+        let job = json!({"id": id, "urgency": 16, "jobspec": {"attributes": {"system": system}}});
+        live_as(&mut host, &job, path);
+    }
+    host.advance(1.0);
+    let two = Gauges::from([
+        ("queue.gpu-a100.SCHED".into(), 1),
+        ("queue.gpu_a100.SCHED".into(), 1),
+        ("bank.phys-1.SCHED".into(), 2),
+        ("pending.resources".into(), 2),
+    ]);
+    let one = Gauges::from([
+        ("queue.gpu_a100.SCHED".into(), 2),
+        ("bank.phys_1.SCHED".into(), 2),
+        ("pending.resources".into(), 2),
+    ]);
+    for _ in 0..2 {
+        host.counts();
+        assert_eq!(active(&mut receiver), two);
+        host.reload(&conf("_")).unwrap();
+        host.advance(1.0);
+        host.counts();
+        assert_eq!(active(&mut receiver), one);
+        assert_eq!(gauges(&mut receiver)["gpu_a100.INACTIVE"], 1);
+        host.reload(&conf("")).unwrap();
+        host.advance(1.0);
+    }
+    // What differs by nothing else is one from the beginning, too.
+    host.reload(&conf("x")).unwrap();
+    let job = json!({"id": 4, "jobspec": {"attributes": {"system": {"queue": "gpuxa100"}}}});
+    live_as(&mut host, &job, &COURSE[..4]);
+    host.counts();
+    assert_eq!(active(&mut receiver)["queue.gpuxa100.SCHED"], 2);
     host.end();
 }
 

@@ -82,7 +82,7 @@ fn the_recorded_run_holds_what_its_jobs_hold() {
         most = most.max(held);
         let mut wanted = Gauges::from([
             ("resource.cores.allocated".to_owned(), held),
-            ("user-cores.0".to_owned(), held),
+            ("user_cores.0".to_owned(), held),
             ("resource.cores.requested".to_owned(), sum(&|state| state < RUN)),
             // One node, whoever shares it.
             ("resource.nodes.allocated".to_owned(), (held > 0).into()),
@@ -119,14 +119,14 @@ fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
         host.load(plugin(), conf.clone()).unwrap();
         host.advance(0.1);
         let wanted = [
-            ("bank-cores.phys", 12),
+            ("bank_cores.phys", 12),
             ("bank.phys.CLEANUP", 1),
             ("bank.phys.RUN", 1),
             ("resource.cores.allocated", 12),
             ("resource.cores.requested", 2),
             ("resource.nodes.allocated", 2),
-            ("user-cores.1001", 4),
-            ("user-cores.1002", 8),
+            ("user_cores.1001", 4),
+            ("user_cores.1002", 8),
             ("user.1001.RUN", 1),
             ("user.1002.CLEANUP", 1),
             ("user.1002.DEPEND", 1),
@@ -142,11 +142,11 @@ fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
         host.call("job.state.cleanup", &cancelled);
         host.advance(0.1);
         let wanted = [
-            ("bank-cores.phys", 4),
+            ("bank_cores.phys", 4),
             ("bank.phys.RUN", 1),
             ("resource.cores.allocated", 4),
             ("resource.nodes.allocated", 1),
-            ("user-cores.1001", 4),
+            ("user_cores.1001", 4),
             ("user.1001.RUN", 1),
             ("user.1002.CLEANUP", 1),
         ];
@@ -165,11 +165,11 @@ fn a_server_that_forgot_is_told_all_again() {
     receiver.forget();
     host.advance(5.0);
     let wanted = [
-        ("bank-cores.x", 4),
+        ("bank_cores.x", 4),
         ("bank.x.RUN", 1),
         ("resource.cores.allocated", 4),
         ("resource.nodes.allocated", 1),
-        ("user-cores.7", 4),
+        ("user_cores.7", 4),
         ("user.7.RUN", 1),
     ];
     assert_gauges(&mut host, &mut receiver, &wanted);
@@ -191,7 +191,7 @@ fn what_nobody_understands_is_logged_once_and_harms_no_other() {
     let wanted = [
         ("resource.cores.allocated", 4),
         ("resource.nodes.allocated", 1),
-        ("user-cores.7", 4),
+        ("user_cores.7", 4),
         ("user.7.RUN", 4),
     ];
     assert_gauges(&mut host, &mut receiver, &wanted);
@@ -226,10 +226,10 @@ fn what_an_old_flux_does_not_say_is_not_sent_and_the_log_says_so_once() {
         host.advance(10.0);
         host.counts();
         let sent: Vec<_> = receiver.values().into_keys().collect();
-        let of_r = |name: &&String| name.ends_with(".allocated") || name.contains("-cores.");
-        let wanted = ["bank-cores.x", "resource.cores.allocated", "resource.gpus.allocated"]
+        let of_r = |name: &&String| name.ends_with(".allocated") || name.contains("_cores.");
+        let wanted = ["bank_cores.x", "resource.cores.allocated", "resource.gpus.allocated"]
             .into_iter()
-            .chain(["resource.nodes.allocated", "user-cores.7"])
+            .chain(["resource.nodes.allocated", "user_cores.7"])
             .filter(|_| known)
             .map(|name| format!("flux.job.{name}"));
         assert_eq!(
@@ -287,11 +287,11 @@ fn they_are_switched_on_and_off_and_changed_at_any_time() {
     live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
     assert_gauges(&mut host, &mut receiver, &[]);
     host.reload(&table("states,users")).unwrap();
-    assert_gauges(&mut host, &mut receiver, &[("user-cores.7", 4), ("user.7.RUN", 1)]);
+    assert_gauges(&mut host, &mut receiver, &[("user_cores.7", 4), ("user.7.RUN", 1)]);
     host.reload(&table("states,banks")).unwrap();
-    assert_gauges(&mut host, &mut receiver, &[("bank-cores.x", 4), ("bank.x.RUN", 1)]);
+    assert_gauges(&mut host, &mut receiver, &[("bank_cores.x", 4), ("bank.x.RUN", 1)]);
     live_as(&mut host, &job(2, 8, "x", 4, ("3", "0-3")), &COURSE[..5]);
-    assert_gauges(&mut host, &mut receiver, &[("bank-cores.x", 8), ("bank.x.RUN", 2)]);
+    assert_gauges(&mut host, &mut receiver, &[("bank_cores.x", 8), ("bank.x.RUN", 2)]);
     host.reload(&table("states,resources")).unwrap();
     let held = [("resource.cores.allocated", 8), ("resource.nodes.allocated", 1)];
     assert_gauges(&mut host, &mut receiver, &held);
@@ -302,10 +302,10 @@ fn they_are_switched_on_and_off_and_changed_at_any_time() {
     go_on(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[4..]);
     host.reload(&table("states,users,banks")).unwrap();
     let wanted = [
-        ("bank-cores.x", 4),
+        ("bank_cores.x", 4),
         ("bank.x.RUN", 1),
-        ("user-cores.8", 4),
-        ("user-cores.9", 2),
+        ("user_cores.8", 4),
+        ("user_cores.9", 2),
         ("user.8.RUN", 1),
         ("user.9.RUN", 1),
     ];

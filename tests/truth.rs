@@ -38,7 +38,7 @@ fn truth(broker: &Broker, gpus: i64) -> Gauges {
         for (kind, name) in [("user", user), ("bank", &bank)] {
             if !name.is_empty() {
                 add(format!("{kind}.{name}.{state}"), 1);
-                add(format!("{kind}-cores.{name}"), if holds { number(cores) } else { 0 });
+                add(format!("{kind}_cores.{name}"), if holds { number(cores) } else { 0 });
             }
         }
         if !holds {
@@ -67,7 +67,7 @@ fn all(_: &str) -> bool {
 
 /// Those that do not need R.
 fn without_r(name: &str) -> bool {
-    !name.ends_with(".allocated") && !name.contains("-cores.")
+    !name.ends_with(".allocated") && !name.contains("_cores.")
 }
 
 fn those(wanted: Wanted, mut gauges: Gauges) -> Gauges {
@@ -119,8 +119,8 @@ fn run(wanted: Wanted) {
     broker.load(plugin(), &[&metrics, "resync=1h"]).unwrap();
     let told = assert_true(&broker, &mut receiver, wanted, 0);
     assert_eq!(told["resource.cores.requested"], 16);
-    if wanted("bank-cores.phys") {
-        assert_eq!(told["bank-cores.phys"], 3);
+    if wanted("bank_cores.phys") {
+        assert_eq!(told["bank_cores.phys"], 3);
     }
 
     // More wait than there is room for; one holds all of a node.
@@ -184,7 +184,7 @@ fn a_job_that_is_updated_as_it_runs_holds_what_it_held() {
     let timed = broker.submit(&[ENDLESS, "-n3", "-t1h", &by_bank("phys")]).remove(0);
     broker.wait_stats(|stats| stats["RUN"] == 1);
     let told = assert_true(&broker, &mut receiver, all, 0);
-    assert_eq!(told["bank-cores.phys"], 3);
+    assert_eq!(told["bank_cores.phys"], 3);
     broker.flux(&["update", &timed, "duration=2h"]);
     assert_eq!(assert_true(&broker, &mut receiver, all, 0), told);
     broker.flux(&["cancel", "--all"]);

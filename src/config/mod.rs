@@ -19,6 +19,7 @@ use serde_json::{json, Map, Value};
 
 use crate::families::FamilyId;
 use crate::flux::NameForm;
+use crate::jobs::names::Dash;
 use crate::stats::{Dialect, Endpoint, ENDPOINT_VARIABLE};
 use value::shown_json;
 
@@ -39,6 +40,16 @@ pub struct Key {
 const TIMER: RangeInclusive<f64> = 0.01..=86400.0;
 const SECONDS: RangeInclusive<f64> = 1.0..=86400.0;
 
+/// `resync` where nobody set it. Lost datagrams are rare, and a dashboard that is
+/// wrong for ten seconds is bearable.
+const RESYNC: f64 = 10.0;
+/// The same where each line is a value. That is for servers which forget, or repeat,
+/// what did not come since their last flush, every 10 s unless set otherwise
+/// (Telegraf, statsite, both statsdaemons, veneur, Datadog's agent, Etsy's with
+/// deleteGauges). Half of it, so that whatever their clock, each flush has every
+/// gauge.
+const RESYNC_OF_VALUES: f64 = 5.0;
+
 /// A row of [`KEYS`].
 macro_rules! key {
     ($name:literal, $field:ident: $set:expr, $get:expr) => {
@@ -57,8 +68,9 @@ macro_rules! key {
     };
 }
 
-/// All keys, in the order of the manual. Their defaults are [`Config::default`]'s.
-pub const KEYS: [Key; 13] = [
+/// All keys, in the order of the manual. Their defaults are [`Config::default`]'s; that
+/// of `resync` is another with `send = "values"`.
+pub const KEYS: [Key; 14] = [
     key!("endpoint", endpoints: value::endpoints, |it: &Vec<_>| value::shown_endpoints(it)),
     key!("period", period: |value| value::seconds(value, true, TIMER), |it| json!(it)),
     key!("resync", resync: |value| value::seconds(value, true, TIMER), |it| json!(it)),
@@ -78,6 +90,7 @@ pub const KEYS: [Key; 13] = [
         |it| value::word(it, value::DIALECTS)
     ),
     key!("tags", tags: value::tags, |it: &Vec<_>| value::shown_tags(it)),
+    key!("dash", dash: value::dash, value::shown_dash),
     key!("metrics", metrics: value::metrics, |it: &Vec<_>| value::shown_metrics(it)),
     key!("telemetry", telemetry: value::switch, |it| json!(it)),
 ];
@@ -108,6 +121,8 @@ pub struct Config {
     pub dialect: Dialect,
     /// Tags that every metric has.
     pub tags: Vec<(String, Template)>,
+    /// What stands for a dash in names that are not the plugin's own.
+    pub dash: Dash,
     /// What is told.
     pub metrics: Vec<FamilyId>,
     /// Whether the plugin tells of itself, too.
@@ -177,6 +192,9 @@ impl Config {
                 .map_err(|problem| ConfigError(format!("{ENDPOINT_VARIABLE}: {problem}")))?;
             config.origins[0] = Origin::Environment;
         }
+        if config.send == SendAs::Values && config.origin_of("resync") == Origin::Default {
+            config.resync = RESYNC_OF_VALUES;
+        }
         if config.dialect == Dialect::Plain && !config.tags.is_empty() {
             let tags = shown_json(&value::shown_tags(&config.tags));
             return wrong(format!(
@@ -216,7 +234,11 @@ impl Config {
 
     /// Where the value of one of [`KEYS`] is from.
     pub fn origin(&self, key: &Key) -> Origin {
-        let index = KEYS.iter().position(|known| known.name == key.name);
+        self.origin_of(key.name)
+    }
+
+    fn origin_of(&self, key: &str) -> Origin {
+        let index = KEYS.iter().position(|known| known.name == key);
         index.map_or(Origin::Default, |index| self.origins[index])
     }
 
@@ -237,7 +259,7 @@ impl Default for Config {
         Config {
             endpoints: Vec::new(),
             period: 0.0,
-            resync: 10.0,
+            resync: RESYNC,
             verify: 60.0,
             send: SendAs::Increments,
             lookup: 60.0,
@@ -246,6 +268,7 @@ impl Default for Config {
             states: NameForm::Long,
             dialect: Dialect::Plain,
             tags: Vec::new(),
+            dash: Dash::default(),
             metrics: FamilyId::named("states").into_iter().collect(),
             telemetry: false,
             origins: [Origin::Default; KEYS.len()],

@@ -1,6 +1,7 @@
 //! Texts with placeholders: `{cluster}.jobs`.
 
 use super::Problem;
+use crate::jobs::names::Dash;
 use crate::stats::{shown, MAX_NAME};
 
 /// What fills the placeholders: what the broker says of itself.
@@ -20,6 +21,17 @@ pub struct Place {
 
 impl Place {
     const WANT: &'static str = "{cluster}, {hostname}, {rank}, {jobid} or {level}";
+
+    /// The same, with its dashes replaced.
+    pub fn with_dash(&self, dash: Dash) -> Place {
+        Place {
+            cluster: dash.replace(&self.cluster),
+            hostname: dash.replace(&self.hostname),
+            rank: dash.replace(&self.rank),
+            jobid: dash.replace(&self.jobid),
+            level: dash.replace(&self.level),
+        }
+    }
 
     fn get(&self, name: &str) -> Option<&str> {
         Some(match name {
@@ -119,6 +131,16 @@ mod tests {
         for (text, filled) in table {
             assert_eq!(Template::new(text).unwrap().fill(&place), filled);
         }
+    }
+
+    #[test]
+    fn a_dash_is_replaced_in_what_the_broker_says_alone() {
+        let place =
+            Place { cluster: "el-cap".into(), hostname: "node-1-2".into(), ..Place::default() };
+        let template = Template::new("my-{cluster}.{hostname}").unwrap();
+        assert_eq!(template.fill(&place), "my-el-cap.node-1-2");
+        let place = place.with_dash(Dash::replaced_by('_').unwrap());
+        assert_eq!(template.fill(&place), "my-el_cap.node_1_2");
     }
 
     #[test]

@@ -50,6 +50,23 @@ fn the_nearest_way_wins() {
 }
 
 #[test]
+fn values_are_sent_twice_in_ten_seconds_unless_resync_is_set() {
+    let table = [
+        ("{}", "{}", 10.0, Origin::Default),
+        (r#"{"send": "increments"}"#, "{}", 10.0, Origin::Default),
+        (r#"{"send": "values"}"#, "{}", 5.0, Origin::Default),
+        ("{}", r#"{"send": "values"}"#, 5.0, Origin::Default),
+        (r#"{"send": "values", "resync": 10}"#, "{}", 10.0, Origin::Plugin),
+        (r#"{"send": "values"}"#, r#"{"resync": 60}"#, 60.0, Origin::Broker),
+        (r#"{"send": "values", "resync": 0}"#, "{}", 0.0, Origin::Plugin),
+    ];
+    for (plugin, broker, resync, from) in table {
+        let config = config(plugin, broker, "").unwrap();
+        assert_eq!((config.resync, origin(&config, "resync")), (resync, from), "{plugin} {broker}");
+    }
+}
+
+#[test]
 fn a_mistake_in_the_environment_counts_only_where_it_is_used() {
     assert!(config(r#"{"endpoint": "a:1"}"#, "{}", "nonsense").is_ok());
     let error = config("{}", "{}", "nonsense").unwrap_err();
@@ -61,7 +78,7 @@ fn each_key_reads_back_as_it_was_given() {
     let given = json!({
         "endpoint": ["a:1"], "period": 0.5, "resync": 60.0, "verify": 5.0, "send": "values", "lookup": 5.0,
         "prefix": "{cluster}.jobs", "cluster": "x", "states": "l", "dialect": "graphite",
-        "tags": {"site": "{hostname}"}, "metrics": ["states", "results"], "telemetry": true,
+        "tags": {"site": "{hostname}"}, "dash": "_", "metrics": ["states", "results"], "telemetry": true,
     });
     let config = config(&given.to_string(), "{}", "").unwrap();
     for key in &KEYS {

@@ -8,6 +8,7 @@ use super::template::Template;
 use super::{Problem, SendAs};
 use crate::families::{FamilyId, FAMILIES};
 use crate::flux::NameForm;
+use crate::jobs::names::Dash;
 use crate::rfc;
 use crate::stats::{shown, Dialect, Endpoint};
 
@@ -97,6 +98,21 @@ pub(super) fn name(value: &Value) -> Result<String, Problem> {
         false => Ok(template.as_str().to_owned()),
         true => Err(format!("{} (want no placeholder here)", shown_json(value))),
     }
+}
+
+/// What stands for a dash; an empty text: the dash.
+pub(super) fn dash(value: &Value) -> Result<Dash, Problem> {
+    let mut chars = value.as_str().map(str::chars);
+    let dash = match chars.as_mut().map(|chars| (chars.next(), chars.next())) {
+        Some((None, None)) => Some(Dash::default()),
+        Some((Some(c), None)) => Dash::replaced_by(c),
+        _ => None,
+    };
+    dash.ok_or_else(|| format!("{} (want \"_\", a letter or a digit, or \"\")", shown_json(value)))
+}
+
+pub(super) fn shown_dash(dash: &Dash) -> Value {
+    dash.replacement().map_or(String::new(), String::from).into()
 }
 
 /// One text, with commas between endpoints, or an array of texts.

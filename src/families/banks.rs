@@ -20,7 +20,7 @@ impl Family for Banks {
     fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
         let Some(bank) = name else { return Vec::new() };
         let mut metrics = by_state("bank", "bank", bank);
-        metrics.push(MetricSpec::new(Kind::Held, "bank-cores", vec![("bank", bank.into())]));
+        metrics.push(MetricSpec::new(Kind::Held, "bank_cores", vec![("bank", bank.into())]));
         metrics
     }
 

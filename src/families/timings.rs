@@ -21,7 +21,7 @@ impl Family for Timings {
             return Vec::new();
         }
         let mut values: Vec<_> = State::ALL.into_iter().map(Into::into).collect();
-        values.push("submit-to-run".into());
+        values.push("submit_to_run".into());
         let timing = |value| MetricSpec::new(Kind::Timing, "time", vec![("state", value)]);
         values.into_iter().map(timing).collect()
     }

@@ -20,7 +20,7 @@ impl Family for Users {
     fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
         let Some(user) = name else { return Vec::new() };
         let mut metrics = by_state("user", "user", user);
-        metrics.push(MetricSpec::new(Kind::Held, "user-cores", vec![("user", user.into())]));
+        metrics.push(MetricSpec::new(Kind::Held, "user_cores", vec![("user", user.into())]));
         metrics
     }
 

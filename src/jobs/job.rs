@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use super::names::{NameIndex, Names};
+use super::names::{Dash, NameIndex, Names};
 use super::state::State;
 use crate::rfc::resources::{allocated, ranks, requested, Amounts, Json};
 
@@ -216,14 +216,15 @@ const MOST_SCHEMES: usize = 15;
 /// The most exception types that are counted each by itself; users may raise any.
 const MOST_EXCEPTIONS: usize = 15;
 
-impl Default for Lists {
-    fn default() -> Self {
+impl Lists {
+    /// Empty ones.
+    pub(super) fn new(dash: Dash) -> Lists {
         Lists {
-            queues: Names::new(MOST_QUEUES, LONGEST_QUEUE),
-            users: Names::new(MOST_NAMES, LONGEST_NAME),
-            banks: Names::new(MOST_NAMES, LONGEST_NAME),
-            schemes: Names::new(MOST_SCHEMES, LONGEST_NAME),
-            exceptions: Names::new(MOST_EXCEPTIONS, LONGEST_NAME),
+            queues: Names::new(MOST_QUEUES, LONGEST_QUEUE, dash),
+            users: Names::new(MOST_NAMES, LONGEST_NAME, dash),
+            banks: Names::new(MOST_NAMES, LONGEST_NAME, dash),
+            schemes: Names::new(MOST_SCHEMES, LONGEST_NAME, dash),
+            exceptions: Names::new(MOST_EXCEPTIONS, LONGEST_NAME, dash),
         }
     }
 }

@@ -10,17 +10,42 @@ pub const OTHER: &str = "other";
 /// A name's index in its list; 0 is no name.
 pub type NameIndex = u16;
 
-/// A name as it is sent: what differs after this differs in every dialect. All
-/// but letters, digits, `-` and `_` becomes `_`: a dot or a slash would make a
-/// folder of a name, `:` or `|` would end it.
-pub fn cleaned(name: &str) -> String {
-    name.chars().map(cleaned_char).collect()
-}
+/// What stands for a dash in the names that are not our own. Most servers take
+/// one; PCP throws away each line that has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dash(Option<char>);
 
-fn cleaned_char(c: char) -> char {
-    match c.is_ascii() && !c.is_ascii_alphanumeric() && c != '-' {
-        true => '_',
-        false => c,
+impl Dash {
+    /// This letter or digit, or `_`, stands for it.
+    pub fn replaced_by(c: char) -> Option<Dash> {
+        (c.is_ascii_alphanumeric() || c == '_').then_some(Dash(Some(c)))
+    }
+
+    /// What stands for it; `None`: it stands for itself.
+    pub fn replacement(self) -> Option<char> {
+        self.0
+    }
+
+    /// A text with its dashes replaced.
+    pub fn replace(self, text: &str) -> String {
+        text.chars().map(|c| self.replace_char(c)).collect()
+    }
+
+    fn replace_char(self, c: char) -> char {
+        match (c, self.0) {
+            ('-', Some(replacement)) => replacement,
+            _ => c,
+        }
+    }
+
+    /// A character of a name as it is sent: what differs after this differs in every
+    /// dialect. All but letters, digits, `-` and `_` becomes `_`: a dot or a slash
+    /// would make a folder of a name, `:` or `|` would end it.
+    fn clean(self, c: char) -> char {
+        match c.is_ascii() && !c.is_ascii_alphanumeric() && c != '-' {
+            true => '_',
+            false => self.replace_char(c),
+        }
     }
 }
 
@@ -31,6 +56,7 @@ pub struct Names {
     most: usize,
     /// The longest that has one, in bytes.
     longest: usize,
+    dash: Dash,
     /// The name with index 1 comes first.
     names: Vec<String>,
 }
@@ -38,8 +64,8 @@ pub struct Names {
 impl Names {
     /// A list of at most this many names of at most this many bytes; what is more,
     /// or longer, is `other`.
-    pub fn new(most: usize, longest: usize) -> Names {
-        Names { most, longest, names: Vec::new() }
+    pub fn new(most: usize, longest: usize, dash: Dash) -> Names {
+        Names { most, longest, dash, names: Vec::new() }
     }
 
     /// The index of a name; that of an empty one is 0, no name.
@@ -51,10 +77,11 @@ impl Names {
             return self.other();
         }
         // Compared as it is, so that a known one allocates nothing.
-        let is_this = |known: &String| known.chars().eq(name.chars().map(cleaned_char));
+        let clean = |c| self.dash.clean(c);
+        let is_this = |known: &String| known.chars().eq(name.chars().map(clean));
         match self.names.iter().position(is_this) {
             Some(place) => place as NameIndex + 1,
-            None if self.named() < self.most => self.push(cleaned(name)),
+            None if self.named() < self.most => self.push(name.chars().map(clean).collect()),
             None => self.other(),
         }
     }
@@ -93,7 +120,7 @@ mod tests {
 
     #[test]
     fn names_that_clean_to_one_are_one() {
-        let mut names = Names::new(9, 32);
+        let mut names = Names::new(9, 32, Dash::default());
         let table = [
             ("", 0, None),
             ("gpu.a100", 1, Some("gpu_a100")),
@@ -112,8 +139,27 @@ mod tests {
     }
 
     #[test]
+    fn names_that_differ_by_a_dash_that_is_replaced_are_one() {
+        let mut names = Names::new(9, 32, Dash::replaced_by('_').unwrap());
+        let table = [
+            ("gpu-a100", 1, "gpu_a100"),
+            ("gpu.a100", 1, "gpu_a100"),
+            ("gpu_a100", 1, "gpu_a100"),
+            ("-", 2, "_"),
+            ("gpua100", 3, "gpua100"),
+        ];
+        for (name, index, cleaned) in table {
+            assert_eq!(names.index(name), index, "{name:?}");
+            assert_eq!(names.name(index), Some(cleaned), "{name:?}");
+        }
+        for c in ['-', '.', ':', ' ', 'é'] {
+            assert_eq!(Dash::replaced_by(c), None, "{c:?}");
+        }
+    }
+
+    #[test]
     fn a_list_does_not_grow_without_bound() {
-        let mut names = Names::new(3, 32);
+        let mut names = Names::new(3, 32, Dash::default());
         let indices: Vec<_> = (0..1000).map(|id| names.index(&format!("bank-{id}"))).collect();
         assert_eq!(indices[..4], [1, 2, 3, 4]);
         assert!(indices[3..].iter().all(|&index| index == 4));

@@ -89,12 +89,13 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::Dash;
     use super::*;
     use State::*;
 
     #[test]
     fn the_brokers_answer_counts_when_it_has_seen_all() {
-        let (mut queues, mut names) = (Queues::default(), Names::new(9, 99));
+        let (mut queues, mut names) = (Queues::default(), Names::new(9, 99, Dash::default()));
         let batch = names.index("gpu.batch");
         queues.add(batch, Run, 1);
         queues.add(batch, Inactive, 1);

@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::inactive::Inactive;
 use super::job::{Job, Lists, Moment, Needs, Reading, Source, Unread};
-use super::names::NameIndex;
+use super::names::{Dash, NameIndex};
 use super::queues::{ByQueue, Queues};
 use super::state::State;
 
@@ -158,7 +158,7 @@ impl Default for JobTable {
         JobTable {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             needs: Needs::STATE,
-            lists: Lists::default(),
+            lists: Lists::new(Dash::default()),
             counts: [0; 7],
             inactive: Inactive::default(),
             queues: Queues::default(),
@@ -186,6 +186,12 @@ impl JobTable {
         for job in self.shards.iter_mut().flat_map(Shard::values_mut) {
             job.forget_all_but(needs);
         }
+    }
+
+    /// Begins the lists of names anew, cleaned so. No job may be known by a name
+    /// any more: see [`set_needs`](Self::set_needs).
+    pub fn restart_lists(&mut self, dash: Dash) {
+        self.lists = Lists::new(dash);
     }
 
     /// What is needed of jobs.

@@ -21,10 +21,11 @@ pub struct MetricNames {
 impl MetricNames {
     /// What a configuration's names come to at this place.
     pub fn new(config: &Config, place: &Place) -> MetricNames {
-        let fill = |(key, value): &(String, Template)| (key.clone(), value.fill(place));
+        let place = place.with_dash(config.dash);
+        let fill = |(key, value): &(String, Template)| (key.clone(), value.fill(&place));
         MetricNames {
-            base: base(&config.prefix, place),
-            prefix: config.prefix.fill(place),
+            base: base(&config.prefix, &place),
+            prefix: config.prefix.fill(&place),
             states: config.states,
             dialect: config.dialect,
             tags: config.tags.iter().map(fill).collect(),

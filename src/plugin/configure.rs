@@ -71,7 +71,7 @@ impl StateCounts {
     /// timer whose interval stays goes on.
     pub(super) fn commit(&mut self, prepared: Prepared) {
         let Prepared { config, names, timers, verify, outputs } = prepared;
-        let old = self.config.take();
+        let mut old = self.config.take();
         let same = |value: fn(&Config) -> f64| old.as_ref().map(value) == Some(value(&config));
         if !same(|config| config.period) {
             (self.timers.flush, self.timers.turn_end) = (timers.flush, timers.turn_end);
@@ -83,6 +83,7 @@ impl StateCounts {
             self.verify.set_timer(verify);
         }
         self.timers.start = timers.start.or(self.timers.start.take());
+        self.change_dash(&mut old, &config);
         self.commit_outputs(outputs);
         let owned = old.as_ref().is_some_and(Config::owns_its_gauges);
         self.change_outputs(old.as_ref(), &config, names);
@@ -94,6 +95,25 @@ impl StateCounts {
         self.request_flush();
         self.say_what_is_sent();
         self.look_up_new_hosts();
+    }
+
+    /// Changes what stands for a dash. Two names may become one by it, or one become
+    /// two, so the families that count by names go first, and come again, under the
+    /// new ones, with the rest of the configuration.
+    fn change_dash(&mut self, old: &mut Option<Config>, config: &Config) {
+        let is_as_before = |old: &Config| old.dash == config.dash;
+        if old.as_ref().is_some_and(is_as_before) {
+            return;
+        }
+        if let Some(old) = old {
+            let mut without = old.clone();
+            let lists = self.table.lists();
+            without.metrics.retain(|family| (family.spec().make)().names(lists).is_none());
+            let names = self.publisher.names().clone();
+            self.change_outputs(Some(old), &without, names);
+            *old = without;
+        }
+        self.table.restart_lists(config.dash);
     }
 
     /// Changes endpoints, names and families: those that go get their last values,

@@ -15,7 +15,7 @@ use crate::stats::{errno_name, Counters, Metric, Stats, Transport};
 const TELEMETRY: [&str; 6] = [
     "plugin.datagrams",
     "plugin.bytes",
-    "plugin.send-errors",
+    "plugin.send_errors",
     "plugin.anomalies",
     "plugin.resyncs",
     "plugin.repairs",

@@ -31,7 +31,7 @@ impl StateCounts {
             let (major, minor) = FIRST_WITH_R;
             self.warn(&format!(
                 "Flux {version} does not tell plugins what jobs hold (Flux {major}.{minor} \
-                 and later do): resource.*.allocated, user-cores and bank-cores are not sent"
+                 and later do): resource.*.allocated, user_cores and bank_cores are not sent"
             ));
         }
     }

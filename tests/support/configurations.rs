@@ -35,6 +35,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
              \"resources\", \"users\", \"banks\" or \"pending\", or several)"
         )
     };
+    let dash = |value: &str| format!("dash: {value} (want \"_\", a letter or a digit, or \"\")");
     let own_tag = |key: &str| format!("tags: key \"{key}\" is the plugin's own (want another)");
     vec![
         ("endpoint", json!("statsd"), endpoint("statsd", "missing \":PORT\"")),
@@ -139,6 +140,10 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
             "tags: {\\\"site\\\":\\\"x\\\"} (want dialect dogstatsd, graphite or influxdb; plain has no tags)"
                 .into(),
         ),
+        ("dash", json!("-"), dash("\"-\"")),
+        ("dash", json!("."), dash("\".\"")),
+        ("dash", json!("__"), dash("\"__\"")),
+        ("dash", json!(true), dash("true")),
         ("metrics", json!("jobs"), metrics("\"jobs\"")),
         ("metrics", json!([]), metrics("[]")),
         ("metrics", json!([1]), metrics("[1]")),
@@ -148,7 +153,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
             "perod",
             json!(1),
             "unknown key \"perod\" (want endpoint, period, resync, verify, send, lookup, prefix, \
-             cluster, states, dialect, tags, metrics, telemetry)"
+             cluster, states, dialect, tags, dash, metrics, telemetry)"
                 .into(),
         ),
     ]
@@ -191,6 +196,8 @@ pub fn good() -> Vec<(&'static str, Value, Value)> {
         ("dialect", json!("graphite"), json!("graphite")),
         ("dialect", json!("influxdb"), json!("influxdb")),
         ("tags", json!({"site": "x", "number": 7}), json!({"site": "x", "number": "7"})),
+        ("dash", json!("_"), json!("_")),
+        ("dash", json!(""), json!("")),
         ("metrics", json!("results,timings"), json!(["results", "timings"])),
         ("telemetry", json!(true), json!(true)),
     ]

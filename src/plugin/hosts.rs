@@ -6,7 +6,7 @@ use super::health::Health;
 use super::StateCounts;
 use crate::config::Config;
 use crate::families::FamilyId;
-use crate::flux::{Error, LogLevel, Lookup, Timer};
+use crate::jobtap::{Error, LogLevel, Lookup, Timer};
 use crate::output::Target;
 use crate::stats::{errno_name, Connection, Endpoint, Stats};
 

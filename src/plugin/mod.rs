@@ -31,12 +31,12 @@ mod version;
 
 use crate::config::{Config, Place};
 use crate::families::{Ending, Families, FamilyId, Occasion};
-use crate::flux::{
+use crate::jobs::names::OTHER;
+use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
+use crate::jobtap::{
     Callback, Conf, Error, Job, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer,
     Transition, TurnEnd,
 };
-use crate::jobs::names::OTHER;
-use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
 use crate::output::names::flux_state;
 use crate::output::Publisher;
 use counts::CountsQuestion;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::source::OfJob;
 use super::StateCounts;
-use crate::flux::{NameForm, Response, Rpc, Timer};
 use crate::jobs::check::{Check, Verdict};
 use crate::jobs::{Change, Job, JobTable};
+use crate::jobtap::{NameForm, Response, Rpc, Timer};
 use crate::output::names::flux_state;
 
 /// How long one turn of the reactor is held by a check, but for the look-ups that

@@ -1,6 +1,6 @@
 //! Another jobtap plugin on the same layer: it tells the log of each job it sees run.
 
-use state_counts::flux::{Callback, Error, Job, JobState, Jobtap, LogLevel, Plugin, Transition};
+use state_counts::jobtap::{Callback, Error, Job, JobState, Jobtap, LogLevel, Plugin, Transition};
 
 struct Second(Jobtap<Self>);
 

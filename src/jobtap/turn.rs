@@ -6,7 +6,7 @@ use std::os::raw::{c_int, c_void};
 use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 
-use super::jobtap::{Error, Plugin, Slot};
+use super::plugin::{Error, Plugin, Slot};
 use super::sys;
 
 /// A callback at the end of a turn of the reactor, before it sleeps. Made by

@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr::{self, NonNull};
 
-use super::jobtap::{c_string, Error};
+use super::plugin::{c_string, Error};
 use super::sys;
 
 /// A look-up under way. Dropping it forgets the answer.

@@ -7,7 +7,7 @@ use std::os::raw::c_void;
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
 
-use super::jobtap::{Error, Plugin, Slot};
+use super::plugin::{Error, Plugin, Slot};
 use super::sys;
 
 /// A request under way, made by [`Jobtap::rpc`](super::Jobtap::rpc). Dropping

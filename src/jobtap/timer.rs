@@ -5,7 +5,7 @@ use std::os::raw::{c_int, c_void};
 use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 
-use super::jobtap::{Error, Plugin, Slot};
+use super::plugin::{Error, Plugin, Slot};
 use super::sys;
 
 /// A running timer, made by [`Jobtap::timer`](super::Jobtap::timer). Dropping

@@ -5,7 +5,7 @@
 //! the type:
 //!
 //! ```no_run
-//! use state_counts::flux::{
+//! use state_counts::jobtap::{
 //!     Callback, Error, Job, JobState, Jobtap, LogLevel, NameForm, Plugin,
 //! };
 //!
@@ -42,10 +42,10 @@
 
 mod args;
 mod job;
-mod jobtap;
 mod json;
 mod lookup;
 mod panics;
+mod plugin;
 mod rpc;
 mod state;
 #[doc(hidden)]
@@ -55,10 +55,10 @@ mod turn;
 
 pub use args::Transition;
 pub use job::{Facts, FoundJob, Job, JobResult, Times};
-pub use jobtap::{hostname, register, Callback, Conf, Error, Jobtap, LogLevel, Plugin};
 pub use json::Json;
 pub use lookup::Lookup;
 pub use panics::quiet_hook;
+pub use plugin::{hostname, register, Callback, Conf, Error, Jobtap, LogLevel, Plugin};
 pub use rpc::{Response, Rpc};
 pub use state::{JobState, NameForm};
 pub use timer::Timer;
@@ -74,11 +74,11 @@ macro_rules! export_plugin {
         /// - `plugin` is the `flux_plugin_t` that the job manager is loading.
         #[no_mangle]
         pub unsafe extern "C" fn flux_plugin_init(
-            plugin: *mut $crate::flux::sys::flux_plugin_t,
+            plugin: *mut $crate::jobtap::sys::flux_plugin_t,
         ) -> std::os::raw::c_int {
-            $crate::flux::quiet_hook();
+            $crate::jobtap::quiet_hook();
             // SAFETY: the job manager passes the plugin that it is loading.
-            unsafe { $crate::flux::register::<$plugin>(plugin) }
+            unsafe { $crate::jobtap::register::<$plugin>(plugin) }
         }
     };
 }

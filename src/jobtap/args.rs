@@ -4,8 +4,8 @@ use std::ffi::CStr;
 use std::os::raw::c_int;
 use std::ptr;
 
+use super::error::Error;
 use super::json::{json_t, Json};
-use super::plugin::Error;
 use super::state::JobState;
 use super::sys;
 

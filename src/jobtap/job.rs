@@ -5,8 +5,8 @@ use std::ffi::{c_char, c_int, CStr};
 use std::ptr;
 
 use super::args::Args;
+use super::error::Error;
 use super::json::{json_t, Json};
-use super::plugin::Error;
 use super::state::JobState;
 use super::sys;
 

@@ -41,26 +41,36 @@
 //!   the broker.
 
 mod args;
+mod error;
+mod handle;
+mod instance;
 mod job;
 mod json;
 mod lookup;
 mod panics;
 mod plugin;
+mod resources;
 mod rpc;
 mod state;
 #[doc(hidden)]
 pub mod sys;
+mod text;
 mod timer;
 mod turn;
+mod watcher;
 
 pub use args::Transition;
+pub use error::{Error, LogLevel};
+pub use handle::Jobtap;
+pub use instance::register;
 pub use job::{Facts, FoundJob, Job, JobResult, Times};
 pub use json::Json;
 pub use lookup::Lookup;
 pub use panics::quiet_hook;
-pub use plugin::{hostname, register, Callback, Conf, Error, Jobtap, LogLevel, Plugin};
+pub use plugin::{Callback, Conf, Plugin};
 pub use rpc::{Response, Rpc};
 pub use state::{JobState, NameForm};
+pub use text::hostname;
 pub use timer::Timer;
 pub use turn::TurnEnd;
 

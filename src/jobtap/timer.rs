@@ -1,84 +1,94 @@
 //! Timers of the job manager's reactor.
 
-use std::any::Any;
+use std::cell::RefCell;
 use std::os::raw::{c_int, c_void};
-use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 
-use super::plugin::{Error, Plugin, Slot};
+use super::error::Error;
+use super::instance::{run_callback, Instance};
+use super::plugin::Plugin;
+use super::resources::{Key, Resource};
 use super::sys;
+use super::watcher::Watcher;
 
-/// A running timer, made by [`Jobtap::timer`](super::Jobtap::timer). Dropping
-/// it stops it, also from within its own callback. Never forget one
-/// (`mem::forget`): it would call code that is gone after an unload.
+/// The key to a running timer, made by [`Jobtap::timer`](super::Jobtap::timer).
+/// Dropping it stops the timer, also from within its own callback. A timer whose
+/// key is forgotten runs until the plugin's end.
 pub struct Timer {
-    watcher: NonNull<sys::flux_watcher_t>,
-    /// What the watcher's argument points to.
-    _target: Rc<dyn Any>,
+    _key: Key,
 }
 
-/// Who is called when the time has come.
-struct Target<P: Plugin> {
-    slot: Weak<Slot<P>>,
-    callback: fn(&mut P),
+/// The timer.
+struct Running<P: Plugin> {
+    watcher: Watcher,
+    instance: Weak<Instance<P>>,
+    /// `None` while it is called.
+    callback: RefCell<Option<Box<dyn FnMut(&mut P)>>>,
 }
 
 impl Timer {
     pub(super) fn start<P: Plugin>(
-        flux: NonNull<sys::flux_t>,
-        slot: Weak<Slot<P>>,
+        instance: &Rc<Instance<P>>,
         after: f64,
         repeat: f64,
-        callback: fn(&mut P),
+        callback: Box<dyn FnMut(&mut P)>,
     ) -> Result<Timer, Error> {
-        let target = Rc::new(Target { slot, callback });
-        // SAFETY: the handle is the job manager's own and outlives the plugin;
-        // the argument is kept alive by the Timer, which destroys the watcher
-        // before it.
-        let watcher = unsafe {
-            sys::flux_timer_watcher_create(
-                sys::flux_get_reactor(flux.as_ptr()),
+        let timer = Rc::new(Running {
+            watcher: Watcher::none(),
+            instance: Rc::downgrade(instance),
+            callback: RefCell::new(Some(callback)),
+        });
+        // SAFETY: the handle is the job manager's own and outlives the plugin; the
+        // argument lives as long as the watcher, which is destroyed with it. The
+        // watcher is nobody else's.
+        unsafe {
+            let watcher = sys::flux_timer_watcher_create(
+                sys::flux_get_reactor(instance.flux.as_ptr()),
                 after,
                 repeat,
                 Some(fired::<P>),
-                Rc::as_ptr(&target) as *mut c_void,
-            )
-        };
-        let watcher = NonNull::new(watcher)
-            .ok_or_else(|| Error::last_os_error("flux_timer_watcher_create"))?;
-        // SAFETY: the watcher was made just above.
-        unsafe { sys::flux_watcher_start(watcher.as_ptr()) };
-        Ok(Timer { watcher, _target: target })
+                Rc::as_ptr(&timer) as *mut c_void,
+            );
+            timer.watcher.take_over("flux_timer_watcher_create", watcher)?;
+        }
+        timer.watcher.start();
+        Ok(Timer { _key: instance.resources.add(timer) })
     }
 }
 
-impl Drop for Timer {
-    fn drop(&mut self) {
-        // SAFETY: the watcher is ours, and is destroyed once. libev lets a
-        // timer be stopped and freed in its own callback.
-        unsafe { sys::flux_watcher_destroy(self.watcher.as_ptr()) };
+impl<P: Plugin> Resource for Running<P> {
+    fn release(&self) {
+        self.watcher.destroy();
+        let callback = self.callback.take();
+        drop(callback);
     }
 }
 
 /// The watcher's callback.
 ///
 /// # Safety
-/// - `arg` points to the `Target<P>` of a living Timer.
+/// - `arg` points to the `Running<P>` in an `Rc`, whose watcher this is.
 unsafe extern "C" fn fired<P: Plugin>(
     _: *mut sys::flux_reactor_t,
     _: *mut sys::flux_watcher_t,
     _: c_int,
     arg: *mut c_void,
 ) {
-    // SAFETY: the Timer owns the target and destroys the watcher before it.
-    let target = unsafe { &*(arg as *const Target<P>) };
-    // The callback may drop its own Timer, and the target with it: what is
-    // needed is taken out first.
-    let callback = target.callback;
-    if let Some(slot) = target.slot.upgrade() {
-        slot.enter("timer", |plugin| {
+    // The callback may drop the key, and the timer with it: it is held meanwhile.
+    let timer = arg as *const Running<P>;
+    // SAFETY: the watcher was not destroyed, so the timer lives, in an Rc.
+    let timer = unsafe {
+        Rc::increment_strong_count(timer);
+        Rc::from_raw(timer)
+    };
+    run_callback(&timer.instance, "timer", |instance| {
+        let Some(mut callback) = timer.callback.take() else { return };
+        instance.dispatch("timer", |plugin| {
             callback(plugin);
             Ok(())
         });
-    }
+        if timer.watcher.is_alive() {
+            timer.callback.replace(Some(callback));
+        }
+    });
 }

@@ -1,97 +1,110 @@
 //! The end of a turn of the job manager's reactor.
 
-use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::raw::{c_int, c_void};
-use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 
-use super::plugin::{Error, Plugin, Slot};
+use super::error::Error;
+use super::instance::{run_callback, Instance};
+use super::plugin::Plugin;
+use super::resources::{Key, Resource};
 use super::sys;
+use super::watcher::Watcher;
 
-/// A callback at the end of a turn of the reactor, before it sleeps. Made by
-/// [`Jobtap::turn_end`](super::Jobtap::turn_end), it is called only while it is
-/// [requested](TurnEnd::request). Dropping it ends it, also from within its own
-/// callback. Never forget one (`mem::forget`): it would call code that is gone
-/// after an unload.
+/// The key to a callback at the end of a turn of the reactor, before it sleeps. Made
+/// by [`Jobtap::turn_end`](super::Jobtap::turn_end), it is called only while it is
+/// [requested](TurnEnd::request). Dropping the key ends it, also from within its own
+/// callback.
 pub struct TurnEnd {
-    watcher: NonNull<sys::flux_watcher_t>,
-    requested: Rc<Cell<bool>>,
-    /// What the watcher's argument points to.
-    _target: Rc<dyn Any>,
+    request: Rc<Request>,
+    _key: Key,
 }
 
-/// Who is called.
-struct Target<P: Plugin> {
-    slot: Weak<Slot<P>>,
-    requested: Rc<Cell<bool>>,
-    callback: fn(&mut P),
+/// What the key and the callback share.
+struct Request {
+    watcher: Watcher,
+    is_made: Cell<bool>,
+}
+
+/// The callback.
+struct Ending<P: Plugin> {
+    request: Rc<Request>,
+    instance: Weak<Instance<P>>,
+    /// `None` while it is called.
+    callback: RefCell<Option<Box<dyn FnMut(&mut P)>>>,
 }
 
 impl TurnEnd {
     pub(super) fn new<P: Plugin>(
-        flux: NonNull<sys::flux_t>,
-        slot: Weak<Slot<P>>,
-        callback: fn(&mut P),
+        instance: &Rc<Instance<P>>,
+        callback: Box<dyn FnMut(&mut P)>,
     ) -> Result<TurnEnd, Error> {
-        let requested = Rc::new(Cell::new(false));
-        let target = Rc::new(Target { slot, requested: requested.clone(), callback });
-        // SAFETY: the handle is the job manager's own and outlives the plugin;
-        // the argument is kept alive by the TurnEnd, which destroys the watcher
-        // before it.
-        let watcher = unsafe {
-            sys::flux_prepare_watcher_create(
-                sys::flux_get_reactor(flux.as_ptr()),
+        let request = Rc::new(Request { watcher: Watcher::none(), is_made: Cell::new(false) });
+        let ending = Rc::new(Ending {
+            request: request.clone(),
+            instance: Rc::downgrade(instance),
+            callback: RefCell::new(Some(callback)),
+        });
+        // SAFETY: the handle is the job manager's own and outlives the plugin; the
+        // argument lives until it is released, which destroys the watcher. The watcher
+        // is nobody else's.
+        unsafe {
+            let watcher = sys::flux_prepare_watcher_create(
+                sys::flux_get_reactor(instance.flux.as_ptr()),
                 Some(ended::<P>),
-                Rc::as_ptr(&target) as *mut c_void,
-            )
-        };
-        let watcher = NonNull::new(watcher)
-            .ok_or_else(|| Error::last_os_error("flux_prepare_watcher_create"))?;
-        Ok(TurnEnd { watcher, requested, _target: target })
+                Rc::as_ptr(&ending) as *mut c_void,
+            );
+            request.watcher.take_over("flux_prepare_watcher_create", watcher)?;
+        }
+        Ok(TurnEnd { request, _key: instance.resources.add(ending) })
     }
 
     /// Calls the callback once, at the end of this turn. Further requests in the
     /// same turn change nothing.
     #[inline]
     pub fn request(&self) {
-        if !self.requested.replace(true) {
-            // SAFETY: the watcher is ours, and lives as long as `self`.
-            unsafe { sys::flux_watcher_start(self.watcher.as_ptr()) };
+        if !self.request.is_made.replace(true) {
+            self.request.watcher.start();
         }
     }
 }
 
-impl Drop for TurnEnd {
-    fn drop(&mut self) {
-        // SAFETY: the watcher is ours, and is destroyed once. libev lets a
-        // watcher be stopped and freed in its own callback.
-        unsafe { sys::flux_watcher_destroy(self.watcher.as_ptr()) };
+impl<P: Plugin> Resource for Ending<P> {
+    fn release(&self) {
+        self.request.watcher.destroy();
+        let callback = self.callback.take();
+        drop(callback);
     }
 }
 
 /// The watcher's callback.
 ///
 /// # Safety
-/// - `arg` points to the `Target<P>` of a living TurnEnd, and `watcher` is its own.
+/// - `arg` points to the `Ending<P>` in an `Rc`, whose watcher this is.
 unsafe extern "C" fn ended<P: Plugin>(
     _: *mut sys::flux_reactor_t,
-    watcher: *mut sys::flux_watcher_t,
+    _: *mut sys::flux_watcher_t,
     _: c_int,
     arg: *mut c_void,
 ) {
-    // SAFETY: the TurnEnd owns the target and destroys the watcher before it.
-    let target = unsafe { &*(arg as *const Target<P>) };
-    // SAFETY: the watcher lives, for this is its callback.
-    unsafe { sys::flux_watcher_stop(watcher) };
-    target.requested.set(false);
-    // The callback may drop its own TurnEnd, and the target with it: what is
-    // needed is taken out first.
-    let callback = target.callback;
-    if let Some(slot) = target.slot.upgrade() {
-        slot.enter("turn", |plugin| {
+    // The callback may drop the key, and this with it: it is held meanwhile.
+    let ending = arg as *const Ending<P>;
+    // SAFETY: the watcher was not destroyed, so this was not released, and lives in
+    // an Rc.
+    let ending = unsafe {
+        Rc::increment_strong_count(ending);
+        Rc::from_raw(ending)
+    };
+    ending.request.watcher.stop();
+    ending.request.is_made.set(false);
+    run_callback(&ending.instance, "turn", |instance| {
+        let Some(mut callback) = ending.callback.take() else { return };
+        instance.dispatch("turn", |plugin| {
             callback(plugin);
             Ok(())
         });
-    }
+        if ending.request.watcher.is_alive() {
+            ending.callback.replace(Some(callback));
+        }
+    });
 }

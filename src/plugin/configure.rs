@@ -45,7 +45,7 @@ impl StateCounts {
         }
         let names = self.names_for(&config);
         check_names(&names, &config)?;
-        let every = |seconds, callback| match seconds {
+        let every = |seconds, callback: fn(&mut Self)| match seconds {
             0.0 => Ok(None),
             _ => self.jobtap.timer(seconds, seconds, callback).map(Some),
         };

@@ -60,6 +60,15 @@ pub fn second_plugin() -> &'static Path {
         .get_or_init(|| named(&second_project(&["--lib"]).join("libsecond_plugin.so"), "second.so"))
 }
 
+/// The plugin that forgets its timers and requests.
+pub fn forgetful_plugin() -> &'static Path {
+    static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
+    PLUGIN.get_or_init(|| {
+        let folder = second_project(&["--example", "forgetful"]);
+        named(&folder.join("examples/libforgetful.so"), "forgetful.so")
+    })
+}
+
 /// Builds `what` of tests/second-plugin; the folder that it is in then.
 fn second_project(what: &[&str]) -> PathBuf {
     let folder = target().join("second-plugin");

@@ -10,8 +10,8 @@ use std::process::{exit, Command};
 
 /// What the bindings hold: used functions, and through them their types.
 const FUNCTIONS: &[&str] = &[
-    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
-    "flux_jobtap_(get_flux|error|get_job_result|job_subscribe|job_lookup)",
+    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_pack|arg_unpack|arg_strerror|arg_destroy)",
+    "flux_jobtap_.*",
     "flux_job_statetostr",
     "flux_(log|attr_get|get_reactor)",
     "flux_(timer_watcher_create|prepare_watcher_create)",

@@ -91,6 +91,10 @@ int flux_plugin_arg_set (flux_plugin_arg_t *args,
 int flux_plugin_arg_get (flux_plugin_arg_t *args,
                          int flags,
                          char **json_str);
+int flux_plugin_arg_pack (flux_plugin_arg_t *args,
+                          int flags,
+                          const char *fmt,
+                          ...);
 int flux_plugin_arg_unpack (flux_plugin_arg_t *args,
                             int flags,
                             const char *fmt,
@@ -103,12 +107,68 @@ int flux_jobtap_error (flux_plugin_t *p,
                        flux_plugin_arg_t *args,
                        const char *fmt,
                        ...);
+int flux_jobtap_reject_job (flux_plugin_t *p,
+                            flux_plugin_arg_t *args,
+                            const char *fmt,
+                            ...);
+
+int flux_jobtap_reprioritize_all (flux_plugin_t *p);
+int flux_jobtap_reprioritize_job (flux_plugin_t *p,
+                                  flux_jobid_t id,
+                                  unsigned int priority);
+int flux_jobtap_priority_unavail (flux_plugin_t *p, flux_plugin_arg_t *args);
+
+int flux_jobtap_dependency_add (flux_plugin_t *p,
+                                flux_jobid_t id,
+                                const char *description);
+int flux_jobtap_dependency_remove (flux_plugin_t *p,
+                                   flux_jobid_t id,
+                                   const char *description);
+
+int flux_jobtap_job_aux_set (flux_plugin_t *p,
+                             flux_jobid_t id,
+                             const char *name,
+                             void *val,
+                             flux_free_f free_fn);
+void *flux_jobtap_job_aux_get (flux_plugin_t *p,
+                               flux_jobid_t id,
+                               const char *name);
+
+int flux_jobtap_job_set_flag (flux_plugin_t *p,
+                              flux_jobid_t id,
+                              const char *flag);
+int flux_jobtap_raise_exception (flux_plugin_t *p,
+                                 flux_jobid_t id,
+                                 const char *type,
+                                 int severity,
+                                 const char *fmt,
+                                 ...);
+int flux_jobtap_event_post_pack (flux_plugin_t *p,
+                                 flux_jobid_t id,
+                                 const char *name,
+                                 const char *fmt,
+                                 ...);
 
 int flux_jobtap_get_job_result (flux_plugin_t *p,
                                 flux_jobid_t id,
                                 flux_job_result_t *rp);
+int flux_jobtap_job_event_posted (flux_plugin_t *p,
+                                  flux_jobid_t id,
+                                  const char *name);
 int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id);
+void flux_jobtap_job_unsubscribe (flux_plugin_t *p, flux_jobid_t id);
 flux_plugin_arg_t *flux_jobtap_job_lookup (flux_plugin_t *p, flux_jobid_t id);
+
+int flux_jobtap_prolog_start (flux_plugin_t *p, const char *description);
+int flux_jobtap_prolog_finish (flux_plugin_t *p,
+                               flux_jobid_t id,
+                               const char *description,
+                               int status);
+int flux_jobtap_epilog_start (flux_plugin_t *p, const char *description);
+int flux_jobtap_epilog_finish (flux_plugin_t *p,
+                               flux_jobid_t id,
+                               const char *description,
+                               int status);
 
 const char *flux_job_statetostr (flux_job_state_t state, const char *fmt);
 int flux_log (flux_t *h, int level, const char *fmt, ...);
@@ -142,3 +202,13 @@ void flux_future_incref (flux_future_t *f);
 void flux_future_decref (flux_future_t *f);
 void flux_future_destroy (flux_future_t *f);
 #endif
+
+/* What the oldest Flux's headers do not have, which is built against all the same.
+ * Where they do, these say the same.
+ */
+int flux_jobtap_jobspec_update_pack (flux_plugin_t *p, const char *fmt, ...);
+int flux_jobtap_jobspec_update_id_pack (flux_plugin_t *p,
+                                        flux_jobid_t id,
+                                        const char *fmt,
+                                        ...);
+int flux_jobtap_set_load_sort_order (flux_plugin_t *p, const char *mode);

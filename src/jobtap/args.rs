@@ -149,6 +149,22 @@ impl Args {
         self.check("add to", code)
     }
 
+    /// `{s:I}`: adds an integer to the callback's answer.
+    pub(super) fn answer_integer(&self, key: &CStr, value: i64) -> Result<(), Error> {
+        // SAFETY: the args live while the callback runs; the format names one 64-bit
+        // integer, and gets one.
+        let code = unsafe {
+            sys::flux_plugin_arg_pack(
+                self.0,
+                sys::FLUX_PLUGIN_ARG_OUT as c_int,
+                c"{s:I}".as_ptr(),
+                key.as_ptr(),
+                value,
+            )
+        };
+        self.check("add to", code)
+    }
+
     /// Turns a return code into a `Result` with Flux's own words; `what` was to
     /// be done.
     #[inline(always)]

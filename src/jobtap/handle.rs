@@ -10,7 +10,7 @@ use super::job::FoundJob;
 use super::plugin::Plugin;
 use super::rpc::{Response, Rpc};
 use super::sys;
-use super::text::c_text;
+use super::text::{c_string, c_text};
 use super::timer::Timer;
 use super::turn::TurnEnd;
 
@@ -25,7 +25,7 @@ pub struct Jobtap<P: Plugin> {
 impl<P: Plugin> Jobtap<P> {
     /// Writes one line to the broker's log (`flux dmesg`), behind the plugin's name.
     pub fn log(&self, level: LogLevel, message: &str) {
-        log::<P>(self.flux, level, message);
+        log(P::NAME, self.flux, level, message);
     }
 
     /// The broker's attribute of this name, if it has it (flux-broker-attributes(7)).
@@ -62,10 +62,10 @@ impl<P: Plugin> Jobtap<P> {
 
     /// What the job manager knows of a job, active or inactive, at this moment
     /// (flux_jobtap_job_lookup); `None` where it knows none of this id. It takes
-    /// some microseconds, and allocates. Not for the path of a job; and not for
-    /// a plugin's end, where there is no plugin to ask for any more.
+    /// some microseconds, and allocates: not for the path of a job. `None`, too,
+    /// outside callbacks.
     pub fn job(&self, id: u64) -> Option<FoundJob> {
-        let instance = self.instance().ok()?;
+        let instance = self.running().ok()?;
         // SAFETY: the instance lives, so it is not the plugin's end, and the plugin
         // lives.
         unsafe { FoundJob::new(instance.handle, id) }
@@ -76,9 +76,8 @@ impl<P: Plugin> Jobtap<P> {
     /// # Errors
     /// If there is no such job.
     pub fn subscribe(&self, id: u64) -> Result<(), Error> {
-        let instance = self.instance()?;
-        // SAFETY: the instance lives, so it is not the plugin's end, and the plugin
-        // lives.
+        let instance = self.running()?;
+        // SAFETY: a callback runs, so the plugin lives.
         match unsafe { sys::flux_jobtap_job_subscribe(instance.handle, id) } {
             0.. => Ok(()),
             _ => Err(Error::last_os_error("flux_jobtap_job_subscribe")),
@@ -100,11 +99,45 @@ impl<P: Plugin> Jobtap<P> {
         Rpc::send(&self.instance()?, topic, payload, timeout, Box::new(callback))
     }
 
+    /// Asks for no more of them.
+    pub fn unsubscribe(&self, id: u64) {
+        if let Ok(instance) = self.running() {
+            // SAFETY: a callback runs, so the plugin lives.
+            unsafe { sys::flux_jobtap_job_unsubscribe(instance.handle, id) };
+        }
+    }
+
+    /// Whether an event of this name was posted to a job.
+    ///
+    /// # Errors
+    /// If there is no such job.
+    pub fn event_posted(&self, id: u64, name: &str) -> Result<bool, Error> {
+        let (instance, name) = (self.running()?, c_string(name));
+        // SAFETY: a callback runs, so the plugin lives; the name is a C string.
+        match unsafe { sys::flux_jobtap_job_event_posted(instance.handle, id, name.as_ptr()) } {
+            0 => Ok(false),
+            1.. => Ok(true),
+            _ => Err(Error::last_os_error("flux_jobtap_job_event_posted")),
+        }
+    }
+
     /// The instance.
     ///
     /// # Errors
     /// If the plugin is at its end.
-    fn instance(&self) -> Result<Rc<Instance<P>>, Error> {
+    pub(super) fn instance(&self) -> Result<Rc<Instance<P>>, Error> {
         self.instance.upgrade().ok_or_else(|| Error::new("the plugin is at its end"))
+    }
+
+    /// The instance, of which a callback runs: then Flux is not at its end, either,
+    /// where what its functions reach is gone.
+    ///
+    /// # Errors
+    /// If none runs: in the destructors of the plugin and of a job's data.
+    pub(super) fn running(&self) -> Result<Rc<Instance<P>>, Error> {
+        self.instance()
+            .ok()
+            .filter(|instance| instance.is_running())
+            .ok_or_else(|| Error::new("no callback of the plugin runs"))
     }
 }

@@ -1,14 +1,17 @@
 //! One load of a plugin: its state, and the way into it.
 
-use std::cell::{Cell, RefCell};
+use std::any::Any;
+use std::cell::RefCell;
 use std::os::raw::{c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
 
+use super::callbacks::Callbacks;
 use super::error::{Error, LogLevel};
 use super::handle::Jobtap;
+use super::outbox::Outbox;
 use super::panics::catch_panic;
-use super::plugin::{shim, Callback, Plugin};
+use super::plugin::Plugin;
 use super::resources::Resources;
 use super::sys;
 use super::text::c_string;
@@ -18,29 +21,25 @@ pub(super) struct Instance<P: Plugin> {
     pub(super) flux: NonNull<sys::flux_t>,
     /// The plugin as Flux has it, which lives as long as the instance.
     pub(super) handle: *mut sys::flux_plugin_t,
-    /// `None` only while `init` runs. Borrowed while a callback runs, so that
-    /// one that leads back into the plugin is refused rather than unsound.
+    /// `None` only while `init` runs. Borrowed while a callback runs.
     plugin: RefCell<Option<P>>,
+    /// What the running callback posts.
+    pub(super) outbox: Outbox,
     /// Watchers and futures. Below `plugin`, which holds keys to them and is dropped
     /// first.
     pub(super) resources: Rc<Resources>,
-    /// What each handler's argument points to.
-    handlers: Vec<Handler<P>>,
+    /// What the handlers' arguments point to.
+    handlers: RefCell<Vec<Rc<dyn Any>>>,
     /// Callbacks of which an error was logged: the first speaks for all.
     logged: RefCell<Vec<&'static str>>,
 }
 
-/// The argument of one registered handler.
-pub(super) struct Handler<P: Plugin> {
-    pub(super) callback: Callback,
-    pub(super) instance: Cell<*const Instance<P>>,
-}
+/// A closure that is called again and again; `None` while it is called.
+pub(super) type Recurring<P> = RefCell<Option<Box<dyn FnMut(&mut P)>>>;
 
 impl<P: Plugin> Instance<P> {
     /// Runs `body` on the plugin. Errors and panics end here, logged once for
-    /// each `callback`. (Not inlined: the most frequent callback would have the
-    /// stack frame of all of them.)
-    #[inline(never)]
+    /// each `callback`.
     pub(super) fn dispatch(
         &self,
         callback: &'static str,
@@ -51,26 +50,69 @@ impl<P: Plugin> Instance<P> {
         }
     }
 
-    /// Runs `body` on the plugin; a panic becomes an error.
-    pub(super) fn try_dispatch(
+    /// Runs `body` on the plugin, and then makes the posts that it asked for; a panic
+    /// becomes an error.
+    pub(super) fn try_dispatch<T>(
         &self,
-        body: impl FnOnce(&mut P) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        catch_panic(|| match self.plugin.try_borrow_mut() {
-            Ok(mut plugin) => plugin.as_mut().map_or(Ok(()), body),
-            Err(_) => Err(Error::new("called while another callback runs")),
-        })
-        .unwrap_or_else(|panic| Err(Error::bug(&panic)))
+        body: impl FnOnce(&mut P) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Ok(mut plugin) = self.plugin.try_borrow_mut() else {
+            // Only by way of `as_raw`: see the module `outbox`.
+            return Err(Error::new("called while another callback runs"));
+        };
+        let outcome = catch_panic(|| match plugin.as_mut() {
+            Some(plugin) => body(plugin),
+            None => Err(Error::new("called before flux_plugin_init was done")),
+        });
+        drop(plugin);
+        if !self.outbox.is_empty() {
+            self.make_posts();
+        }
+        outcome.unwrap_or_else(|panic| Err(Error::bug(&panic)))
     }
 
     #[cold]
-    fn log_once(&self, callback: &'static str, error: &Error) {
+    fn make_posts(&self) {
+        loop {
+            let posts = self.outbox.take();
+            if posts.is_empty() {
+                return;
+            }
+            for (what, post) in posts {
+                let outcome = catch_panic(|| post(self.handle));
+                if let Err(error) = outcome.unwrap_or_else(|panic| Err(Error::bug(&panic))) {
+                    self.log_once(what, &error);
+                }
+            }
+        }
+    }
+
+    /// Whether a callback runs, or `init`.
+    pub(super) fn is_running(&self) -> bool {
+        self.plugin.try_borrow().is_err()
+    }
+
+    #[cold]
+    pub(super) fn log_once(&self, callback: &'static str, error: &Error) {
         let mut logged = self.logged.borrow_mut();
         if !logged.contains(&callback) {
             logged.push(callback);
             let message = format!("{callback}: {error} (further errors there are not logged)");
-            log::<P>(self.flux, LogLevel::Error, &message);
+            log(P::NAME, self.flux, LogLevel::Error, &message);
         }
+    }
+
+    /// Makes the plugin and registers its callbacks.
+    fn start(self: &Rc<Self>) -> Result<(), Error> {
+        let mut callbacks = Callbacks::new(self);
+        let jobtap = Jobtap { flux: self.flux, instance: Rc::downgrade(self) };
+        // Borrowed while it is made, as in a callback.
+        let mut plugin = self.plugin.borrow_mut();
+        *plugin = Some(P::init(jobtap, &mut callbacks)?);
+        drop(plugin);
+        callbacks.register(&mut self.handlers.borrow_mut())?;
+        self.make_posts();
+        Ok(())
     }
 }
 
@@ -98,58 +140,37 @@ pub unsafe fn register<P: Plugin>(plugin: *mut sys::flux_plugin_t) -> c_int {
     let Some(flux) = NonNull::new(unsafe { sys::flux_jobtap_get_flux(plugin) }) else {
         return -1;
     };
-    let instance = Rc::new(Instance {
+    let instance = Rc::new(Instance::<P> {
         flux,
         handle: plugin,
         plugin: RefCell::new(None),
+        outbox: Outbox::default(),
         resources: Rc::default(),
-        handlers: P::CALLBACKS
-            .iter()
-            .map(|&callback| Handler { callback, instance: Cell::new(ptr::null()) })
-            .collect(),
-        logged: RefCell::new(Vec::new()),
+        handlers: RefCell::default(),
+        logged: RefCell::default(),
     });
-    let made = catch_panic(|| P::init(Jobtap { flux, instance: Rc::downgrade(&instance) }));
-    match made.unwrap_or_else(|panic| Err(Error::bug(&panic))) {
-        Ok(made) => *instance.plugin.borrow_mut() = Some(made),
-        Err(error) => {
-            instance.log_once("flux_plugin_init", &error);
-            return -1;
-        }
-    }
-    let address = Rc::into_raw(instance);
-    // SAFETY: the plugin lives; from here on the aux item owns the instance, and
-    // destroys it while this code is still mapped.
+    let address = Rc::into_raw(instance.clone());
+    // SAFETY: the plugin lives; from here on the aux item owns one of the two
+    // references, and gives it up while this code is still mapped.
     let code = unsafe {
         sys::flux_plugin_aux_set(plugin, ptr::null(), address as *mut c_void, Some(destroy::<P>))
     };
-    if code < 0 {
-        // SAFETY: the aux item was not made, so the instance is still ours.
-        let instance = unsafe { Rc::from_raw(address) };
-        instance.log_once("flux_plugin_init", &Error::last_os_error("flux_plugin_aux_set"));
-        return -1;
-    }
-    // SAFETY: the aux item keeps the instance alive beyond this function.
-    for handler in unsafe { &(*address).handlers } {
-        handler.instance.set(address);
-        // SAFETY: Flux copies the topic; the argument lives as long as the
-        // instance, which Flux destroys after the handlers.
-        let code = unsafe {
-            sys::flux_plugin_add_handler(
-                plugin,
-                handler.callback.topic().as_ptr(),
-                Some(shim::<P>),
-                handler as *const Handler<P> as *mut c_void,
-            )
-        };
-        if code < 0 {
-            let error = Error::last_os_error("flux_plugin_add_handler");
-            // SAFETY: as above.
-            unsafe { &*address }.log_once("flux_plugin_init", &error);
-            return -1;
+    let outcome = match code {
+        0.. => catch_panic(|| instance.start()).unwrap_or_else(|panic| Err(Error::bug(&panic))),
+        _ => {
+            let error = Error::last_os_error("flux_plugin_aux_set");
+            // SAFETY: the aux item was not made, so this reference is still ours.
+            drop(unsafe { Rc::from_raw(address) });
+            Err(error)
+        }
+    };
+    match outcome {
+        Ok(()) => 0,
+        Err(error) => {
+            instance.log_once("flux_plugin_init", &error);
+            -1
         }
     }
-    0
 }
 
 /// The aux item's destructor: the end of the plugin, while its code is mapped.
@@ -161,13 +182,18 @@ unsafe extern "C" fn destroy<P: Plugin>(instance: *mut c_void) {
     let instance = unsafe { Rc::from_raw(instance as *const Instance<P>) };
     let flux = instance.flux;
     if let Err(panic) = catch_panic(|| drop(instance)) {
-        log::<P>(flux, LogLevel::Error, &format!("removal: a bug: {panic}"));
+        log(P::NAME, flux, LogLevel::Error, &format!("removal: a bug: {panic}"));
     }
 }
 
 /// Logs `message` behind the plugin's name.
-pub(super) fn log<P: Plugin>(flux: NonNull<sys::flux_t>, level: LogLevel, message: &str) {
-    let message = c_string(&format!("{}: {message}", P::NAME));
+pub(super) fn log(
+    plugin: &'static str,
+    flux: NonNull<sys::flux_t>,
+    level: LogLevel,
+    message: &str,
+) {
+    let message = c_string(&format!("{plugin}: {message}"));
     // SAFETY: the handle is the job manager's own and outlives the plugin; the
     // format is constant and names the one string it gets.
     unsafe {

@@ -1,54 +1,83 @@
-//! A small safe layer over the part of Flux that a jobtap plugin uses.
+//! A safe layer over jobtap, Flux's interface for plugins of the job manager
+//! (flux-jobtap-plugins(7)).
 //!
 //! It knows nothing of metrics: any jobtap plugin can stand on it. Implement
-//! [`Plugin`], name the callbacks wanted, and [`export_plugin!`](crate::export_plugin)
-//! the type:
+//! [`Plugin`], name the [`Callbacks`] wanted, and
+//! [`export_plugin!`](crate::export_plugin) the type:
 //!
 //! ```no_run
-//! use state_counts::jobtap::{
-//!     Callback, Error, Job, JobState, Jobtap, LogLevel, NameForm, Plugin,
-//! };
+//! use state_counts::jobtap::{Callbacks, Error, Job, Jobtap, LogLevel, NameForm, Plugin};
 //!
-//! struct Greeter {
+//! struct Watch {
 //!     jobtap: Jobtap<Self>,
 //! }
 //!
-//! impl Plugin for Greeter {
-//!     const NAME: &'static str = "greeter";
-//!     const CALLBACKS: &'static [Callback] = &[Callback::JobNew];
+//! impl Plugin for Watch {
+//!     const NAME: &'static str = "watch";
 //!
-//!     fn init(jobtap: Jobtap<Self>) -> Result<Self, Error> {
-//!         Ok(Greeter { jobtap })
+//!     fn init(jobtap: Jobtap<Self>, callbacks: &mut Callbacks<Self>) -> Result<Self, Error> {
+//!         callbacks.job_new(Self::job_new);
+//!         Ok(Watch { jobtap })
 //!     }
+//! }
 //!
-//!     fn job_new(&mut self, state: JobState, _: &Job) -> Result<(), Error> {
-//!         self.jobtap.log(LogLevel::Info, &format!("a job in {}", state.name(NameForm::Long)));
+//! impl Watch {
+//!     fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
+//!         let state = job.state()?.name(NameForm::Long);
+//!         self.jobtap.log(LogLevel::Info, &format!("a job in {state}"));
 //!         Ok(())
 //!     }
 //! }
 //!
 //! // With `default-features = false`; else this crate exports its own already.
-//! // state_counts::export_plugin!(Greeter);
+//! // state_counts::export_plugin!(Watch);
 //! ```
 //!
-//! All `unsafe` code of the crate is in this module. What holds it together:
+//! # What holds it together
+//!
+//! All `unsafe` code of the crate is in this module.
 //!
 //! - The job manager calls a plugin from one thread only, its reactor's.
-//! - A plugin's state hangs on the plugin as an aux item, which Flux destroys
-//!   after the handlers and before `dlclose` (flux-core, plugin.c), so no
+//! - A plugin's state, its *instance*, hangs on the plugin as an aux item, which Flux
+//!   destroys after the handlers and before `dlclose` (flux-core, plugin.c), so no
 //!   callback finds it gone and its destructor's code is still mapped.
-//! - A panic stops at the shim: since Rust 1.81 one that reached C would abort
-//!   the broker.
+//! - The instance owns watchers and futures. [`Timer`], [`TurnEnd`] and [`Rpc`] are keys
+//!   to them: dropping one releases what it opens, forgetting one leaves that to the
+//!   plugin's end.
+//! - Callbacks take `&mut self`, and none comes while another runs. The job manager
+//!   calls one plugin after another; what brings it back to a plugin in the middle of a
+//!   callback is only what that callback posts (flux-core, event.c:
+//!   `event_job_post_entry` runs all that follows before it returns, unless the job is
+//!   in the middle of an event already). So what posts events is made when the callback
+//!   has returned, and before the job manager goes on. What it leads to comes as it does
+//!   to a plugin in C: in order, and before the next post of the same callback. What it
+//!   cannot do is return an error: that is logged.
+//! - A panic stops at the edge to C: since Rust 1.81 one that reached it would abort the
+//!   broker.
+//!
+//! # What is bound of jobtap.h
+//!
+//! All functions that are not deprecated but these:
+//!
+//! | function | why not |
+//! |---|---|
+//! | `flux_jobtap_call` | what it calls is agreed on by plugins, in C's arguments: [`Jobtap::later`] |
+//! | `flux_jobtap_service_register`, `flux_jobtap_service_register_ex` | a service needs Flux's messages, of which this layer knows nothing yet: [`Jobtap::as_raw`] |
+//!
+//! Of what callbacks can answer, annotations and an R for jobs in SCHED are not bound.
 
 mod args;
+mod callbacks;
 mod error;
 mod handle;
 mod instance;
 mod job;
 mod json;
 mod lookup;
+mod outbox;
 mod panics;
 mod plugin;
+mod post;
 mod resources;
 mod rpc;
 mod state;
@@ -60,14 +89,15 @@ mod turn;
 mod watcher;
 
 pub use args::Transition;
+pub use callbacks::{Callbacks, LoadOrder};
 pub use error::{Error, LogLevel};
 pub use handle::Jobtap;
 pub use instance::register;
-pub use job::{Facts, FoundJob, Job, JobResult, Times};
+pub use job::{Facts, FoundJob, Job, JobEvent, JobResult, Times};
 pub use json::Json;
 pub use lookup::Lookup;
 pub use panics::quiet_hook;
-pub use plugin::{Callback, Conf, Plugin};
+pub use plugin::{Conf, Plugin};
 pub use rpc::{Response, Rpc};
 pub use state::{JobState, NameForm};
 pub use text::hostname;

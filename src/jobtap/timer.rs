@@ -5,7 +5,7 @@ use std::os::raw::{c_int, c_void};
 use std::rc::{Rc, Weak};
 
 use super::error::Error;
-use super::instance::{run_callback, Instance};
+use super::instance::{run_callback, Instance, Recurring};
 use super::plugin::Plugin;
 use super::resources::{Key, Resource};
 use super::sys;
@@ -22,8 +22,7 @@ pub struct Timer {
 struct Running<P: Plugin> {
     watcher: Watcher,
     instance: Weak<Instance<P>>,
-    /// `None` while it is called.
-    callback: RefCell<Option<Box<dyn FnMut(&mut P)>>>,
+    callback: Recurring<P>,
 }
 
 impl Timer {

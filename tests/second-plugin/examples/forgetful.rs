@@ -7,7 +7,7 @@ use std::mem;
 use std::rc::Rc;
 
 use state_counts::jobtap::{
-    Callback, Error, Job, JobState, Jobtap, LogLevel, Plugin, Timer, Transition,
+    Callbacks, Error, Job, JobState, Jobtap, LogLevel, Plugin, Timer, Transition,
 };
 
 struct Forgetful(Jobtap<Self>);
@@ -19,16 +19,15 @@ fn ballast() -> Vec<u8> {
 
 impl Plugin for Forgetful {
     const NAME: &'static str = "forgetful";
-    const CALLBACKS: &'static [Callback] = &[Callback::JobState];
 
-    fn init(jobtap: Jobtap<Self>) -> Result<Self, Error> {
+    fn init(jobtap: Jobtap<Self>, callbacks: &mut Callbacks<Self>) -> Result<Self, Error> {
+        callbacks.job_enters(JobState::RUN, Self::job_runs);
         Ok(Forgetful(jobtap))
     }
+}
 
-    fn job_state(&mut self, transition: Transition, _: &Job) -> Result<(), Error> {
-        if transition.state != JobState::RUN {
-            return Ok(());
-        }
+impl Forgetful {
+    fn job_runs(&mut self, _: Transition, _: &Job) -> Result<(), Error> {
         let (mut fired, owned) = (0, ballast());
         mem::forget(self.0.timer(0.0, 1.0, move |plugin| {
             fired += owned[0];
@@ -52,9 +51,7 @@ impl Plugin for Forgetful {
         })?);
         Ok(())
     }
-}
 
-impl Forgetful {
     fn log(&self, text: &str) {
         self.0.log(LogLevel::Info, text);
     }

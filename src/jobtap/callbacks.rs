@@ -1,0 +1,475 @@
+//! Which callbacks a plugin wants, and the one shim between them and the job manager.
+
+use std::any::Any;
+use std::ffi::{c_char, c_int, c_void, CString};
+use std::rc::Rc;
+
+use super::args::{Args, Transition};
+use super::error::Error;
+use super::instance::Instance;
+use super::job::{Job, JobEvent};
+use super::plugin::{Conf, Plugin};
+use super::state::JobState;
+use super::sys;
+use super::text::{c_string, c_text};
+
+/// The callbacks that a plugin wants: each method takes what is called, a function of
+/// the plugin's or a closure, and registers it for the topic of that name in
+/// flux-jobtap-plugins(7). Nothing else is called, and each costs a call a job: name
+/// what you use and no more.
+///
+/// Flux looks through them in the order of their registration at each call, so name
+/// the most frequent first. A topic may be named more than once (`job_state` and
+/// `job_enters`, say): all are called, in their order.
+///
+/// What is told by a callback and not decided, has no outcome: an error is logged, the
+/// first of each kind, and the plugins behind this one hear of the job all the same.
+pub struct Callbacks<P: Plugin> {
+    /// It outlives the handlers.
+    instance: *const Instance<P>,
+    handlers: Vec<Registration>,
+    /// What was asked for in vain.
+    error: Option<Error>,
+}
+
+/// See [`Callbacks::load_order`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadOrder {
+    /// From DEPEND to CLEANUP, and by id, which is by age.
+    ByState,
+    /// From CLEANUP to DEPEND, and by id.
+    ByStateReversed,
+}
+
+/// What Flux calls.
+type Call = unsafe extern "C" fn(
+    *mut sys::flux_plugin_t,
+    *const c_char,
+    *mut sys::flux_plugin_arg_t,
+    *mut c_void,
+) -> c_int;
+
+struct Registration {
+    topic: CString,
+    call: Call,
+    data: *mut c_void,
+    /// What `data` points to.
+    owner: Rc<dyn Any>,
+}
+
+impl<P: Plugin> Callbacks<P> {
+    /// `conf.update`: once at load, after `init`, and at each change of the
+    /// broker's configuration (twice at start-up).
+    ///
+    /// An error at load fails the load; later, the reload: the text goes to whoever
+    /// asked for it. Flux cuts it at 159 bytes.
+    pub fn conf_update(
+        &mut self,
+        callback: impl Fn(&mut P, Conf<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<ConfUpdate, _>(c"conf.update".into(), "conf.update", callback);
+    }
+
+    /// `plugin.query`: what `flux jobtap query` prints, as a JSON object's text.
+    pub fn query(&mut self, callback: impl Fn(&mut P) -> String + 'static) {
+        self.add::<Query, _>(c"plugin.query".into(), "plugin.query", callback);
+    }
+
+    /// `job.new`: a job was accepted, or was active when the plugin was loaded.
+    pub fn job_new(&mut self, callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static) {
+        self.add::<Notice, _>(c"job.new".into(), "job.new", callback);
+    }
+
+    /// `job.state.*`: a job entered a state.
+    pub fn job_state(
+        &mut self,
+        callback: impl Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<Moved, _>(c"job.state.*".into(), "job.state", callback);
+    }
+
+    /// `job.state.STATE`: a job entered this state. Flux calls it for no job in
+    /// [`JobState::NEW`], so that to ask for it fails the load.
+    pub fn job_enters(
+        &mut self,
+        state: JobState,
+        callback: impl Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        let topic = match state {
+            JobState::DEPEND => c"job.state.depend",
+            JobState::PRIORITY => c"job.state.priority",
+            JobState::SCHED => c"job.state.sched",
+            JobState::RUN => c"job.state.run",
+            JobState::CLEANUP => c"job.state.cleanup",
+            JobState::INACTIVE => c"job.state.inactive",
+            JobState(number) => {
+                let text = format!("Flux has no callback for jobs that enter state {number}");
+                self.error = Some(Error::new(text));
+                return;
+            }
+        };
+        self.add::<Moved, _>(topic.into(), "job.state", callback);
+    }
+
+    /// `job.event.NAME`, of jobs that were [subscribed](super::Jobtap::subscribe) to: an
+    /// event of this name was posted. All events, if the name is `*`.
+    pub fn job_event(
+        &mut self,
+        name: &str,
+        callback: impl Fn(&mut P, &JobEvent<'_>, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        let log_name = match name {
+            "exception" => "job.event.exception",
+            _ => "job.event",
+        };
+        self.add::<Posted, _>(c_string(&format!("job.event.{name}")), log_name, callback);
+    }
+
+    /// `job.update`: a job's jobspec was changed.
+    pub fn job_update(
+        &mut self,
+        callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<Notice, _>(c"job.update".into(), "job.update", callback);
+    }
+
+    /// `job.inactive-add`: a job joined the inactive jobs, at its end or read
+    /// back from the KVS at a restart. Before 0.87.0 a restart calls it for active
+    /// jobs, too, whose `state` says so: restart.c goes through the inactive jobs
+    /// with the cursor of the active ones (flux-core #7690).
+    pub fn job_inactive_add(
+        &mut self,
+        callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<Notice, _>(c"job.inactive-add".into(), "job.inactive-add", callback);
+    }
+
+    /// `job.inactive-remove`: an inactive job was purged.
+    pub fn job_inactive_remove(
+        &mut self,
+        callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<Notice, _>(c"job.inactive-remove".into(), "job.inactive-remove", callback);
+    }
+
+    /// The order in which the jobs that are active when the plugin is loaded are
+    /// announced. Since Flux 0.81: a plugin that
+    /// uses it cannot be loaded into an older one.
+    pub fn load_order(&mut self, order: LoadOrder) {
+        let order = match order {
+            LoadOrder::ByState => c"state",
+            LoadOrder::ByStateReversed => c"-state",
+        };
+        // SAFETY: the instance made this, and outlives it; its plugin is being loaded.
+        // Flux copies the text.
+        let code = unsafe {
+            let plugin = (*self.instance).handle;
+            sys::flux_jobtap_set_load_sort_order(plugin, order.as_ptr())
+        };
+        if code < 0 {
+            self.error = Some(Error::last_os_error("flux_jobtap_set_load_sort_order"));
+        }
+    }
+
+    pub(super) fn new(instance: &Rc<Instance<P>>) -> Self {
+        Callbacks { instance: Rc::as_ptr(instance), handlers: Vec::new(), error: None }
+    }
+
+    /// Adds `callback`, of kind `K`, for `topic`; `name` is what the log calls it.
+    pub(super) fn add<K: Kind<P, F>, F: 'static>(
+        &mut self,
+        topic: CString,
+        name: &'static str,
+        callback: F,
+    ) {
+        let handler = Rc::new(Handler { instance: self.instance, name, callback });
+        self.handlers.push(Registration {
+            topic,
+            call: shim::<P, K, F>,
+            data: Rc::as_ptr(&handler) as *mut c_void,
+            owner: handler,
+        });
+    }
+
+    /// Hands all over to Flux, and what their arguments point to, to `owners`.
+    pub(super) fn register(self, owners: &mut Vec<Rc<dyn Any>>) -> Result<(), Error> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        // SAFETY: the instance made this, and outlives it.
+        let plugin = unsafe { (*self.instance).handle };
+        for group in in_order(self.handlers) {
+            let topic = group[0].topic.clone();
+            let (call, data): (Call, *mut c_void) = match &group[..] {
+                [one] => (one.call, one.data),
+                several => {
+                    let chain = several.iter().map(|one| (one.call, one.data)).collect();
+                    let chain = Rc::new(Chain(chain));
+                    let data = Rc::as_ptr(&chain) as *mut c_void;
+                    owners.push(chain);
+                    (call_each, data)
+                }
+            };
+            owners.extend(group.into_iter().map(|one| one.owner));
+            // SAFETY: the plugin lives; Flux copies the topic; the argument lives as
+            // long as the instance, which Flux destroys after the handlers.
+            let code =
+                unsafe { sys::flux_plugin_add_handler(plugin, topic.as_ptr(), Some(call), data) };
+            if code < 0 {
+                return Err(Error::last_os_error("flux_plugin_add_handler"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The handlers of each topic, in the order in which Flux has to find them. It calls
+/// the first whose topic, or pattern, matches: so a topic that a pattern matches comes
+/// before it, together with the handlers of that pattern.
+fn in_order(handlers: Vec<Registration>) -> Vec<Vec<Registration>> {
+    let mut groups: Vec<Vec<Registration>> = Vec::new();
+    let patterns: Vec<_> =
+        handlers.iter().filter(|one| is_pattern(&one.topic)).map(Registration::share).collect();
+    for handler in handlers {
+        let same = groups.iter().position(|group| group[0].topic == handler.topic);
+        match same {
+            Some(index) => groups[index].push(handler),
+            None => groups.push(vec![handler]),
+        }
+    }
+    for group in &mut groups {
+        if !is_pattern(&group[0].topic) {
+            let topic = group[0].topic.clone();
+            let matching = patterns.iter().filter(|pattern| matches(&pattern.topic, &topic));
+            group.extend(matching.map(Registration::share));
+        }
+    }
+    // Stable: but for topics that a pattern would hide, the order stays.
+    for index in 0..groups.len() {
+        let topic = groups[index][0].topic.clone();
+        let hides = |group: &Vec<Registration>| {
+            is_pattern(&group[0].topic) && matches(&group[0].topic, &topic)
+        };
+        if is_pattern(&topic) {
+            continue;
+        }
+        if let Some(pattern) = groups[..index].iter().position(hides) {
+            let group = groups.remove(index);
+            groups.insert(pattern, group);
+        }
+    }
+    groups
+}
+
+impl Registration {
+    fn share(&self) -> Registration {
+        let Registration { topic, call, data, owner } = self;
+        Registration { topic: topic.clone(), call: *call, data: *data, owner: owner.clone() }
+    }
+}
+
+fn is_pattern(topic: &CString) -> bool {
+    topic.as_bytes().ends_with(b"*")
+}
+
+/// Whether a topic is one of the pattern's, which ends with `*`.
+fn matches(pattern: &CString, topic: &CString) -> bool {
+    topic.as_bytes().starts_with(&pattern.as_bytes()[..pattern.as_bytes().len() - 1])
+}
+
+/// The handlers of one topic.
+struct Chain(Vec<(Call, *mut c_void)>);
+
+/// Calls each handler of one topic, until one fails.
+///
+/// # Safety
+/// - `plugin`, `topic` and `args` are Flux's, for the callback that is running.
+/// - `data` points to a `Chain` whose handlers live.
+unsafe extern "C" fn call_each(
+    plugin: *mut sys::flux_plugin_t,
+    topic: *const c_char,
+    args: *mut sys::flux_plugin_arg_t,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: the instance owns the chain, and Flux destroys it after the handlers.
+    let chain = unsafe { &*(data as *const Chain) };
+    for (call, data) in &chain.0 {
+        // SAFETY: the caller's promises, handed on; each handler has its own data.
+        if unsafe { call(plugin, topic, args, *data) } < 0 {
+            return -1;
+        }
+    }
+    0
+}
+
+/// The argument of one registered handler.
+struct Handler<P: Plugin, F> {
+    instance: *const Instance<P>,
+    name: &'static str,
+    callback: F,
+}
+
+/// A kind of callback: how it is called, and what becomes of its outcome.
+pub(super) trait Kind<P: Plugin, F> {
+    /// Calls `callback`, which the log calls `name`. Returns what Flux is told, 0
+    /// or -1.
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int;
+}
+
+/// The one function that the job manager calls, whatever the callback.
+///
+/// # Safety
+/// - `args` are Flux's, for the callback that is running.
+/// - `data` points to a `Handler<P, F>` of a living instance.
+unsafe extern "C" fn shim<P: Plugin, K: Kind<P, F>, F>(
+    _plugin: *mut sys::flux_plugin_t,
+    _topic: *const c_char,
+    args: *mut sys::flux_plugin_arg_t,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: `register` passed the handler, which lives as long as its instance; Flux
+    // destroys the instance after the handlers.
+    let (handler, instance) = unsafe {
+        let handler = &*(data as *const Handler<P, F>);
+        (handler, &*handler.instance)
+    };
+    // SAFETY: Flux passed them, for the time of this call.
+    let args = unsafe { Args::new(args) };
+    K::call(instance, handler.name, &handler.callback, &args)
+}
+
+pub(super) struct Notice;
+
+impl<P: Plugin, F> Kind<P, F> for Notice
+where
+    F: Fn(&mut P, &Job<'_>) -> Result<(), Error>,
+{
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
+        let job = Job::current(instance.handle, args);
+        instance.dispatch(name, |plugin| callback(plugin, &job));
+        0
+    }
+}
+
+struct Moved;
+
+impl<P: Plugin, F> Kind<P, F> for Moved
+where
+    F: Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error>,
+{
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
+        let job = Job::current(instance.handle, args);
+        instance.dispatch(name, |plugin| callback(plugin, args.transition()?, &job));
+        0
+    }
+}
+
+struct Posted;
+
+impl<P: Plugin, F> Kind<P, F> for Posted
+where
+    F: Fn(&mut P, &JobEvent<'_>, &Job<'_>) -> Result<(), Error>,
+{
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
+        let job = Job::current(instance.handle, args);
+        instance.dispatch(name, |plugin| callback(plugin, &JobEvent::new(args), &job));
+        0
+    }
+}
+
+struct ConfUpdate;
+
+impl<P: Plugin, F> Kind<P, F> for ConfUpdate
+where
+    F: Fn(&mut P, Conf<'_>) -> Result<(), Error>,
+{
+    fn call(instance: &Instance<P>, _: &'static str, callback: &F, args: &Args) -> c_int {
+        // SAFETY: the plugin lives; the conf is its own copy and does not
+        // change while this call runs.
+        let conf = unsafe { c_text(sys::flux_plugin_get_conf(instance.handle)) };
+        let outcome = instance.try_dispatch(|plugin| {
+            let broker = args.json()?;
+            callback(plugin, Conf { plugin: conf.as_deref(), broker: &broker })
+        });
+        match outcome {
+            Ok(()) => 0,
+            Err(error) => {
+                let text = c_string(&error.to_string());
+                // SAFETY: the plugin and the args live; the format is constant and
+                // names the one string it gets; Flux copies the text.
+                unsafe {
+                    sys::flux_jobtap_error(
+                        instance.handle,
+                        args.raw(),
+                        c"%s".as_ptr(),
+                        text.as_ptr(),
+                    )
+                }
+            }
+        }
+    }
+}
+
+struct Query;
+
+impl<P: Plugin, F> Kind<P, F> for Query
+where
+    F: Fn(&mut P) -> String,
+{
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
+        instance.dispatch(name, |plugin| args.answer(&c_string(&callback(plugin))));
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Topics, each with the handlers that are called, by their place in what was asked
+    /// for, in the order in which Flux looks through them.
+    fn ordered(topics: &[&str]) -> Vec<(String, Vec<usize>)> {
+        let handlers = topics.iter().enumerate().map(|(index, topic)| Registration {
+            topic: c_string(topic),
+            call: call_each,
+            data: index as *mut c_void,
+            owner: Rc::new(()),
+        });
+        let groups = in_order(handlers.collect()).into_iter();
+        groups
+            .map(|group| {
+                let topic = group[0].topic.to_str().unwrap().to_owned();
+                (topic, group.iter().map(|one| one.data as usize).collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_pattern_hides_no_topic_and_every_handler_is_called() {
+        type Ordered<'a> = &'a [(&'a str, &'a [usize])];
+        let table: [(&[&str], Ordered<'_>); 5] = [
+            (&[], &[]),
+            (&["b", "a"], &[("b", &[0]), ("a", &[1])]),
+            (&["a", "b", "a"], &[("a", &[0, 2]), ("b", &[1])]),
+            (
+                &["job.state.*", "job.new", "job.state.run", "job.state.sched"],
+                &[
+                    ("job.state.run", &[2, 0]),
+                    ("job.state.sched", &[3, 0]),
+                    ("job.state.*", &[0]),
+                    ("job.new", &[1]),
+                ],
+            ),
+            // The update of a key is no update of a job.
+            (
+                &["job.update.x", "job.update", "job.update.*"],
+                &[("job.update.x", &[0, 2]), ("job.update", &[1]), ("job.update.*", &[2])],
+            ),
+        ];
+        for (topics, wanted) in table {
+            let wanted: Vec<_> =
+                wanted.iter().map(|(topic, calls)| (topic.to_string(), calls.to_vec())).collect();
+            assert_eq!(ordered(topics), wanted, "{topics:?}");
+        }
+    }
+}

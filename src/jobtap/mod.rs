@@ -63,15 +63,18 @@
 //! |---|---|
 //! | `flux_jobtap_call` | what it calls is agreed on by plugins, in C's arguments: [`Jobtap::later`] |
 //! | `flux_jobtap_service_register`, `flux_jobtap_service_register_ex` | a service needs Flux's messages, of which this layer knows nothing yet: [`Jobtap::as_raw`] |
+//! | `flux_jobtap_job_aux_delete_value` | not in old Fluxes: [`Jobtap::remove_job_data`] needs it not |
 //!
 //! Of what callbacks can answer, annotations and an R for jobs in SCHED are not bound.
 
 mod args;
 mod callbacks;
+mod decide;
 mod error;
 mod handle;
 mod instance;
 mod job;
+mod job_data;
 mod json;
 mod lookup;
 mod outbox;
@@ -90,6 +93,7 @@ mod watcher;
 
 pub use args::Transition;
 pub use callbacks::{Callbacks, LoadOrder};
+pub use decide::{Dependency, DependencyRequest, Priority, Update, UpdateRequest};
 pub use error::{Error, LogLevel};
 pub use handle::Jobtap;
 pub use instance::register;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{json, Value};
-use support::artifact::{forgetful_plugin, plugin, release_plugin};
+use support::artifact::{example, plugin, release_plugin};
 use support::jobs::{described, live, live_as, COURSE, INACTIVE, RUN};
 use support::names::Names;
 use support::standin::{program, sanitized_program, Standin};
@@ -177,11 +177,11 @@ fn full_a_thousand_cycles_are_clean_under_memcheck() {
 /// Loads, jobs and removals of a plugin that forgets the keys of its timers and
 /// requests. Each works before the removal; nobody is called after it.
 fn forgotten_keys(mut host: Standin, rounds: i64) {
-    let file = forgetful_plugin();
+    let file = example("forgetful");
     for round in 0..rounds {
         // Requests are answered, are still under way at the removal, or fail.
         host.rpc_mode(["answer", "hold", "fail"][round as usize % 3]);
-        host.load(file, json!({})).unwrap();
+        host.load(&file, json!({})).unwrap();
         live(&mut host, round, &COURSE);
         host.advance(2.5);
         let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();

@@ -33,6 +33,18 @@
 //! // state_counts::export_plugin!(Watch);
 //! ```
 //!
+//! # Examples
+//!
+//! Each is a plugin of its own in a file of some fifty lines, with a test in a real
+//! broker (tests/examples.rs). The links lead to their text.
+//!
+//! | file in `examples/` | shows |
+//! |---|---|
+//! | [`hold_by_hour.rs`](examples::hold_by_hour) | a dependency, a timer that owns data, a job's own data |
+//! | [`limit_cores.rs`](examples::limit_cores) | the plugin's configuration, and jobs rejected with a text |
+//! | [`fair_priority.rs`](examples::fair_priority) | priorities, and what posts events from within callbacks |
+//! | [`count_results.rs`](examples::count_results) | one state's callback, and [`stats`](crate::stats) |
+//!
 //! # What holds it together
 //!
 //! All `unsafe` code of the crate is in this module.
@@ -71,6 +83,8 @@ mod args;
 mod callbacks;
 mod decide;
 mod error;
+#[cfg(all(doc, not(doctest)))]
+pub mod examples;
 mod handle;
 mod instance;
 mod job;

@@ -34,15 +34,19 @@ impl Forgetful {
             plugin.log(&format!("timer {fired}"));
         })?);
         let owned = ballast();
-        let turn_end =
-            self.0.turn_end(move |plugin| plugin.log(&format!("turn {}", owned[0])))?;
+        let turn_end = self.0.turn_end(move |plugin| plugin.log(&format!("turn {}", owned[0])))?;
         turn_end.request();
         mem::forget(turn_end);
         let owned = ballast();
-        mem::forget(self.0.rpc(c"job-manager.stats-get", None, 10.0, move |plugin, response| {
-            let answer = response.integer(c"active_jobs").is_ok();
-            plugin.log(&format!("answered {answer} {}", owned[0]));
-        })?);
+        mem::forget(self.0.rpc(
+            c"job-manager.stats-get",
+            None,
+            10.0,
+            move |plugin, response| {
+                let answer = response.integer(c"active_jobs").is_ok();
+                plugin.log(&format!("answered {answer} {}", owned[0]));
+            },
+        )?);
         // One that owns its own key: nobody else can drop it.
         let own: Rc<RefCell<Option<Timer>>> = Rc::default();
         let (key, owned) = (own.clone(), ballast());

@@ -30,9 +30,14 @@ impl Error {
         Error(format!("a bug: {panic}"))
     }
 
+    /// What errno says.
+    pub(super) fn errno() -> Self {
+        Error(io::Error::last_os_error().to_string())
+    }
+
     /// `what`, and what errno says of it.
     pub(super) fn last_os_error(what: &str) -> Self {
-        Error(format!("{what}: {}", io::Error::last_os_error()))
+        Error(format!("{what}: {}", Error::errno()))
     }
 }
 

@@ -233,7 +233,7 @@ impl<P: Plugin> Jobtap<P> {
     ) {
         self.later(function, move |plugin| match call(plugin) {
             0.. => Ok(()),
-            _ => Err(Error::last_os_error(function)),
+            _ => Err(Error::errno()),
         });
     }
 }

@@ -1,7 +1,7 @@
 //! Which callbacks a plugin wants, and the one shim between them and the job manager.
 
 use std::any::Any;
-use std::ffi::{c_char, c_int, c_void, CString};
+use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::rc::Rc;
 
 use super::args::{Args, Transition};
@@ -67,17 +67,17 @@ impl<P: Plugin> Callbacks<P> {
         &mut self,
         callback: impl Fn(&mut P, Conf<'_>) -> Result<(), Error> + 'static,
     ) {
-        self.add::<ConfUpdate, _>(c"conf.update".into(), "conf.update", callback);
+        self.add::<ConfUpdate, _>(c"conf.update", "conf.update", callback);
     }
 
     /// `plugin.query`: what `flux jobtap query` prints, as a JSON object's text.
     pub fn query(&mut self, callback: impl Fn(&mut P) -> String + 'static) {
-        self.add::<Query, _>(c"plugin.query".into(), "plugin.query", callback);
+        self.add::<Query, _>(c"plugin.query", "plugin.query", callback);
     }
 
     /// `job.new`: a job was accepted, or was active when the plugin was loaded.
     pub fn job_new(&mut self, callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static) {
-        self.add::<Notice, _>(c"job.new".into(), "job.new", callback);
+        self.add::<Notice, _>(c"job.new", "job.new", callback);
     }
 
     /// `job.state.*`: a job entered a state.
@@ -85,7 +85,7 @@ impl<P: Plugin> Callbacks<P> {
         &mut self,
         callback: impl Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error> + 'static,
     ) {
-        self.add::<Moved, _>(c"job.state.*".into(), "job.state", callback);
+        self.add::<Moved, _>(c"job.state.*", "job.state", callback);
     }
 
     /// `job.state.STATE`: a job entered this state. Flux calls it for no job in
@@ -108,7 +108,7 @@ impl<P: Plugin> Callbacks<P> {
                 return;
             }
         };
-        self.add::<Moved, _>(topic.into(), "job.state", callback);
+        self.add::<Moved, _>(topic, "job.state", callback);
     }
 
     /// `job.event.NAME`, of jobs that were [subscribed](super::Jobtap::subscribe) to: an
@@ -122,7 +122,7 @@ impl<P: Plugin> Callbacks<P> {
             "exception" => "job.event.exception",
             _ => "job.event",
         };
-        self.add::<Posted, _>(c_string(&format!("job.event.{name}")), log_name, callback);
+        self.add::<Posted, _>(&c_string(&format!("job.event.{name}")), log_name, callback);
     }
 
     /// `job.update`: a job's jobspec was changed.
@@ -130,7 +130,7 @@ impl<P: Plugin> Callbacks<P> {
         &mut self,
         callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
     ) {
-        self.add::<Notice, _>(c"job.update".into(), "job.update", callback);
+        self.add::<Notice, _>(c"job.update", "job.update", callback);
     }
 
     /// `job.inactive-add`: a job joined the inactive jobs, at its end or read
@@ -141,7 +141,7 @@ impl<P: Plugin> Callbacks<P> {
         &mut self,
         callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
     ) {
-        self.add::<Notice, _>(c"job.inactive-add".into(), "job.inactive-add", callback);
+        self.add::<Notice, _>(c"job.inactive-add", "job.inactive-add", callback);
     }
 
     /// `job.inactive-remove`: an inactive job was purged.
@@ -149,7 +149,7 @@ impl<P: Plugin> Callbacks<P> {
         &mut self,
         callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
     ) {
-        self.add::<Notice, _>(c"job.inactive-remove".into(), "job.inactive-remove", callback);
+        self.add::<Notice, _>(c"job.inactive-remove", "job.inactive-remove", callback);
     }
 
     /// The order in which the jobs that are active when the plugin is loaded are
@@ -178,17 +178,18 @@ impl<P: Plugin> Callbacks<P> {
     /// Adds `callback`, of kind `K`, for `topic`; `name` is what the log calls it.
     pub(super) fn add<K: Kind<P, F>, F: 'static>(
         &mut self,
-        topic: CString,
+        topic: &CStr,
         name: &'static str,
         callback: F,
     ) {
         let handler = Rc::new(Handler { instance: self.instance, name, callback });
-        self.handlers.push(Registration {
-            topic,
-            call: shim::<P, K, F>,
-            data: Rc::as_ptr(&handler) as *mut c_void,
-            owner: handler,
-        });
+        let data = Rc::as_ptr(&handler) as *mut c_void;
+        self.push(topic, shim::<P, K, F>, data, handler);
+    }
+
+    #[inline(never)]
+    fn push(&mut self, topic: &CStr, call: Call, data: *mut c_void, owner: Rc<dyn Any>) {
+        self.handlers.push(Registration { topic: topic.to_owned(), call, data, owner });
     }
 
     /// Hands all over to Flux, and what their arguments point to, to `owners`.
@@ -198,83 +199,57 @@ impl<P: Plugin> Callbacks<P> {
         }
         // SAFETY: the instance made this, and outlives it.
         let plugin = unsafe { (*self.instance).handle };
-        for group in in_order(self.handlers) {
-            let topic = group[0].topic.clone();
-            let (call, data): (Call, *mut c_void) = match &group[..] {
-                [one] => (one.call, one.data),
-                several => {
-                    let chain = several.iter().map(|one| (one.call, one.data)).collect();
-                    let chain = Rc::new(Chain(chain));
-                    let data = Rc::as_ptr(&chain) as *mut c_void;
-                    owners.push(chain);
-                    (call_each, data)
-                }
-            };
-            owners.extend(group.into_iter().map(|one| one.owner));
-            // SAFETY: the plugin lives; Flux copies the topic; the argument lives as
+        let topics: Vec<_> =
+            self.handlers.iter().map(|one| one.topic.as_bytes_with_nul()).collect();
+        for (topic, group) in in_order(&topics) {
+            let one = &self.handlers[group[0]];
+            let (mut call, mut data) = (one.call, one.data);
+            if group.len() > 1 {
+                let calls = group.iter().map(|&index| &self.handlers[index]);
+                let chain = Rc::new(Chain(calls.map(|one| (one.call, one.data)).collect()));
+                (call, data) = (call_each, Rc::as_ptr(&chain) as *mut c_void);
+                owners.push(chain);
+            }
+            // SAFETY: the plugin lives; the topic ends with NUL, and Flux copies it; the
+            // argument lives as
             // long as the instance, which Flux destroys after the handlers.
-            let code =
-                unsafe { sys::flux_plugin_add_handler(plugin, topic.as_ptr(), Some(call), data) };
+            let code = unsafe {
+                sys::flux_plugin_add_handler(plugin, topic.as_ptr().cast(), Some(call), data)
+            };
             if code < 0 {
                 return Err(Error::last_os_error("flux_plugin_add_handler"));
             }
         }
+        owners.extend(self.handlers.into_iter().map(|one| one.owner));
         Ok(())
     }
 }
 
-/// The handlers of each topic, in the order in which Flux has to find them. It calls
-/// the first whose topic, or pattern, matches: so a topic that a pattern matches comes
-/// before it, together with the handlers of that pattern.
-fn in_order(handlers: Vec<Registration>) -> Vec<Vec<Registration>> {
-    let mut groups: Vec<Vec<Registration>> = Vec::new();
-    let patterns: Vec<_> =
-        handlers.iter().filter(|one| is_pattern(&one.topic)).map(Registration::share).collect();
-    for handler in handlers {
-        let same = groups.iter().position(|group| group[0].topic == handler.topic);
-        match same {
-            Some(index) => groups[index].push(handler),
-            None => groups.push(vec![handler]),
+/// The handlers of each topic, by index, in the order in which Flux has to find them.
+/// It calls the first whose topic, or pattern, matches: so a topic comes before a
+/// pattern that would hide it, and is handled by that pattern's handlers, too.
+fn in_order<'a>(topics: &[&'a [u8]]) -> Vec<(&'a [u8], Vec<usize>)> {
+    let mut order: Vec<&'a [u8]> = Vec::new();
+    for (index, topic) in topics.iter().enumerate() {
+        let hidden = topics[index + 1..].iter().filter(|other| hides(topic, other));
+        for next in hidden.chain([topic]) {
+            if !order.contains(next) {
+                order.push(next);
+            }
         }
     }
-    for group in &mut groups {
-        if !is_pattern(&group[0].topic) {
-            let topic = group[0].topic.clone();
-            let matching = patterns.iter().filter(|pattern| matches(&pattern.topic, &topic));
-            group.extend(matching.map(Registration::share));
-        }
-    }
-    // Stable: but for topics that a pattern would hide, the order stays.
-    for index in 0..groups.len() {
-        let topic = groups[index][0].topic.clone();
-        let hides = |group: &Vec<Registration>| {
-            is_pattern(&group[0].topic) && matches(&group[0].topic, &topic)
-        };
-        if is_pattern(&topic) {
-            continue;
-        }
-        if let Some(pattern) = groups[..index].iter().position(hides) {
-            let group = groups.remove(index);
-            groups.insert(pattern, group);
-        }
-    }
-    groups
+    let handlers = |topic| {
+        let is_handler = |&index: &usize| topics[index] == topic || hides(topics[index], topic);
+        (topic, (0..topics.len()).filter(is_handler).collect())
+    };
+    order.into_iter().map(handlers).collect()
 }
 
-impl Registration {
-    fn share(&self) -> Registration {
-        let Registration { topic, call, data, owner } = self;
-        Registration { topic: topic.clone(), call: *call, data: *data, owner: owner.clone() }
-    }
-}
-
-fn is_pattern(topic: &CString) -> bool {
-    topic.as_bytes().ends_with(b"*")
-}
-
-/// Whether a topic is one of the pattern's, which ends with `*`.
-fn matches(pattern: &CString, topic: &CString) -> bool {
-    topic.as_bytes().starts_with(&pattern.as_bytes()[..pattern.as_bytes().len() - 1])
+/// Whether a topic ends with `*`, and another, which does not, begins with the rest.
+/// Both end with NUL.
+fn hides(pattern: &[u8], topic: &[u8]) -> bool {
+    let start = pattern.strip_suffix(b"*\0");
+    start.is_some_and(|start| topic.starts_with(start) && !topic.ends_with(b"*\0"))
 }
 
 /// The handlers of one topic.
@@ -426,24 +401,6 @@ where
 mod tests {
     use super::*;
 
-    /// Topics, each with the handlers that are called, by their place in what was asked
-    /// for, in the order in which Flux looks through them.
-    fn ordered(topics: &[&str]) -> Vec<(String, Vec<usize>)> {
-        let handlers = topics.iter().enumerate().map(|(index, topic)| Registration {
-            topic: c_string(topic),
-            call: call_each,
-            data: index as *mut c_void,
-            owner: Rc::new(()),
-        });
-        let groups = in_order(handlers.collect()).into_iter();
-        groups
-            .map(|group| {
-                let topic = group[0].topic.to_str().unwrap().to_owned();
-                (topic, group.iter().map(|one| one.data as usize).collect())
-            })
-            .collect()
-    }
-
     #[test]
     fn a_pattern_hides_no_topic_and_every_handler_is_called() {
         type Ordered<'a> = &'a [(&'a str, &'a [usize])];
@@ -454,8 +411,8 @@ mod tests {
             (
                 &["job.state.*", "job.new", "job.state.run", "job.state.sched"],
                 &[
-                    ("job.state.run", &[2, 0]),
-                    ("job.state.sched", &[3, 0]),
+                    ("job.state.run", &[0, 2]),
+                    ("job.state.sched", &[0, 3]),
                     ("job.state.*", &[0]),
                     ("job.new", &[1]),
                 ],
@@ -467,9 +424,17 @@ mod tests {
             ),
         ];
         for (topics, wanted) in table {
-            let wanted: Vec<_> =
-                wanted.iter().map(|(topic, calls)| (topic.to_string(), calls.to_vec())).collect();
-            assert_eq!(ordered(topics), wanted, "{topics:?}");
+            let topics: Vec<_> = topics.iter().map(|topic| format!("{topic}\0")).collect();
+            let bytes: Vec<_> = topics.iter().map(|topic| topic.as_bytes()).collect();
+            let order = in_order(&bytes).into_iter();
+            let order: Vec<_> = order
+                .map(|(topic, calls)| (String::from_utf8_lossy(topic).into_owned(), calls))
+                .collect();
+            let wanted: Vec<_> = wanted
+                .iter()
+                .map(|(topic, calls)| (format!("{topic}\0"), calls.to_vec()))
+                .collect();
+            assert_eq!(order, wanted, "{topics:?}");
         }
     }
 }

@@ -75,7 +75,7 @@ impl<P: Plugin> Callbacks<P> {
         &mut self,
         callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
     ) {
-        self.add::<Verdict, _>(c"job.create".into(), "job.create", callback);
+        self.add::<Verdict, _>(c"job.create", "job.create", callback);
     }
 
     /// `job.validate`: whether a job is accepted, or an update of its jobspec.
@@ -86,7 +86,7 @@ impl<P: Plugin> Callbacks<P> {
         &mut self,
         callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
     ) {
-        self.add::<Verdict, _>(c"job.validate".into(), "job.validate", callback);
+        self.add::<Verdict, _>(c"job.validate", "job.validate", callback);
     }
 
     /// `job.dependency.SCHEME`: a job has a dependency of this scheme. It is called at
@@ -101,7 +101,7 @@ impl<P: Plugin> Callbacks<P> {
             + 'static,
     ) {
         let topic = c_string(&format!("job.dependency.{scheme}"));
-        self.add::<Depends, _>(topic, "job.dependency", callback);
+        self.add::<Depends, _>(&topic, "job.dependency", callback);
     }
 
     /// `job.state.priority` and `job.priority.get`: the priority of a job in PRIORITY or
@@ -113,8 +113,8 @@ impl<P: Plugin> Callbacks<P> {
         &mut self,
         callback: impl Fn(&mut P, &Job<'_>) -> Result<Priority, Error> + Copy + 'static,
     ) {
-        self.add::<Prioritized, _>(c"job.state.priority".into(), "job.state.priority", callback);
-        self.add::<Prioritized, _>(c"job.priority.get".into(), "job.priority.get", callback);
+        self.add::<Prioritized, _>(c"job.state.priority", "job.state.priority", callback);
+        self.add::<Prioritized, _>(c"job.priority.get", "job.priority.get", callback);
     }
 
     /// `job.update.KEY`: whether a user may change this key of a jobspec,
@@ -127,7 +127,7 @@ impl<P: Plugin> Callbacks<P> {
         callback: impl Fn(&mut P, &UpdateRequest<'_>, &Job<'_>) -> Result<Update, Error> + 'static,
     ) {
         let topic = c_string(&format!("job.update.{key}"));
-        self.add::<Updated, _>(topic, "job.update", callback);
+        self.add::<Updated, _>(&topic, "job.update", callback);
     }
 
     /// `job.destroy`: a job was rejected, or became inactive, and is forgotten.
@@ -135,7 +135,7 @@ impl<P: Plugin> Callbacks<P> {
         &mut self,
         callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
     ) {
-        self.add::<Notice, _>(c"job.destroy".into(), "job.destroy", callback);
+        self.add::<Notice, _>(c"job.destroy", "job.destroy", callback);
     }
 }
 

@@ -50,6 +50,15 @@ impl<P: Plugin> Instance<P> {
         }
     }
 
+    /// The same for a closure of the plugin's. Apart, so that it is in the .so once.
+    #[inline(never)]
+    pub(super) fn call(&self, callback: &'static str, body: &mut dyn FnMut(&mut P)) {
+        self.dispatch(callback, |plugin| {
+            body(plugin);
+            Ok(())
+        });
+    }
+
     /// Runs `body` on the plugin, and then makes the posts that it asked for; a panic
     /// becomes an error.
     pub(super) fn try_dispatch<T>(

@@ -141,9 +141,11 @@ unsafe extern "C" fn answered<P: Plugin>(future: *mut sys::flux_future_t, arg: *
     unsafe { sys::flux_future_incref(future) };
     run_callback(&pending.instance, "rpc", |instance| {
         let Some(callback) = pending.callback.take() else { return };
-        instance.dispatch("rpc", |plugin| {
-            callback(plugin, Response { future, lifetime: PhantomData });
-            Ok(())
+        let mut callback = Some(callback);
+        instance.call("rpc", &mut |plugin| {
+            if let Some(callback) = callback.take() {
+                callback(plugin, Response { future, lifetime: PhantomData });
+            }
         });
         // Its work is done, whenever the key goes.
         pending.release();

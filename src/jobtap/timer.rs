@@ -82,10 +82,7 @@ unsafe extern "C" fn fired<P: Plugin>(
     };
     run_callback(&timer.instance, "timer", |instance| {
         let Some(mut callback) = timer.callback.take() else { return };
-        instance.dispatch("timer", |plugin| {
-            callback(plugin);
-            Ok(())
-        });
+        instance.call("timer", &mut *callback);
         if timer.watcher.is_alive() {
             timer.callback.replace(Some(callback));
         }

@@ -98,10 +98,7 @@ unsafe extern "C" fn ended<P: Plugin>(
     ending.request.is_made.set(false);
     run_callback(&ending.instance, "turn", |instance| {
         let Some(mut callback) = ending.callback.take() else { return };
-        instance.dispatch("turn", |plugin| {
-            callback(plugin);
-            Ok(())
-        });
+        instance.call("turn", &mut *callback);
         if ending.request.watcher.is_alive() {
             ending.callback.replace(Some(callback));
         }

@@ -1,4 +1,5 @@
-//! The jobtap layer in a real broker: callbacks that post events, and what they lead to.
+//! The jobtap layer in a real broker: callbacks that post events, and what they lead to;
+//! callbacks that decide.
 
 mod support;
 
@@ -117,5 +118,149 @@ fn a_plugin_that_posts_from_its_callback_hears_all_that_follows_in_order() {
         "{complaints:?}"
     );
     broker.remove("posting.so");
+    broker.end();
+}
+
+/// What `flux submit` says to a job of this name, which is refused.
+fn refused(broker: &Broker, name: &str) -> String {
+    let output = broker.try_flux(&["submit", "--job-name", name, "true"]);
+    assert!(!output.status.success(), "{name}: it was submitted");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// The entries of a job's eventlog, each `NAME CONTEXT`.
+fn entries(broker: &Broker, job: &str) -> Vec<String> {
+    let log = broker.flux(&["job", "eventlog", job]);
+    log.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn a_plugin_decides_what_becomes_of_jobs() {
+    let broker = Setup::new(None).start();
+    broker.load(&example("deciding"), &[]).unwrap();
+    // The job's name, and what the user reads.
+    for (name, text) in
+        [("create", "not created"), ("validate", "not valid: 100%s"), ("panic", "a bug: panicked")]
+    {
+        let said = refused(&broker, name);
+        assert!(said.contains(text), "{name}: {said}");
+    }
+    let submit = |name: &str| broker.submit(&[SIMULATED, "--job-name", name]).remove(0);
+    // The job's name, and what its eventlog holds.
+    for (name, wanted) in [
+        ("plain", &[r#"priority priority=5"#][..]),
+        ("error", &["priority priority=16"]),
+        ("later", &["priority priority=4294967290"]),
+        ("flag", &[r#"set-flags flags=["debug"]"#]),
+        ("fatal", &[r#"exception type="test" severity=0 note="100%s""#]),
+        (
+            "perilog",
+            &[
+                r#"prolog-start description="before""#,
+                r#"prolog-finish description="before" status=0"#,
+                r#"epilog-start description="behind""#,
+                r#"epilog-finish description="behind" status=3"#,
+            ],
+        ),
+        // The old data's destructor posts, and is heard: at the next callback.
+        ("replace", &[r#"exception type="dropped" severity=7 note="its data""#]),
+        ("remove", &[r#"exception type="dropped" severity=7 note="its data""#]),
+    ] {
+        let job = submit(name);
+        broker.drain();
+        let log = entries(&broker, &job);
+        let mut rest = log.iter();
+        for entry in wanted {
+            assert!(rest.any(|other| other.starts_with(entry)), "{name}: {entry}: {log:#?}");
+        }
+        assert_eq!(log.iter().any(|entry| entry.starts_with("alloc")), name != "fatal", "{log:?}");
+    }
+    let query = || -> serde_json::Value {
+        serde_json::from_str(&broker.flux(&["jobtap", "query", "deciding.so"])).unwrap()
+    };
+    // Eight jobs, one of which had two; three were rejected.
+    let answer = query();
+    assert_eq!((&answer["dropped"], &answer["destroyed"]), (&9.into(), &11.into()), "{answer}");
+    // Each passes four states at least, and one of them counts a hundred more while its
+    // data is replaced.
+    assert!(answer["states"].as_u64() > Some(100 + 8 * 4), "{answer}");
+    // The data of a job that is active at the removal goes with the plugin.
+    let last = broker.submit(&[ENDLESS]).remove(0);
+    broker.wait_stats(|stats| stats["RUN"] == 1);
+    broker.remove("deciding.so");
+    broker.flux(&["cancel", &last]);
+    broker.drain();
+    let log = broker.flux(&["dmesg"]);
+    assert!(!log.contains("leaking job aux"), "{log}");
+    let complaints: Vec<_> = log.lines().filter(|line| line.contains("further errors")).collect();
+    assert!(complaints.iter().any(|line| line.contains("job.state.priority: no priority")));
+    // And of those whose data was dropped when they were over, the first.
+    let others = complaints.iter().filter(|line| line.contains("flux_jobtap_raise_exception"));
+    assert_eq!((others.count(), complaints.len()), (1, 2), "{complaints:#?}");
+    broker.end();
+}
+
+#[test]
+#[cfg_attr(
+    not(all(have_flux, flux_update)),
+    ignore = "needs a Flux on PATH whose jobs that wait can be updated, and scripts/test"
+)]
+fn a_plugin_decides_about_updates() {
+    let broker = Setup::new(None).start();
+    broker.load(&example("deciding"), &[]).unwrap();
+    let job = broker.submit(&[SIMULATED, "--urgency=hold"]).remove(0);
+    let output = broker.try_flux(&["update", &job, "color=blue"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("want red, not Some(\"blue\")"), "{said}");
+    broker.flux(&["update", &job, "color=red"]);
+    let log = entries(&broker, &job);
+    let update = log.iter().find(|entry| entry.starts_with("jobspec-update")).expect("an update");
+    for part in [r#"attributes.system.color="red""#, r#"attributes.system.shade="dark""#] {
+        assert!(update.contains(part), "{update}");
+    }
+    broker.flux(&["cancel", &job]);
+    broker.drain();
+    broker.end();
+}
+
+/// The version of the Flux on PATH, as (major, minor).
+fn version(broker: &Broker) -> (u32, u32) {
+    let version = broker.flux(&["getattr", "version"]);
+    let mut numbers = version.split(['.', '-']).map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn what_an_old_flux_has_not_keeps_only_those_plugins_out_that_use_it() {
+    let broker = Setup::new(None).start();
+    broker.submit(&["--urgency=hold"]);
+    let running = broker.submit(&[ENDLESS]).remove(0);
+    broker.wait_stats(|stats| stats["RUN"] == 1 && stats["SCHED"] == 1);
+    let outcome = broker.load(&example("young"), &[]);
+    if version(&broker) < (0, 81) {
+        let error = outcome.unwrap_err();
+        assert!(error.contains("undefined symbol: flux_jobtap_"), "{error}");
+        broker.end();
+        return;
+    }
+    outcome.unwrap();
+    let heard = || -> Vec<String> {
+        let log = broker.flux(&["dmesg"]);
+        log.lines().filter_map(|line| line.split_once("young: ")).map(|it| it.1.into()).collect()
+    };
+    assert_eq!(heard(), ["announced in RUN", "announced in SCHED"]);
+    broker.flux(&["cancel", &running]);
+    let job = broker.submit(&[ENDLESS, "--urgency=hold"]).remove(0);
+    let has_both = |entries: Vec<String>| {
+        let updates: Vec<_> =
+            entries.into_iter().filter(|entry| entry.starts_with("jobspec-update")).collect();
+        updates.len() == 2 && updates[0].contains("own") && updates[1].contains("other")
+    };
+    broker.wait_stats(|_| has_both(entries(&broker, &job)));
+    assert_eq!(heard()[2..], ["announced in NEW", "updated", "updated"]);
+    broker.flux(&["cancel", "--all"]);
+    broker.drain();
     broker.end();
 }

@@ -22,6 +22,12 @@ pub struct Jobtap<P: Plugin> {
     pub(super) instance: Weak<Instance<P>>,
 }
 
+impl<P: Plugin> Clone for Jobtap<P> {
+    fn clone(&self) -> Self {
+        Jobtap { flux: self.flux, instance: self.instance.clone() }
+    }
+}
+
 impl<P: Plugin> Jobtap<P> {
     /// Writes one line to the broker's log (`flux dmesg`), behind the plugin's name.
     pub fn log(&self, level: LogLevel, message: &str) {

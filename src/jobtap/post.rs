@@ -106,7 +106,8 @@ impl<P: Plugin> Jobtap<P> {
         });
     }
 
-    /// Sets a flag of an active job: `waitable`, `debug`.
+    /// Sets a flag of an active job: `debug`, `alloc-bypass`, and since 0.54
+    /// `immutable`.
     pub fn set_flag(&self, id: u64, flag: &str) {
         let flag = c_string(flag);
         self.call_later("flux_jobtap_job_set_flag", move |plugin| {

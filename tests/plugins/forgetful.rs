@@ -27,7 +27,8 @@ impl Plugin for Forgetful {
 }
 
 impl Forgetful {
-    fn job_runs(&mut self, _: Transition, _: &Job) -> Result<(), Error> {
+    fn job_runs(&mut self, transition: Transition, _: &Job) -> Result<(), Error> {
+        let id = transition.id;
         let (mut fired, owned) = (0, ballast());
         mem::forget(self.0.timer(0.0, 1.0, move |plugin| {
             fired += owned[0];
@@ -47,6 +48,15 @@ impl Forgetful {
                 plugin.log(&format!("answered {answer} {}", owned[0]));
             },
         )?);
+        // A job's data, which is in use when it is replaced, and owns a key; and of a job
+        // that is active at the removal.
+        self.0.set_job_data(id, (self.0.timer(1e9, 0.0, |_| ())?, ballast()))?;
+        let seen = self.0.with_job_data(id, |data: &mut (Timer, Vec<u8>)| {
+            self.0.set_job_data(id, String::from("a job's data"))?;
+            Ok(data.1.len())
+        });
+        let replaced = self.0.with_job_data(id, |data: &mut String| data.clone());
+        self.log(&format!("{:?}, then {replaced:?}", seen.transpose()?));
         // One that owns its own key: nobody else can drop it.
         let own: Rc<RefCell<Option<Timer>>> = Rc::default();
         let (key, owned) = (own.clone(), ballast());

@@ -41,11 +41,14 @@ typedef struct flux_handle flux_t;
 typedef struct flux_reactor flux_reactor_t;
 typedef struct flux_watcher flux_watcher_t;
 typedef struct flux_future flux_future_t;
+typedef struct flux_msg flux_msg_t;
+typedef struct flux_msg_handler flux_msg_handler_t;
 typedef struct flux_plugin flux_plugin_t;
 typedef struct flux_plugin_arg flux_plugin_arg_t;
 
 enum { FLUX_PLUGIN_ARG_IN = 0, FLUX_PLUGIN_ARG_OUT = 1 };
 enum { FLUX_NODEID_ANY = 0xFFFFFFFF };
+enum { FLUX_ROLE_USER = 2 };
 #else
 _Static_assert (FLUX_JOB_STATE_NEW == 1, "NEW");
 _Static_assert (FLUX_JOB_STATE_DEPEND == 2, "DEPEND");
@@ -61,6 +64,7 @@ _Static_assert (FLUX_JOB_RESULT_TIMEOUT == 8, "TIMEOUT");
 _Static_assert (FLUX_JOBTAP_CURRENT_JOB == UINT64_MAX, "FLUX_JOBTAP_CURRENT_JOB");
 _Static_assert (FLUX_PLUGIN_ARG_IN == 0, "FLUX_PLUGIN_ARG_IN");
 _Static_assert (FLUX_PLUGIN_ARG_OUT == 1, "FLUX_PLUGIN_ARG_OUT");
+_Static_assert (FLUX_ROLE_USER == 2, "FLUX_ROLE_USER");
 _Static_assert (FLUX_NODEID_ANY == 0xFFFFFFFF, "FLUX_NODEID_ANY");
 #endif
 
@@ -74,6 +78,10 @@ typedef void (*flux_watcher_f) (flux_reactor_t *r,
                                 flux_watcher_t *w,
                                 int revents,
                                 void *arg);
+typedef void (*flux_msg_handler_f) (flux_t *h,
+                                    flux_msg_handler_t *mh,
+                                    const flux_msg_t *msg,
+                                    void *arg);
 typedef void (*flux_continuation_f) (flux_future_t *f, void *arg);
 
 int flux_plugin_add_handler (flux_plugin_t *p,
@@ -84,6 +92,7 @@ int flux_plugin_aux_set (flux_plugin_t *p,
                          const char *key,
                          void *val,
                          flux_free_f free_fn);
+int flux_plugin_set_name (flux_plugin_t *p, const char *name);
 const char *flux_plugin_get_conf (flux_plugin_t *p);
 int flux_plugin_arg_set (flux_plugin_arg_t *args,
                          int flags,
@@ -111,6 +120,12 @@ int flux_jobtap_reject_job (flux_plugin_t *p,
                             flux_plugin_arg_t *args,
                             const char *fmt,
                             ...);
+
+int flux_jobtap_service_register_ex (flux_plugin_t *p,
+                                     const char *method,
+                                     uint32_t rolemask,
+                                     flux_msg_handler_f cb,
+                                     void *arg);
 
 int flux_jobtap_reprioritize_all (flux_plugin_t *p);
 int flux_jobtap_reprioritize_job (flux_plugin_t *p,
@@ -194,6 +209,15 @@ flux_future_t *flux_rpc (flux_t *h,
                          int flags);
 int flux_rpc_get (flux_future_t *f, const char **s);
 int flux_rpc_get_unpack (flux_future_t *f, const char *fmt, ...);
+int flux_request_decode (const flux_msg_t *msg,
+                         const char **topic,
+                         const char **s);
+int flux_msg_get_userid (const flux_msg_t *msg, uint32_t *userid);
+int flux_respond (flux_t *h, const flux_msg_t *request, const char *s);
+int flux_respond_error (flux_t *h,
+                        const flux_msg_t *request,
+                        int errnum,
+                        const char *errstr);
 int flux_future_then (flux_future_t *f,
                       double timeout,
                       flux_continuation_f cb,

@@ -28,6 +28,8 @@ pub struct Callbacks<P: Plugin> {
     /// It outlives the handlers.
     instance: *const Instance<P>,
     handlers: Vec<Registration>,
+    /// What else is called, and not by a topic.
+    kept: Vec<Rc<dyn Any>>,
     /// What was asked for in vain.
     error: Option<Error>,
 }
@@ -172,7 +174,30 @@ impl<P: Plugin> Callbacks<P> {
     }
 
     pub(super) fn new(instance: &Rc<Instance<P>>) -> Self {
-        Callbacks { instance: Rc::as_ptr(instance), handlers: Vec::new(), error: None }
+        Callbacks {
+            instance: Rc::as_ptr(instance),
+            handlers: Vec::new(),
+            kept: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// Keeps `callback`, which is registered otherwise, until the instance's end; the
+    /// plugin to register it with.
+    pub(super) fn keep<F: 'static>(
+        &mut self,
+        name: &'static str,
+        callback: F,
+    ) -> (*mut sys::flux_plugin_t, Rc<Handler<P, F>>) {
+        let handler = Rc::new(Handler { instance: self.instance, name, callback });
+        self.kept.push(handler.clone());
+        // SAFETY: the instance made this, and outlives it.
+        (unsafe { (*self.instance).handle }, handler)
+    }
+
+    /// Fails the load.
+    pub(super) fn fail(&mut self, error: Error) {
+        self.error = Some(error);
     }
 
     /// Adds `callback`, of kind `K`, for `topic`; `name` is what the log calls it.
@@ -220,6 +245,7 @@ impl<P: Plugin> Callbacks<P> {
                 return Err(Error::last_os_error("flux_plugin_add_handler"));
             }
         }
+        owners.extend(self.kept);
         owners.extend(self.handlers.into_iter().map(|one| one.owner));
         Ok(())
     }
@@ -278,10 +304,10 @@ unsafe extern "C" fn call_each(
 }
 
 /// The argument of one registered handler.
-struct Handler<P: Plugin, F> {
-    instance: *const Instance<P>,
-    name: &'static str,
-    callback: F,
+pub(super) struct Handler<P: Plugin, F> {
+    pub(super) instance: *const Instance<P>,
+    pub(super) name: &'static str,
+    pub(super) callback: F,
 }
 
 /// A kind of callback: how it is called, and what becomes of its outcome.

@@ -74,7 +74,6 @@
 //! | function | why not |
 //! |---|---|
 //! | `flux_jobtap_call` | what it calls is agreed on by plugins, in C's arguments: [`Jobtap::later`] |
-//! | `flux_jobtap_service_register`, `flux_jobtap_service_register_ex` | a service needs Flux's messages, of which this layer knows nothing yet: [`Jobtap::as_raw`] |
 //! | `flux_jobtap_job_aux_delete_value` | not in old Fluxes: [`Jobtap::remove_job_data`] needs it not |
 //!
 //! Of what callbacks can answer, annotations and an R for jobs in SCHED are not bound.
@@ -97,6 +96,7 @@ mod plugin;
 mod post;
 mod resources;
 mod rpc;
+mod service;
 mod state;
 #[doc(hidden)]
 pub mod sys;
@@ -117,6 +117,7 @@ pub use lookup::Lookup;
 pub use panics::quiet_hook;
 pub use plugin::{Conf, Plugin};
 pub use rpc::{Response, Rpc};
+pub use service::{Access, ServiceRequest};
 pub use state::{JobState, NameForm};
 pub use text::hostname;
 pub use timer::Timer;

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use state_counts::jobtap::{
-    Callbacks, Error, Job, JobEvent, JobState, Jobtap, LogLevel, Plugin, Priority, Timer,
-    Transition, Update, UpdateRequest,
+    Access, Callbacks, Error, Job, JobEvent, JobState, Jobtap, LogLevel, Plugin, Priority,
+    ServiceRequest, Timer, Transition, Update, UpdateRequest,
 };
 
 struct Deciding {
@@ -49,6 +49,7 @@ impl Plugin for Deciding {
         callbacks.job_update_of("attributes.system.color", Self::job_update_of);
         callbacks.job_destroy(Self::job_destroy);
         callbacks.query(Self::query);
+        callbacks.service("echo", Access::Users, Self::echo);
         Ok(Deciding {
             jobtap,
             timers: Vec::new(),
@@ -173,6 +174,14 @@ impl Deciding {
     fn job_destroy(&mut self, _: &Job) -> Result<(), Error> {
         self.destroyed += 1;
         Ok(())
+    }
+
+    fn echo(&mut self, request: ServiceRequest<'_>) -> Result<String, Error> {
+        match request.payload {
+            Some(payload) if payload.contains("panic") => panic!("made for a test"),
+            Some(payload) => Ok(format!(r#"{{"user": {}, "echo": {payload}}}"#, request.user)),
+            None => Err(Error::new("nothing to echo: 100%s")),
+        }
     }
 
     fn query(&mut self) -> String {

@@ -18,8 +18,8 @@ use std::ops::RangeInclusive;
 use serde_json::{json, Map, Value};
 
 use crate::families::FamilyId;
-use crate::flux::NameForm;
 use crate::jobs::names::Dash;
+use crate::jobtap::NameForm;
 use crate::stats::{Dialect, Endpoint, ENDPOINT_VARIABLE};
 use value::shown_json;
 

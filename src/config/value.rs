@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::template::Template;
 use super::{Problem, SendAs};
 use crate::families::{FamilyId, FAMILIES};
-use crate::flux::NameForm;
 use crate::jobs::names::Dash;
+use crate::jobtap::NameForm;
 use crate::rfc;
 use crate::stats::{shown, Dialect, Endpoint};
 

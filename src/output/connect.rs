@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use super::outputs::{Connected, Output, Outputs};
 use super::publisher::{Publisher, Target};
 use crate::families::FamilyId;
-use crate::flux::Lookup;
+use crate::jobtap::Lookup;
 use crate::stats::{Address, Endpoint};
 
 /// Seconds between two checks of the outputs.

@@ -2,8 +2,8 @@
 
 use crate::config::{Config, Place, Template};
 use crate::families::{MetricSpec, TagValue};
-use crate::flux::{JobState, NameForm};
 use crate::jobs::State;
+use crate::jobtap::{JobState, NameForm};
 use crate::stats::{Dialect, Error, Metric, Stats, Tag, Transport};
 
 /// What the metrics are called.

@@ -13,8 +13,8 @@ use super::outputs::PreparedTimers;
 use super::{StateCounts, Timers};
 use crate::config::{Config, Place, Template};
 use crate::families::FamilyId;
-use crate::flux::{hostname, Conf, Error, Timer};
 use crate::jobs::State;
+use crate::jobtap::{hostname, Conf, Error, Timer};
 use crate::output::names::flux_state;
 use crate::output::publisher::Mode;
 use crate::output::{MetricNames, Target};
@@ -45,7 +45,7 @@ impl StateCounts {
         }
         let names = self.names_for(&config);
         check_names(&names, &config)?;
-        let every = |seconds, callback| match seconds {
+        let every = |seconds, callback: fn(&mut Self)| match seconds {
             0.0 => Ok(None),
             _ => self.jobtap.timer(seconds, seconds, callback).map(Some),
         };

@@ -4,8 +4,8 @@
 //! check of the table.
 
 use super::StateCounts;
-use crate::flux::{Error, Response, Rpc, Timer};
 use crate::jobs::Anomaly;
+use crate::jobtap::{Error, Response, Rpc, Timer};
 
 /// Seconds until a question is given up and asked again.
 const TIMEOUT: f64 = 10.0;

@@ -30,12 +30,12 @@ mod version;
 
 use crate::config::{Config, Place};
 use crate::families::{Ending, Families, Occasion};
-use crate::flux::{
-    Callback, Conf, Error, Job, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer,
-    Transition, TurnEnd,
-};
 use crate::jobs::names::OTHER;
 use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
+use crate::jobtap::{
+    Callbacks, Conf, Error, Job, JobEvent, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin,
+    Timer, Transition, TurnEnd,
+};
 use crate::output::names::flux_state;
 use crate::output::Publisher;
 use counts::CountsQuestion;
@@ -77,20 +77,16 @@ struct Timers {
 impl Plugin for StateCounts {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
 
-    /// Flux looks through them in this order at every call: the most frequent
-    /// comes first.
-    const CALLBACKS: &'static [Callback] = &[
-        Callback::JobState,
-        Callback::JobNew,
-        Callback::JobException,
-        Callback::JobUpdate,
-        Callback::JobInactiveAdd,
-        Callback::JobInactiveRemove,
-        Callback::ConfUpdate,
-        Callback::Query,
-    ];
-
-    fn init(jobtap: Jobtap<Self>) -> Result<Self, Error> {
+    fn init(jobtap: Jobtap<Self>, callbacks: &mut Callbacks<Self>) -> Result<Self, Error> {
+        // The most frequent first.
+        callbacks.job_state(Self::job_state);
+        callbacks.job_new(Self::job_new);
+        callbacks.job_event("exception", Self::job_exception);
+        callbacks.job_update(Self::job_update);
+        callbacks.job_inactive_add(Self::job_inactive_add);
+        callbacks.job_inactive_remove(Self::job_inactive_remove);
+        callbacks.conf_update(Self::conf_update);
+        callbacks.query(Self::query);
         Ok(StateCounts {
             jobtap,
             table: JobTable::default(),
@@ -106,7 +102,16 @@ impl Plugin for StateCounts {
             timers: Timers::default(),
         })
     }
+}
 
+impl Drop for StateCounts {
+    fn drop(&mut self) {
+        self.publisher.end();
+    }
+}
+
+/// The callbacks.
+impl StateCounts {
     fn conf_update(&mut self, conf: Conf<'_>) -> Result<(), Error> {
         if let Some(prepared) = self.prepare(conf)? {
             self.commit(prepared);
@@ -118,7 +123,8 @@ impl Plugin for StateCounts {
         self.answer_query()
     }
 
-    fn job_new(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+    fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        let state = job.state()?;
         let id = job.id()?;
         let event = Event { id, what: What::New { state: state.0 } };
         let happened = self.happened(event, job, None, None);
@@ -142,10 +148,11 @@ impl Plugin for StateCounts {
         self.timed(moved, job, previous.is_some() && state == JobState::INACTIVE)
     }
 
-    fn job_exception(&mut self, kind: &str) -> Result<(), Error> {
+    fn job_exception(&mut self, event: &JobEvent<'_>, _: &Job<'_>) -> Result<(), Error> {
+        let kind = event.exception_type()?;
         if self.table.needs().has(Needs::RESULT) {
             // Its type is a user's text, and may be anything.
-            let kind = if kind.is_empty() { OTHER } else { kind };
+            let kind = if kind.is_empty() { OTHER } else { &kind };
             let exception = self.table.lists_mut().exceptions.index(kind);
             self.families.raised(exception, self.table.lists(), &mut self.publisher);
             self.request_flush();
@@ -153,13 +160,13 @@ impl Plugin for StateCounts {
         Ok(())
     }
 
-    fn job_update(&mut self, _: JobState, job: &Job<'_>) -> Result<(), Error> {
+    fn job_update(&mut self, job: &Job<'_>) -> Result<(), Error> {
         self.happened(Event { id: job.id()?, what: What::Updated }, job, None, None)
     }
 
-    fn job_inactive_add(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+    fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
         // What it is called for by mistake is no news.
-        if state != JobState::INACTIVE {
+        if job.state()? != JobState::INACTIVE {
             return Ok(());
         }
         self.happened(Event { id: job.id()?, what: What::InactiveAdd }, job, None, None)
@@ -167,12 +174,6 @@ impl Plugin for StateCounts {
 
     fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
         self.happened(Event { id: job.id()?, what: What::InactiveRemove }, job, None, None)
-    }
-}
-
-impl Drop for StateCounts {
-    fn drop(&mut self) {
-        self.publisher.end();
     }
 }
 

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::configure::error;
 use super::StateCounts;
-use crate::flux::{Error, Response, Rpc, Timer};
 use crate::jobs::queues::ByQueue;
 use crate::jobs::Needs;
+use crate::jobtap::{Error, Response, Rpc, Timer};
 
 /// Seconds until a question is given up and asked again.
 const TIMEOUT: f64 = 10.0;

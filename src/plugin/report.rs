@@ -6,8 +6,8 @@ use serde_json::{json, Map, Value};
 
 use super::StateCounts;
 use crate::config::{Config, KEYS};
-use crate::flux::NameForm;
 use crate::jobs::{Anomaly, State};
+use crate::jobtap::NameForm;
 use crate::output::names::flux_state;
 use crate::stats::{errno_name, Counters, Metric, Stats, Transport};
 

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::source::OfJob;
 use super::StateCounts;
-use crate::flux::{NameForm, Response, Rpc, Timer};
 use crate::jobs::check::{Check, Verdict};
 use crate::jobs::{Change, Job, JobTable};
+use crate::jobtap::{FoundJob, NameForm, Response, Rpc, Timer};
 use crate::output::names::flux_state;
 
 /// How long one turn of the reactor is held by a check, but for the look-ups that
@@ -134,7 +134,8 @@ impl StateCounts {
     /// Enters into the table what the job manager knows of a job.
     pub(super) fn reconcile(&mut self, id: u64) -> Change {
         let found = self.jobtap.job(id);
-        let known = found.as_ref().and_then(|found| Some((found.state().ok()?, found.job())));
+        let known =
+            found.as_ref().map(FoundJob::job).and_then(|job| Some((job.state().ok()?, job)));
         let truth = known.as_ref().map(|(state, job)| (state.0, OfJob(job)));
         self.table.reconcile(id, truth.as_ref().map(|(state, source)| (*state, source)))
     }

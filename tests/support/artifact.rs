@@ -47,27 +47,27 @@ pub fn release_plugin_without_headers() -> PathBuf {
 /// The plugin that panics whenever a job reaches SCHED.
 pub fn panicking_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
-    PLUGIN.get_or_init(|| {
-        let folder = second_project(&["--example", "panicking", "--features", "panicking"]);
-        named(&folder.join("examples/libpanicking.so"), "panicking.so")
-    })
+    PLUGIN.get_or_init(|| example_with("panicking", &["--features", "panicking"]))
 }
 
-/// The ten-line plugin of tests/second-plugin.
+/// The plugin of a few lines in tests/plugins.
 pub fn second_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
-    PLUGIN
-        .get_or_init(|| named(&second_project(&["--lib"]).join("libsecond_plugin.so"), "second.so"))
+    PLUGIN.get_or_init(|| example("second"))
 }
 
-/// Builds `what` of tests/second-plugin; the folder that it is in then.
-fn second_project(what: &[&str]) -> PathBuf {
-    let folder = target().join("second-plugin");
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/second-plugin/Cargo.toml");
-    let mut command = cargo(&["build", "--quiet"]);
-    command.args(what).arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&folder);
+/// A plugin of examples/Cargo.toml, as `NAME.so`.
+pub fn example(name: &str) -> PathBuf {
+    example_with(name, &[])
+}
+
+fn example_with(name: &str, options: &[&str]) -> PathBuf {
+    let folder = target().join("examples");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/Cargo.toml");
+    let mut command = cargo(&["build", "--quiet", "--example", name]);
+    command.args(options).arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&folder);
     run_cargo(&mut command);
-    folder.join("debug")
+    named(&folder.join(format!("debug/examples/lib{name}.so")), &format!("{name}.so"))
 }
 
 fn cargo(arguments: &[&str]) -> Command {

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, CStr};
 use std::ptr;
 
 use super::args::Args;
-use super::jobtap::Error;
+use super::error::Error;
 use super::json::{json_t, Json};
 use super::state::JobState;
 use super::sys;
@@ -13,10 +13,12 @@ use super::sys;
 /// FLUX_JOBTAP_CURRENT_JOB, a macro over a macro (wrapper.h asserts it).
 const CURRENT_JOB: sys::flux_jobid_t = u64::MAX;
 
-/// The job that a callback is about.
+/// The job that a callback is about, or one that was looked up.
 pub struct Job<'a> {
-    pub(super) plugin: *mut sys::flux_plugin_t,
-    pub(super) args: &'a Args,
+    plugin: *mut sys::flux_plugin_t,
+    args: &'a Args,
+    /// Whether it is what a callback that runs is about.
+    pub(super) is_current: bool,
 }
 
 /// A job as the job manager knows it, made by [`Jobtap::job`](super::Jobtap::job).
@@ -36,17 +38,9 @@ impl FoundJob {
         }
     }
 
-    /// Its state.
-    ///
-    /// # Errors
-    /// If Flux did not say.
-    pub fn state(&self) -> Result<JobState, Error> {
-        self.args.state()
-    }
-
-    /// What else is known of it.
+    /// What is known of it.
     pub fn job(&self) -> Job<'_> {
-        Job { plugin: self.plugin, args: &self.args }
+        Job { plugin: self.plugin, args: &self.args, is_current: false }
     }
 }
 
@@ -95,7 +89,21 @@ pub enum JobResult {
     Timeout,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// What the callback with these arguments is about.
+    #[inline]
+    pub(super) fn current(plugin: *mut sys::flux_plugin_t, args: &'a Args) -> Self {
+        Job { plugin, args, is_current: true }
+    }
+
+    /// `{s:i}`: its state.
+    ///
+    /// # Errors
+    /// If Flux did not say.
+    pub fn state(&self) -> Result<JobState, Error> {
+        self.args.state()
+    }
+
     /// `{s:I}`: the job's id.
     ///
     /// # Errors
@@ -180,10 +188,10 @@ impl Job<'_> {
     /// # Errors
     /// If it has not come to its end.
     pub fn result(&self) -> Result<JobResult, Error> {
+        let id = if self.is_current { CURRENT_JOB } else { self.id()? };
         let mut result = 0;
         // SAFETY: the plugin lives, and the current job is the callback's own.
-        let code =
-            unsafe { sys::flux_jobtap_get_job_result(self.plugin, CURRENT_JOB, &mut result) };
+        let code = unsafe { sys::flux_jobtap_get_job_result(self.plugin, id, &mut result) };
         match result {
             _ if code < 0 => Err(Error::last_os_error("flux_jobtap_get_job_result")),
             sys::FLUX_JOB_RESULT_COMPLETED => Ok(JobResult::Completed),
@@ -192,9 +200,42 @@ impl Job<'_> {
             _ => Ok(JobResult::Failed),
         }
     }
+}
 
-    /// `{s:{s:{s:s}}}`: the type of the exception that made this callback.
-    pub(super) fn exception(&self) -> Result<String, Error> {
+/// An event that was posted to a job.
+pub struct JobEvent<'a> {
+    args: &'a Args,
+}
+
+impl<'a> JobEvent<'a> {
+    pub(super) fn new(args: &'a Args) -> Self {
+        JobEvent { args }
+    }
+
+    /// Its entry in the job's eventlog (RFC 18), as much as there is of it.
+    fn entry(&self) -> Option<Json<'a>> {
+        self.args.items()?.member(c"entry")
+    }
+
+    /// Its name.
+    ///
+    /// # Errors
+    /// If Flux did not say.
+    pub fn name(&self) -> Result<&'a str, Error> {
+        let name = self.entry().and_then(|entry| entry.member(c"name")?.text());
+        name.ok_or_else(|| Error::new("an event without a name"))
+    }
+
+    /// Its context, if it has one.
+    pub fn context(&self) -> Option<Json<'a>> {
+        self.entry()?.member(c"context")
+    }
+
+    /// `{s:{s:{s:s}}}`: the type of an exception.
+    ///
+    /// # Errors
+    /// If Flux did not say, or it is none.
+    pub fn exception_type(&self) -> Result<String, Error> {
         let mut kind: *const c_char = ptr::null();
         // SAFETY: the args live while the callback runs; the format names one
         // string, and gets a pointer to a pointer. The string is the args' own,

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::raw::c_int;
 use std::ptr;
 
-use super::jobtap::Error;
+use super::error::Error;
 use super::json::{json_t, Json};
 use super::state::JobState;
 use super::sys;
@@ -145,6 +145,22 @@ impl Args {
         // SAFETY: the args live while the callback runs; Flux copies the text.
         let code = unsafe {
             sys::flux_plugin_arg_set(self.0, sys::FLUX_PLUGIN_ARG_OUT as c_int, json.as_ptr())
+        };
+        self.check("add to", code)
+    }
+
+    /// `{s:I}`: adds an integer to the callback's answer.
+    pub(super) fn answer_integer(&self, key: &CStr, value: i64) -> Result<(), Error> {
+        // SAFETY: the args live while the callback runs; the format names one 64-bit
+        // integer, and gets one.
+        let code = unsafe {
+            sys::flux_plugin_arg_pack(
+                self.0,
+                sys::FLUX_PLUGIN_ARG_OUT as c_int,
+                c"{s:I}".as_ptr(),
+                key.as_ptr(),
+                value,
+            )
         };
         self.check("add to", code)
     }

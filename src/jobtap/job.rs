@@ -2,16 +2,20 @@
 //! pays for what it uses.
 
 use std::ffi::{c_char, c_int, CStr};
+use std::num::NonZeroI64;
 use std::ptr;
 
 use super::args::Args;
 use super::error::Error;
-use super::json::{json_t, Json};
+use super::json::Json;
 use super::state::JobState;
 use super::sys;
 
 /// FLUX_JOBTAP_CURRENT_JOB, a macro over a macro (wrapper.h asserts it).
 const CURRENT_JOB: sys::flux_jobid_t = u64::MAX;
+
+/// FLUX_JOB_URGENCY_DEFAULT (job.h), and the priority that comes of it.
+const DEFAULT_URGENCY: i32 = 16;
 
 /// The job that a callback is about, or one that was looked up.
 pub struct Job<'a> {
@@ -124,63 +128,36 @@ impl<'a> Job<'a> {
         self.args.check("unpack", code).map(|()| id as u64)
     }
 
-    /// `{s:f s?{s:f}}`: when the job was submitted and met with the event.
+    /// When the job was submitted, and when the event happened that made the callback.
+    /// Looked at where it lies, as [`Args::transition`] is.
     ///
     /// # Errors
     /// If Flux did not say.
     pub fn times(&self) -> Result<Times, Error> {
-        let (mut submitted, mut event) = (0f64, f64::NAN);
-        // SAFETY: the args live while the callback runs; the format names two
-        // doubles, and gets pointers to such. The optional one keeps its value
-        // where it is missing.
-        let code = unsafe {
-            sys::flux_plugin_arg_unpack(
-                self.args.raw(),
-                sys::FLUX_PLUGIN_ARG_IN as c_int,
-                c"{s:F s?{s:F}}".as_ptr(),
-                c"t_submit".as_ptr(),
-                &mut submitted as *mut f64,
-                c"entry".as_ptr(),
-                c"timestamp".as_ptr(),
-                &mut event as *mut f64,
-            )
-        };
-        let event = Some(event).filter(|event| !event.is_nan());
-        self.args.check("unpack", code).map(|()| Times { submitted, event })
+        let items = self.args.items();
+        let submitted = required(items, c"t_submit")?.number();
+        let entry = items.and_then(|items| items.member(c"entry"));
+        let event = entry.and_then(|entry| entry.member(c"timestamp")).map(Json::number);
+        Ok(Times { submitted, event })
     }
 
-    /// `{s:I s?i s?I s:o s?o}`: whose the job is, how urgent, its jobspec, and its
-    /// R, if it got one. An urgency that is not there is the default.
+    /// Whose the job is, how urgent, its jobspec, and its R, if it got one. An urgency
+    /// that is not there is the default.
     ///
     /// # Errors
     /// If Flux did not say.
     pub fn facts(&self) -> Result<Facts<'_>, Error> {
-        let (mut user, mut urgency, mut priority) = (0i64, 16, 16i64);
-        let (mut jobspec, mut r) = (ptr::null_mut::<json_t>(), ptr::null_mut::<json_t>());
-        // What is optional keeps its value where it is missing.
-        // SAFETY: the args live as long as `self`; the format names an `i64`, an int,
-        // an `i64` and two values, and gets pointers to such. The values stay the
-        // args' own (`o`), live as long, and are not changed meanwhile.
-        unsafe {
-            let code = sys::flux_plugin_arg_unpack(
-                self.args.raw(),
-                sys::FLUX_PLUGIN_ARG_IN as c_int,
-                c"{s:I s?i s?I s:o s?o}".as_ptr(),
-                c"userid".as_ptr(),
-                &mut user as *mut i64,
-                c"urgency".as_ptr(),
-                &mut urgency as *mut c_int,
-                c"priority".as_ptr(),
-                &mut priority as *mut i64,
-                c"jobspec".as_ptr(),
-                &mut jobspec as *mut *mut json_t,
-                c"R".as_ptr(),
-                &mut r as *mut *mut json_t,
-            );
-            self.args.check("unpack", code)?;
-            let jobspec = Json::new(jobspec).ok_or_else(|| Error::new("a job without jobspec"))?;
-            Ok(Facts { user: user as u32, urgency, priority, jobspec, r: Json::new(r) })
-        }
+        let items = self.args.items();
+        // 0 is what jansson says of 0, too.
+        let integer = |item: Json<'_>| item.integer().map_or(0, NonZeroI64::get);
+        let optional = |key| items.and_then(|items| items.member(key));
+        Ok(Facts {
+            user: integer(required(items, c"userid")?) as u32,
+            urgency: optional(c"urgency").map_or(DEFAULT_URGENCY, |it| integer(it) as i32),
+            priority: optional(c"priority").map_or(DEFAULT_URGENCY.into(), integer),
+            jobspec: required(items, c"jobspec")?,
+            r: optional(c"R"),
+        })
     }
 
     /// What became of a job in CLEANUP or INACTIVE.
@@ -200,6 +177,14 @@ impl<'a> Job<'a> {
             _ => Ok(JobResult::Failed),
         }
     }
+}
+
+/// The item of this key, among a callback's arguments.
+fn required<'a>(items: Option<Json<'a>>, key: &CStr) -> Result<Json<'a>, Error> {
+    items.and_then(|items| items.member(key)).ok_or_else(|| {
+        let key = key.to_string_lossy();
+        Error::new(format!("the callback's arguments have no \"{key}\""))
+    })
 }
 
 /// An event that was posted to a job.

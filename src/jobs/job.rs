@@ -52,6 +52,8 @@ pub(super) enum Reading {
     New,
     /// They may have changed, but for what it holds.
     Again,
+    /// Only how urgent it is may have changed.
+    Urgency,
     /// It waits no more: its R, if it has one, says what it holds from now on, and
     /// nothing else is new.
     Start,
@@ -289,7 +291,12 @@ impl Job {
         lists: &mut Lists,
         occasion: Reading,
     ) -> Result<(), Unread> {
+        if needs.has(Needs::WAITING) && occasion != Reading::Start {
+            self.is_held = facts.urgency == 0;
+            self.has_no_priority = facts.priority == 0;
+        }
         let needs = match occasion {
+            Reading::Urgency => return Ok(()),
             Reading::Start => Needs(needs.0 & Needs::RESOURCES.0),
             _ => needs,
         };
@@ -318,8 +325,6 @@ impl Job {
             self.bank = lists.banks.index(bank.as_ref().and_then(Json::text).unwrap_or_default());
         }
         if needs.has(Needs::WAITING) {
-            self.is_held = facts.urgency == 0;
-            self.has_no_priority = facts.priority == 0;
             self.schemes = system.map_or(0, |system| schemes(system, lists));
         }
         if needs.has(Needs::RESOURCES) {

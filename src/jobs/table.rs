@@ -406,7 +406,10 @@ impl JobTable {
         let reading = match job.is_waiting() {
             _ if before.is_none() => Some(Reading::New),
             false => waited.then_some(Reading::Start),
-            true => (may_change(needs, known) || job.holds).then_some(Reading::Again),
+            // Old versions of Flux send a job whose jobspec was updated back to
+            // PRIORITY, and do not call job.update.
+            true if known == Some(State::Priority) || job.holds => Some(Reading::Again),
+            true => needs.has(Needs::WAITING).then_some(Reading::Urgency),
         };
         let mut unread = None;
         if let Some(reading) = reading.filter(|_| needs.facts()) {
@@ -501,13 +504,6 @@ impl JobTable {
             self.anomalies[anomaly.kind()] += 1;
         }
     }
-}
-
-/// Whether a job's facts can be others in this state than in the one before. Old
-/// versions of Flux send a job whose jobspec was updated back to PRIORITY, and
-/// say no more.
-fn may_change(needs: Needs, state: Option<State>) -> bool {
-    state == Some(State::Priority) || needs.has(Needs::WAITING)
 }
 
 fn shard_of(id: u64) -> usize {

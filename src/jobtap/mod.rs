@@ -100,6 +100,8 @@ mod service;
 mod state;
 #[doc(hidden)]
 pub mod sys;
+#[cfg(test)]
+mod tests;
 mod text;
 mod timer;
 mod turn;

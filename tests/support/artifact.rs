@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
 use std::{env, fs};
 
@@ -92,7 +93,10 @@ fn target() -> PathBuf {
 fn named(built: &Path, name: &str) -> PathBuf {
     let folder = target().join("tmp/plugins");
     fs::create_dir_all(&folder).expect("the target folder is writable");
-    let beside = folder.join(format!("{name}.{}", std::process::id()));
+    // Nor are two tests in each other's way.
+    static COPIES: AtomicU32 = AtomicU32::new(0);
+    let copy = COPIES.fetch_add(1, Ordering::Relaxed);
+    let beside = folder.join(format!("{name}.{}.{copy}", std::process::id()));
     let path = folder.join(name);
     fs::copy(built, &beside).unwrap_or_else(|error| panic!("{}: {error}", built.display()));
     fs::rename(beside, &path).expect("a rename in one folder");

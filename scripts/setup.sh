@@ -166,7 +166,8 @@ need_server() {
     local folder=$PWD/target/servers/$2 program
     if program=$(command -v "$3"); then
         export "$1=$(dirname "$(dirname "$(readlink -f "$program")")")"
-    elif [ -x "$folder/usr/sbin/$3" ] || unpack "$2" "$folder" >&2; then
+    elif [ -x "$folder/usr/sbin/$3" ] || [ -x "$folder/usr/bin/$3" ] || unpack "$2" "$folder" >&2
+    then
         export "$1=$folder/usr"
     else
         echo "$0: the package $2 cannot be had here: tests that need it are ignored" >&2

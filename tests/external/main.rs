@@ -113,3 +113,19 @@ runs!(
     "needs veneur on PATH",
     "needs flux and veneur on PATH"
 );
+
+#[test]
+#[cfg_attr(not(have_exporter), ignore = "needs statsd_exporter on PATH")]
+fn statsd_exporter_maps_every_line_of_every_family() {
+    exporter::maps_all();
+}
+
+#[test]
+#[cfg_attr(
+    not(all(have_exporter, have_prometheus)),
+    ignore = "long, and needs statsd_exporter on PATH and Debian's prometheus: scripts/test --full"
+)]
+#[cfg_attr(all(have_exporter, have_prometheus), ignore = "long: scripts/test --full")]
+fn full_prometheus_has_what_is_true() {
+    exporter::prometheus_has_what_is_true();
+}

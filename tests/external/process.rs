@@ -1,6 +1,6 @@
 //! A server's process.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -41,12 +41,16 @@ pub fn command_of(prefix: &str, program: &str) -> Command {
     command
 }
 
+/// Its folders of libraries. Not every package has moved its own below /usr.
 fn libraries(prefix: &str) -> String {
-    let lib = format!("{prefix}/lib");
-    let entries = std::fs::read_dir(&lib).into_iter().flatten().flatten();
-    let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
-    let folders = folders.map(|path| path.display().to_string());
-    std::iter::once(lib.clone()).chain(folders).collect::<Vec<_>>().join(":")
+    let mut folders = Vec::new();
+    for lib in [format!("{prefix}/lib"), format!("{prefix}/../lib")] {
+        let entries = fs::read_dir(&lib).into_iter().flatten().flatten();
+        folders.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
+        folders.push(lib.into());
+    }
+    let folders: Vec<_> = folders.iter().map(|path| path.display().to_string()).collect();
+    folders.join(":")
 }
 
 /// A TCP port where nobody was a moment ago.
@@ -64,9 +68,7 @@ pub fn await_udp(address: SocketAddr) {
     let SocketAddr::V4(v4) = address else { panic!("{address} is not IPv4") };
     let ip = u32::from_le_bytes(v4.ip().octets());
     let line = format!(" {ip:08X}:{:04X} ", v4.port());
-    wait_for("its UDP socket", || {
-        std::fs::read_to_string("/proc/net/udp").unwrap().contains(&line)
-    });
+    wait_for("its UDP socket", || fs::read_to_string("/proc/net/udp").unwrap().contains(&line));
 }
 
 /// Waits until `is_there`.

@@ -187,7 +187,10 @@ pub fn maps_all() {
     let mut exporter = Exporter::new();
     all_families(&mut exporter);
     let own = |name: &str| exporter.own(&format!("statsd_exporter_{name}"));
-    wait_for("its events", || own("events_total{type=\"observer\"}") > 5000.0);
+    // The last that is sent.
+    wait_for("its telemetry", || {
+        get(exporter.web, "/metrics").contains("\nflux_plugin_bytes_total ")
+    });
     assert_eq!(own("events_unmapped_total"), 0.0);
     let text = get(exporter.web, "/metrics");
     let errors = ["sample_errors_total", "events_error_total", "events_conflict_total"];
@@ -248,6 +251,7 @@ pub fn prometheus_has_what_is_true() {
     let waits = timings("flux.job.time.submit_to_run");
     wait_for("the last scrape", || {
         promql(web, "flux_job_wait_seconds_count").get("") == Some(&(waits.len() as f64))
+            && !promql(web, "flux_plugin_bytes_total").is_empty()
     });
 
     let truth = receiver.seen().gauges;

@@ -316,7 +316,7 @@ fn a_family_that_is_switched_on_late_knows_all_jobs() {
 }
 
 #[test]
-fn times_and_results_are_told_when_they_are_known() {
+fn times_and_results_are_sent_when_they_are_known() {
     let (mut families, mut levels, table) = (Families::default(), Levels::default(), table());
     let wanted = ["timings", "results"].map(|name| FamilyId::named(name).unwrap());
     families.switch(&wanted, &mut levels);

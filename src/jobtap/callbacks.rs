@@ -22,7 +22,7 @@ use super::text::{c_string, c_text};
 /// the most frequent first. A topic may be named more than once (`job_state` and
 /// `job_enters`, say): all are called, in their order.
 ///
-/// What is told by a callback and not decided, has no outcome: an error is logged, the
+/// What a callback reports and does not ask has no outcome: an error is logged, the
 /// first of each kind, and the plugins behind this one hear of the job all the same.
 pub struct Callbacks<P: Plugin> {
     /// It outlives the handlers.
@@ -155,7 +155,7 @@ impl<P: Plugin> Callbacks<P> {
     }
 
     /// The order in which the jobs that are active when the plugin is loaded are
-    /// announced. Since Flux 0.81: a plugin that
+    /// reported. Since Flux 0.81: a plugin that
     /// uses it cannot be loaded into an older one.
     pub fn load_order(&mut self, order: LoadOrder) {
         let order = match order {
@@ -312,8 +312,8 @@ pub(super) struct Handler<P: Plugin, F> {
 
 /// A kind of callback: how it is called, and what becomes of its outcome.
 pub(super) trait Kind<P: Plugin, F> {
-    /// Calls `callback`, which the log calls `name`. Returns what Flux is told, 0
-    /// or -1.
+    /// Calls `callback`, which the log calls `name`. Returns what the callback
+    /// returns, 0 or -1.
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int;
 }
 

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_families_stand_under_what_tells_instances_apart() {
+    fn all_families_stand_under_what_distinguishes_instances() {
         let broker =
             BrokerInfo { cluster: "x.y".into(), level: "1".into(), ..BrokerInfo::default() };
         let table = [

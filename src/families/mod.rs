@@ -59,6 +59,11 @@ impl FamilyId {
         Self::all().find(|id| id.spec().name == name)
     }
 
+    /// What these need to know of a job.
+    pub fn needs(families: &[FamilyId]) -> Needs {
+        families.iter().fold(Needs::STATE, |all, id| all.and(id.spec().needs))
+    }
+
     /// What there is to know of it.
     pub fn spec(self) -> &'static FamilySpec {
         &FAMILIES[self.index()]

@@ -266,7 +266,7 @@ proptest! {
         let (mut families, mut levels) = (Families::default(), Levels::default());
         families.switch(&all(), &mut levels);
         let mut table = JobTable::default();
-        table.set_needs(families.needs());
+        table.set_needs(FamilyId::needs(&all()));
         table.loaded();
         table.inactive_asked();
         table.inactive_answered(3);

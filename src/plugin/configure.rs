@@ -120,14 +120,18 @@ impl StateCounts {
     /// those that come their first, those that are kept notice nothing.
     fn change_outputs(&mut self, old: Option<&Config>, config: &Config, names: MetricNames) {
         let renamed = old.is_none() || *self.publisher.names() != names;
-        let before = old.map_or(&[][..], |old| &old.metrics);
-        let (goes, comes) = (missing(before, &config.metrics), missing(&config.metrics, before));
+        let (goes, comes) = match old {
+            // What was wanted before may not be enabled yet.
+            Some(_) => self.families.difference(&config.metrics),
+            None => (Vec::new(), config.metrics.clone()),
+        };
         let endpoints = old.map_or(&[][..], |old| &old.endpoints);
         let mode = Mode { values: config.sends_values(), owner: config.owns_its_gauges() };
         let same = endpoints == config.endpoints
             && old.map(|old| old.period) == Some(config.period)
             && goes.is_empty()
             && comes.is_empty()
+            && !self.switch.is_under_way()
             && !renamed;
         if same {
             self.publisher.set_mode(mode);
@@ -146,38 +150,16 @@ impl StateCounts {
         self.report.count_from(self.publisher.stats());
         self.publisher.set_mode(mode);
         self.look_at_version(&comes);
-        self.switch(&config.metrics, &comes);
         if renamed {
             // They were accepted in `check_names`.
             let _ = self.publisher.rename(names);
             self.report.name_metrics(self.publisher.stats_mut());
             self.families.define_all(self.table.lists(), &mut self.publisher);
+            self.publisher.publish_anew(&all);
         }
-        self.publisher.publish_anew(if renamed { &all } else { &comes });
+        self.switch_families(&config.metrics);
         self.publisher.flush();
         self.publisher.connect();
-    }
-
-    /// Enables these families. What those that come need to know of the jobs that
-    /// are there, the job manager is asked for, at once.
-    fn switch(&mut self, wanted: &[FamilyId], comes: &[FamilyId]) {
-        self.families.switch(wanted, &mut self.publisher);
-        let (had, needs) = (self.table.needs(), self.families.needs());
-        self.table.set_needs(needs);
-        if self.publisher.is_running() && !had.has(needs) {
-            let ids: Vec<_> = self.table.jobs().map(|(id, _)| id).collect();
-            for id in ids {
-                let change = self.reconcile(id);
-                // Those that come count all jobs below.
-                self.families.changed_but(comes, &change, &self.table, &mut self.publisher);
-                // One that is gone meanwhile has no exceptions any more.
-                let _ = self.subscribe(id);
-            }
-            self.ask_for_queues();
-        }
-        for &family in comes {
-            self.families.count_all(family, &self.table, &mut self.publisher);
-        }
     }
 
     /// What the configuration's names come to in this broker.
@@ -237,11 +219,6 @@ impl StateCounts {
             Value::from(config.resync)
         ));
     }
-}
-
-/// Those of `families` that are not among `others`.
-fn missing(families: &[FamilyId], others: &[FamilyId]) -> Vec<FamilyId> {
-    families.iter().copied().filter(|family| !others.contains(family)).collect()
 }
 
 /// Whether these names can be written: with the longest that the plugin's own

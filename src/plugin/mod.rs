@@ -25,6 +25,7 @@ mod outputs;
 mod queues;
 mod report;
 mod source;
+mod switch;
 mod verify;
 mod version;
 
@@ -43,6 +44,7 @@ use outputs::OutputTimers;
 use queues::QueuesQuestion;
 use report::Report;
 use source::OfJob;
+use switch::Switch;
 use verify::Verify;
 
 /// The plugin.
@@ -58,6 +60,7 @@ pub struct StateCounts {
     counts: CountsQuestion,
     queues: QueuesQuestion,
     verify: Verify,
+    switch: Switch,
     outputs: OutputTimers,
     report: Report,
     timers: Timers,
@@ -97,6 +100,7 @@ impl Plugin for StateCounts {
             counts: CountsQuestion::default(),
             queues: QueuesQuestion::default(),
             verify: Verify::default(),
+            switch: Switch::default(),
             outputs: OutputTimers::default(),
             report: Report::default(),
             timers: Timers::default(),

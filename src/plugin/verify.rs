@@ -82,36 +82,54 @@ impl Verify {
 impl StateCounts {
     /// It is time for a check. One that is under way is left alone.
     pub(super) fn verify(&mut self) {
-        if let (Stage::Idle, true) = (&self.verify.stage, self.publisher.is_running()) {
+        // Families that come look all jobs up themselves.
+        let is_free = self.publisher.is_running() && !self.switch.is_under_way();
+        if let (Stage::Idle, true) = (&self.verify.stage, is_free) {
             self.verify.check.begin();
             self.verify_walk();
         }
     }
 
+    /// Gives up a check that is under way: the next one begins anew.
+    pub(super) fn stop_check(&mut self) {
+        self.verify.stage = Stage::Idle;
+    }
+
     /// Looks up the table's jobs, until the slice is over.
     fn verify_walk(&mut self) {
+        let mut walk = std::mem::take(&mut self.verify.check);
+        let is_over = self.slice(&mut walk, Self::check_job);
+        self.verify.check = walk;
+        if is_over {
+            self.verify.stage = Stage::Counts;
+            return self.ask_for_counts();
+        }
+        self.verify.stage = match self.next_slice(Self::verify_walk) {
+            Some(next) => Stage::Walk { _next: next },
+            None => Stage::Idle,
+        };
+    }
+
+    /// Calls `look_up` for the next jobs, until a slice is over. Returns whether there
+    /// are no more.
+    pub(super) fn slice(&mut self, walk: &mut Check, look_up: fn(&mut Self, u64)) -> bool {
         let start = Instant::now();
         loop {
             for _ in 0..AT_ONCE {
-                let Some(id) = self.verify.check.next(&self.table) else {
-                    self.verify.stage = Stage::Counts;
-                    return self.ask_for_counts();
-                };
-                self.check_job(id);
+                match walk.next(&self.table) {
+                    Some(id) => look_up(self, id),
+                    None => return true,
+                }
             }
             if start.elapsed() >= SLICE {
-                self.verify.stage = match self.next_slice(Self::verify_walk) {
-                    Some(next) => Stage::Walk { _next: next },
-                    None => Stage::Idle,
-                };
-                return;
+                return false;
             }
         }
     }
 
-    /// Wakes the check for its next slice. Where that cannot be, it is given up: the
-    /// next one begins anew.
-    fn next_slice(&self, slice: fn(&mut Self)) -> Option<Timer> {
+    /// Calls `slice` when the job manager has done other work. Where that cannot be, the
+    /// walk is given up.
+    pub(super) fn next_slice(&self, slice: fn(&mut Self)) -> Option<Timer> {
         let timer = self.jobtap.timer(PAUSE, 0.0, slice);
         timer.map_err(|error| self.warn(&error.to_string())).ok()
     }

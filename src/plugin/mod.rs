@@ -21,6 +21,7 @@
 
 mod configure;
 mod counts;
+mod machine;
 mod outputs;
 mod queues;
 mod report;
@@ -39,6 +40,7 @@ use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
 use crate::output::names::flux_state;
 use crate::output::Publisher;
 use counts::CountsQuestion;
+use machine::MachineQuestion;
 use outputs::OutputTimers;
 use queues::QueuesQuestion;
 use report::Report;
@@ -57,6 +59,7 @@ pub struct StateCounts {
     place: Option<Place>,
     counts: CountsQuestion,
     queues: QueuesQuestion,
+    machine: MachineQuestion,
     verify: Verify,
     outputs: OutputTimers,
     report: Report,
@@ -100,6 +103,7 @@ impl Plugin for StateCounts {
             place: None,
             counts: CountsQuestion::default(),
             queues: QueuesQuestion::default(),
+            machine: MachineQuestion::default(),
             verify: Verify::default(),
             outputs: OutputTimers::default(),
             report: Report::default(),
@@ -186,6 +190,7 @@ impl StateCounts {
         self.report.flushed();
         self.ask_for_counts();
         self.ask_for_queues();
+        self.ask_for_machine();
     }
 
     /// The end of a period, or of a turn: what changed is sent.
@@ -219,6 +224,7 @@ impl StateCounts {
             self.flush();
         }
         self.request_flush();
+        self.ask_for_machine();
     }
 
     /// Enters an event into the table, and tells the families what it changed.

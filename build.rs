@@ -88,6 +88,8 @@ fn main() {
     for (variable, cfg) in [
         ("STATE_COUNTS_STATSD", "have_statsd"),
         ("STATE_COUNTS_CARBON", "have_carbon"),
+        ("STATE_COUNTS_GRAPHITE", "have_graphite"),
+        ("STATE_COUNTS_PROMTOOL", "have_promtool"),
         ("STATE_COUNTS_IPV6", "have_ipv6"),
         ("STATE_COUNTS_NAMESPACES", "have_namespaces"),
         ("STATE_COUNTS_VALGRIND", "have_valgrind"),

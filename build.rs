@@ -103,6 +103,8 @@ fn main() {
         ("STATE_COUNTS_BITLY", "have_bitly"),
         ("STATE_COUNTS_RAINTANK", "have_raintank"),
         ("STATE_COUNTS_VENEUR", "have_veneur"),
+        ("STATE_COUNTS_GRAPHITE", "have_graphite"),
+        ("STATE_COUNTS_PROMTOOL", "have_promtool"),
         ("STATE_COUNTS_IPV6", "have_ipv6"),
         ("STATE_COUNTS_NAMESPACES", "have_namespaces"),
         ("STATE_COUNTS_VALGRIND", "have_valgrind"),

@@ -51,6 +51,8 @@ start_netdata() {
     check for new plugins every = 86400
 [statsd]
     bind to = udp:127.0.0.1:$netdata_port
+    # flux-core sends gauges of its own cache where FLUX_FRIPP_STATSD says.
+    create private charts for metrics matching = !flux.*.content-cache.* *
 NETDATA
     start netdata netdata -D -c "$home/netdata.conf" -P "$home/run/netdata.pid"
     await netdata is_open "$web"

@@ -87,23 +87,26 @@ udp_drops() {
 
 . scripts/flux.sh
 
-# One broker with 64 pretended cores, sending to statsd, and what more TOML says.
-# Sets FLUX_URI.
+# One broker, or as many as the second argument says, with 64 pretended cores in all,
+# sending to statsd, and what more TOML says. Sets FLUX_URI.
 start_broker() {
+    local size=${2:-1} hosts
+    hosts=$(hostname)
+    [ "$size" -eq 1 ] || hosts="node[0-$((size - 1))]"
     ask_flux || exit 1
     mkdir "$folder/flux"
     cat >"$folder/flux/broker.toml" <<TOML
 [resource]
 noverify = true
 [[resource.config]]
-hosts = "$(hostname)"
-cores = "0-63"
+hosts = "$hosts"
+cores = "0-$((64 / size - 1))"
 ${1:-}
 TOML
     # Not --config-path, which flux start has since 0.69.
     start broker env -u FLUX_URI FLUX_CONF_DIR="$folder/flux" \
         FLUX_FRIPP_STATSD="127.0.0.1:$statsd_port" "${flux_as[@]}" flux start \
-        sh -c 'echo "$FLUX_URI" >"$0"; exec sleep infinity' "$folder/uri"
+        --test-size="$size" sh -c 'echo "$FLUX_URI" >"$0"; exec sleep infinity' "$folder/uri"
     await broker test -s "$folder/uri"
     FLUX_URI=$(cat "$folder/uri")
     export FLUX_URI

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::{json, Value};
+use state_counts::jobs::State;
 use support::jobs::{live_as, DEPEND, NEW};
 use support::receiver::PREFIX;
 use support::standin::Standin;
@@ -30,7 +31,7 @@ fn array(value: &Value) -> &Vec<Value> {
 }
 
 /// The names that the plugin sends with all families on, each with its type: the
-/// recorded run, and two exceptions.
+/// recorded run, and three exceptions.
 fn sent() -> &'static BTreeMap<String, String> {
     static SENT: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     SENT.get_or_init(|| {
@@ -45,7 +46,7 @@ fn sent() -> &'static BTreeMap<String, String> {
                 receiver.seen();
             }
         }
-        for kind in ["cancel", "node-fail"] {
+        for kind in ["cancel", "timeout", "node-fail"] {
             let entry = json!({"name": "exception", "context": {"type": kind}});
             host.call("job.event.exception", &json!({"id": 1, "entry": entry}));
         }
@@ -86,19 +87,19 @@ fn meant(pattern: &str, kind: &str) -> BTreeSet<&'static str> {
     names
 }
 
-/// All state counts, who waits and who runs in each queue, the waits, what
-/// becomes of jobs, exceptions by type, and why jobs wait are drawn.
+/// All state counts, who waits and who runs in each queue, how long jobs wait and run,
+/// what becomes of jobs, exceptions by type, why jobs wait, what there is of resources
+/// and who holds it, and the plugin's own health are drawn.
 #[track_caller]
 fn assert_enough(drawn: &BTreeSet<&str>) {
     for name in sent().keys() {
         let wanted = match name.strip_prefix(BASE).unwrap().split('.').collect::<Vec<_>>()[..] {
             ["queue", _, state] => ["SCHED", "RUN"].contains(&state),
-            ["time", what] => ["SCHED", "submit_to_run"].contains(&what),
-            ["result", result] => result != "submitted",
-            ["state" | "exception" | "pending" | "dependency", _] => true,
-            ["resource" | "user" | "bank", ..] | ["user_cores" | "bank_cores" | "plugin", _] => {
-                false
-            }
+            ["time", what] => ["SCHED", "RUN", "submit_to_run"].contains(&what),
+            ["state" | "exception" | "pending" | "dependency" | "result", _] => true,
+            ["resource", ..] | ["user_cores", _] => true,
+            ["plugin", what] => !["anomalies", "bytes"].contains(&what),
+            ["user" | "bank", ..] | ["bank_cores", _] => false,
             _ => panic!("{name}: of what family is it?"),
         };
         assert!(!wanted || drawn.contains(name.as_str()), "{name} is not drawn");
@@ -137,8 +138,8 @@ fn drawn_by(target: &str) -> BTreeSet<&'static str> {
         let (kind, name) = path.strip_prefix("stats.").unwrap().split_once('.').unwrap();
         drawn.extend(match (kind, name.rsplit_once('.').unwrap()) {
             ("gauges", _) => meant(name, "g"),
-            ("timers", (name, "median" | "upper_90")) => meant(name, "ms"),
-            ("counters", (name, "count")) => meant(name, "c"),
+            ("timers", (name, "median" | "upper_90" | "count_ps")) => meant(name, "ms"),
+            ("counters", (name, "count" | "rate")) => meant(name, "c"),
             _ => panic!("{path}: statsd sends no such thing"),
         });
     }
@@ -153,7 +154,10 @@ fn graphites_draws_what_is_sent() {
         let targets = array(&graph[1]["target"]).iter().map(|target| target.as_str().unwrap());
         drawn.extend(targets.clone().flat_map(drawn_by));
         // It has them a second time, as its address for the picture.
-        let escaped = |text: &str| text.replace('%', "%25").replace(' ', "%20").replace('"', "%22");
+        let escaped = |text: &str| {
+            let text = text.replace('%', "%25").replace(' ', "%20").replace('"', "%22");
+            text.replace('\\', "%5C")
+        };
         let query: Vec<_> = targets.map(|target| format!("target={}", escaped(target))).collect();
         assert_eq!(graph[0], query.join("&"));
     }
@@ -180,6 +184,66 @@ fn grafanas_draws_what_is_sent() {
     assert_enough(&drawn);
 }
 
+/// The colours that a Grafana dashboard fixes, by the series' name and the panel's title.
+fn fixed(dashboard: &Value) -> Vec<(String, String, String)> {
+    let mut fixed = Vec::new();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    for panel in array(&dashboard["panels"]) {
+        for one in array(&panel["fieldConfig"]["overrides"]) {
+            let color = &one["properties"][0]["value"]["fixedColor"];
+            let color = text(color).replace('#', "");
+            fixed.push((text(&panel["title"]), text(&one["matcher"]["options"]), color));
+        }
+    }
+    fixed
+}
+
+#[test]
+fn a_colour_means_the_same_on_each_dashboard() {
+    let mut colours = fixed(&json("grafana.json"));
+    colours.extend(fixed(&json("grafana-prometheus.json")));
+    for graph in array(&json("graphite.json")["graphs"]) {
+        for target in array(&graph[1]["target"]).iter().filter_map(Value::as_str) {
+            // color(alias(…,"NAME"),"COLOUR")
+            let quoted: Vec<_> = target.split('"').collect();
+            if let (true, [.., name, _, colour, _]) = (target.starts_with("color("), &quoted[..]) {
+                let title = graph[1]["title"].as_str().unwrap();
+                colours.push((title.to_owned(), (*name).to_owned(), (*colour).to_owned()));
+            }
+        }
+    }
+    let (mut by_name, mut by_colour) = (BTreeMap::new(), BTreeMap::new());
+    for (title, name, colour) in &colours {
+        let other = by_name.entry(name).or_insert(colour);
+        assert_eq!(other, &colour, "{name}");
+        let other = by_colour.entry((title, colour)).or_insert(name);
+        assert_eq!(other, &name, "{title}: two series of one colour");
+    }
+    assert!(State::ALL
+        .iter()
+        .all(|state| by_name.contains_key(&format!("{state:?}").to_uppercase())));
+    // Of what ends well, and of what does not.
+    assert_ne!(by_name[&"completed".to_owned()], by_name[&"timeout".to_owned()]);
+}
+
+#[test]
+fn grafanas_two_dashboards_show_the_same() {
+    let (graphite, prometheus) = (json("grafana.json"), json("grafana-prometheus.json"));
+    let panels = array(&graphite["panels"]).iter().zip(array(&prometheus["panels"]));
+    assert_eq!(array(&graphite["panels"]).len(), array(&prometheus["panels"]).len());
+    for (one, other) in panels {
+        for key in ["id", "type", "title", "description", "gridPos", "fieldConfig", "options"] {
+            assert_eq!(one[key], other[key], "{}", one["title"]);
+        }
+        let defaults = &one["fieldConfig"]["defaults"];
+        let has_unit = defaults["unit"] != "short" || defaults["custom"]["axisLabel"] != "";
+        assert!(has_unit, "{} has no unit", one["title"]);
+    }
+    for graph in array(&json("graphite.json")["graphs"]) {
+        assert_ne!(graph[1]["vtitle"].as_str().unwrap_or_default(), "", "{}", graph[1]["title"]);
+    }
+}
+
 /// The metrics of one of Netdata's dimensions, and their type.
 fn dimension(line: &str) -> (&str, &'static str) {
     let words: Vec<_> = line.split(' ').map(|word| word.trim_matches('\'')).collect();
@@ -190,11 +254,12 @@ fn dimension(line: &str) -> (&str, &'static str) {
     };
     // A name of its own, or that of what the star stands for.
     assert_eq!(name.is_empty(), pattern.contains('*'), "{line}");
-    let counts = pattern.contains(".result.") || pattern.contains(".exception.");
+    let counts =
+        [".result.", ".exception.", ".plugin."].iter().any(|family| pattern.contains(family));
     let kind = match (how, divider) {
         ("last", "1") if counts => "c",
         ("last", "1") => "g",
-        ("median" | "percentile", "1000") => "ms",
+        ("median" | "percentile", "1000") | ("events", "1") => "ms",
         _ => panic!("{line}"),
     };
     (pattern, kind)

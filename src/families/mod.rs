@@ -140,6 +140,9 @@ pub enum Kind {
     /// A gauge that is a number of the table's, and may not be known yet. It keeps
     /// its value at the end: inactive jobs are over whether anybody counts or not.
     Number,
+    /// A gauge that the broker was asked for, and that may not be known. It goes to
+    /// 0 at the end: nobody asks any more.
+    Asked,
     /// A counter.
     Counter,
     /// A timing.
@@ -150,7 +153,7 @@ impl Kind {
     /// What statsd calls it.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Sum | Kind::Held | Kind::Number => "gauge",
+            Kind::Sum | Kind::Held | Kind::Number | Kind::Asked => "gauge",
             Kind::Counter => "counter",
             Kind::Timing => "timing",
         }

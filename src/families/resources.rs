@@ -1,11 +1,12 @@
-//! `resources`: what jobs hold, and what those that wait ask for.
+//! `resources`: what there is, what jobs hold, and what those that wait ask for.
 
 use super::{Family, FamilySpec, Kind, MetricSpec, Series, Visit};
-use crate::jobs::{Change, Job, Needs, Ranks};
+use crate::jobs::{Change, Job, JobTable, Needs, Ranks};
+use crate::rfc::status::Machine;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "resources",
-    needs: Needs::RESOURCES,
+    needs: Needs::RESOURCES.and(Needs::MACHINE),
     tags: &["resource", "use"],
     make: || Box::<Resources>::default(),
 };
@@ -16,15 +17,29 @@ const GPUS_ALLOCATED: Series = Series::fixed(2);
 const NODES_REQUESTED: Series = Series::fixed(3);
 const CORES_REQUESTED: Series = Series::fixed(4);
 const GPUS_REQUESTED: Series = Series::fixed(5);
+const NODES_TOTAL: Series = Series::fixed(6);
+const NODES_UP: Series = Series::fixed(7);
+const NODES_DOWN: Series = Series::fixed(8);
+const NODES_DRAINED: Series = Series::fixed(9);
+const CORES_TOTAL: Series = Series::fixed(10);
+const CORES_DOWN: Series = Series::fixed(11);
+const GPUS_TOTAL: Series = Series::fixed(12);
 
 /// In the order of these.
-const METRICS: [(&str, &str); 6] = [
-    ("nodes", "allocated"),
-    ("cores", "allocated"),
-    ("gpus", "allocated"),
-    ("nodes", "requested"),
-    ("cores", "requested"),
-    ("gpus", "requested"),
+const METRICS: [(&str, &str, Kind); 13] = [
+    ("nodes", "allocated", Kind::Held),
+    ("cores", "allocated", Kind::Held),
+    ("gpus", "allocated", Kind::Held),
+    ("nodes", "requested", Kind::Sum),
+    ("cores", "requested", Kind::Sum),
+    ("gpus", "requested", Kind::Sum),
+    ("nodes", "total", Kind::Asked),
+    ("nodes", "up", Kind::Asked),
+    ("nodes", "down", Kind::Asked),
+    ("nodes", "drained", Kind::Asked),
+    ("cores", "total", Kind::Asked),
+    ("cores", "down", Kind::Asked),
+    ("gpus", "total", Kind::Asked),
 ];
 
 #[derive(Default)]
@@ -37,9 +52,8 @@ struct Resources {
 
 impl Family for Resources {
     fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
-        let gauge = |(resource, used): (&'static str, &'static str)| {
+        let gauge = |(resource, used, kind): (&str, &str, Kind)| {
             let tags = vec![("resource", resource.into()), ("use", used.into())];
-            let kind = if used == "allocated" { Kind::Held } else { Kind::Sum };
             MetricSpec::new(kind, "resource", tags)
         };
         match name {
@@ -58,6 +72,20 @@ impl Family for Resources {
             visit(CORES_REQUESTED, amounts.cores.into());
             visit(GPUS_REQUESTED, amounts.gpus.into());
         }
+    }
+
+    fn numbers(&self, table: &JobTable, visit: &mut dyn FnMut(Series, Option<i64>)) {
+        let machine = table.machine();
+        let mut number = |gauge, of: fn(&Machine) -> u32| {
+            visit(gauge, machine.map(|machine| of(machine).into()));
+        };
+        number(NODES_TOTAL, |machine| machine.nodes);
+        number(NODES_UP, |machine| machine.nodes_up());
+        number(NODES_DOWN, |machine| machine.nodes_down);
+        number(NODES_DRAINED, |machine| machine.nodes_drained);
+        number(CORES_TOTAL, |machine| machine.cores);
+        number(CORES_DOWN, |machine| machine.cores_down);
+        number(GPUS_TOTAL, |machine| machine.gpus);
     }
 
     fn moves(&mut self, change: &Change, visit: Visit<'_>) {

@@ -8,6 +8,7 @@ use serde_json::{json, Value};
 use super::*;
 use crate::jobs::{Event, Facts, Ranks, Source, Unread};
 use crate::rfc::resources::Amounts;
+use crate::rfc::status::Machine;
 use State::*;
 
 /// Where gauges stand, if that is known; counters and timings as they came.
@@ -33,7 +34,8 @@ impl Sink for Levels {
     }
     fn set(&mut self, family: FamilyId, gauge: Series, level: Option<i64>) {
         let metrics = &self.defined[&(family, gauge.name)];
-        assert_eq!(metrics[usize::from(gauge.metric)].kind, Kind::Number);
+        let kind = metrics[usize::from(gauge.metric)].kind;
+        assert!(matches!(kind, Kind::Number | Kind::Asked), "{kind:?}");
         match level {
             Some(level) => self.gauges.insert((family, gauge), level),
             None => self.gauges.remove(&(family, gauge)),
@@ -313,6 +315,33 @@ fn a_family_that_is_switched_on_late_knows_all_jobs() {
     assert_eq!(levels.levels(), wanted.map(|(name, level)| (name.to_owned(), level)).into());
     families.switch(&[], &mut levels);
     assert_eq!(levels.levels(), BTreeMap::new());
+}
+
+#[test]
+fn what_the_broker_said_of_its_machine_is_known_while_it_says_it() {
+    let (mut families, mut levels, mut table) = (Families::default(), Levels::default(), table());
+    let resources = FamilyId::named("resources").unwrap();
+    families.switch(&[resources], &mut levels);
+    table.set_needs(FamilyId::needs(&[resources]));
+    families.count_all(resources, &table, &mut levels);
+    assert_eq!(levels.gauges, BTreeMap::new(), "nobody said it yet");
+    let machine =
+        Machine { nodes: 9, nodes_down: 3, nodes_drained: 2, cores: 36, cores_down: 12, gpus: 5 };
+    table.set_machine(Some(machine));
+    families.numbers_changed(&table, &mut levels);
+    let wanted = [
+        ("resource.cores.down", 12),
+        ("resource.cores.total", 36),
+        ("resource.gpus.total", 5),
+        ("resource.nodes.down", 3),
+        ("resource.nodes.drained", 2),
+        ("resource.nodes.total", 9),
+        ("resource.nodes.up", 6),
+    ];
+    assert_eq!(levels.levels(), wanted.map(|(name, level)| (name.to_owned(), level)).into());
+    table.set_machine(None);
+    families.numbers_changed(&table, &mut levels);
+    assert_eq!(levels.gauges, BTreeMap::new());
 }
 
 #[test]

@@ -28,6 +28,8 @@ impl Needs {
     pub const TIMES: Needs = Needs(32);
     /// What becomes of it, and the exceptions raised on it.
     pub const RESULT: Needs = Needs(64);
+    /// No job's: how many nodes there are.
+    pub const MACHINE: Needs = Needs(128);
 
     /// Both.
     pub const fn and(self, other: Needs) -> Needs {

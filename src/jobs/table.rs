@@ -9,6 +9,7 @@ use super::job::{Job, Lists, Moment, Needs, Reading, Source, Unread};
 use super::names::{Dash, NameIndex};
 use super::queues::{ByQueue, Queues};
 use super::state::State;
+use crate::rfc::status::Machine;
 
 /// An event of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +139,8 @@ pub struct JobTable {
     inactive: Inactive,
     /// Kept while queues are needed.
     queues: Queues,
+    /// Where the jobs run; `None` while that is not known, or not needed.
+    machine: Option<Machine>,
     anomalies: [u64; Anomaly::KINDS],
     /// Events so far: whether any came between two looks.
     events: u64,
@@ -162,6 +165,7 @@ impl Default for JobTable {
             counts: [0; 7],
             inactive: Inactive::default(),
             queues: Queues::default(),
+            machine: None,
             anomalies: [0; Anomaly::KINDS],
             events: 0,
             loading: Some(Loading::default()),
@@ -181,6 +185,9 @@ impl JobTable {
     pub fn set_needs(&mut self, needs: Needs) {
         if !needs.has(Needs::QUEUE) {
             self.queues = Queues::default();
+        }
+        if !needs.has(Needs::MACHINE) {
+            self.machine = None;
         }
         self.needs = needs;
         for job in self.shards.iter_mut().flat_map(Shard::values_mut) {
@@ -217,6 +224,16 @@ impl JobTable {
     /// The jobs of each queue, while queues are needed.
     pub fn queues(&self) -> &Queues {
         &self.queues
+    }
+
+    /// Where the jobs run, as far as the broker said it.
+    pub fn machine(&self) -> Option<&Machine> {
+        self.machine.as_ref()
+    }
+
+    /// The broker said where the jobs run; `None`: it does not any more.
+    pub fn set_machine(&mut self, machine: Option<Machine>) {
+        self.machine = machine;
     }
 
     /// How often each kind of anomaly was found.

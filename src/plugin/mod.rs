@@ -21,6 +21,7 @@
 
 mod configure;
 mod counts;
+mod machine;
 mod outputs;
 mod queues;
 mod report;
@@ -40,6 +41,7 @@ use crate::jobtap::{
 use crate::output::names::flux_state;
 use crate::output::Publisher;
 use counts::CountsQuestion;
+use machine::MachineQuestion;
 use outputs::OutputTimers;
 use queues::QueuesQuestion;
 use report::Report;
@@ -59,6 +61,7 @@ pub struct StateCounts {
     broker: Option<BrokerInfo>,
     counts: CountsQuestion,
     queues: QueuesQuestion,
+    machine: MachineQuestion,
     verify: Verify,
     switch: Switch,
     outputs: OutputTimers,
@@ -99,6 +102,7 @@ impl Plugin for StateCounts {
             broker: None,
             counts: CountsQuestion::default(),
             queues: QueuesQuestion::default(),
+            machine: MachineQuestion::default(),
             verify: Verify::default(),
             switch: Switch::default(),
             outputs: OutputTimers::default(),
@@ -191,6 +195,7 @@ impl StateCounts {
         self.report.flushed();
         self.ask_for_counts();
         self.ask_for_queues();
+        self.ask_for_machine();
     }
 
     /// The end of a period, or of a turn: what changed is sent.
@@ -224,6 +229,7 @@ impl StateCounts {
             self.flush();
         }
         self.request_flush();
+        self.ask_for_machine();
     }
 
     /// Applies an event to the table, and what it changed to the families.

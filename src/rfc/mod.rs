@@ -2,5 +2,6 @@
 
 mod duration;
 pub mod resources;
+pub mod status;
 
 pub use duration::seconds;

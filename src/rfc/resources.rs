@@ -78,9 +78,9 @@ fn count<J: Json>(count: J) -> Option<u64> {
 pub fn allocated<J: Json>(r: J) -> Option<Amounts> {
     let mut sum = Amounts::default();
     entries(r, &mut |entry| {
-        let nodes = counted(entry.member(c"rank")?)?;
+        let nodes = counted(entry.member(c"rank")?.text()?)?;
         let children = entry.member(c"children")?;
-        let each = |key| children.member(key).map_or(Some(0), counted);
+        let each = |key| children.member(key).map_or(Some(0), |idset| counted(idset.text()?));
         let (cores, gpus) = (each(c"core")?, each(c"gpu")?);
         sum.nodes = sum.nodes.saturating_add(nodes);
         sum.cores = sum.cores.saturating_add(nodes.saturating_mul(cores));
@@ -108,15 +108,16 @@ fn entries<J: Json>(r: J, body: &mut dyn FnMut(J) -> Option<()>) -> Option<()> {
     (index > 0).then_some(())
 }
 
-fn counted<J: Json>(idset: J) -> Option<u32> {
+/// How many numbers an idset (RFC 22) has.
+pub(super) fn counted(idset: &str) -> Option<u32> {
     let mut sum = 0;
-    ranges(idset.text()?, &mut |first, last| sum += last - first + 1)?;
+    ranges(idset, &mut |first, last| sum += last - first + 1)?;
     Some(sum)
 }
 
 /// Calls `body` with the first and last of each range of an idset (RFC 22), as
 /// `0-3,7` or `[0-3,7]`. They ascend: none is there twice.
-fn ranges(idset: &str, body: &mut dyn FnMut(u32, u32)) -> Option<()> {
+pub(super) fn ranges(idset: &str, body: &mut dyn FnMut(u32, u32)) -> Option<()> {
     let inner = idset.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(idset);
     let mut next = 0;
     if inner.is_empty() {

@@ -329,6 +329,8 @@ flux_future_t *flux_rpc (flux_t *h,
         f->service = JOB_STATS;
     else if (strcmp (topic, "job-manager.list") == 0 && s && strstr (s, "max_entries"))
         f->service = LIST;
+    else if (strcmp (topic, "resource.status") == 0)
+        f->service = RESOURCES;
     else
         die ("request for an unknown service");
     f->refcount = 1;
@@ -374,7 +376,7 @@ void flux_future_destroy (flux_future_t *f)
 
 int flux_rpc_get (flux_future_t *f, const char **s)
 {
-    if (f->failed || !f->delivered) {
+    if (f->failed || !f->delivered || !f->text) {
         errno = ENOSYS;
         return -1;
     }

@@ -5,6 +5,7 @@
  *                          plugin behind it (jobtap.c, jobtap_stack_call)
  *       {"lose": PERCENT}  the same from this share of all callbacks of accepted
  *                          jobs, at random, but the same at each run
+ *       {"wait": TOPIC}    has no priority for a job yet, from job.state.priority
  *       {"update": TOPIC}  posts a jobspec-update from that callback: the others
  *                          hear job.update, whatever becomes of the job
  */
@@ -16,6 +17,9 @@
 /* Not in 0.49, where the plugin has to load all the same. */
 int flux_jobtap_jobspec_update_pack (flux_plugin_t *p, const char *fmt, ...)
     __attribute__ ((weak));
+
+/* Without a Flux, wrapper.h has no declaration of it. */
+int flux_jobtap_priority_unavail (flux_plugin_t *p, flux_plugin_arg_t *args);
 
 static int fail_cb (flux_plugin_t *p,
                     const char *topic,
@@ -47,6 +51,14 @@ static int update_cb (flux_plugin_t *p,
     return 0;
 }
 
+static int wait_cb (flux_plugin_t *p,
+                    const char *topic,
+                    flux_plugin_arg_t *args,
+                    void *arg)
+{
+    return flux_jobtap_priority_unavail (p, args);
+}
+
 int flux_plugin_init (flux_plugin_t *p)
 {
     char topic[64] = "";
@@ -59,6 +71,8 @@ int flux_plugin_init (flux_plugin_t *p)
                || flux_plugin_add_handler (p, "job.inactive-*", lose_cb, NULL) < 0
                    ? -1
                    : 0;
+    if (conf && sscanf (conf, "{\"wait\":\"%63[^\"]", topic) == 1)
+        return flux_plugin_add_handler (p, topic, wait_cb, NULL);
     if (conf && sscanf (conf, "{\"update\":\"%63[^\"]", topic) == 1)
         return flux_plugin_add_handler (p, topic, update_cb, NULL);
     return -1;

@@ -29,6 +29,7 @@
  *   {"op":"rpc", "mode":M}          M: "answer" (default), "hold", "fail"
  *   {"op":"rpc-take"}               held requests see the counts of this moment
  *   {"op":"rpc-deliver"}            held requests get their answer
+ *   {"op":"resources", "answer":A}  what resource.status answers; null: nobody does
  *   {"op":"counts"}  {"op":"queues"}  {"op":"log"}  {"op":"mapped", "name":N}
  *   {"op":"repeat", …}              a plugin against the clock (repeat.h)
  *
@@ -43,6 +44,7 @@ struct flux_future *futures;
 double now;
 enum rpc_mode rpc_mode;
 json_t *current;
+json_t *resources;
 json_t *log_lines;
 
 static int plugin_count;
@@ -239,6 +241,8 @@ static void rpc_take (void)
             f->text = stats_by_queue ();
         if (f->service == LIST)
             f->text = list_active ();
+        if (f->service == RESOURCES && !json_is_null (resources))
+            f->text = json_dumps (resources, JSON_ENCODE_ANY);
     }
 }
 
@@ -404,15 +408,17 @@ static void run (json_t *command)
     double seconds = 0;
     json_t *in = NULL;
     json_t *conf = NULL;
+    json_t *resource_status = NULL;
     json_unpack (command,
-                 "{s:s s?s s?s s?s s?F s?o s?o}",
+                 "{s:s s?s s?s s?s s?F s?o s?o s?o}",
                  "op", &op,
                  "name", &name,
                  "topic", &topic,
                  "mode", &mode,
                  "seconds", &seconds,
                  "in", &in,
-                 "conf", &conf);
+                 "conf", &conf,
+                 "answer", &resource_status);
     if (strcmp (op, "load") == 0)
         answer_outcome (load (command));
     else if (strcmp (op, "remove") == 0)
@@ -447,6 +453,10 @@ static void run (json_t *command)
         rpc_take ();
     else if (strcmp (op, "rpc-deliver") == 0)
         rpc_deliver ();
+    else if (strcmp (op, "resources") == 0) {
+        json_decref (resources);
+        resources = json_incref (resource_status);
+    }
     else if (strcmp (op, "counts") == 0)
         answer_counts ();
     else if (strcmp (op, "queues") == 0) {
@@ -475,6 +485,13 @@ static void *job_manager (void *arg)
     config = json_object ();
     jobs = json_object ();
     log_lines = json_array ();
+    // A machine of no nodes: its gauges are 0.
+    resources = json_pack ("{s:{s:{s:[]}} s:{} s:s s:s s:s}",
+                           "R", "execution", "R_lite",
+                           "drain",
+                           "offline", "",
+                           "exclude", "",
+                           "torpid", "");
     while (getline (&line, &size, stdin) > 0) {
         json_t *command = json_loads (line, 0, NULL);
         if (!command)
@@ -491,6 +508,7 @@ static void *job_manager (void *arg)
     json_decref (config);
     json_decref (jobs);
     json_decref (log_lines);
+    json_decref (resources);
     return NULL;
 }
 

@@ -63,7 +63,7 @@ struct flux_watcher {
     struct flux_watcher *next;
 };
 
-enum service { STATS_GET, JOB_STATS, LIST };
+enum service { STATS_GET, JOB_STATS, LIST, RESOURCES };
 
 struct flux_future {
     int refcount;
@@ -89,6 +89,7 @@ extern double now;
 extern enum rpc_mode rpc_mode;
 extern json_t *current;     // the callback's "in"
 extern json_t *log_lines;
+extern json_t *resources;   // what resource.status answers
 
 void die (const char *what);
 

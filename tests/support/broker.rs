@@ -42,6 +42,8 @@ except OSError as error:
 /// What an instance is started with.
 pub struct Setup {
     brokers: usize,
+    /// Lines of TOML's table `[resource]`.
+    resources: String,
     /// TOML, besides the resources.
     config: String,
     endpoint: Option<String>,
@@ -65,6 +67,7 @@ impl Setup {
     pub fn new(endpoint: impl Into<Option<String>>) -> Setup {
         Setup {
             brokers: 1,
+            resources: String::new(),
             config: String::new(),
             endpoint: endpoint.into(),
             state: None,
@@ -74,6 +77,12 @@ impl Setup {
 
     pub fn brokers(mut self, brokers: usize) -> Setup {
         self.brokers = brokers;
+        self
+    }
+
+    /// Adds a line to the table `[resource]`.
+    pub fn resource(mut self, line: &str) -> Setup {
+        self.resources = format!("{line}\n");
         self
     }
 
@@ -106,14 +115,16 @@ impl Setup {
         let folder = tempfile::tempdir().unwrap();
         let last = self.brokers - 1;
         let resources = format!(
-            "[resource]\nnoverify = true\n[[resource.config]]\nhosts = \"fake[0-{last}]\"\n\
+            "[resource]\nnoverify = true\n{}[[resource.config]]\nhosts = \"fake[0-{last}]\"\n\
              cores = \"0-63\"\n{}",
-            self.config
+            self.resources, self.config
         );
         fs::write(folder.path().join("test.toml"), resources).unwrap();
 
         let mut command = self.command;
         command.args(["start", "--test-size", &self.brokers.to_string()]);
+        // One of several may be lost, and the instance lives on.
+        command.arg("--test-exit-mode=leader");
         let log = folder.path().join("broker.log");
         // Not -S nor --config-path, which flux start has since 0.69.
         command.arg(format!("-o,-Slog-filename={}", log.display()));

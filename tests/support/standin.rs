@@ -147,6 +147,11 @@ impl Standin {
         self.ask(json!({"op": "queues"}))
     }
 
+    /// What `resource.status` answers from now on; null: nobody answers it.
+    pub fn resources(&mut self, answer: Value) {
+        self.tell(json!({"op": "resources", "answer": answer}));
+    }
+
     /// Callbacks that a plugin kept from the plugins behind it.
     pub fn silenced(&mut self) -> i64 {
         self.ask(json!({"op": "counts"}))["silenced"].as_i64().unwrap()

@@ -1,0 +1,295 @@
+//! How many nodes there are, and which of them are down: what the broker says.
+
+mod support;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+use support::artifact::{plugin, NAME};
+use support::broker::{Broker, Setup, ENDLESS};
+use support::levels::{levels, Gauges};
+use support::receiver::Receiver;
+use support::standin::Standin;
+
+/// What resource.status answers of eight nodes of four cores, the last two with two
+/// GPUs.
+fn eight_nodes(offline: &str, drained: &[&str]) -> Value {
+    let info = json!({"timestamp": 1.0, "reason": "x"});
+    let drain: serde_json::Map<_, _> =
+        drained.iter().map(|&ranks| (ranks.to_owned(), info.clone())).collect();
+    let lite = json!([
+        {"rank": "0-5", "children": {"core": "0-3"}},
+        {"rank": "6-7", "children": {"core": "0-3", "gpu": "0-1"}},
+    ]);
+    let r = json!({"version": 1, "execution": {"R_lite": lite, "nodelist": ["n[0-7]"]}});
+    json!({"R": r, "drain": drain, "online": "", "offline": offline, "exclude": "", "torpid": ""})
+}
+
+/// The gauges of eight nodes, so many of them down and drained; without those at 0.
+fn gauges_of_eight(down: i64, drained: i64) -> Gauges {
+    let gauges = [
+        ("cores.down", 4 * down),
+        ("cores.total", 32),
+        ("gpus.total", 4),
+        ("nodes.down", down),
+        ("nodes.drained", drained),
+        ("nodes.total", 8),
+        ("nodes.up", 8 - down),
+    ];
+    let gauges = gauges.into_iter().filter(|(_, level)| *level != 0);
+    gauges.map(|(name, level)| (format!("resource.{name}"), level)).collect()
+}
+
+/// Those that a server has now.
+fn machine(host: &mut Standin, receiver: &mut Receiver) -> Gauges {
+    host.counts();
+    levels(receiver, |name| name.starts_with("resource."))
+}
+
+/// The complaints since the last time.
+fn complaints(host: &mut Standin) -> Vec<String> {
+    let log = host.log().into_iter().filter(|(level, _)| *level < 6);
+    log.map(|(_, line)| line).collect()
+}
+
+#[test]
+fn the_brokers_word_is_sent_at_load_and_what_changed_after_each_resync() {
+    for conf in [
+        json!({"metrics": "resources", "resync": 5}),
+        json!({"metrics": "resources", "resync": 5, "send": "values"}),
+        json!({"metrics": "resources", "resync": 5, "period": 0.5}),
+        // Nothing is ever resynced, and it is asked all the same.
+        json!({"metrics": "resources", "resync": 0}),
+    ] {
+        let mut receiver = Receiver::start();
+        let mut host = Standin::start(Some(&receiver.endpoint()));
+        host.resources(eight_nodes("", &[]));
+        host.load(plugin(), conf.clone()).unwrap();
+        host.advance(1.0);
+        assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(0, 0), "{conf}");
+        host.resources(eight_nodes("7", &["0-1", "3"]));
+        host.advance(10.5);
+        assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(4, 3), "{conf}");
+        host.resources(eight_nodes("", &["3"]));
+        host.advance(10.5);
+        assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 1), "{conf}");
+        host.remove(NAME).unwrap();
+        assert_eq!(machine(&mut host, &mut receiver), Gauges::new(), "{conf}");
+        assert_eq!(complaints(&mut host), Vec::<String>::new());
+        host.end();
+    }
+}
+
+#[test]
+fn instances_that_share_a_name_add_up_their_nodes() {
+    let mut receiver = Receiver::start();
+    let conf = json!({"metrics": "resources", "resync": 0});
+    let mut hosts = [0, 1].map(|_| {
+        let mut host = Standin::start(Some(&receiver.endpoint()));
+        host.resources(eight_nodes("7", &["1"]));
+        host.load(plugin(), conf.clone()).unwrap();
+        host.advance(0.1);
+        host.counts();
+        host
+    });
+    let mut twice = gauges_of_eight(2, 1);
+    twice.values_mut().for_each(|level| *level *= 2);
+    assert_eq!(machine(&mut hosts[0], &mut receiver), twice);
+    // Where the broker says nothing any more, its part is still taken back.
+    hosts[0].resources(Value::Null);
+    hosts[0].advance(60.0);
+    assert_eq!(complaints(&mut hosts[0]).len(), 1);
+    hosts[0].remove(NAME).unwrap();
+    assert_eq!(machine(&mut hosts[0], &mut receiver), gauges_of_eight(2, 1));
+    hosts[1].remove(NAME).unwrap();
+    assert_eq!(machine(&mut hosts[1], &mut receiver), Gauges::new());
+}
+
+#[test]
+fn without_a_right_answer_nothing_is_sent_and_the_log_says_so_once() {
+    let mut without_r = eight_nodes("", &[]);
+    without_r["R"] = Value::Null;
+    for wrong in [Value::Null, json!({}), json!("down"), without_r, eight_nodes("7-1", &[])] {
+        let mut receiver = Receiver::start();
+        let mut host = Standin::start(Some(&receiver.endpoint()));
+        host.resources(wrong.clone());
+        host.load(plugin(), json!({"metrics": "states,resources"})).unwrap();
+        let never_said = |receiver: &mut Receiver, when: &str| {
+            let values = receiver.values();
+            let said: Vec<_> = values.keys().filter(|name| name.contains(".total")).collect();
+            assert!(said.is_empty(), "{said:?} after {when}: {wrong}");
+            assert!(values.contains_key("flux.job.resource.cores.requested"));
+        };
+        // A module that is loaded a little later is none of an administrator's business.
+        host.advance(9.0);
+        assert_eq!(complaints(&mut host), Vec::<String>::new(), "{wrong}");
+        host.advance(300.0);
+        let log = complaints(&mut host);
+        assert_eq!(log.len(), 1, "{wrong}: {log:?}");
+        assert!(log[0].contains("resource.status: "), "{log:?}");
+        never_said(&mut receiver, "a load");
+        host.resources(eight_nodes("7", &[]));
+        host.advance(10.0);
+        assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 0), "{wrong}");
+        // It ends again: no old number is repeated.
+        host.resources(wrong.clone());
+        host.advance(10.0);
+        host.counts();
+        receiver.forget();
+        host.advance(300.0);
+        host.counts();
+        never_said(&mut receiver, "its end");
+        assert_eq!(complaints(&mut host), Vec::<String>::new(), "{wrong}");
+        host.remove(NAME).unwrap();
+        host.end();
+    }
+}
+
+#[test]
+fn nobody_is_asked_unless_the_family_is_enabled() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    let table = |metrics: &str| json!({"state-counts": {"metrics": metrics, "resync": 5}});
+    let others = "states,queues,timings,results,users,banks,pending";
+    host.config(&table(others));
+    // Whoever asks finds nobody there, and complains in the end.
+    host.resources(Value::Null);
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(100.0);
+    assert_eq!(complaints(&mut host), Vec::<String>::new());
+    host.resources(eight_nodes("7", &[]));
+    host.reload(&table(&format!("{others},resources"))).unwrap();
+    // At once, not at the next resync.
+    host.advance(0.0);
+    assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 0));
+    // A question that is under way does no harm.
+    host.rpc_mode("hold");
+    host.advance(5.0);
+    host.rpc_take();
+    host.reload(&table("states")).unwrap();
+    host.rpc_deliver();
+    host.rpc_mode("answer");
+    assert_eq!(machine(&mut host, &mut receiver), Gauges::new());
+    host.resources(Value::Null);
+    host.advance(100.0);
+    assert_eq!(machine(&mut host, &mut receiver), Gauges::new());
+    assert_eq!(complaints(&mut host), Vec::<String>::new());
+    host.resources(eight_nodes("", &["0"]));
+    host.reload(&table("resources")).unwrap();
+    host.advance(0.0);
+    assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 1));
+    host.end();
+}
+
+#[test]
+fn a_large_answer_is_asked_for_less_often() {
+    // As with Fluxion before Flux 0.84: R brings the scheduler's graph.
+    let large = |offline: &str| {
+        let mut answer = eight_nodes(offline, &[]);
+        answer["R"]["scheduling"] = json!({"graph": "x".repeat(5 << 19)});
+        answer
+    };
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    host.resources(large(""));
+    host.load(plugin(), json!({"metrics": "resources", "resync": 5})).unwrap();
+    host.advance(0.1);
+    assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(0, 0));
+    host.resources(eight_nodes("1-2", &[]));
+    for _ in 0..2 {
+        host.advance(5.0);
+        assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(0, 0));
+    }
+    host.advance(5.0);
+    assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(2, 0));
+    host.resources(eight_nodes("1", &[]));
+    host.advance(5.0);
+    assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 0));
+    host.end();
+}
+
+/// What `flux resource list` and `flux resource status` print, by gauge.
+fn brokers_word(broker: &Broker) -> Gauges {
+    let mut gauges = Gauges::new();
+    let mut add = |name: &str, number: &str| {
+        let number = number.parse::<i64>().unwrap_or_else(|_| panic!("{name}: {number:?}"));
+        *gauges.entry(format!("resource.{name}")).or_default() += number;
+    };
+    let format = "{state} {nnodes} {ncores} {ngpus}";
+    let list = broker.flux(&["resource", "list", "-s", "all,up,down", "-n", "-o", format]);
+    for line in list.lines() {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [state, nodes, cores, gpus] = fields[..] else { panic!("{list}") };
+        let state = if state == "all" { "total" } else { state };
+        add(&format!("nodes.{state}"), nodes);
+        if state != "up" {
+            add(&format!("cores.{state}"), cores);
+        }
+        if state == "total" {
+            add("gpus.total", gpus);
+        }
+    }
+    let drained = broker.flux(&["resource", "status", "-s", "drain", "-n", "-o", "{nnodes}"]);
+    drained.lines().for_each(|nodes| add("nodes.drained", nodes.trim()));
+    gauges.retain(|_, level| *level != 0);
+    gauges
+}
+
+/// Waits until the gauges are what the broker says, and `wanted`.
+#[track_caller]
+fn assert_brokers_word(broker: &Broker, receiver: &mut Receiver, wanted: &[(&str, i64)]) {
+    let of_machine = |name: &str| {
+        let name = name.strip_prefix("resource.");
+        name.is_some_and(|name| !name.ends_with(".allocated") && !name.ends_with(".requested"))
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (truth, seen) = (brokers_word(broker), levels(receiver, of_machine));
+        let level = |name: &str| truth.get(&format!("resource.{name}")).copied().unwrap_or(0);
+        let is_there = wanted.iter().all(|&(name, wanted)| level(name) == wanted);
+        if is_there && seen == truth {
+            return;
+        }
+        assert!(Instant::now() < end, "wanted {wanted:?}, the broker has {truth:?}, seen {seen:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn the_gauges_of_the_machine_are_the_brokers_word() {
+    let mut receiver = Receiver::start();
+    let conf = "metrics = \"resources\", resync = 1";
+    let gpus = "[[resource.config]]\nhosts = \"fake[1-2]\"\ngpus = \"0-1\"\n";
+    // From the configuration: the job manager is there before the resource module.
+    let setup = Setup::new(receiver.endpoint()).brokers(6).resource("exclude = \"5\"");
+    let broker = setup.config(gpus).plugin(plugin(), conf).start();
+    let all = [("nodes.total", 5), ("cores.total", 320), ("gpus.total", 4), ("nodes.up", 5)];
+    assert_brokers_word(&broker, &mut receiver, &all);
+    // A node that a job holds is drained, and two that are idle.
+    broker.submit(&[ENDLESS, "-n64"]);
+    broker.wait_stats(|stats| stats["RUN"] == 1);
+    let held = broker.flux(&["resource", "list", "-s", "allocated", "-n", "-o", "{ranks}"]);
+    let idle = ["1", "2", "3"].into_iter().find(|&rank| rank != held).unwrap();
+    broker.flux(&["resource", "drain", &format!("{held},{idle}"), "a test"]);
+    let drained = [("nodes.drained", 2), ("nodes.down", 2), ("nodes.up", 3), ("cores.down", 128)];
+    assert_brokers_word(&broker, &mut receiver, &drained);
+    // One is lost.
+    broker.flux(&["overlay", "disconnect", "4"]);
+    let lost = [("nodes.drained", 2), ("nodes.down", 3), ("nodes.up", 2), ("nodes.total", 5)];
+    assert_brokers_word(&broker, &mut receiver, &lost);
+    broker.flux(&["resource", "undrain", &held]);
+    let back = [("nodes.drained", 1), ("nodes.down", 2), ("cores.down", 128)];
+    assert_brokers_word(&broker, &mut receiver, &back);
+    // The answer is off for a moment, then right again.
+    broker.flux(&["cancel", "--all"]);
+    broker.drain();
+    broker.flux(&["module", "reload", "--force", "resource"]);
+    broker.flux(&["module", "load", "sched-simple"]);
+    assert_brokers_word(&broker, &mut receiver, &back);
+    broker.remove(NAME);
+    let after = levels(&mut receiver, |name| name.starts_with("resource."));
+    assert_eq!(after, Gauges::new());
+    broker.end();
+}

@@ -1,0 +1,126 @@
+//! What Prometheus reads: dashboards/alerts.yml and the queries of
+//! dashboards/grafana-prometheus.json, by promtool, its own checker, and by the names of
+//! statsd_exporter.yml.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use serde_json::{json, Value};
+
+const ALERTS: &str = "dashboards/alerts.yml";
+const CASES: &str = "tests/data/alerts.yml";
+const DASHBOARD: &str = "dashboards/grafana-prometheus.json";
+
+fn read(path: &str) -> String {
+    fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The names of ours in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("flux_")).collect()
+}
+
+/// The names that statsd_exporter.yml makes, with a histogram's three.
+fn mapped() -> BTreeSet<String> {
+    let mapping = read("dashboards/statsd_exporter.yml");
+    let lines = mapping.lines().filter_map(|line| line.trim().strip_prefix("name: "));
+    let mut mapped: BTreeSet<String> = lines.map(str::to_owned).collect();
+    assert!(mapped.remove("flux_plugin_${1}_total"));
+    for telemetry in ["datagrams", "send_errors", "repairs", "resyncs"] {
+        mapped.insert(format!("flux_plugin_{telemetry}_total"));
+    }
+    for histogram in ["flux_job_wait_seconds", "flux_job_state_seconds"] {
+        assert!(mapped.remove(histogram));
+        for part in ["bucket", "sum", "count"] {
+            mapped.insert(format!("{histogram}_{part}"));
+        }
+    }
+    mapped
+}
+
+/// The dashboard's queries, each with the title of its panel.
+fn queries() -> Vec<(String, String)> {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            queries.push((text(&panel["title"]), text(&target["expr"])));
+        }
+    }
+    queries
+}
+
+#[track_caller]
+fn promtool(arguments: &[&str]) {
+    let output = Command::new("promtool")
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("promtool is on PATH");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success() && said.contains("SUCCESS"), "{arguments:?}: {said}");
+}
+
+#[test]
+fn queries_ask_for_what_the_mapping_names() {
+    let (alerts, mapped) = (read(ALERTS), mapped());
+    let queries = queries();
+    let mut asked = names(&alerts);
+    assert!(asked.len() >= 4, "{asked:?}");
+    asked.extend(queries.iter().flat_map(|(_, query)| names(query)));
+    for name in &asked {
+        assert!(mapped.contains(*name), "{name} is not among {mapped:?}");
+    }
+    // What is drawn of users are their cores, and nothing of banks.
+    let undrawn = ["flux_user_jobs", "flux_bank_jobs", "flux_bank_cores"];
+    let sum = |name: &str| name.ends_with("_sum") || name == "flux_job_state_seconds_count";
+    for name in mapped.iter().filter(|name| !undrawn.contains(&name.as_str()) && !sum(name)) {
+        assert!(asked.contains(name.as_str()), "{name} is in no query");
+    }
+}
+
+#[test]
+fn each_alert_is_tested() {
+    let (alerts, cases) = (read(ALERTS), read(CASES));
+    let of = |text: &str, key: &str| -> BTreeSet<String> {
+        let values = text.split(key).skip(1);
+        values
+            .map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap().into())
+            .collect()
+    };
+    let (alerts, tested) = (of(&alerts, "- alert: "), of(&cases, "alertname: "));
+    assert!(alerts.len() >= 5, "{alerts:?}");
+    assert_eq!(alerts, tested);
+}
+
+#[test]
+#[cfg_attr(not(have_promtool), ignore = "needs promtool (Debian's prometheus)")]
+fn promtool_takes_the_alerts_and_they_fire_when_they_should() {
+    promtool(&["check", "rules", ALERTS]);
+    promtool(&["test", "rules", CASES]);
+}
+
+#[test]
+#[cfg_attr(not(have_promtool), ignore = "needs promtool (Debian's prometheus)")]
+fn promtool_takes_the_dashboards_queries() {
+    // It checks rules, and no queries alone. Grafana puts times in for its variables.
+    let rules: Vec<_> = queries()
+        .into_iter()
+        .enumerate()
+        .map(|(number, (_, query))| {
+            let query = query.replace("$__rate_interval", "1m").replace("$__interval", "1m");
+            assert!(!query.contains('$'), "{query}");
+            json!({"record": format!("query:{number}"), "expr": query})
+        })
+        .collect();
+    assert!(rules.len() > 40);
+    let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+    // JSON is YAML.
+    let groups = json!({"groups": [{"name": "queries", "rules": rules}]});
+    fs::write(file.path(), groups.to_string()).unwrap();
+    promtool(&["check", "rules", file.path().to_str().unwrap()]);
+}

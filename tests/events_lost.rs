@@ -93,6 +93,58 @@ fn another_plugin_that_fails_leaves_no_gauge_wrong() {
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn five_of_a_hundred_callbacks_that_never_come_are_put_right() {
+    lose_callbacks(400);
+}
+
+#[test]
+#[ignore = "long, and needs flux on PATH: scripts/test --full"]
+fn full_five_of_a_hundred_callbacks_of_20_000_jobs_are_put_right() {
+    lose_callbacks(20_000);
+}
+
+/// Another plugin keeps every twentieth callback from ours, while jobs run, wait and
+/// are held, and when all is over.
+fn lose_callbacks(jobs: usize) {
+    let (broker, mut receiver) = broker();
+    broker.load(&misbehaving("loses.so"), &["lose=5"]).unwrap();
+    load(&broker);
+    let others = [
+        ("RUN", broker.submit(&[ENDLESS, "--cc=1-8"])),
+        ("SCHED", broker.submit(&["--urgency=hold", "--cc=1-40"])),
+    ];
+    broker.submit(&[SIMULATED, &format!("--cc=1-{jobs}"), "--quiet"]);
+    let quiet = |stats: &Counts| {
+        stats["INACTIVE"] as usize == jobs && stats["RUN"] == 8 && stats["SCHED"] == 40
+    };
+    while !quiet(&broker.stats()) {
+        thread::sleep(Duration::from_millis(500));
+    }
+    let user = support::flux::user();
+    let wanted =
+        BTreeMap::from([(format!("user.{user}.RUN"), 8), (format!("user.{user}.SCHED"), 40)]);
+    let end = Instant::now() + Duration::from_secs(60);
+    let users = |receiver: &mut Receiver| levels(receiver, |name| name.starts_with("user."));
+    while receiver.seen().gauges != broker.stats() || users(&mut receiver) != wanted {
+        let (seen, query) = (receiver.seen(), broker.query());
+        assert!(Instant::now() < end, "{:?}, {:?}, {query}", seen.gauges, users(&mut receiver));
+        thread::sleep(Duration::from_millis(100));
+    }
+    for id in others.into_iter().flat_map(|(_, ids)| ids) {
+        broker.flux(&["cancel", &id]);
+    }
+    broker.drain();
+    broker.flux(&["job", "purge", "--force", &format!("--num-limit={}", jobs / 2)]);
+    assert_true(&broker, &mut receiver, "after a purge");
+    let query = broker.query();
+    println!("{jobs} jobs: {}, {}", query["anomalies"], query["verify"]);
+    assert!(query["verify"]["repairs"].as_u64() > Some(0), "{query}");
+    assert!(query["anomalies"]["missed_event"].as_u64() > Some(jobs as u64 / 10), "{query}");
+    broker.end_with_complaints();
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
 fn jobs_without_system_attributes_are_counted_right() {
     // Flux's own .dependency-singleton fails their job.new and job.state.inactive.
     let (broker, mut receiver) = broker();

@@ -167,6 +167,13 @@ fn a_stream_socket_at_the_path_is_named_by_its_errno() {
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
     live(&mut host, 1, &COURSE);
+    // At the first failure, not at the next check.
+    let words = "EPROTOTYPE: a stream socket is there; datagram sockets only";
+    let lines = health(&mut host);
+    assert!(lines.len() == 1 && lines[0].contains(words), "{lines:?}");
+    let endpoint = host.query()["endpoints"][0].clone();
+    assert_eq!((&endpoint["error"], &endpoint["state"]), (&json!(words), &json!("failing")));
+    assert_eq!(endpoint["address"], json!(path));
     let counted = errors(&mut host, 0);
     assert!(counted["EPROTOTYPE"].as_u64() > Some(0), "{counted}");
     assert_eq!(counted.as_object().unwrap().len(), 1, "{counted}");
@@ -178,7 +185,7 @@ const SERVER: &str = "
 const parent = process.ppid;
 setInterval(() => { if (process.ppid !== parent) process.exit(); }, 200);
 const fs = require('fs');
-const socket = require('dgram').createSocket('udp4');
+const socket = require('dgram').createSocket(process.argv[3]);
 socket.on('message', text => fs.appendFileSync(process.argv[2], text + '\\n'));
 socket.bind(8125, () => fs.writeFileSync(process.argv[2], ''));
 ";
@@ -190,11 +197,13 @@ unshare --net sh -c '
     echo $$ >"$0/pid.new"; mv "$0/pid.new" "$0/pid"
     until ip link set cable1 up 2>&-; do sleep 0.02; done
     ip address add 192.0.2.2/24 dev cable1
-    exec node "$0/server.js" "$0/received"' "$0" <&- >&- &
+    ip address add fe80::2/64 dev cable1 nodad 2>&-
+    exec node "$0/server.js" "$0/received" "$(cat "$0/kind")"' "$0" <&- >&- &
 until [ -f "$0/pid" ]; do sleep 0.02; done
 ip link add cable0 type veth peer name cable1 netns "$(cat "$0/pid")" || exit 1
 ip address add 192.0.2.1/24 dev cable0
 ip link set cable0 up
+ip address add fe80::1/64 dev cable0 nodad 2>&-
 until [ -f "$0/received" ]; do sleep 0.02; done
 exec "$@"
 "#;
@@ -202,10 +211,16 @@ exec "$@"
 /// A host behind a cable, as yet without a plugin. Its folder has a file
 /// `received`, to which the server writes.
 fn host_behind_a_cable(folder: &Path) -> Standin {
+    host_of_a_server(folder, "udp4", "192.0.2.2:8125")
+}
+
+/// The same, with a server of this kind of socket.
+fn host_of_a_server(folder: &Path, kind: &str, endpoint: &str) -> Standin {
     fs::write(folder.join("server.js"), SERVER).unwrap();
+    fs::write(folder.join("kind"), kind).unwrap();
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--net", "sh", "-c", ENTER]).arg(folder).arg(program());
-    let mut host = Standin::spawn(command, Some("192.0.2.2:8125"));
+    let mut host = Standin::spawn(command, Some(endpoint));
     // It answers: the cable is there.
     host.counts();
     host
@@ -283,6 +298,32 @@ fn an_interface_that_comes_back_with_another_address_is_sent_from() {
     let truth = host.counts();
     wait_for(&received, |text| values(text) == truth);
     assert_eq!(host.silenced(), 0);
+    host.end();
+}
+
+#[test]
+#[cfg_attr(
+    not(all(have_namespaces, have_ipv6)),
+    ignore = "needs IPv6, unshare to be allowed, and scripts/test"
+)]
+fn a_link_local_address_is_reached_through_its_interface() {
+    let folder = tempfile::tempdir().unwrap();
+    let received = folder.path().join("received");
+    let mut host = host_of_a_server(folder.path(), "udp6", "[fe80::2%cable0]:8125");
+    host.load(plugin(), json!({})).unwrap();
+    for _ in 0..200 {
+        host.advance(0.05);
+        if host.query()["endpoints"][0]["state"] == "ok" {
+            break;
+        }
+        thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let truth = host.counts();
+    wait_for(&received, |text| values(text) == truth);
+    let endpoint = host.query()["endpoints"][0].clone();
+    assert_eq!(endpoint["endpoint"], "[fe80::2%cable0]:8125");
+    let address = endpoint["address"].as_str().unwrap();
+    assert!(address.starts_with("[fe80::2%") && address.ends_with("]:8125"), "{address}");
     host.end();
 }
 

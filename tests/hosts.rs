@@ -127,6 +127,125 @@ fn a_server_at_a_names_second_address_is_reached() {
     }
 }
 
+/// The commonest case there is: `localhost` is ::1 first, and the server listens on
+/// 127.0.0.1 alone.
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn the_address_that_does_not_refuse_is_found_before_anything_happens() {
+    let mut receiver = Receiver::start_at("127.0.0.1:0");
+    let port = receiver.endpoint().rsplit_once(':').unwrap().1.to_owned();
+    // The second refuses where the machine has IPv6, and has no route where not.
+    let names = Names::known("127.0.0.9 statsd.test\n::1 statsd.test\n127.0.0.1 statsd.test\n");
+    for resync in [0, 3600] {
+        receiver.begin(Counts::new());
+        let mut host = Standin::start_in(&names, &format!("statsd.test:{port}"));
+        host.load(plugin(), json!({"resync": resync, "lookup": "1h", "verify": 0})).unwrap();
+        live(&mut host, 1, &COURSE);
+        live(&mut host, 2, &COURSE[..5]);
+        // The look-up takes its time, of the wall's; of the host's, no check of the
+        // outputs may pass, which come every 10 s.
+        let mut waited = 0.0;
+        while receiver.seen().datagrams == 0 && waited < 9.0 {
+            host.advance(0.01);
+            thread::sleep(Duration::from_millis(5));
+            waited += 0.01;
+        }
+        let mut truth = host.counts();
+        truth.retain(|_, count| resync > 0 || *count != 0);
+        assert_eq!(receiver.seen().gauges, truth, "after {waited} s: {}", host.query());
+        let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
+        assert!(!log.iter().any(|line| line.contains("fail")), "the others were tried: {log:?}");
+        host.advance(11.0);
+        assert_eq!(state(&mut host), "ok");
+        host.end();
+    }
+}
+
+/// What the endpoints of `host` are, and the log lines about the second.
+fn second(host: &mut Standin) -> (String, Vec<String>) {
+    let state = host.query()["endpoints"][1]["state"].as_str().unwrap().to_owned();
+    let log = host.log().into_iter().map(|(_, text)| text);
+    (state, log.filter(|line| line.contains("they are sent to once")).collect())
+}
+
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn two_endpoints_that_come_to_one_address_are_sent_to_once() {
+    let mut receiver = Receiver::start_at("127.0.0.1:0");
+    let first = receiver.endpoint();
+    let port = first.rsplit_once(':').unwrap().1.to_owned();
+    let names = Names::known("127.0.0.1 one.test\n::1 both.test\n127.0.0.1 both.test\n");
+    let others = ["one.test", "both.test", "0.0.0.0", "[::ffff:127.0.0.1]", "[::ffff:0.0.0.0]"];
+    for (resync, other) in [0, 3600].into_iter().flat_map(|r| others.map(|other| (r, other))) {
+        receiver.begin(Counts::new());
+        let other = format!("{other}:{port}");
+        let mut host = Standin::start_in(&names, &first);
+        let conf = |endpoint: &str| json!({"state-counts": {"endpoint": endpoint, "resync": resync, "lookup": "1h"}});
+        host.config(&conf(&format!("{first},{other}")));
+        host.load(plugin(), json!({})).unwrap();
+        let mut told = Vec::new();
+        until(&mut host, |host| {
+            let (state, log) = second(host);
+            told.extend(log);
+            state == format!("same as \"{first}\"")
+        });
+        live(&mut host, 1, &COURSE);
+        live(&mut host, 2, &COURSE[..5]);
+        let mut truth = host.counts();
+        truth.retain(|_, count| resync > 0 || *count != 0);
+        let gauges = |receiver: &mut Receiver| {
+            let mut gauges = receiver.seen().gauges;
+            gauges.retain(|_, count| resync > 0 || *count != 0);
+            gauges
+        };
+        assert_eq!(gauges(&mut receiver), truth, "{other}, resync {resync}: {}", host.query());
+        let shown = if other.starts_with('[') {
+            &host.query()["endpoints"][1]["endpoint"]
+        } else {
+            &json!(other)
+        };
+        let want = format!(
+            "endpoint {shown}: same as \"{first}\" (127.0.0.1:{port}): they are sent to once"
+        );
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].ends_with(&want), "{told:?}, want {want}");
+
+        // The one that sends goes: the other takes over, and nothing is lost.
+        host.reload(&conf(&other)).unwrap();
+        step(&mut host, 2, RUN, CLEANUP);
+        host.advance(0.1);
+        let mut truth = host.counts();
+        truth.retain(|_, count| resync > 0 || *count != 0);
+        assert_eq!(gauges(&mut receiver), truth, "{other}, resync {resync}: {}", host.query());
+        assert_eq!(receiver.seen().negative(), Counts::new());
+        host.end();
+    }
+}
+
+#[test]
+fn two_paths_of_one_socket_are_sent_to_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsd.sock");
+    let link = folder.path().join("link.sock");
+    let server = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    server.set_nonblocking(true).unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let mut host = Standin::start(None);
+    let endpoints = format!("unix:{},unix:{}", path.display(), link.display());
+    host.load(plugin(), json!({"endpoint": endpoints})).unwrap();
+    host.advance(0.1);
+    host.counts();
+    let mut buffer = [0; 2048];
+    let received = std::iter::from_fn(|| server.recv(&mut buffer).ok()).count();
+    let endpoints = host.query()["endpoints"].clone();
+    let sent = [&endpoints[0]["datagrams"], &endpoints[1]["datagrams"]];
+    assert_eq!((received > 0, sent), (true, [&json!(received), &json!(0)]));
+    let (state, log) = second(&mut host);
+    assert_eq!((state, log.len()), (format!("same as \"unix:{}\"", path.display()), 1));
+    assert_eq!(host.query()["endpoints"][1]["address"], json!(link));
+    host.end();
+}
+
 #[test]
 #[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
 fn a_dead_name_server_holds_up_nothing_and_a_removal_is_safe() {

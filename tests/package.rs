@@ -437,10 +437,14 @@ fn the_manual_knows_every_key_and_renders_without_a_warning() {
 fn readme_quotes_what_the_plugin_says() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(top.join("README.md")).unwrap();
-    let mut sources = String::new();
-    for folder in ["src/plugin", "src/stats", "src/config", "src/jobs"] {
-        for file in fs::read_dir(top.join(folder)).unwrap() {
-            sources += &fs::read_to_string(file.unwrap().path()).unwrap();
+    let (mut sources, mut folders) = (String::new(), vec![top.join("src")]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => sources += &fs::read_to_string(path).unwrap(),
+            }
         }
     }
     let sources = sources.replace("\\\"", "\"");

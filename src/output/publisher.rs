@@ -6,7 +6,9 @@
 //! never missing and no sum of gauges dips. Nobody else knows increments from
 //! values, shared names from owned ones, or whether anything is sent yet.
 
+use super::connect::Notice;
 use super::names::MetricNames;
+use super::outputs::Outputs;
 use crate::families::{FamilyId, Kind, MetricSpec, Series, Sink, FAMILIES};
 use crate::jobs::names::NameIndex;
 use crate::stats::{Error, Metric, Stats};
@@ -14,7 +16,7 @@ use crate::stats::{Error, Metric, Stats};
 /// Where a plugin is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Jobs are announced, and Flux may still refuse the load: nothing is sent.
+    /// Active jobs are reported, and Flux may still refuse the load: nothing is sent.
     Loading,
     /// Changes are sent.
     Running,
@@ -44,14 +46,14 @@ pub struct Mode {
 
 /// The metrics, and where they stand.
 pub struct Publisher {
-    stats: Stats,
+    stats: Stats<Outputs>,
     names: MetricNames,
     mode: Mode,
     phase: Phase,
     /// Whether this Flux says what jobs hold; where it does not, those gauges are
     /// not sent.
     knows_held: bool,
-    /// By the family's index, the name's, and the slot.
+    /// By the indices of the family, the name and the metric.
     families: Vec<Vec<Vec<Entry>>>,
     /// Gauges that moved since the last flush.
     moved: Vec<(FamilyId, Series)>,
@@ -59,6 +61,8 @@ pub struct Publisher {
     all_due: bool,
     /// Whether a counter or a timing waits for the next flush.
     others_due: bool,
+    /// What is to be logged.
+    pub(super) notices: Vec<Notice>,
 }
 
 /// One metric.
@@ -69,7 +73,7 @@ struct Entry {
     kind: Kind,
     /// Where the gauge stands; `None` while nobody knows.
     level: Option<i64>,
-    /// Where the servers believe it to stand; `None` if they were never told.
+    /// Where the servers believe it to stand; `None` if it was never sent.
     published: Option<i64>,
     /// Whether it is among those that moved.
     has_moved: bool,
@@ -78,7 +82,7 @@ struct Entry {
 impl Publisher {
     /// One that has nobody to send to yet.
     pub fn new() -> Publisher {
-        let mut stats = Stats::disabled();
+        let mut stats = Stats::with_transport(Outputs::default());
         stats.set_aggregated(true);
         Publisher {
             stats,
@@ -90,16 +94,17 @@ impl Publisher {
             moved: Vec::new(),
             all_due: false,
             others_due: false,
+            notices: Vec::new(),
         }
     }
 
-    /// The emitter below, for what is about endpoints.
-    pub fn stats(&self) -> &Stats {
+    /// The emitter below.
+    pub fn stats(&self) -> &Stats<Outputs> {
         &self.stats
     }
 
-    /// The emitter below, for what is about endpoints.
-    pub fn stats_mut(&mut self) -> &mut Stats {
+    /// The emitter below, for metrics that are no family's.
+    pub fn stats_mut(&mut self) -> &mut Stats<Outputs> {
         &mut self.stats
     }
 
@@ -136,9 +141,9 @@ impl Publisher {
     }
 
     /// The load is over: every gauge is sent, and from now on each change.
-    pub fn start(&mut self, families: &[FamilyId]) {
+    pub fn start(&mut self) {
         self.phase = Phase::Running;
-        self.publish_initial(Target::All, families);
+        self.connect();
     }
 
     /// The end: the gauges that nobody watches any more are taken down.
@@ -160,7 +165,7 @@ impl Publisher {
 
     /// A counter that is no family's.
     pub fn count_plain(&mut self, metric: Metric, by: i64) {
-        must(self.stats.count(metric, by));
+        assert_sent(self.stats.count(metric, by));
         self.others_due = true;
     }
 
@@ -175,18 +180,18 @@ impl Publisher {
             return;
         }
         if std::mem::take(&mut self.all_due) {
-            self.stats.insist();
+            self.allow_retransmit();
             self.send_all(&mut |entry, stats| {
                 let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
-                must(stats.gauge_set(metric, level));
+                assert_sent(stats.gauge_set(metric, level));
                 entry.published = Some(level);
             });
         }
         let mut moved = std::mem::take(&mut self.moved);
         let Publisher { families, stats, mode, .. } = self;
         let mut entry = |(family, series): (FamilyId, Series), rose: bool| {
-            let slots = families[family.index()].get_mut(usize::from(series.name));
-            let entry = slots.and_then(|slots| slots.get_mut(usize::from(series.slot)));
+            let entries = families[family.index()].get_mut(usize::from(series.name));
+            let entry = entries.and_then(|entries| entries.get_mut(usize::from(series.metric)));
             let Some(entry) = entry else { return };
             entry.has_moved = false;
             if entry.rose() == rose {
@@ -201,15 +206,36 @@ impl Publisher {
         self.stats.flush();
     }
 
-    /// The first values of these families. What is pending is flushed before.
-    pub fn publish_initial(&mut self, target: Target, families: &[FamilyId]) {
+    /// No server knows these families yet, under their present names: the next flush
+    /// sends all of their values.
+    pub fn publish_anew(&mut self, families: &[FamilyId]) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        for &family in families {
+            for (name, entries) in self.families[family.index()].iter_mut().enumerate() {
+                for (metric, entry) in entries.iter_mut().enumerate() {
+                    entry.published = None;
+                    if !std::mem::replace(&mut entry.has_moved, true) {
+                        // As many as a Series counts.
+                        let series = Series { name: name as NameIndex, metric: metric as u8 };
+                        self.moved.push((family, series));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first values of these families, for the server with this index. What is
+    /// pending is flushed before.
+    pub(super) fn publish_initial(&mut self, output: usize, families: &[FamilyId]) {
         let owner = self.mode.owner;
-        self.publish(target, families, &mut |entry, stats| {
+        self.publish(Target::One(output), families, &mut |entry, stats| {
             let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
             match (owner, level) {
-                (true, _) => must(stats.gauge_set(metric, level)),
+                (true, _) => assert_sent(stats.gauge_set(metric, level)),
                 (false, 0) => (),
-                (false, _) => must(stats.gauge_add(metric, level)),
+                (false, _) => assert_sent(stats.gauge_add(metric, level)),
             }
             entry.published = Some(level);
         });
@@ -221,31 +247,25 @@ impl Publisher {
         self.publish(target, families, &mut |entry, stats| {
             let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
             match (owner, entry.kind) {
-                (true, Kind::Number) => must(stats.gauge_set(metric, level)),
-                (true, _) => must(stats.gauge_set(metric, 0)),
+                (true, Kind::Number) => assert_sent(stats.gauge_set(metric, level)),
+                (true, _) => assert_sent(stats.gauge_set(metric, 0)),
                 (false, _) if level == 0 => (),
-                (false, _) => must(stats.gauge_add(metric, -level)),
+                (false, _) => assert_sent(stats.gauge_add(metric, -level)),
             }
         });
-    }
-
-    /// Reaches for the endpoint with this index, if it was never reached. Returns
-    /// whether it is now: then it wants the first values.
-    pub fn meet(&mut self, endpoint: usize) -> bool {
-        let Some(reached) = self.stats.reach(endpoint) else { return false };
-        // What is pending is in the first values, too.
-        self.flush();
-        self.stats.adopt(reached);
-        true
     }
 
     fn publish(
         &mut self,
         target: Target,
         families: &[FamilyId],
-        send: &mut dyn FnMut(&mut Entry, &mut Stats),
+        send: &mut dyn FnMut(&mut Entry, &mut Stats<Outputs>),
     ) {
-        if self.phase != Phase::Running {
+        let is_live = match target {
+            Target::All => true,
+            Target::One(index) => self.outputs().get(index).is_live(),
+        };
+        if self.phase != Phase::Running || !is_live {
             return;
         }
         if self.moved.is_empty() {
@@ -253,10 +273,10 @@ impl Publisher {
         } else {
             self.flush();
         }
-        let Publisher { families: all, stats, .. } = self;
         // Values mend what is wrong: a dead server's refusal shall not cost them.
-        stats.insist();
-        let mut each = |stats: &mut Stats| {
+        self.allow_retransmit();
+        let Publisher { families: all, stats, .. } = self;
+        let mut each = |stats: &mut Stats<Outputs>| {
             for &family in families {
                 all[family.index()].iter_mut().flatten().for_each(|entry| send(entry, stats));
             }
@@ -270,7 +290,13 @@ impl Publisher {
         }
     }
 
-    fn send_all(&mut self, send: &mut dyn FnMut(&mut Entry, &mut Stats)) {
+    fn allow_retransmit(&mut self) {
+        if let Some(outputs) = self.stats.transport_mut() {
+            outputs.allow_retransmit();
+        }
+    }
+
+    fn send_all(&mut self, send: &mut dyn FnMut(&mut Entry, &mut Stats<Outputs>)) {
         let Publisher { families, stats, .. } = self;
         families.iter_mut().flatten().flatten().for_each(|entry| send(entry, stats));
     }
@@ -278,7 +304,7 @@ impl Publisher {
     #[inline]
     fn entry(&mut self, family: FamilyId, series: Series) -> Option<&mut Entry> {
         let names = &mut self.families[family.index()];
-        names.get_mut(usize::from(series.name))?.get_mut(usize::from(series.slot))
+        names.get_mut(usize::from(series.name))?.get_mut(usize::from(series.metric))
     }
 }
 
@@ -288,16 +314,16 @@ impl Entry {
         self.published.is_none_or(|published| self.level.is_some_and(|level| level > published))
     }
 
-    fn send_change(&mut self, mode: Mode, stats: &mut Stats) {
+    fn send_change(&mut self, mode: Mode, stats: &mut Stats<Outputs>) {
         let (Some(metric), Some(level)) = (self.metric, self.level) else { return };
         let published = self.published.replace(level);
         let by = level - published.unwrap_or_default();
         match published {
             _ if by == 0 && published.is_some() => (),
-            Some(_) if !mode.values => must(stats.gauge_add(metric, by)),
+            Some(_) if !mode.values => assert_sent(stats.gauge_add(metric, by)),
             None if !mode.owner && by == 0 => (),
-            None if !mode.owner => must(stats.gauge_add(metric, by)),
-            _ => must(stats.gauge_set(metric, level)),
+            None if !mode.owner => assert_sent(stats.gauge_add(metric, by)),
+            _ => assert_sent(stats.gauge_set(metric, level)),
         }
     }
 }
@@ -310,12 +336,12 @@ impl Sink for Publisher {
 
     fn define(&mut self, family: FamilyId, name: NameIndex, metrics: Vec<MetricSpec>) {
         let Publisher { families, stats, names, phase, knows_held, .. } = self;
-        let slots = &mut families[family.index()];
+        let by_name = &mut families[family.index()];
         let name = usize::from(name);
-        if slots.len() <= name {
-            slots.resize_with(name + 1, Vec::new);
+        if by_name.len() <= name {
+            by_name.resize_with(name + 1, Vec::new);
         }
-        let mut old = std::mem::take(&mut slots[name]).into_iter();
+        let mut old = std::mem::take(&mut by_name[name]).into_iter();
         let entry = |spec: MetricSpec| {
             let is_known = *knows_held || spec.kind != Kind::Held;
             let metric = names.metric(stats, &spec).ok().filter(|_| is_known);
@@ -325,13 +351,13 @@ impl Sink for Publisher {
                     metric,
                     kind: spec.kind,
                     level: spec.kind.is_sum().then_some(0),
-                    // A sum that nobody heard of is 0 to all.
+                    // A sum that was never sent is 0 to every server.
                     published: (spec.kind.is_sum() && *phase == Phase::Running).then_some(0),
                     has_moved: false,
                 },
             }
         };
-        slots[name] = metrics.into_iter().map(entry).collect();
+        by_name[name] = metrics.into_iter().map(entry).collect();
     }
 
     #[inline]
@@ -363,7 +389,7 @@ impl Sink for Publisher {
 
     fn timing(&mut self, family: FamilyId, timing: Series, milliseconds: f64) {
         if let Some(metric) = self.entry(family, timing).and_then(|entry| entry.metric) {
-            must(self.stats.timing(metric, milliseconds));
+            assert_sent(self.stats.timing(metric, milliseconds));
             self.others_due = true;
         }
     }
@@ -381,6 +407,6 @@ impl Default for Publisher {
 }
 
 /// Metrics fail by their name only, and ours were accepted when they were defined.
-fn must(sent: Result<(), Error>) {
+fn assert_sent(sent: Result<(), Error>) {
     debug_assert_eq!(sent, Ok(()));
 }

@@ -1,4 +1,4 @@
-//! What the plugin tells of itself: to `flux jobtap query`, and as metrics.
+//! What the plugin reports of itself: to `flux jobtap query`, and as metrics.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,10 +6,10 @@ use serde_json::{json, Map, Value};
 
 use super::StateCounts;
 use crate::config::{Config, KEYS};
-use crate::flux::NameForm;
 use crate::jobs::{Anomaly, State};
+use crate::jobtap::NameForm;
 use crate::output::names::flux_state;
-use crate::stats::{errno_name, Counters, Metric, Stats};
+use crate::stats::{errno_name, Counters, Metric, Stats, Transport};
 
 /// What telemetry counts: names behind the prefix.
 const TELEMETRY: [&str; 6] = [
@@ -26,9 +26,9 @@ const TELEMETRY: [&str; 6] = [
 pub(super) struct Report {
     resyncs: u64,
     last_flush: Option<SystemTime>,
-    /// The counters of `TELEMETRY`, and what was told of each so far.
+    /// The counters of `TELEMETRY`, and what was sent of each so far.
     metrics: Vec<Metric>,
-    told: [u64; TELEMETRY.len()],
+    counted: [u64; TELEMETRY.len()],
 }
 
 impl Report {
@@ -43,13 +43,13 @@ impl Report {
     }
 
     /// Endpoints came and went, and the sums over all of them moved by it.
-    pub(super) fn count_from(&mut self, stats: &Stats) {
+    pub(super) fn count_from<T: Transport>(&mut self, stats: &Stats<T>) {
         let counters = stats.counters().unwrap_or_default();
-        self.told[..3].copy_from_slice(&sums(&counters));
+        self.counted[..3].copy_from_slice(&sums(&counters));
     }
 
     /// Its metrics get new names.
-    pub(super) fn name_metrics(&mut self, stats: &mut Stats) {
+    pub(super) fn name_metrics<T: Transport>(&mut self, stats: &mut Stats<T>) {
         // They are as long as they are here.
         self.metrics = TELEMETRY.iter().filter_map(|name| stats.metric(name).ok()).collect();
     }
@@ -71,12 +71,13 @@ impl StateCounts {
             config.insert(key.name.to_owned(), json!({"value": known.get(key), "from": from}));
         }
         let mut endpoints = Vec::new();
-        for (number, connection) in self.publisher.stats().connections().iter().enumerate() {
-            let counters = connection.counters();
+        for output in self.publisher.outputs().iter() {
+            let counters = output.counters();
             endpoints.push(json!({
-                "endpoint": connection.endpoint().to_string(),
-                "address": connection.address().map(|address| address.to_string()),
-                "state": self.hosts.state(number, connection),
+                "endpoint": output.endpoint().to_string(),
+                "address": output.address().map(|address| address.to_string()),
+                "state": output.state(),
+                "error": output.error(),
                 "datagrams": counters.datagrams,
                 "bytes": counters.bytes,
                 "errors": errors(counters),
@@ -102,8 +103,8 @@ impl StateCounts {
         .to_string()
     }
 
-    /// Sends what happened since the last time, if `config` wants it.
-    pub(super) fn tell_telemetry(&mut self, config: Option<&Config>) {
+    /// Counts what there is since the last time, if `config` wants it.
+    pub(super) fn count_telemetry(&mut self, config: Option<&Config>) {
         if !config.is_some_and(|config| config.telemetry) {
             return;
         }
@@ -112,10 +113,10 @@ impl StateCounts {
         let anomalies = self.table.anomalies().iter().sum();
         let repairs = self.verify.repairs();
         let now = [datagrams, bytes, failures, anomalies, self.report.resyncs, repairs];
-        let Report { metrics, told, .. } = &mut self.report;
-        for ((&metric, now), told) in metrics.iter().zip(now).zip(told) {
-            self.publisher.count_plain(metric, (now - *told) as i64);
-            *told = now;
+        let Report { metrics, counted, .. } = &mut self.report;
+        for ((&metric, now), counted) in metrics.iter().zip(now).zip(counted) {
+            self.publisher.count_plain(metric, (now - *counted) as i64);
+            *counted = now;
         }
         self.request_flush();
     }

@@ -6,85 +6,60 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::address::Address;
 use super::counters::Counters;
-use super::endpoint::Endpoint;
 
-/// How long after a failed attempt to make the socket the next one is made.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long after a failed try to open the socket the next one is made.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long after a datagram was sent again another one may be.
-const REPEAT: Duration = Duration::from_millis(100);
+const RETRANSMIT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// One way to a server: a connected, non-blocking datagram socket.
+/// A connected, non-blocking datagram socket.
 #[derive(Debug)]
 pub struct Connection {
-    endpoint: Endpoint,
-    /// Where the endpoint is; for a host's name `None` until it was looked up.
-    address: Option<IpAddr>,
-    /// `None` if it could not be made: no address, no route, no server at that
+    /// `None` while nobody knows where the server is.
+    address: Option<Address>,
+    /// `None` if it could not be opened: no address, no route, no server at that
     /// path, no file descriptor free.
     socket: Option<Socket>,
-    /// When it was last tried to make it.
-    tried: Option<Instant>,
-    /// The errno of the last try that failed; ENOTCONN before the first.
-    trouble: i32,
-    /// Whether there ever was one.
-    met: bool,
-    /// Whether [`send`](Self::send) may make the first one.
-    meets: bool,
+    /// When it was last tried to open it.
+    opened: Option<Instant>,
+    /// Why the last try failed; ENOTCONN before the first.
+    open_errno: i32,
     /// When a datagram was last sent again.
-    repeated: Option<Instant>,
+    last_retransmit: Option<Instant>,
     counters: Counters,
 }
 
 #[derive(Debug)]
-pub(super) enum Socket {
+enum Socket {
     Udp(UdpSocket),
     Unix(UnixDatagram),
 }
 
 impl Connection {
-    /// Makes the socket. If that cannot be done now, a later send tries again.
-    pub(super) fn new(endpoint: Endpoint) -> Self {
-        Self::begin(endpoint, true)
-    }
-
-    /// As [`new`](Self::new), but if it cannot be done now, no send tries again:
-    /// the owner asks for the [`first_socket`](Self::first_socket), and can send
-    /// what a server must know that hears of this for the first time.
-    pub(super) fn introduced(endpoint: Endpoint) -> Self {
-        Self::begin(endpoint, false)
-    }
-
-    fn begin(endpoint: Endpoint, meets: bool) -> Self {
-        let mut connection = Connection {
-            address: endpoint.udp().map(|address| address.ip()),
-            endpoint,
-            socket: None,
-            tried: None,
-            trouble: libc::ENOTCONN,
-            met: false,
-            meets,
-            repeated: None,
-            counters: Counters::default(),
-        };
-        connection.open();
+    /// Opens the socket. If that cannot be done now, a later send tries again.
+    pub fn new(address: Address) -> Self {
+        let mut connection = Connection::unknown();
+        connection.set_address(address);
         connection
     }
 
-    /// Where it leads.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+    /// One whose server is yet to be found.
+    pub fn unknown() -> Self {
+        Connection {
+            address: None,
+            socket: None,
+            opened: None,
+            open_errno: libc::ENOTCONN,
+            last_retransmit: None,
+            counters: Counters::default(),
+        }
     }
 
-    /// The address that it sends to; `None` for a path, and for a name that was
-    /// not found yet.
-    pub fn address(&self) -> Option<SocketAddr> {
-        Some(SocketAddr::new(self.address?, self.endpoint.port()?))
-    }
-
-    /// Whether something was to be sent, and nothing ever was.
-    pub fn never_sent(&self) -> bool {
-        self.counters.datagrams == 0 && self.counters.failures() > 0
+    /// The address that it sends to, if it is known.
+    pub fn address(&self) -> Option<&Address> {
+        self.address.as_ref()
     }
 
     /// What became of the datagrams so far.
@@ -92,59 +67,69 @@ impl Connection {
         &self.counters
     }
 
-    /// The host was found there. Returns whether that is news.
-    pub(super) fn set_address(&mut self, address: IpAddr) -> bool {
-        let moved = self.address != Some(address);
-        if moved {
-            self.address = Some(address);
-            self.met = false;
-            self.open();
+    /// Whether something was to be sent, and nothing ever was.
+    pub fn never_sent(&self) -> bool {
+        self.counters.datagrams == 0 && self.counters.failures() > 0
+    }
+
+    /// Sends to this address from now on, and opens a socket for it.
+    pub fn set_address(&mut self, address: Address) {
+        self.address = Some(address);
+        self.socket = None;
+        self.open();
+    }
+
+    /// Opens the socket, unless it is open. Returns whether it is.
+    pub fn open(&mut self) -> bool {
+        if self.socket.is_none() {
+            self.socket = self.new_socket();
         }
-        moved
+        self.socket.is_some()
     }
 
-    /// A socket, where there never was one; not sent on before it is
-    /// [installed](Self::install).
-    pub(super) fn first_socket(&mut self) -> Option<Socket> {
-        if self.met {
-            return None;
-        }
-        self.socket()
+    /// Looks whether an earlier datagram was refused (ECONNREFUSED, ip(7)), and
+    /// counts that, as the next send would have. Returns the errno, if so.
+    pub fn poll_error(&mut self) -> Option<i32> {
+        let Some(Socket::Udp(socket)) = &self.socket else { return None };
+        let errno = socket.take_error().ok()??.raw_os_error()?;
+        self.counters.failed(errno);
+        Some(errno)
     }
 
-    /// Sends on this socket from now on.
-    pub(super) fn install(&mut self, socket: Socket) {
-        self.socket = Some(socket);
-        self.met = true;
+    /// The next datagram that is refused is sent again, however soon.
+    pub fn allow_retransmit(&mut self) {
+        self.last_retransmit = None;
     }
 
-    /// The next datagram that meets a refusal is sent again, however soon.
-    pub(super) fn insist(&mut self) {
-        self.repeated = None;
+    /// Counts a datagram that was meant for a server that cannot be sent to.
+    #[cold]
+    pub fn count_unsent(&mut self) {
+        self.counters.failed(self.open_errno);
     }
 
     /// Sends one datagram. What fails is counted and forgotten: nothing here
-    /// waits, and nothing is for the caller to do.
-    pub(super) fn send(&mut self, datagram: &[u8]) {
+    /// waits, and nothing is for the caller to do. Returns whether the kernel took
+    /// it at the first try.
+    pub fn send(&mut self, datagram: &[u8]) -> bool {
         match self.socket.as_ref().map(|socket| socket.send(datagram)) {
             Some(Ok(_)) => {
                 self.counters.datagrams += 1;
                 self.counters.bytes += datagram.len() as u64;
+                return true;
             }
             Some(Err(error)) => self.failed(datagram, error),
-            None => self.send_anew(datagram),
+            None => self.open_and_send(datagram),
         }
+        false
     }
 
-    /// Sends where there was no socket: makes it first, if it may.
+    /// Sends where there was no socket, if one can be opened.
     #[cold]
-    fn send_anew(&mut self, datagram: &[u8]) {
-        if (self.met || self.meets) && is_over(self.tried, RETRY) {
-            self.open();
-        }
-        match self.socket {
-            Some(_) => self.send(datagram),
-            None => self.counters.failed(self.trouble),
+    fn open_and_send(&mut self, datagram: &[u8]) {
+        if is_over(self.opened, RETRY_INTERVAL) && self.open() {
+            self.send(datagram);
+        } else {
+            self.count_unsent();
         }
     }
 
@@ -161,8 +146,10 @@ impl Connection {
             // came back so misses one datagram at the most, the first, and only
             // where others went before it so closely; those it missed as well,
             // and the next resync heals them all.
-            (Some(Socket::Udp(_)), libc::ECONNREFUSED) if is_over(self.repeated, REPEAT) => {
-                self.repeated = Some(Instant::now());
+            (Some(Socket::Udp(_)), libc::ECONNREFUSED)
+                if is_over(self.last_retransmit, RETRANSMIT_INTERVAL) =>
+            {
+                self.last_retransmit = Some(Instant::now());
                 self.send(datagram);
             }
             // A full socket is still a server's; any other error says that the
@@ -171,16 +158,16 @@ impl Connection {
             (Some(Socket::Unix(_)), libc::EAGAIN | libc::ENOBUFS) => (),
             (Some(Socket::Unix(_)), _) => {
                 self.socket = None;
-                self.trouble = errno;
+                self.open_errno = errno;
             }
-            // It sends from the address that this host had when it was made. If
+            // It sends from the address that this host had when it was opened. If
             // that is gone, or is no longer the one for the way there, a new
             // socket takes the right one.
             (Some(Socket::Udp(_)), libc::ENETUNREACH | libc::EINVAL | libc::EADDRNOTAVAIL)
-                if is_over(self.tried, RETRY) =>
+                if is_over(self.opened, RETRY_INTERVAL) =>
             {
-                if let Some(socket) = self.socket() {
-                    self.install(socket);
+                if let Some(socket) = self.new_socket() {
+                    self.socket = Some(socket);
                     self.send(datagram);
                 }
             }
@@ -188,23 +175,15 @@ impl Connection {
         }
     }
 
-    fn open(&mut self) {
-        self.socket = None;
-        if let Some(socket) = self.socket() {
-            self.install(socket);
-        }
-    }
-
-    /// A new socket, if it can be made.
-    fn socket(&mut self) -> Option<Socket> {
-        let made = match (self.endpoint.path(), self.address()) {
-            (Some(path), _) => unix(path),
-            (None, Some(address)) => udp(address),
-            (None, None) => return None,
+    /// A new socket, if one can be opened.
+    fn new_socket(&mut self) -> Option<Socket> {
+        let opened = match self.address.as_ref()? {
+            Address::Unix(path) => unix(path),
+            Address::Udp(address) => udp(*address),
         };
-        self.tried = Some(Instant::now());
+        self.opened = Some(Instant::now());
         let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::ENOTCONN);
-        made.map_err(|error| self.trouble = errno(error)).ok()
+        opened.map_err(|error| self.open_errno = errno(error)).ok()
     }
 }
 
@@ -246,13 +225,13 @@ mod tests {
 
     /// After as many sends to a dead server, and two more when it is back: the
     /// system calls of the former, and which of the latter arrive.
-    fn come_back(dead: u64, repeated: Option<Instant>) -> (u64, Vec<String>) {
+    fn come_back(dead: u64, last_retransmit: Option<Instant>) -> (u64, Vec<String>) {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        let mut connection = Connection::new(address.to_string().parse().unwrap());
+        let mut connection = Connection::new(Address::udp(address));
         drop(server);
         for _ in 0..dead {
-            connection.repeated = repeated;
+            connection.last_retransmit = last_retransmit;
             connection.send(b"lost");
         }
         let counters = connection.counters();
@@ -261,7 +240,7 @@ mod tests {
 
         let server = UdpSocket::bind(address).unwrap();
         server.set_nonblocking(true).unwrap();
-        connection.repeated = repeated;
+        connection.last_retransmit = last_retransmit;
         connection.send(b"first");
         connection.send(b"second");
         let mut buffer = [0; 16];
@@ -295,14 +274,14 @@ mod tests {
     fn a_full_or_absent_unix_socket_never_blocks_and_a_new_one_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("statsd.sock");
-        let mut connection = Connection::new(format!("unix:{}", path.display()).parse().unwrap());
+        let mut connection = Connection::new(Address::Unix(path.clone()));
         connection.send(b"nobody there");
         assert_eq!(connection.counters().datagrams, 0);
 
         assert_eq!(connection.counters().failures_by(libc::ENOENT), 1);
 
         let server = UnixDatagram::bind(&path).unwrap();
-        connection.tried = None; // As if RETRY were over.
+        connection.opened = None; // As if RETRY_INTERVAL were over.
         while connection.counters().failures_by(libc::EAGAIN) == 0 {
             connection.send(b"nobody reads");
         }
@@ -312,7 +291,7 @@ mod tests {
         connection.send(b"gone");
         std::fs::remove_file(&path).unwrap();
         let server = UnixDatagram::bind(&path).unwrap();
-        connection.tried = None;
+        connection.opened = None;
         connection.send(b"back");
         let mut buffer = [0; 16];
         let length = server.recv(&mut buffer).unwrap();
@@ -320,37 +299,27 @@ mod tests {
     }
 
     #[test]
-    fn who_is_introduced_is_sent_nothing_before_the_owner_has_met_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("statsd.sock");
-        let endpoint = format!("unix:{}", path.display()).parse().unwrap();
-        let mut connection = Connection::introduced(endpoint);
-        let server = UnixDatagram::bind(&path).unwrap();
-        connection.tried = None;
-        connection.send(b"too early");
-        assert_eq!(connection.counters().failures_by(libc::ENOENT), 1);
-        let socket = connection.first_socket().expect("a server is there");
-        connection.install(socket);
-        assert!(connection.first_socket().is_none(), "it is not the first any more");
-        connection.send(b"met");
-        let mut buffer = [0; 16];
-        let length = server.recv(&mut buffer).unwrap();
-        assert_eq!(&buffer[..length], b"met");
-    }
-
-    #[test]
-    fn a_name_has_no_address_until_it_is_found() {
+    fn nothing_is_sent_until_the_address_is_known() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let port = server.local_addr().unwrap().port();
-        let mut connection = Connection::new(format!("statsd:{port}").parse().unwrap());
+        let mut connection = Connection::unknown();
         connection.send(b"lost");
         assert_eq!(connection.counters().failures_by(libc::ENOTCONN), 1);
-        let found = Ipv4Addr::LOCALHOST.into();
-        assert!(connection.set_address(found));
-        assert!(!connection.set_address(found), "no news");
+        connection.set_address(Address::udp(server.local_addr().unwrap()));
         connection.send(b"found");
         let mut buffer = [0; 16];
         let length = server.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"found");
+    }
+
+    #[test]
+    fn a_refusal_can_be_asked_for_before_the_next_send() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut connection = Connection::new(Address::udp(server.local_addr().unwrap()));
+        connection.send(b"received");
+        assert_eq!(connection.poll_error(), None);
+        drop(server);
+        connection.send(b"refused");
+        assert_eq!(connection.poll_error(), Some(libc::ECONNREFUSED));
+        assert_eq!(connection.poll_error(), None, "it is taken");
     }
 }

@@ -39,13 +39,17 @@ impl Counters {
         self.errors.iter().map(|(_, count)| count).sum()
     }
 
-    /// Adds what `other` counted.
-    pub(super) fn add(&mut self, other: &Counters) {
-        self.datagrams += other.datagrams;
-        self.bytes += other.bytes;
-        for &(errno, count) in &other.errors {
-            self.failed_times(errno, count);
+    /// What all of these counted.
+    pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Counters>) -> Counters {
+        let mut sum = Counters::default();
+        for counters in all {
+            sum.datagrams += counters.datagrams;
+            sum.bytes += counters.bytes;
+            for &(errno, count) in &counters.errors {
+                sum.failed_times(errno, count);
+            }
+            sum.last_error = counters.last_error;
         }
-        self.last_error = other.last_error;
+        sum
     }
 }

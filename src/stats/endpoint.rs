@@ -3,20 +3,22 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::error::{shown, Error};
+use super::address::Address;
+use super::error::{quoted, Error};
 
 /// A statsd server's address: `HOST:PORT`, `127.0.0.1:8125` or `[::1]:8125`,
 /// with `udp://` before it or without, for UDP; `unix:///run/statsd.sock` or
 /// `unix:/run/statsd.sock` for a datagram socket in the file system, as
-/// Datadog's agent and statsd_exporter listen on.
+/// Datadog's agent and statsd_exporter listen on. A link-local IPv6 address names
+/// its interface: `[fe80::1%eth0]:8125` (RFC 4007, 11).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(Place);
+pub struct Endpoint(Location);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum Location {
     Address(SocketAddr),
     Name(String, u16),
     Path(PathBuf),
@@ -36,40 +38,39 @@ impl FromStr for Endpoint {
     /// # Errors
     /// Name the value, what is wrong with it, and what is wanted.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |what: &str| Error::Endpoint(format!("{}: {what}", shown(text)));
-        let place = match (text.strip_prefix("unix:"), text.split_once("://")) {
+        let wrong = |what: &str| Error::Endpoint(format!("{}: {what}", quoted(text)));
+        let location = match (text.strip_prefix("unix:"), text.split_once("://")) {
             (Some(path), _) => path_of(path),
             (None, Some(("udp", rest))) => host_and_port(rest),
-            (None, Some((scheme, _))) => Err(format!("scheme {} is unknown {WANT}", shown(scheme))),
+            (None, Some((scheme, _))) => {
+                Err(format!("scheme {} is unknown {WANT}", quoted(scheme)))
+            }
             (None, None) => host_and_port(text),
         };
-        place.map(Endpoint).map_err(|what| wrong(&what))
+        location.map(Endpoint).map_err(|what| wrong(&what))
     }
 }
 
 /// `/PATH`, or `///PATH` as in a URL.
-fn path_of(text: &str) -> Result<Place, String> {
+fn path_of(text: &str) -> Result<Location, String> {
     let path = text.strip_prefix("//").unwrap_or(text);
     match path.len() {
         0 => Err(format!("empty path {WANT}")),
         // The broker's working folder is nobody's business.
         _ if !path.starts_with('/') => {
-            Err(format!("path {} is not absolute (want unix:/PATH)", shown(path)))
+            Err(format!("path {} is not absolute (want unix:/PATH)", quoted(path)))
         }
-        1..=MAX_PATH => Ok(Place::Path(path.into())),
+        1..=MAX_PATH => Ok(Location::Path(path.into())),
         length => Err(format!("path of {length} bytes is too long (want at most {MAX_PATH})")),
     }
 }
 
-fn host_and_port(text: &str) -> Result<Place, String> {
+fn host_and_port(text: &str) -> Result<Location, String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, rest) =
                 rest.split_once(']').ok_or_else(|| format!("missing \"]\" {WANT}"))?;
-            let address = address
-                .parse::<Ipv6Addr>()
-                .map_err(|_| format!("{} is not an IPv6 address {WANT}", shown(address)))?;
-            (Ok(address.into()), rest.strip_prefix(':'))
+            (bracketed(address)?, rest.strip_prefix(':'))
         }
         None => match text.rsplit_once(':') {
             Some((host, _)) if host.parse::<Ipv6Addr>().is_ok() => {
@@ -80,24 +81,54 @@ fn host_and_port(text: &str) -> Result<Place, String> {
         },
     };
     let port = port.ok_or_else(|| format!("missing \":PORT\" {WANT}"))?;
-    if let Err(name) = host {
-        check_name(name)?;
-    }
     if port.is_empty() {
         return Err(format!("no port after the colon {WANT}"));
     }
     // u16's own parser would take "+8125".
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("port {} is not a number (want 1 to 65535)", shown(port)));
+        return Err(format!("port {} is not a number (want 1 to 65535)", quoted(port)));
     }
     match (port.parse(), host) {
         (Ok(0) | Err(_), _) => Err(format!(
             "port {} is out of range (want 1 to 65535)",
             port.get(..12).unwrap_or(port)
         )),
-        (Ok(port), Ok(address)) => Ok(Place::Address(SocketAddr::new(address, port))),
-        (Ok(port), Err(name)) => Ok(Place::Name(name.to_owned(), port)),
+        (Ok(port), Ok(address)) => Ok(Location::Address(SocketAddr::new(address, port))),
+        (Ok(port), Err(name)) => {
+            // A zone has been checked, with its address.
+            if !name.contains('%') || !text.starts_with('[') {
+                check_name(name)?;
+            }
+            Ok(Location::Name(name.to_owned(), port))
+        }
     }
+}
+
+/// What is between brackets: an IPv6 address, or one with a zone, which is looked
+/// up like a name: the interface may come later, or come again with another index.
+fn bracketed(text: &str) -> Result<Result<IpAddr, &str>, String> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    let parsed: Ipv6Addr = address
+        .parse()
+        .map_err(|_| format!("{} is not an IPv6 address {WANT}", quoted(address)))?;
+    match zone {
+        None => Ok(Ok(parsed.into())),
+        // getaddrinfo(3) takes the zones of these alone.
+        Some(_) if !parsed.is_unicast_link_local() => {
+            Err(format!("{} has a zone (want one for fe80::/10 only)", quoted(text)))
+        }
+        Some(zone) if is_interface(zone) => Ok(Err(text)),
+        Some(zone) => Err(format!("{} is not an interface's name", quoted(zone))),
+    }
+}
+
+/// Whether an interface may have this name (Linux, dev_valid_name).
+fn is_interface(name: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
+    (1..libc::IF_NAMESIZE).contains(&name.len()) && name.bytes().all(valid)
 }
 
 /// What no name service can know is refused at once: it would be asked for ever.
@@ -126,9 +157,10 @@ fn named(host: &str) -> Result<IpAddr, &str> {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Address(address) => write!(f, "{address}"),
-            Place::Name(name, port) => write!(f, "{name}:{port}"),
-            Place::Path(path) => {
+            Location::Address(address) => write!(f, "{address}"),
+            Location::Name(scoped, port) if scoped.contains('%') => write!(f, "[{scoped}]:{port}"),
+            Location::Name(name, port) => write!(f, "{name}:{port}"),
+            Location::Path(path) => {
                 let path = path.display().to_string();
                 // Two slashes at its beginning would be read as a URL's.
                 let url = if path.starts_with("//") { "//" } else { "" };
@@ -150,48 +182,51 @@ impl Endpoint {
     /// The host's name, if it is one that must be looked up.
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
-            Place::Name(name, _) => Some(name),
+            Location::Name(name, _) => Some(name),
             _ => None,
         }
     }
 
-    /// The UDP port.
-    pub(super) fn port(&self) -> Option<u16> {
+    /// The address that it comes to, if that needs no look-up.
+    pub fn address(&self) -> Option<Address> {
         match &self.0 {
-            Place::Address(address) => Some(address.port()),
-            Place::Name(_, port) => Some(*port),
-            Place::Path(_) => None,
+            Location::Address(address) => Some(Address::udp(*address)),
+            Location::Name(..) => None,
+            Location::Path(path) => Some(Address::Unix(path.clone())),
         }
     }
 
-    pub(super) fn udp(&self) -> Option<SocketAddr> {
-        match &self.0 {
-            Place::Address(address) => Some(*address),
-            _ => None,
-        }
+    /// The address that it comes to if its host is at `host` (whose own port does
+    /// not count); `None` for a path.
+    pub fn address_at(&self, host: SocketAddr) -> Option<Address> {
+        let port = match &self.0 {
+            Location::Address(address) => address.port(),
+            Location::Name(_, port) => *port,
+            Location::Path(_) => return None,
+        };
+        let mut address = host;
+        address.set_port(port);
+        Some(Address::udp(address))
     }
 
-    pub(super) fn path(&self) -> Option<&Path> {
-        match &self.0 {
-            Place::Path(path) => Some(path),
-            _ => None,
-        }
-    }
-
-    /// Looks the host's name up, here and now, which may take as long as the
-    /// name service likes. `None` if there is nothing to look up.
+    /// The address that it comes to, with its host's name looked up here and now,
+    /// which may take as long as the name service likes.
     ///
     /// # Errors
     /// If the name is not found.
-    pub(super) fn look_up(&self) -> Result<Option<IpAddr>, Error> {
-        let Place::Name(name, port) = &self.0 else { return Ok(None) };
-        (name.as_str(), *port)
+    pub(super) fn look_up(&self) -> Result<Address, Error> {
+        let (name, port) = match &self.0 {
+            Location::Address(address) => return Ok(Address::udp(*address)),
+            Location::Path(path) => return Ok(Address::Unix(path.clone())),
+            Location::Name(name, port) => (name.as_str(), *port),
+        };
+        (name, port)
             .to_socket_addrs()
             .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
-            .map(|address| Some(address.ip()))
+            .map(Address::udp)
             .map_err(|error| {
                 let text = self.to_string();
-                Error::Endpoint(format!("{}: host not found: {error}", shown(&text)))
+                Error::Endpoint(format!("{}: host not found: {error}", quoted(&text)))
             })
     }
 }
@@ -207,6 +242,8 @@ mod tests {
             "127.0.0.1:1",
             "[::1]:65535",
             "statsd.example.org:8125",
+            "[fe80::1%eth0]:8125",
+            "[fe80::1%2]:8125",
             "unix:/run/statsd.sock",
             "unix:////run/statsd.sock",
         ] {
@@ -237,6 +274,14 @@ mod tests {
             ("::1:8125", format!("an IPv6 address wants brackets {WANT}")),
             ("[::1:8125", format!("missing \"]\" {WANT}")),
             ("[localhost]:1", format!("\"localhost\" is not an IPv6 address {WANT}")),
+            ("[fe80::1%]:1", "\"\" is not an interface's name".into()),
+            ("[fe80::1%a b]:1", "\"a b\" is not an interface's name".into()),
+            (
+                "[fe80::1%sixteen-letters-]:1",
+                "\"sixteen-letters-\" is not an interface's name".into(),
+            ),
+            ("[::1%lo]:1", "\"::1%lo\" has a zone (want one for fe80::/10 only)".into()),
+            ("fe80::1%eth0:1", format!("{NAME} {WANT}")),
             ("tcp://localhost:1", format!("scheme \"tcp\" is unknown {WANT}")),
             ("udp:localhost:1", format!("{NAME} {WANT}")),
             ("a b:1", format!("{NAME} {WANT}")),

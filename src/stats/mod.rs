@@ -28,9 +28,10 @@
 //! [`batch`](Stats::batch). A send that fails is counted and forgotten: no call
 //! waits, and none returns an error because of the network.
 //!
-//! Several endpoints may be served at once ([`Stats::set_endpoints`]): each gets every
-//! datagram, and one that fails hurts no other.
+//! Several endpoints may be served at once: each gets every datagram, and one that
+//! fails hurts no other. Who manages them brings a [`Transport`] of their own.
 
+mod address;
 mod connection;
 mod context;
 mod counters;
@@ -40,20 +41,21 @@ mod errno;
 mod error;
 mod line;
 mod packet;
+mod transport;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use once_cell::unsync::OnceCell;
 
+pub use address::Address;
 pub use connection::Connection;
-use connection::Socket;
 pub use counters::Counters;
 pub use dialect::{Dialect, Tag};
 pub use endpoint::Endpoint;
-pub use errno::errno_name;
-pub(crate) use error::shown;
+pub use errno::{errno_name, explain};
+pub(crate) use error::quoted;
 pub use error::Error;
+pub use transport::{Connections, Transport};
 
 use context::Context;
 use line::{Frame, Value};
@@ -80,24 +82,24 @@ pub trait Name {
     ///
     /// # Errors
     /// If the name is empty or longer than [`MAX_NAME`].
-    fn metric(self, stats: &mut Stats) -> Result<Metric, Error>;
+    fn metric<T: Transport>(self, stats: &mut Stats<T>) -> Result<Metric, Error>;
 }
 
 impl Name for Metric {
-    fn metric(self, _: &mut Stats) -> Result<Metric, Error> {
+    fn metric<T: Transport>(self, _: &mut Stats<T>) -> Result<Metric, Error> {
         Ok(self)
     }
 }
 
 impl Name for &str {
-    fn metric(self, stats: &mut Stats) -> Result<Metric, Error> {
+    fn metric<T: Transport>(self, stats: &mut Stats<T>) -> Result<Metric, Error> {
         stats.metric(self)
     }
 }
 
 /// A source of metrics: names, a prefix, and a way to statsd servers.
 #[derive(Debug)]
-pub struct Stats {
+pub struct Stats<T: Transport = Connections> {
     prefix: String,
     dialect: Dialect,
     /// Tags that every metric has, behind its own.
@@ -111,10 +113,10 @@ pub struct Stats {
     /// The most payload of a datagram, in bytes, if it was set.
     max_datagram: Option<usize>,
     /// Made on first use. `None` inside: there is nowhere to send.
-    context: OnceCell<Option<Context>>,
-    /// What makes it. By a pointer: the plugin brings its own endpoints, and
-    /// need not hold what looks names up.
-    make: fn(usize) -> Option<Context>,
+    context: OnceCell<Option<Context<T>>>,
+    /// What makes the transport. By a pointer: the plugin brings its own, and need
+    /// not hold what looks names up and waits.
+    make: fn() -> Option<T>,
 }
 
 impl Default for Stats {
@@ -122,13 +124,6 @@ impl Default for Stats {
     fn default() -> Self {
         Self::from_environment()
     }
-}
-
-/// A way to an endpoint that was not there before.
-#[derive(Debug)]
-pub struct Reached {
-    endpoint: usize,
-    socket: Socket,
 }
 
 /// An interned name.
@@ -146,23 +141,30 @@ impl Stats {
     /// # Errors
     /// If the endpoint's host is not found.
     pub fn new(endpoint: &Endpoint) -> Result<Stats, Error> {
-        let mut connection = Connection::new(endpoint.clone());
-        if let Some(address) = endpoint.look_up()? {
-            connection.set_address(address);
-        }
-        let context = Context::new(vec![connection], MAX_DATAGRAM);
-        Ok(Stats { context: OnceCell::with_value(Some(context)), ..Stats::disabled() })
+        let connection = Connection::new(endpoint.look_up()?);
+        Ok(Stats::with_transport(Connections::new(vec![connection])))
     }
 
     /// Sends to the endpoint that [`ENDPOINT_VARIABLE`] names, read at the first
     /// metric; a host name is looked up then, once. Where it names none, or none
     /// that can be used, nothing is sent and [`enabled`](Self::enabled) is false.
     pub fn from_environment() -> Stats {
-        Stats { make: Context::from_environment, ..Stats::disabled() }
+        Stats { make: Connections::from_environment, ..Stats::disabled() }
     }
 
     /// Sends nowhere.
     pub fn disabled() -> Stats {
+        Stats::with_context(OnceCell::new())
+    }
+}
+
+impl<T: Transport> Stats<T> {
+    /// Sends by `transport`.
+    pub fn with_transport(transport: T) -> Stats<T> {
+        Stats::with_context(OnceCell::with_value(Some(Context::new(transport, MAX_DATAGRAM))))
+    }
+
+    fn with_context(context: OnceCell<Option<Context<T>>>) -> Stats<T> {
         Stats {
             prefix: String::new(),
             dialect: Dialect::default(),
@@ -172,9 +174,9 @@ impl Stats {
             changed: Vec::new(),
             aggregated: false,
             in_batch: false,
-            context: OnceCell::new(),
+            context,
             max_datagram: None,
-            make: |_| None,
+            make: || None,
         }
     }
 
@@ -186,7 +188,7 @@ impl Stats {
     /// Puts `prefix` and a dot before every name; an empty one puts nothing.
     ///
     /// # Errors
-    /// If it is longer than [`MAX_NAME`]; the old one stays.
+    /// If it is longer than [`MAX_NAME`]; the old one is kept.
     pub fn set_prefix(&mut self, prefix: &str) -> Result<(), Error> {
         if prefix.len() > MAX_NAME {
             return Err(Error::Prefix { length: prefix.len() });
@@ -217,7 +219,7 @@ impl Stats {
     /// flushed first.
     ///
     /// # Errors
-    /// If it is none of 1,432 to 65,507; the old one stays.
+    /// If it is none of 1,432 to 65,507; the old one is kept.
     pub fn set_max_datagram(&mut self, bytes: usize) -> Result<(), Error> {
         if !(MAX_DATAGRAM..=65_507).contains(&bytes) {
             return Err(Error::Datagram { bytes });
@@ -333,14 +335,14 @@ impl Stats {
     /// What `body` returns.
     pub fn batch(
         &mut self,
-        body: impl FnOnce(&mut Stats) -> Result<(), Error>,
+        body: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
         // Also where `body` panics: what comes after it shall be sent.
-        struct End<'a> {
-            stats: &'a mut Stats,
+        struct End<'a, T: Transport> {
+            stats: &'a mut Stats<T>,
             outer: bool,
         }
-        impl Drop for End<'_> {
+        impl<T: Transport> Drop for End<'_, T> {
             fn drop(&mut self) {
                 self.stats.in_batch = self.outer;
                 if !self.outer && !self.stats.aggregated {
@@ -380,81 +382,30 @@ impl Stats {
         self.send();
     }
 
-    /// What became of the datagrams so far, over all endpoints; `None` where
-    /// nothing is sent.
+    /// What became of the datagrams so far, over all servers; `None` where nothing
+    /// is sent.
     pub fn counters(&self) -> Option<Counters> {
-        self.context().map(|context| {
-            let mut all = Counters::default();
-            for connection in &context.connections {
-                all.add(connection.counters());
-            }
-            all
-        })
+        self.context().map(|context| context.transport.counters())
     }
 
-    /// The ways to the endpoints, in their order.
-    pub fn connections(&self) -> &[Connection] {
-        self.context().map_or(&[], |context| &context.connections)
+    /// What takes the datagrams; `None` where nothing is sent.
+    pub fn transport(&self) -> Option<&T> {
+        self.context().map(|context| &context.transport)
     }
 
-    /// The host of the endpoint with this number is at `address`. Returns
-    /// whether that is news; then the endpoint is sent to from now on.
-    pub fn set_address(&mut self, endpoint: usize, address: IpAddr) -> bool {
-        self.context_mut()
-            .and_then(|context| context.connections.get_mut(endpoint))
-            .is_some_and(|connection| connection.set_address(address))
+    /// As [`transport`](Self::transport). What is pending is not flushed.
+    pub fn transport_mut(&mut self) -> Option<&mut T> {
+        self.context_mut().map(|context| &mut context.transport)
     }
 
-    /// Tries again to reach the endpoint with this number, if that has failed
-    /// ever since [`set_endpoints`](Self::set_endpoints), or since its host was
-    /// found: a path where no server is yet, no route, no file descriptor free.
-    /// Returns what it is reached by, for the first time; it is sent to once that
-    /// is [adopted](Self::adopt).
-    pub fn reach(&mut self, endpoint: usize) -> Option<Reached> {
-        let connection = self.context_mut()?.connections.get_mut(endpoint)?;
-        Some(Reached { endpoint, socket: connection.first_socket()? })
-    }
-
-    /// Sends to an endpoint that was reached, from now on. What is pending is
-    /// flushed first, to the others.
-    pub fn adopt(&mut self, reached: Reached) {
-        self.flush();
-        if let Some(context) = self.context_mut() {
-            context.connections[reached.endpoint].install(reached.socket);
-        }
-    }
-
-    /// Serves these endpoints from now on. Those that were served already keep
-    /// their connection and its counters. Host names are not looked up: until
-    /// [`set_address`](Self::set_address) says where a host is, what is meant
-    /// for it is counted as lost; and so is what is meant for one that cannot be
-    /// reached, until it is [reached](Self::reach).
-    pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) {
-        self.flush();
-        let mut old = match self.context.take().flatten() {
-            Some(context) => context.connections,
-            None => Vec::new(),
-        };
-        let connections = endpoints.iter().map(|endpoint| {
-            match old.iter().position(|connection| connection.endpoint() == endpoint) {
-                Some(place) => old.swap_remove(place),
-                None => Connection::introduced(endpoint.clone()),
-            }
-        });
-        let connections: Vec<_> = connections.collect();
-        let context = (!connections.is_empty()).then(|| Context::new(connections, self.max()));
-        self.context = OnceCell::with_value(context);
-    }
-
-    /// Sends what `body` puts to the endpoint with this number alone, at once
-    /// and in as few datagrams as possible. What was pending before is flushed,
-    /// to all.
-    pub fn only(&mut self, endpoint: usize, body: impl FnOnce(&mut Stats)) {
-        struct End<'a> {
-            stats: &'a mut Stats,
+    /// Sends what `body` puts to the server with this index alone, at once and in
+    /// as few datagrams as possible. What was pending before is flushed, to all.
+    pub fn only(&mut self, server: usize, body: impl FnOnce(&mut Self)) {
+        struct End<'a, T: Transport> {
+            stats: &'a mut Stats<T>,
             aggregated: bool,
         }
-        impl Drop for End<'_> {
+        impl<T: Transport> Drop for End<'_, T> {
             fn drop(&mut self) {
                 self.stats.send();
                 self.stats.select(None);
@@ -462,7 +413,7 @@ impl Stats {
             }
         }
         self.flush();
-        self.select(Some(endpoint));
+        self.select(Some(server));
         let aggregated = std::mem::replace(&mut self.aggregated, false);
         let end = End { stats: self, aggregated };
         let _ = end.stats.batch(|stats| {
@@ -471,17 +422,9 @@ impl Stats {
         });
     }
 
-    /// What is sent next is worth more than others: a datagram that meets an old
-    /// refusal is sent again, however short ago another one was.
-    pub fn insist(&mut self) {
-        let connections = self.context_mut().map(|context| context.connections.iter_mut());
-        connections.into_iter().flatten().for_each(Connection::insist);
-    }
-
-    /// Sends to one endpoint, or to all.
     fn select(&mut self, only: Option<usize>) {
-        if let Some(context) = self.context_mut() {
-            context.only = only;
+        if let Some(transport) = self.transport_mut() {
+            transport.select(only);
         }
     }
 
@@ -490,7 +433,7 @@ impl Stats {
         if self.context().is_none() {
             return Ok(());
         }
-        let entry = self.metrics.get_mut(metric.0).ok_or(Error::Stranger)?;
+        let entry = self.metrics.get_mut(metric.0).ok_or(Error::ForeignMetric)?;
         if self.aggregated && !matches!(value, Value::Timing(_)) {
             if entry.pending.is_none() {
                 self.changed.push(metric);
@@ -534,15 +477,18 @@ impl Stats {
 
     // On the path of every transition, where only the first is worth a call.
     #[inline(always)]
-    fn context(&self) -> Option<&Context> {
+    fn context(&self) -> Option<&Context<T>> {
         match self.context.get() {
             Some(context) => context.as_ref(),
-            None => self.context.get_or_init(|| (self.make)(self.max())).as_ref(),
+            None => {
+                let make = || Some(Context::new((self.make)()?, self.max()));
+                self.context.get_or_init(make).as_ref()
+            }
         }
     }
 
     /// The context, if it was made already.
-    fn context_mut(&mut self) -> Option<&mut Context> {
+    fn context_mut(&mut self) -> Option<&mut Context<T>> {
         self.context.get_mut().and_then(Option::as_mut)
     }
 }

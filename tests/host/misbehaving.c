@@ -3,6 +3,8 @@
  *
  * conf: {"fail": TOPIC}    returns -1 from that callback: flux-core then calls no
  *                          plugin behind it (jobtap.c, jobtap_stack_call)
+ *       {"lose": PERCENT}  the same from this share of all callbacks of accepted
+ *                          jobs, at random, but the same at each run
  *       {"update": TOPIC}  posts a jobspec-update from that callback: the others
  *                          hear job.update, whatever becomes of the job
  */
@@ -23,6 +25,19 @@ static int fail_cb (flux_plugin_t *p,
     return -1;
 }
 
+static unsigned int percent;
+
+/* Knuth's MMIX generator: its high bits are random enough. */
+static int lose_cb (flux_plugin_t *p,
+                    const char *topic,
+                    flux_plugin_arg_t *args,
+                    void *arg)
+{
+    static unsigned long long number = 0x5deece66d;
+    number = number * 6364136223846793005ULL + 1442695040888963407ULL;
+    return (number >> 33) % 100 < percent ? -1 : 0;
+}
+
 static int update_cb (flux_plugin_t *p,
                       const char *topic,
                       flux_plugin_arg_t *args,
@@ -38,6 +53,12 @@ int flux_plugin_init (flux_plugin_t *p)
     const char *conf = flux_plugin_get_conf (p);
     if (conf && sscanf (conf, "{\"fail\":\"%63[^\"]", topic) == 1)
         return flux_plugin_add_handler (p, topic, fail_cb, NULL);
+    if (conf && sscanf (conf, "{\"lose\":%u", &percent) == 1)
+        return flux_plugin_add_handler (p, "job.new", lose_cb, NULL) < 0
+               || flux_plugin_add_handler (p, "job.state.*", lose_cb, NULL) < 0
+               || flux_plugin_add_handler (p, "job.inactive-*", lose_cb, NULL) < 0
+                   ? -1
+                   : 0;
     if (conf && sscanf (conf, "{\"update\":\"%63[^\"]", topic) == 1)
         return flux_plugin_add_handler (p, topic, update_cb, NULL);
     return -1;

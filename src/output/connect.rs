@@ -1,0 +1,208 @@
+//! Finding the servers, giving each its first values, and reporting how they fare.
+//!
+//! Nothing here waits. Who owns the publisher calls [`Publisher::poll_lookups`] in
+//! short intervals while [`Publisher::is_connecting`], [`Publisher::check_outputs`]
+//! in longer ones, and logs the [`Notice`]s.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::outputs::{Connected, Output, Outputs};
+use super::publisher::{Publisher, Target};
+use crate::families::FamilyId;
+use crate::jobtap::Lookup;
+use crate::stats::{Address, Endpoint};
+
+/// Seconds between two checks of the outputs.
+pub const CHECK_INTERVAL: u32 = 10;
+
+/// What an administrator should know of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether something is wrong.
+    pub is_warning: bool,
+    /// `endpoint "…": …`
+    pub text: String,
+}
+
+/// Which hosts to look up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// Each, for it may have moved.
+    All,
+    /// Those that are not found or do not answer.
+    Unreachable,
+}
+
+impl Publisher {
+    /// Sends to these endpoints from now on. Those that were there notice nothing;
+    /// the others are sent to once they are [connected](Self::connect).
+    pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) {
+        self.flush();
+        self.outputs_mut().set(endpoints);
+    }
+
+    /// Sends the first values to each output that can be reached and has not had
+    /// them yet.
+    pub fn connect(&mut self) {
+        if !self.is_running() {
+            return;
+        }
+        for index in 0..self.outputs().len() {
+            match self.outputs_mut().connect(index) {
+                Connected::No => (),
+                Connected::Yes => self.begin(index),
+                Connected::Duplicate => {
+                    let output = self.outputs().get(index);
+                    let address = output.address().map(Address::to_string).unwrap_or_default();
+                    let text = format!("{} ({address}): they are sent to once", output.state());
+                    self.notice(index, false, &text);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, index: usize) {
+        // What is pending is in the first values, and is for the others only.
+        self.flush();
+        self.outputs_mut().get_mut(index).set_live();
+        let all: Vec<_> = FamilyId::all().collect();
+        self.publish_initial(index, &all);
+        self.outputs_mut().get_mut(index).begin_health();
+    }
+
+    /// Begins to look up these hosts, but for those that are looked up already.
+    pub fn look_up(&mut self, hosts: Hosts) {
+        for index in 0..self.outputs().len() {
+            let output = self.outputs().get(index);
+            let Some(name) = output.endpoint().name() else { continue };
+            let is_wanted = hosts == Hosts::All
+                || output.address().is_none()
+                || output.is_failing()
+                || self.outputs().is_unreachable(index);
+            if output.lookup.is_some() || !is_wanted {
+                continue;
+            }
+            match Lookup::start(name) {
+                Ok(lookup) => self.outputs_mut().get_mut(index).lookup = Some(lookup),
+                Err(error) => self.not_found(index, &error.to_string()),
+            }
+        }
+    }
+
+    /// Whether a look-up is under way, or an address on trial.
+    pub fn is_connecting(&self) -> bool {
+        let mut outputs = self.outputs().iter();
+        outputs.any(|output| output.lookup.is_some() || output.is_on_trial())
+    }
+
+    /// Takes up the look-ups that are done, and what the addresses on trial answered.
+    pub fn poll_lookups(&mut self) {
+        for index in 0..self.outputs().len() {
+            let output = self.outputs_mut().get_mut(index);
+            if let Some(result) = output.lookup.as_mut().and_then(Lookup::poll) {
+                output.lookup = None;
+                match result {
+                    Ok(found) => self.found(index, &found),
+                    Err(error) => self.not_found(index, &error.to_string()),
+                }
+            } else if let Some(next) = output.poll_trial() {
+                self.move_output(index, next);
+            }
+        }
+    }
+
+    fn found(&mut self, index: usize, found: &[SocketAddr]) {
+        let addresses = self.outputs().addresses(index, found);
+        let (Some(first), output) = (addresses.first(), self.outputs_mut().get_mut(index)) else {
+            return;
+        };
+        let was_missing = output.lookup_error.take().is_some();
+        if output.address() == Some(first) {
+            return;
+        }
+        if was_missing {
+            let text = format!("found, at {first}");
+            self.notice(index, false, &text);
+        }
+        self.move_output(index, addresses.into());
+    }
+
+    fn not_found(&mut self, index: usize, error: &str) {
+        let output = self.outputs_mut().get_mut(index);
+        let is_first = output.lookup_error.replace(error.to_owned()).is_none();
+        // While it is sent to where it was, that is no news.
+        if is_first && output.address().is_none() {
+            let text = format!("host not found: {error} (retried every {CHECK_INTERVAL} s)");
+            self.notice(index, true, &text);
+        }
+    }
+
+    /// Sends to the first of these addresses, to the next where it refuses.
+    fn move_output(&mut self, index: usize, mut addresses: VecDeque<Address>) {
+        let Some(address) = addresses.pop_front() else { return };
+        let output = self.outputs().get(index);
+        if output.is_live() && !output.is_unreachable() {
+            let all: Vec<_> = FamilyId::all().collect();
+            self.publish_final(Target::One(index), &all);
+        }
+        self.flush();
+        self.outputs_mut().get_mut(index).move_to(address, addresses);
+        self.connect();
+    }
+
+    /// Checks every output's health, every [`CHECK_INTERVAL`] seconds, and tries
+    /// again to reach those that cannot be sent to.
+    pub fn check_outputs(&mut self) {
+        self.report(Output::check_health);
+        self.look_up(Hosts::Unreachable);
+        self.connect();
+    }
+
+    /// Reports outputs of which a send failed since the last call.
+    #[inline]
+    pub fn report_failures(&mut self) {
+        if self.outputs_mut().take_failed() {
+            self.report(Output::note_failure);
+        }
+    }
+
+    #[cold]
+    fn report(&mut self, look: fn(&mut Output) -> Option<bool>) {
+        for index in 0..self.outputs().len() {
+            let output = self.outputs_mut().get_mut(index);
+            // Of a host that is not found that was reported already.
+            if output.address().is_none() || output.is_duplicate() {
+                continue;
+            }
+            match look(output) {
+                None => (),
+                Some(true) => {
+                    let error = output.error().unwrap_or_default();
+                    let text = format!("sends fail: {error} (further ones are counted)");
+                    self.notice(index, true, &text);
+                }
+                Some(false) => self.notice(index, false, "sends succeed again"),
+            }
+        }
+    }
+
+    fn notice(&mut self, index: usize, is_warning: bool, text: &str) {
+        let text = format!("endpoint \"{}\": {text}", self.outputs().get(index).endpoint());
+        self.notices.push(Notice { is_warning, text });
+    }
+
+    /// What an administrator should know, and is not logged yet.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// All outputs.
+    pub fn outputs(&self) -> &Outputs {
+        self.stats().transport().expect("made with one")
+    }
+
+    fn outputs_mut(&mut self) -> &mut Outputs {
+        self.stats_mut().transport_mut().expect("made with one")
+    }
+}

@@ -1,0 +1,217 @@
+//! The list of outputs, which is what a publisher's datagrams go to.
+
+mod health;
+mod output;
+
+use std::net::SocketAddr;
+
+pub use output::Output;
+
+use crate::stats::{Address, Counters, Endpoint, Transport};
+
+/// All outputs, in the order in which an administrator named the endpoints.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    outputs: Vec<Output>,
+    /// The one that is sent to; `None`: all.
+    only: Option<usize>,
+    /// Whether a send failed since the last [`take_failed`](Self::take_failed).
+    failed: bool,
+}
+
+impl Transport for Outputs {
+    fn send(&mut self, datagram: &[u8]) {
+        for (index, output) in self.outputs.iter_mut().enumerate() {
+            if self.only.is_none_or(|only| only == index) && !output.is_duplicate() {
+                self.failed |= !output.send(datagram);
+            }
+        }
+    }
+
+    fn select(&mut self, only: Option<usize>) {
+        self.only = only;
+    }
+
+    fn counters(&self) -> Counters {
+        Counters::sum(self.outputs.iter().map(Output::counters))
+    }
+}
+
+impl Outputs {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Output> {
+        self.outputs.iter()
+    }
+
+    pub(in crate::output) fn len(&self) -> usize {
+        self.outputs.len()
+    }
+
+    pub(in crate::output) fn get(&self, index: usize) -> &Output {
+        &self.outputs[index]
+    }
+
+    pub(in crate::output) fn get_mut(&mut self, index: usize) -> &mut Output {
+        &mut self.outputs[index]
+    }
+
+    /// Sends to these endpoints from now on. Those that were there keep their
+    /// connection, its counters and what is known of the host.
+    pub(in crate::output) fn set(&mut self, endpoints: &[Endpoint]) {
+        let mut old = std::mem::take(&mut self.outputs);
+        let outputs = endpoints.iter().map(|endpoint| {
+            match old.iter().position(|output| output.endpoint() == endpoint) {
+                Some(index) => old.swap_remove(index),
+                None => Output::new(endpoint.clone()),
+            }
+        });
+        self.outputs = outputs.collect();
+    }
+
+    /// The output with this index is to be sent to, if it is not yet, can be, and
+    /// no other sends there already. A duplicate that is new is returned.
+    pub(in crate::output) fn connect(&mut self, index: usize) -> Connected {
+        let output = &self.outputs[index];
+        if output.is_live() {
+            return Connected::No;
+        }
+        // One that is live keeps its server; else the first one does.
+        let others = self.outputs.iter().enumerate();
+        let mut others = others.filter(|(other, _)| *other != index);
+        let same = others.find(|(other, candidate)| {
+            (candidate.is_live() || *other < index) && output.leads_where(candidate)
+        });
+        let same = same.map(|(_, other)| other.endpoint().clone());
+        let output = &mut self.outputs[index];
+        if output.set_same_as(same) && output.is_duplicate() {
+            return Connected::Duplicate;
+        }
+        match !output.is_duplicate() && output.connection.open() {
+            true => Connected::Yes,
+            false => Connected::No,
+        }
+    }
+
+    /// Where the output with this index is best sent to, of the addresses that its
+    /// host has now, and which to go on with where that refuses.
+    ///
+    /// It keeps its address if that is among them (name servers turn their lists
+    /// round) and can be reached. Where it cannot, the next in the list is tried
+    /// first. A list of this host's own addresses alone (`localhost` may be ::1 and
+    /// 127.0.0.1) comes to one where another output sends already, if there is one.
+    pub(in crate::output) fn addresses(&self, index: usize, found: &[SocketAddr]) -> Vec<Address> {
+        let output = &self.outputs[index];
+        let found = found.iter().filter_map(|&host| output.endpoint().address_at(host));
+        let mut addresses: Vec<Address> = Vec::new();
+        for address in found {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        if addresses.iter().all(Address::is_loopback) {
+            let is_used = |address: &Address| {
+                let mut others = self.outputs.iter().enumerate();
+                others.any(|(other, candidate)| {
+                    other != index
+                        && !candidate.is_failing()
+                        && !candidate.is_duplicate()
+                        && candidate.address() == Some(address)
+                })
+            };
+            if let Some(used) = addresses.iter().find(|&address| is_used(address)) {
+                return vec![used.clone()];
+            }
+        }
+        let at = addresses.iter().position(|address| Some(address) == output.address());
+        match at {
+            Some(at) if self.is_unreachable(index) => addresses.rotate_left(at + 1),
+            Some(at) => return vec![addresses.swap_remove(at)],
+            None => (),
+        }
+        addresses
+    }
+
+    /// Whether the output with this index, or the one that sends in its place, says
+    /// that no server is there.
+    pub(in crate::output) fn is_unreachable(&self, index: usize) -> bool {
+        let output = &self.outputs[index];
+        let others = || self.outputs.iter().filter(|other| !other.is_duplicate());
+        match output.is_duplicate() {
+            true => others().any(|other| other.leads_where(output) && other.is_unreachable()),
+            false => output.is_unreachable(),
+        }
+    }
+
+    /// The next datagram to each that is refused is sent again, however soon:
+    /// it is worth more than others.
+    pub(in crate::output) fn allow_retransmit(&mut self) {
+        self.outputs.iter_mut().for_each(|output| output.connection.allow_retransmit());
+    }
+
+    /// Whether a send failed since the last call.
+    pub(in crate::output) fn take_failed(&mut self) -> bool {
+        std::mem::take(&mut self.failed)
+    }
+}
+
+/// What became of an output that was to be sent to.
+pub(in crate::output) enum Connected {
+    /// It can be sent to, and knows nothing yet.
+    Yes,
+    /// Not now, or it is sent to already.
+    No,
+    /// It leads where another one does, which is new.
+    Duplicate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an output of this name and port 1 comes to, if its host has these
+    /// addresses; the other outputs are at `others`.
+    fn choice(others: &[&str], found: &[&str]) -> Vec<String> {
+        let mut outputs = Outputs::default();
+        let endpoints = others.iter().chain(&["name:1"]).map(|text| text.parse().unwrap());
+        outputs.set(&endpoints.collect::<Vec<_>>());
+        let found: Vec<_> =
+            found.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect();
+        let addresses = outputs.addresses(others.len(), &found);
+        addresses.iter().map(Address::to_string).collect()
+    }
+
+    #[test]
+    fn each_address_is_tried_once_in_the_order_of_the_name_service() {
+        let found = ["192.0.2.2", "192.0.2.1", "::ffff:192.0.2.2"];
+        assert_eq!(choice(&[], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
+        // Another output there is no reason to leave the others out.
+        assert_eq!(choice(&["192.0.2.1:1"], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
+    }
+
+    #[test]
+    fn a_name_of_this_host_comes_to_where_another_output_is() {
+        let found = ["::1", "127.0.0.1"];
+        assert_eq!(choice(&[], &found), ["[::1]:1", "127.0.0.1:1"]);
+        assert_eq!(choice(&["127.0.0.1:1"], &found), ["127.0.0.1:1"]);
+        assert_eq!(choice(&["0.0.0.0:1"], &found), ["127.0.0.1:1"]);
+        assert_eq!(choice(&["127.0.0.1:2"], &found), ["[::1]:1", "127.0.0.1:1"], "another port");
+    }
+
+    #[test]
+    fn the_address_is_kept_unless_it_fails() {
+        let mut outputs = Outputs::default();
+        outputs.set(&["name:1".parse().unwrap()]);
+        let address = |text: &str| Address::udp(text.parse().unwrap());
+        let found = ["127.0.0.3:0", "127.0.0.4:0", "127.0.0.5:0"].map(|text| text.parse().unwrap());
+        outputs.get_mut(0).move_to(address("127.0.0.4:1"), Default::default());
+        assert_eq!(outputs.addresses(0, &found), [address("127.0.0.4:1")]);
+        // A datagram too large says that someone is there, a refusal that nobody is.
+        outputs.get_mut(0).set_live();
+        outputs.send(&vec![0; 70_000]);
+        assert_eq!(outputs.addresses(0, &found), [address("127.0.0.4:1")]);
+        (0..9).for_each(|_| outputs.send(b"x"));
+        assert!(outputs.is_unreachable(0), "who listens at port 1?");
+        let want = ["127.0.0.5:1", "127.0.0.3:1", "127.0.0.4:1"].map(address);
+        assert_eq!(outputs.addresses(0, &found), want);
+    }
+}

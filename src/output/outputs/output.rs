@@ -1,0 +1,196 @@
+//! One output: an endpoint, the way there, and how it fares.
+
+use std::collections::VecDeque;
+use std::fs;
+
+use super::health::Health;
+use crate::jobtap::Lookup;
+use crate::stats::{explain, Address, Connection, Counters, Endpoint};
+
+/// Polls until an address counts as one where a server listens: 100 ms, in which
+/// a server's host answers that none does.
+const TRIAL_POLLS: u32 = 2;
+
+/// One endpoint: where it leads, the way there, and how it fares.
+#[derive(Debug)]
+pub struct Output {
+    endpoint: Endpoint,
+    pub(in crate::output) connection: Connection,
+    /// Whether it was sent the first values, and so each change from then on.
+    live: bool,
+    /// The output that sends to the same address in this one's place.
+    same_as: Option<Endpoint>,
+    /// A look-up of the host under way.
+    pub(in crate::output) lookup: Option<Lookup>,
+    /// Why the host was not found, the last time it was looked up.
+    pub(in crate::output) lookup_error: Option<String>,
+    /// The host's further addresses, tried in turn where one refuses.
+    candidates: VecDeque<Address>,
+    /// Polls until the present address is no longer on trial.
+    trial: u32,
+    /// Refusals before the trial.
+    refusals: u64,
+    health: Health,
+}
+
+impl Output {
+    pub(in crate::output) fn new(endpoint: Endpoint) -> Output {
+        Output {
+            connection: endpoint.address().map_or_else(Connection::unknown, Connection::new),
+            endpoint,
+            live: false,
+            same_as: None,
+            lookup: None,
+            lookup_error: None,
+            candidates: VecDeque::new(),
+            trial: 0,
+            refusals: 0,
+            health: Health::default(),
+        }
+    }
+
+    /// As an administrator named it.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Where it leads, if its host was found.
+    pub fn address(&self) -> Option<&Address> {
+        self.connection.address()
+    }
+
+    /// What became of what was sent.
+    pub fn counters(&self) -> &Counters {
+        self.connection.counters()
+    }
+
+    /// Whether it was sent the first values, and so each change from then on.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// How it fares, in a few words.
+    pub fn state(&self) -> String {
+        match (&self.same_as, &self.lookup_error, self.address()) {
+            (Some(other), _, _) => format!("same as \"{other}\""),
+            (None, Some(error), None) => format!("host not found: {error}"),
+            (None, None, None) => "looking up".to_owned(),
+            _ if self.is_failing() || self.connection.never_sent() => "failing".to_owned(),
+            _ => "ok".to_owned(),
+        }
+    }
+
+    /// What the last failure says, while it fails.
+    pub fn error(&self) -> Option<String> {
+        let errno = self.counters().last_error;
+        let is_path = matches!(self.address(), Some(Address::Unix(_)));
+        (errno != 0 && self.state() == "failing").then(|| explain(errno, is_path))
+    }
+
+    /// Whether it fails, by what was sent since the last check.
+    pub fn is_failing(&self) -> bool {
+        self.health.is_failing(self.counters().datagrams, self.counters().failures())
+    }
+
+    /// Whether its last failure says that no server is there, rather than that it
+    /// has too much to read.
+    pub(in crate::output) fn is_unreachable(&self) -> bool {
+        let errno = self.counters().last_error;
+        self.is_failing() && !matches!(errno, libc::EAGAIN | libc::ENOBUFS | libc::EMSGSIZE)
+    }
+
+    /// Whether it sends to the same server as `other`.
+    pub(in crate::output) fn leads_where(&self, other: &Output) -> bool {
+        let both = self.address().zip(other.address());
+        both.is_some_and(|(own, other)| own == other || is_same_file(own, other))
+    }
+
+    /// Another output sends in its place, or none does any more. Returns whether
+    /// that is new.
+    pub(in crate::output) fn set_same_as(&mut self, other: Option<Endpoint>) -> bool {
+        let is_new = self.same_as != other;
+        self.same_as = other;
+        is_new
+    }
+
+    /// Sends to this address from now on; to the next of the `candidates` where it
+    /// refuses soon. The server there knows nothing yet.
+    pub(in crate::output) fn move_to(&mut self, address: Address, candidates: VecDeque<Address>) {
+        self.connection.set_address(address);
+        self.live = false;
+        self.trial = if candidates.is_empty() { 0 } else { TRIAL_POLLS };
+        self.candidates = candidates;
+        self.refusals = self.counters().failures_by(libc::ECONNREFUSED);
+    }
+
+    /// From now on it is sent to.
+    pub(in crate::output) fn set_live(&mut self) {
+        self.live = true;
+    }
+
+    /// It was sent the first values, which prove nothing: UDP takes what nobody
+    /// receives.
+    pub(in crate::output) fn begin_health(&mut self) {
+        let counters = self.connection.counters();
+        self.health.begin(counters.datagrams, counters.failures());
+    }
+
+    /// Whether its address is on trial.
+    pub(in crate::output) fn is_on_trial(&self) -> bool {
+        self.trial > 0
+    }
+
+    /// A poll of the trial. Returns the addresses to go on with, if this one
+    /// refused.
+    pub(in crate::output) fn poll_trial(&mut self) -> Option<VecDeque<Address>> {
+        if self.trial == 0 {
+            return None;
+        }
+        self.connection.poll_error();
+        if self.counters().failures_by(libc::ECONNREFUSED) > self.refusals {
+            self.trial = 0;
+            return Some(std::mem::take(&mut self.candidates));
+        }
+        self.trial -= 1;
+        None
+    }
+
+    /// Sends one datagram. Returns whether the kernel took it.
+    pub(in crate::output) fn send(&mut self, datagram: &[u8]) -> bool {
+        if self.live {
+            return self.connection.send(datagram);
+        }
+        self.connection.count_unsent();
+        false
+    }
+
+    /// Whether another output sends in its place.
+    pub(in crate::output) fn is_duplicate(&self) -> bool {
+        self.same_as.is_some()
+    }
+
+    /// A regular check of its health. Returns whether it fails, if that is to be
+    /// reported.
+    pub(in crate::output) fn check_health(&mut self) -> Option<bool> {
+        self.connection.poll_error();
+        let counters = self.connection.counters();
+        self.health.check(counters.datagrams, counters.failures())
+    }
+
+    /// A look at its health right after a failure. An address on trial is not
+    /// reported: there are others.
+    pub(in crate::output) fn note_failure(&mut self) -> Option<bool> {
+        let counters = self.connection.counters();
+        match self.trial {
+            0 => self.health.note(counters.datagrams, counters.failures()),
+            _ => None,
+        }
+    }
+}
+
+/// Whether both are paths of one socket.
+fn is_same_file(one: &Address, other: &Address) -> bool {
+    let (Address::Unix(one), Address::Unix(other)) = (one, other) else { return false };
+    let both = fs::canonicalize(one).and_then(|one| Ok((one, fs::canonicalize(other)?)));
+    both.is_ok_and(|(one, other)| one == other)
+}

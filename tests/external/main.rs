@@ -54,8 +54,8 @@ runs!(
     netdatas_statsd,
     netdata::Netdata::new(),
     have_netdata,
-    "needs Debian's netdata-core: scripts/test",
-    "needs flux on PATH, and Debian's netdata-core: scripts/test"
+    "needs netdata, as in Debian 12's netdata-core: scripts/test",
+    "needs flux on PATH, and netdata, as in Debian 12's netdata-core: scripts/test"
 );
 runs!(
     collectds_statsd,

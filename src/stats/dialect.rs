@@ -10,7 +10,7 @@ pub enum Dialect {
     Plain,
     /// DogStatsD (Datadog): `flux.job.state:1|g|#state:RUN`
     DogStatsD,
-    /// Graphite's tags, as Etsy's statsd and statsd_exporter read them:
+    /// Graphite's tags, as Etsy's statsd reads them:
     /// `flux.job.state;state=RUN:1|g`
     Graphite,
     /// InfluxDB's (Telegraf): `flux.job.state,state=RUN:1|g`

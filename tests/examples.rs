@@ -64,10 +64,10 @@ fn hold_by_hour_holds_jobs_and_releases_them() {
     broker.load(&plugin, &[]).unwrap();
     broker.wait_stats(|_| is_inactive(&reloaded));
     for job in [&near, &reloaded] {
-        let log = broker.flux(&["job", "eventlog", job]);
+        let log = broker.eventlog(job, "clean");
         assert!(log.contains("dependency-remove description=\"hour="), "{log}");
     }
-    let log = broker.flux(&["job", "eventlog", &held]);
+    let log = broker.eventlog(&held, "dependency-add");
     assert!(log.contains(&format!("dependency-add description=\"hour={far}\"")), "{log}");
     assert!(!log.contains("dependency-remove"), "{log}");
     let log = broker.flux(&["dmesg"]);

@@ -49,9 +49,9 @@ fn another_plugin_that_posts_from_its_callbacks_leaves_the_gauges_true() {
     }
 }
 
-/// The names of a job's events, from its eventlog.
+/// The names of a job's events, from its eventlog, when it is over.
 fn events(broker: &Broker, job: &str) -> Vec<String> {
-    let log = broker.flux(&["job", "eventlog", job]);
+    let log = broker.eventlog(job, "clean");
     log.lines().filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect()
 }
 
@@ -128,9 +128,10 @@ fn refused(broker: &Broker, name: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// The entries of a job's eventlog, each `NAME CONTEXT`.
-fn entries(broker: &Broker, job: &str) -> Vec<String> {
-    let log = broker.flux(&["job", "eventlog", job]);
+/// The entries of a job's eventlog up to this event, and what is behind it already, each
+/// `NAME CONTEXT`.
+fn entries(broker: &Broker, job: &str, event: &str) -> Vec<String> {
+    let log = broker.eventlog(job, event);
     log.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
 }
 
@@ -169,7 +170,7 @@ fn a_plugin_decides_what_becomes_of_jobs() {
     ] {
         let job = submit(name);
         broker.drain();
-        let log = entries(&broker, &job);
+        let log = entries(&broker, &job, "clean");
         let mut rest = log.iter();
         for entry in wanted {
             // Old Fluxes have more in some entries.
@@ -216,7 +217,7 @@ fn a_plugin_decides_about_updates() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("want red, not Some(\"blue\")"), "{said}");
     broker.flux(&["update", &job, "color=red"]);
-    let log = entries(&broker, &job);
+    let log = entries(&broker, &job, "jobspec-update");
     let update = log.iter().find(|entry| entry.starts_with("jobspec-update")).expect("an update");
     for part in [r#"attributes.system.color="red""#, r#"attributes.system.shade="dark""#] {
         assert!(update.contains(part), "{update}");
@@ -286,7 +287,7 @@ fn what_an_old_flux_has_not_keeps_only_those_plugins_out_that_use_it() {
             entries.into_iter().filter(|entry| entry.starts_with("jobspec-update")).collect();
         updates.len() == 2 && updates[0].contains("own") && updates[1].contains("other")
     };
-    broker.wait_stats(|_| has_both(entries(&broker, &job)));
+    broker.wait_stats(|_| has_both(entries(&broker, &job, "jobspec-update")));
     assert_eq!(heard()[2..], ["announced in NEW", "updated", "updated"]);
     broker.flux(&["cancel", "--all"]);
     broker.drain();

@@ -113,7 +113,7 @@ pub use decide::{Dependency, DependencyRequest, Priority, Update, UpdateRequest}
 pub use error::{Error, LogLevel};
 pub use handle::Jobtap;
 pub use instance::register;
-pub use job::{Facts, FoundJob, Job, JobEvent, JobResult, Times};
+pub use job::{Facts, Job, JobEvent, JobResult, Times};
 pub use json::Json;
 pub use lookup::Lookup;
 pub use panics::quiet_hook;

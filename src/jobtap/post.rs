@@ -217,10 +217,10 @@ impl<P: Plugin> Jobtap<P> {
     ///
     /// # Safety
     /// - It is used within callbacks only, and not kept beyond the plugin's end.
+    /// - What posts events is called by [`later`](Self::later) alone: it may change a
+    ///   [`Job`] that the callback looks at, and the callbacks that it leads to would be
+    ///   lost, for the plugin is in use.
     /// - The layer's own items, handlers and job data stay untouched.
-    ///
-    /// What posts events and is called by it at once, and not by [`later`](Self::later),
-    /// may lead to callbacks while one runs: these are lost, and the log says so.
     pub unsafe fn as_raw(&self) -> *mut sys::flux_plugin_t {
         self.instance().map_or(std::ptr::null_mut(), |instance| instance.handle)
     }

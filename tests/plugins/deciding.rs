@@ -144,10 +144,9 @@ impl Deciding {
             ("remove", JobState::RUN) => self.jobtap.remove_job_data(id)?,
             _ => (),
         }
-        if let Some(found) = self.jobtap.job(id) {
-            // A job that was looked up is not the callback's own.
-            assert!(self.jobtap.prolog_start(&found.job(), "never").is_err());
-        }
+        // A job that was looked up is not the callback's own.
+        let refused = self.jobtap.with_job(id, |job| self.jobtap.prolog_start(job, "never"));
+        assert!(refused.is_none_or(|outcome| outcome.is_err()));
         Ok(())
     }
 

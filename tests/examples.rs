@@ -59,7 +59,7 @@ fn hold_by_hour_holds_jobs_and_releases_them() {
     broker.wait_stats(|_| is_inactive(&near));
     let reloaded = submit_near();
     broker.remove("hold_by_hour.so");
-    // The plugin is told again of those that wait, even if their hour came meanwhile.
+    // Flux calls the plugin again for those that wait, even if their hour came meanwhile.
     thread::sleep(Duration::from_secs(2));
     broker.load(&plugin, &[]).unwrap();
     broker.wait_stats(|_| is_inactive(&reloaded));

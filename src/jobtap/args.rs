@@ -9,7 +9,7 @@ use super::json::{json_t, Json};
 use super::state::JobState;
 use super::sys;
 
-/// What `job.state.*` tells: the job entered `state`.
+/// What `job.state.*` is about: the job entered `state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// The job's id.

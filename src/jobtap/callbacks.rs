@@ -301,8 +301,8 @@ pub(super) struct Handler<P: Plugin, F> {
 
 /// A kind of callback: how it is called, and what becomes of its outcome.
 pub(super) trait Kind<P: Plugin, F> {
-    /// Calls `callback`, which the log calls `name`. Returns what Flux is told, 0
-    /// or -1.
+    /// Calls `callback`, which the log calls `name`. Returns what the job manager
+    /// gets: 0, or -1.
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int;
 }
 

@@ -85,7 +85,7 @@ pub struct Facts<'a> {
 pub enum JobResult {
     /// Its tasks ended with 0.
     Completed,
-    /// Its tasks ended with something else, or it met with an exception.
+    /// Its tasks ended with something else, or an exception ended it.
     Failed,
     /// Somebody cancelled it.
     Canceled,

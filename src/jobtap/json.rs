@@ -81,8 +81,7 @@ impl<'a> Json<'a> {
         NonZeroI64::new(unsafe { json_integer_value(self.value.as_ptr()) })
     }
 
-    /// The number, whole or not; 0 where there is none, which jansson does not tell
-    /// apart.
+    /// The number, whole or not; 0 where there is none, as jansson has it.
     pub fn number(self) -> f64 {
         // SAFETY: the value lives (`new`).
         unsafe { json_number_value(self.value.as_ptr()) }

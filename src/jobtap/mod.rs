@@ -73,8 +73,8 @@
 //!
 //! | function | why not |
 //! |---|---|
-//! | `flux_jobtap_call` | what it calls is agreed on by plugins, in C's arguments: [`Jobtap::later`] |
-//! | `flux_jobtap_job_aux_delete_value` | not in old Fluxes: [`Jobtap::remove_job_data`] needs it not |
+//! | `flux_jobtap_call` | plugins agree on its topics and on arguments in C: [`Jobtap::later`] calls it |
+//! | `flux_jobtap_job_aux_delete_value` | not in old Fluxes: [`Jobtap::remove_job_data`] does without |
 //!
 //! Of what callbacks can answer, annotations and an R for jobs in SCHED are not bound.
 

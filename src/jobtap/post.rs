@@ -89,7 +89,7 @@ impl<P: Plugin> Jobtap<P> {
         });
     }
 
-    /// Asks for the priority of each job in PRIORITY and SCHED anew, by
+    /// Asks again for the priority of each job in PRIORITY and SCHED, by
     /// [`job_priority`](super::Callbacks::job_priority)'s callbacks.
     pub fn reprioritize_all(&self) {
         // SAFETY: the plugin lives (`call_later`).

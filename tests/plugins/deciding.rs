@@ -12,7 +12,7 @@ use state_counts::jobtap::{
 struct Deciding {
     jobtap: Jobtap<Self>,
     timers: Vec<Timer>,
-    /// Job data that was dropped, and states that it was told of.
+    /// How many values of job data were dropped, and how many states they counted.
     dropped: Rc<Cell<u32>>,
     states: Rc<Cell<u32>>,
     destroyed: u32,

@@ -228,6 +228,26 @@ fn a_plugin_decides_about_updates() {
     broker.end();
 }
 
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn job_data_goes_with_the_job_manager_and_its_destructor_harms_nobody() {
+    let broker = Setup::new(None).start();
+    for name in ["deciding", "forgetful", "posting"] {
+        broker.load(&example(name), &[]).unwrap();
+    }
+    broker.submit(&[ENDLESS, "--cc=1-3"]);
+    broker.submit(&[ENDLESS, "--urgency=hold"]);
+    submit_waiting(&broker, "posting", 2);
+    broker.wait_stats(|stats| stats["RUN"] == 3 && stats["SCHED"] == 1 && stats["DEPEND"] == 2);
+    // Events, and what is posted to, are gone already when the data is dropped.
+    broker.reload_job_manager();
+    let stats = broker.flux(&["module", "stats", "job-manager"]);
+    assert!(stats.contains("\"active_jobs\": 6"), "{stats}");
+    let log = broker.flux(&["dmesg"]);
+    assert!(!log.contains("a bug") && !log.contains("leaking"), "{log}");
+    broker.kill();
+}
+
 /// Sends a request to the plugin, and prints the answer, or the error.
 const REQUEST: &str = "
 import sys, json, flux

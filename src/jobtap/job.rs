@@ -129,7 +129,7 @@ impl<'a> Job<'a> {
     }
 
     /// When the job was submitted, and when the event happened that made the callback.
-    /// Looked at where it lies, as [`Args::transition`] is.
+    /// Looked at where it lies, as a transition is.
     ///
     /// # Errors
     /// If Flux did not say.

@@ -1,4 +1,4 @@
-//! A Flux jobtap plugin that tells a statsd server how many jobs are in every
+//! A Flux jobtap plugin that sends to a statsd server how many jobs are in every
 //! state.
 //!
 //! It keeps one table of the active jobs. Every gauge is a sum over that table;
@@ -22,7 +22,7 @@
 //! | [`stats`] | the statsd API and the emitter under it; knows nothing of Flux |
 //!
 //! A transition can be followed through it in ten calls: the shim in [`jobtap`],
-//! `StateCounts::job_state`, `StateCounts::happened`, [`JobTable::apply`],
+//! `StateCounts::job_state`, `StateCounts::apply_event`, [`JobTable::apply`],
 //! [`Families::changed`], [`Family::moves`], [`Family::gauges`], [`Sink::add`]; and,
 //! at the end of the turn, [`Publisher::flush`], [`Stats::flush`].
 //!

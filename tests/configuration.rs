@@ -90,8 +90,8 @@ fn a_prefix_that_gives_two_metrics_one_name_is_refused_with_both() {
             both["dialect"] = json!(dialect);
             let refused = dialect == "plain" || family == "timings";
             let words = format!(
-                "prefix: \"x.{part}\" gives a gauge of \"states\" and a {kind} of \"{family}\" one \
-                 name (want another)"
+                "prefix: \"x.{part}\" makes one name of a gauge of \"states\" and a {kind} of \
+                 \"{family}\" (want another)"
             );
             let wanted = if refused { Err(words.clone()) } else { Ok(()) };
             assert_eq!(host.load(plugin(), both.clone()), wanted, "{dialect}");

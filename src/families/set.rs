@@ -31,14 +31,14 @@ pub struct Families {
 
 impl Families {
     /// Enables these, and no others. Those that come know of no job yet: see
-    /// [`introduce`](Self::introduce).
+    /// [`count_all`](Self::count_all).
     pub fn switch<S: Sink>(&mut self, wanted: &[FamilyId], sink: &mut S) {
         self.enabled.retain(|(id, _)| {
-            let stays = wanted.contains(id);
-            if !stays {
+            let is_kept = wanted.contains(id);
+            if !is_kept {
                 sink.forget(*id);
             }
-            stays
+            is_kept
         });
         for &id in wanted {
             if !self.has(id) {
@@ -58,8 +58,8 @@ impl Families {
         self.needs
     }
 
-    /// The family hears of all jobs that there are.
-    pub fn introduce<S: Sink>(&mut self, family: FamilyId, table: &JobTable, sink: &mut S) {
+    /// Counts all jobs that there are in this family.
+    pub fn count_all<S: Sink>(&mut self, family: FamilyId, table: &JobTable, sink: &mut S) {
         let Some((id, family)) = self.enabled.iter_mut().find(|(id, _)| *id == family) else {
             return;
         };

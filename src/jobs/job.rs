@@ -39,7 +39,7 @@ impl Needs {
         self.0 & other.0 == other.0
     }
 
-    /// Whether something is needed that only a look at the job's [`Facts`] tells.
+    /// Whether something is needed that only the job's [`Facts`] say.
     pub(super) const fn facts(self) -> bool {
         self.0 & 31 != 0
     }
@@ -370,9 +370,9 @@ impl Job {
 fn schemes<J: Json>(system: J, lists: &mut Lists) -> u32 {
     let Some(dependencies) = system.member(c"dependencies") else { return 0 };
     let mut schemes = 0;
-    let mut place = 0;
-    while let Some(dependency) = dependencies.item(place) {
-        place += 1;
+    let mut index = 0;
+    while let Some(dependency) = dependencies.item(index) {
+        index += 1;
         let scheme = dependency.member(c"scheme");
         let scheme = scheme.as_ref().and_then(Json::text).unwrap_or_default();
         schemes |= 1 << lists.schemes.index(scheme);

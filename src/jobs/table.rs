@@ -10,16 +10,16 @@ use super::names::{Dash, NameIndex};
 use super::queues::{ByQueue, Queues};
 use super::state::State;
 
-/// What happened to a job.
+/// An event of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The job's id.
     pub id: u64,
-    /// What happened to it.
+    /// Which event.
     pub what: What,
 }
 
-/// What happened. States are `flux_job_state_t` numbers, as they came.
+/// Which event it was. States are `flux_job_state_t` numbers, as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// `job.new`
@@ -145,9 +145,9 @@ pub struct JobTable {
 }
 
 /// What is known only until the reactor turns after a load. Until then jobs are
-/// announced, in an order of their own: at a restart flux-core replays what was
+/// reported, in an order of their own: at a restart flux-core replays what was
 /// left undone before any `job.new` (restart.c), so that a job may move before it
-/// is announced, or end, and be announced where it was before.
+/// is reported, or end, and be reported where it was before.
 #[derive(Debug, Default)]
 struct Loading {
     ended: HashSet<u64, BuildHasherDefault<IdHasher>>,
@@ -170,7 +170,7 @@ impl Default for JobTable {
 }
 
 impl JobTable {
-    /// The load is over: all jobs that were there are announced.
+    /// The load is over: all jobs that were there are reported.
     pub fn loaded(&mut self) {
         self.loading = None;
     }
@@ -257,16 +257,16 @@ impl JobTable {
         self.shards[shard].keys().copied()
     }
 
-    /// Enters an event. `source` is asked for what the families need to know of
+    /// Applies an event. `source` is asked for what the families need to know of
     /// the job, where the event can have changed it.
     pub fn apply(&mut self, event: Event, source: &impl Source) -> Change {
         self.events += 1;
         let id = event.id;
         let mut change = match event.what {
-            What::New { state } => self.announced(id, state, source),
+            What::New { state } => self.job_reported(id, state, source),
             What::Moved { state, previous: None, .. } => match self.job(id) {
                 Some(_) => Change::default(),
-                None => self.announced(id, state, source),
+                None => self.job_reported(id, state, source),
             },
             What::Moved { state, previous: Some(previous), at } => {
                 self.moved(id, state, previous, at, source)
@@ -356,7 +356,7 @@ impl JobTable {
         answered
     }
 
-    fn announced(&mut self, id: u64, state: i32, source: &impl Source) -> Change {
+    fn job_reported(&mut self, id: u64, state: i32, source: &impl Source) -> Change {
         // It moved, or ended, before its job.new, which was made ready before that.
         if self.loading.as_ref().is_some_and(|loading| loading.ended.contains(&id))
             || self.loading.is_some() && self.job(id).is_some()
@@ -427,7 +427,7 @@ impl JobTable {
             (_, Some(left), Some(before)) if before.state != Some(left) => {
                 Some(Anomaly::MissedEvent(left))
             }
-            // A restart replays moves before it announces the jobs.
+            // A restart replays moves before it reports the jobs.
             (_, Some(left), None) if !loading => Some(Anomaly::MissedEvent(left)),
             _ => None,
         };

@@ -9,14 +9,14 @@ use super::json::{json_t, Json};
 use super::state::JobState;
 use super::sys;
 
-/// What `job.state.*` is about: the job entered `state`.
+/// What `job.state.*` says: the job entered `state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// The job's id.
     pub id: u64,
     /// The state entered.
     pub state: JobState,
-    /// The state left. `None` where the call announces a job rather than moving
+    /// The state left. `None` where the call reports a job rather than moving
     /// it: `job.state.depend`, for a plugin loaded while the job is in DEPEND.
     pub previous: Option<JobState>,
 }

@@ -150,7 +150,7 @@ impl<P: Plugin> Callbacks<P> {
     }
 
     /// The order in which the jobs that are active when the plugin is loaded are
-    /// announced. Since Flux 0.81: a plugin that uses it cannot be loaded into an older
+    /// reported. Since Flux 0.81: a plugin that uses it cannot be loaded into an older
     /// one.
     pub fn load_order(&mut self, order: LoadOrder) {
         let order = match order {
@@ -301,8 +301,8 @@ pub(super) struct Handler<P: Plugin, F> {
 
 /// A kind of callback: how it is called, and what becomes of its outcome.
 pub(super) trait Kind<P: Plugin, F> {
-    /// Calls `callback`, which the log calls `name`. Returns what the job manager
-    /// gets: 0, or -1.
+    /// Calls `callback`, which the log calls `name`. Returns what the callback
+    /// returns, 0 or -1.
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int;
 }
 

@@ -139,8 +139,7 @@ impl<P: Plugin> Callbacks<P> {
     }
 }
 
-/// Rejects what the callback is about, with this text. Returns what the job
-/// manager gets.
+/// Rejects what the callback is about, with this text. Returns what the callback returns.
 fn reject<P: Plugin>(instance: &Instance<P>, args: &Args, error: &Error) -> c_int {
     let text = c_string(&error.to_string());
     // SAFETY: the plugin and the args live; the format is constant and names the one

@@ -55,7 +55,7 @@ impl Drop for FoundJob {
     }
 }
 
-/// When what happened to a job.
+/// The times of a job's events.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Times {
     /// Its submission, in seconds since the epoch.
@@ -85,7 +85,7 @@ pub struct Facts<'a> {
 pub enum JobResult {
     /// Its tasks ended with 0.
     Completed,
-    /// Its tasks ended with something else, or an exception ended it.
+    /// Its tasks ended with something else, or it got an exception.
     Failed,
     /// Somebody cancelled it.
     Canceled,
@@ -128,8 +128,8 @@ impl<'a> Job<'a> {
         self.args.check("unpack", code).map(|()| id as u64)
     }
 
-    /// When the job was submitted, and when the event happened that made the callback.
-    /// Looked at where it lies, as a transition is.
+    /// When the job was submitted, and the time of the event that made the callback.
+    /// Looked at where it lies: no unpack format, for which jansson allocates.
     ///
     /// # Errors
     /// If Flux did not say.

@@ -75,13 +75,14 @@ impl<'a> Json<'a> {
     }
 
     /// The integer; `None` where there is none, and for 0, which jansson does not
-    /// tell apart.
+    /// distinguish.
     pub fn integer(self) -> Option<NonZeroI64> {
         // SAFETY: the value lives (`new`).
         NonZeroI64::new(unsafe { json_integer_value(self.value.as_ptr()) })
     }
 
-    /// The number, whole or not; 0 where there is none, as jansson has it.
+    /// The number, whole or not; 0 where there is none, which jansson does not
+    /// distinguish.
     pub fn number(self) -> f64 {
         // SAFETY: the value lives (`new`).
         unsafe { json_number_value(self.value.as_ptr()) }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 /// What the hook noted, from the moment of a panic to its catch a few frames
 /// above. It is the one static of the library: a panic hook has no other way to
-/// pass on where the panic happened.
+/// pass on where the panic was.
 static NOTED: Mutex<String> = Mutex::new(String::new());
 
 /// Makes panics of this library note their message and source line instead of

@@ -192,7 +192,7 @@ impl Publisher {
         self.notices.push(Notice { is_warning, text });
     }
 
-    /// What an administrator should know, and was not told yet.
+    /// What an administrator should know, and is not logged yet.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }

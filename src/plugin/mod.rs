@@ -4,20 +4,20 @@
 //! What a dashboard sees of a plugin's life:
 //!
 //! - At load nothing is sent until the reactor turns, when all active jobs are
-//!   announced and Flux can no longer refuse the load. Then every gauge is sent
+//!   reported and Flux can no longer refuse the load. Then every gauge is sent
 //!   once, so that a server that remembers an earlier life starts right.
 //! - While it lives, changes are sent at the end of each turn of the reactor, or
 //!   summed over `period`, and every `resync` seconds each gauge's absolute value.
 //! - Every `verify` seconds the table is compared with the job manager's own jobs.
 //! - At removal, which is also how an instance ends, the active states go to 0,
-//!   for nobody watches them any more: no ghosts of running jobs. INACTIVE keeps
+//!   for nobody watches them any more: no gauge shows jobs that nobody counts. INACTIVE keeps
 //!   its last value: those jobs are over whether anybody counts or not.
 //! - A configuration that changes meanwhile takes nothing away from the servers
 //!   and names that stay, and treats those that go and come as at removal and at
 //!   load.
 //! - With `resync` 0 and increments, several instances may share one name and
 //!   the server shows their sum. Then no absolute value is ever sent, and at
-//!   removal the plugin takes back all that it gave, INACTIVE too.
+//!   removal the plugin subtracts all that it added, INACTIVE too.
 
 mod configure;
 mod counts;
@@ -28,7 +28,7 @@ mod source;
 mod verify;
 mod version;
 
-use crate::config::{Config, Place};
+use crate::config::{BrokerInfo, Config};
 use crate::families::{Ending, Families, Occasion};
 use crate::jobs::names::OTHER;
 use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
@@ -53,8 +53,8 @@ pub struct StateCounts {
     publisher: Publisher,
     /// `None` until the first `conf.update`.
     config: Option<Config>,
-    /// Where this broker is; `None` until a name asks for it.
-    place: Option<Place>,
+    /// What fills a name's placeholders; `None` until a name has one.
+    broker: Option<BrokerInfo>,
     counts: CountsQuestion,
     queues: QueuesQuestion,
     verify: Verify,
@@ -93,7 +93,7 @@ impl Plugin for StateCounts {
             families: Families::default(),
             publisher: Publisher::new(),
             config: None,
-            place: None,
+            broker: None,
             counts: CountsQuestion::default(),
             queues: QueuesQuestion::default(),
             verify: Verify::default(),
@@ -127,8 +127,8 @@ impl StateCounts {
         let state = job.state()?;
         let id = job.id()?;
         let event = Event { id, what: What::New { state: state.0 } };
-        let happened = self.happened(event, job, None, None);
-        happened.and(self.subscribe(id))
+        let applied = self.apply_event(event, job, None, None);
+        applied.and(self.subscribe(id))
     }
 
     fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
@@ -143,7 +143,7 @@ impl StateCounts {
             Event { id, what: What::Moved { state, previous, at } }
         };
         if !needs.has(Needs::TIMES) && !needs.has(Needs::RESULT) {
-            return self.happened(moved(None), job, None, None);
+            return self.apply_event(moved(None), job, None, None);
         }
         self.timed(moved, job, previous.is_some() && state == JobState::INACTIVE)
     }
@@ -161,7 +161,7 @@ impl StateCounts {
     }
 
     fn job_update(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.happened(Event { id: job.id()?, what: What::Updated }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: What::Updated }, job, None, None)
     }
 
     fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
@@ -169,16 +169,16 @@ impl StateCounts {
         if job.state()? != JobState::INACTIVE {
             return Ok(());
         }
-        self.happened(Event { id: job.id()?, what: What::InactiveAdd }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: What::InactiveAdd }, job, None, None)
     }
 
     fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.happened(Event { id: job.id()?, what: What::InactiveRemove }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: What::InactiveRemove }, job, None, None)
     }
 }
 
 impl StateCounts {
-    /// The reactor turned: the load is done, and what it announced is sent.
+    /// The reactor turned: the load is done, and the jobs that it reported are sent.
     fn start(&mut self) {
         self.timers.start = None;
         self.table.loaded();
@@ -222,8 +222,8 @@ impl StateCounts {
         self.request_flush();
     }
 
-    /// Enters an event into the table, and tells the families what it changed.
-    fn happened(
+    /// Applies an event to the table, and what it changed to the families.
+    fn apply_event(
         &mut self,
         event: Event,
         job: &Job<'_>,
@@ -241,7 +241,7 @@ impl StateCounts {
         change.unread.map_or(Ok(()), |unread| Err(Error::new(unread.0)))
     }
 
-    /// As `happened`, for families that need to know when, and what became of the
+    /// As `apply_event`, for families that need to know when, and what became of the
     /// job. What one of them cannot read keeps no other from the event.
     #[inline(never)]
     fn timed(
@@ -270,7 +270,7 @@ impl StateCounts {
                 Err(error) => outcome = Err(error),
             }
         }
-        self.happened(moved(at), job, submitted, result).and(outcome)
+        self.apply_event(moved(at), job, submitted, result).and(outcome)
     }
 
     /// Asks for the exceptions of an active job, if they are wanted.

@@ -1,4 +1,4 @@
-//! What the plugin tells of itself: to `flux jobtap query`, and as metrics.
+//! What the plugin reports of itself: to `flux jobtap query`, and as metrics.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -103,7 +103,7 @@ impl StateCounts {
         .to_string()
     }
 
-    /// Sends what happened since the last time, if `config` wants it.
+    /// Counts what there is since the last time, if `config` wants it.
     pub(super) fn count_telemetry(&mut self, config: Option<&Config>) {
         if !config.is_some_and(|config| config.telemetry) {
             return;

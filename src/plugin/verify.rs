@@ -131,7 +131,7 @@ impl StateCounts {
         self.request_flush();
     }
 
-    /// Enters into the table what the job manager knows of a job.
+    /// Puts into the table what the job manager knows of a job.
     pub(super) fn reconcile(&mut self, id: u64) -> Change {
         let table = &mut self.table;
         let change = self.jobtap.with_job(id, |job| {
@@ -205,7 +205,7 @@ impl StateCounts {
 
     #[cold]
     fn log_repair(&self, id: u64, change: &Change) {
-        let place = |job: &Option<Job>| match job.as_ref().map(|job| job.state) {
+        let state = |job: &Option<Job>| match job.as_ref().map(|job| job.state) {
             Some(Some(state)) => flux_state(state).name(NameForm::Long),
             Some(None) => "an unknown state".to_owned(),
             None => "no active job".to_owned(),
@@ -213,8 +213,8 @@ impl StateCounts {
         self.warn(&format!(
             "job {id} is {}, and was counted as {}: an event never came (does another plugin \
              fail?); put right (further ones are counted, and not logged)",
-            place(&change.after),
-            place(&change.before),
+            state(&change.after),
+            state(&change.before),
         ));
     }
 }

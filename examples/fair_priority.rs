@@ -1,6 +1,6 @@
 //! Gives jobs priority by how few jobs of their bank run: of two jobs of the same
 //! urgency, that of the bank with fewer running jobs goes first.
-//! When one starts or ends, all that wait are prioritized anew.
+//! When one starts or ends, all that wait are prioritized again.
 
 use std::collections::HashMap;
 

@@ -2,7 +2,7 @@
 //!
 //! A user's dependency `hour:HOUR[:MINUTE[:SECOND]]` becomes a dependency of the job
 //! that a timer removes. The timer is the job's own data: a job that is cancelled takes
-//! it along. Loaded anew, the plugin is told of the jobs that wait.
+//! it along. When the plugin is loaded again, Flux calls it for the jobs that wait.
 
 use std::time::UNIX_EPOCH;
 

@@ -36,7 +36,8 @@
 //!
 //! The library is both the `.so` that a broker loads and an ordinary Rust crate.
 //! Another jobtap plugin, or a program that only wants to send metrics, takes it
-//! without the default feature `plugin`, which exports our `flux_plugin_init`.
+//! without the default feature `plugin`, which exports our `flux_plugin_init`: see
+//! [`jobtap`] and `examples/`.
 
 #![deny(unsafe_code)]
 

@@ -59,15 +59,15 @@ fn hold_by_hour_holds_jobs_and_releases_them() {
     broker.wait_stats(|_| is_inactive(&near));
     let reloaded = submit_near();
     broker.remove("hold_by_hour.so");
-    // The plugin is told again of those that wait, even if their hour came meanwhile.
+    // Flux calls the plugin again for those that wait, even if their hour came meanwhile.
     thread::sleep(Duration::from_secs(2));
     broker.load(&plugin, &[]).unwrap();
     broker.wait_stats(|_| is_inactive(&reloaded));
     for job in [&near, &reloaded] {
-        let log = broker.flux(&["job", "eventlog", job]);
+        let log = broker.eventlog(job, "clean");
         assert!(log.contains("dependency-remove description=\"hour="), "{log}");
     }
-    let log = broker.flux(&["job", "eventlog", &held]);
+    let log = broker.eventlog(&held, "dependency-add");
     assert!(log.contains(&format!("dependency-add description=\"hour={far}\"")), "{log}");
     assert!(!log.contains("dependency-remove"), "{log}");
     let log = broker.flux(&["dmesg"]);

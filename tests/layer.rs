@@ -49,9 +49,9 @@ fn another_plugin_that_posts_from_its_callbacks_leaves_the_gauges_true() {
     }
 }
 
-/// The names of a job's events, from its eventlog.
+/// The names of a job's events, from its eventlog, when it is over.
 fn events(broker: &Broker, job: &str) -> Vec<String> {
-    let log = broker.flux(&["job", "eventlog", job]);
+    let log = broker.eventlog(job, "clean");
     log.lines().filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect()
 }
 
@@ -70,19 +70,19 @@ fn a_plugin_that_posts_from_its_callback_hears_all_that_follows_in_order() {
     let lines: Vec<_> = log.lines().filter_map(|line| line.split_once("posting: ")).collect();
     let (complaints, lines): (Vec<_>, Vec<_>) =
         lines.into_iter().map(|(_, text)| text).partition(|text| text.contains("further errors"));
-    let mut heard: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut by_job: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for line in &lines {
         // Annotations are events that the eventlog does not keep.
         if let Some((id, name)) = line.split_once(" event ").filter(|it| it.1 != "annotations") {
-            heard.entry(id).or_default().push(name);
+            by_job.entry(id).or_default().push(name);
         }
     }
     // Of each job every event, in the eventlog's order: behind the first, which is
-    // posted before the plugin is told of the job.
+    // posted before Flux calls the plugin for the job.
     for job in waiting.iter().chain([&poster]) {
         let posted = events(&broker, job);
         assert_eq!(posted[0], "submit");
-        assert_eq!(heard[&*number(job)], posted[1..], "{job}: {lines:#?}");
+        assert_eq!(by_job[&*number(job)], posted[1..], "{job}: {lines:#?}");
         let own = posted.iter().filter(|name| ["posted", "exception"].contains(&&***name));
         assert_eq!(own.count(), if *job == poster { 0 } else { 2 }, "{posted:?}");
     }
@@ -110,7 +110,8 @@ fn a_plugin_that_posts_from_its_callback_hears_all_that_follows_in_order() {
         }
     }
     assert_eq!(lines[begin + 2..][..wanted.len()], wanted);
-    // Each of the three asked for something in vain: the first is told.
+    // For each of the three a dependency was removed that it has not: the first failure
+    // is logged.
     assert_eq!(complaints.len(), 1, "{complaints:?}");
     assert!(
         complaints[0].starts_with("flux_jobtap_dependency_remove: ")
@@ -128,9 +129,10 @@ fn refused(broker: &Broker, name: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// The entries of a job's eventlog, each `NAME CONTEXT`.
-fn entries(broker: &Broker, job: &str) -> Vec<String> {
-    let log = broker.flux(&["job", "eventlog", job]);
+/// The entries of a job's eventlog up to this event, and what is behind it already, each
+/// `NAME CONTEXT`.
+fn entries(broker: &Broker, job: &str, event: &str) -> Vec<String> {
+    let log = broker.eventlog(job, event);
     log.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
 }
 
@@ -163,13 +165,13 @@ fn a_plugin_decides_what_becomes_of_jobs() {
                 r#"epilog-finish description="behind" status=3"#,
             ],
         ),
-        // The old data's destructor posts, and is heard: at the next callback.
+        // The old data's destructor posts: at the end of the next callback.
         ("replace", &[r#"exception type="dropped" severity=7 .. note="its data""#]),
         ("remove", &[r#"exception type="dropped" severity=7 .. note="its data""#]),
     ] {
         let job = submit(name);
         broker.drain();
-        let log = entries(&broker, &job);
+        let log = entries(&broker, &job, "clean");
         let mut rest = log.iter();
         for entry in wanted {
             // Old Fluxes have more in some entries.
@@ -216,7 +218,7 @@ fn a_plugin_decides_about_updates() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("want red, not Some(\"blue\")"), "{said}");
     broker.flux(&["update", &job, "color=red"]);
-    let log = entries(&broker, &job);
+    let log = entries(&broker, &job, "jobspec-update");
     let update = log.iter().find(|entry| entry.starts_with("jobspec-update")).expect("an update");
     for part in [r#"attributes.system.color="red""#, r#"attributes.system.shade="dark""#] {
         assert!(update.contains(part), "{update}");
@@ -226,7 +228,27 @@ fn a_plugin_decides_about_updates() {
     broker.end();
 }
 
-/// Sends a request to the plugin, and prints the answer, or what is said against it.
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn job_data_goes_with_the_job_manager_and_its_destructor_harms_nobody() {
+    let broker = Setup::new(None).start();
+    for name in ["deciding", "forgetful", "posting"] {
+        broker.load(&example(name), &[]).unwrap();
+    }
+    broker.submit(&[ENDLESS, "--cc=1-3"]);
+    broker.submit(&[ENDLESS, "--urgency=hold"]);
+    submit_waiting(&broker, "posting", 2);
+    broker.wait_stats(|stats| stats["RUN"] == 3 && stats["SCHED"] == 1 && stats["DEPEND"] == 2);
+    // Events, and what is posted to, are gone already when the data is dropped.
+    broker.reload_job_manager();
+    let stats = broker.flux(&["module", "stats", "job-manager"]);
+    assert!(stats.contains("\"active_jobs\": 6"), "{stats}");
+    let log = broker.flux(&["dmesg"]);
+    assert!(!log.contains("a bug") && !log.contains("leaking"), "{log}");
+    broker.kill();
+}
+
+/// Sends a request to the plugin, and prints the answer, or the error.
 const REQUEST: &str = "
 import sys, json, flux
 payload = json.loads(sys.argv[1])
@@ -274,11 +296,11 @@ fn what_an_old_flux_has_not_keeps_only_those_plugins_out_that_use_it() {
         return;
     }
     outcome.unwrap();
-    let heard = || -> Vec<String> {
+    let logged = || -> Vec<String> {
         let log = broker.flux(&["dmesg"]);
         log.lines().filter_map(|line| line.split_once("young: ")).map(|it| it.1.into()).collect()
     };
-    assert_eq!(heard(), ["announced in RUN", "announced in SCHED"]);
+    assert_eq!(logged(), ["announced in RUN", "announced in SCHED"]);
     broker.flux(&["cancel", &running]);
     let job = broker.submit(&[ENDLESS, "--urgency=hold"]).remove(0);
     let has_both = |entries: Vec<String>| {
@@ -286,8 +308,8 @@ fn what_an_old_flux_has_not_keeps_only_those_plugins_out_that_use_it() {
             entries.into_iter().filter(|entry| entry.starts_with("jobspec-update")).collect();
         updates.len() == 2 && updates[0].contains("own") && updates[1].contains("other")
     };
-    broker.wait_stats(|_| has_both(entries(&broker, &job)));
-    assert_eq!(heard()[2..], ["announced in NEW", "updated", "updated"]);
+    broker.wait_stats(|_| has_both(entries(&broker, &job, "jobspec-update")));
+    assert_eq!(logged()[2..], ["announced in NEW", "updated", "updated"]);
     broker.flux(&["cancel", "--all"]);
     broker.drain();
     broker.end();

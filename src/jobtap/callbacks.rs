@@ -22,14 +22,12 @@ use super::text::{c_string, c_text};
 /// the most frequent first. A topic may be named more than once (`job_state` and
 /// `job_enters`, say): all are called, in their order.
 ///
-/// What a callback reports and does not ask has no outcome: an error is logged, the
-/// first of each kind, and the plugins behind this one hear of the job all the same.
+/// A callback that decides nothing has no outcome: its errors are logged, the first of
+/// each kind, and the plugins behind this one are called all the same.
 pub struct Callbacks<P: Plugin> {
     /// It outlives the handlers.
     instance: *const Instance<P>,
-    handlers: Vec<Registration>,
-    /// What else is called, and not by a topic.
-    kept: Vec<Rc<dyn Any>>,
+    registrations: Vec<Registration>,
     /// What was asked for in vain.
     error: Option<Error>,
 }
@@ -55,8 +53,6 @@ struct Registration {
     topic: CString,
     call: Call,
     data: *mut c_void,
-    /// What `data` points to.
-    owner: Rc<dyn Any>,
 }
 
 impl<P: Plugin> Callbacks<P> {
@@ -106,8 +102,7 @@ impl<P: Plugin> Callbacks<P> {
             JobState::INACTIVE => c"job.state.inactive",
             JobState(number) => {
                 let text = format!("Flux has no callback for jobs that enter state {number}");
-                self.error = Some(Error::new(text));
-                return;
+                return self.fail(Error::new(text));
             }
         };
         self.add::<Moved, _>(topic, "job.state", callback);
@@ -155,44 +150,23 @@ impl<P: Plugin> Callbacks<P> {
     }
 
     /// The order in which the jobs that are active when the plugin is loaded are
-    /// reported. Since Flux 0.81: a plugin that
-    /// uses it cannot be loaded into an older one.
+    /// reported. Since Flux 0.81: a plugin that uses it cannot be loaded into an older
+    /// one.
     pub fn load_order(&mut self, order: LoadOrder) {
         let order = match order {
             LoadOrder::ByState => c"state",
             LoadOrder::ByStateReversed => c"-state",
         };
-        // SAFETY: the instance made this, and outlives it; its plugin is being loaded.
-        // Flux copies the text.
-        let code = unsafe {
-            let plugin = (*self.instance).handle;
-            sys::flux_jobtap_set_load_sort_order(plugin, order.as_ptr())
-        };
+        let plugin = self.instance().handle;
+        // SAFETY: the plugin is being loaded; Flux copies the text.
+        let code = unsafe { sys::flux_jobtap_set_load_sort_order(plugin, order.as_ptr()) };
         if code < 0 {
-            self.error = Some(Error::last_os_error("flux_jobtap_set_load_sort_order"));
+            self.fail(Error::last_os_error("flux_jobtap_set_load_sort_order"));
         }
     }
 
     pub(super) fn new(instance: &Rc<Instance<P>>) -> Self {
-        Callbacks {
-            instance: Rc::as_ptr(instance),
-            handlers: Vec::new(),
-            kept: Vec::new(),
-            error: None,
-        }
-    }
-
-    /// Keeps `callback`, which is registered otherwise, until the instance's end; the
-    /// plugin to register it with.
-    pub(super) fn keep<F: 'static>(
-        &mut self,
-        name: &'static str,
-        callback: F,
-    ) -> (*mut sys::flux_plugin_t, Rc<Handler<P, F>>) {
-        let handler = Rc::new(Handler { instance: self.instance, name, callback });
-        self.kept.push(handler.clone());
-        // SAFETY: the instance made this, and outlives it.
-        (unsafe { (*self.instance).handle }, handler)
+        Callbacks { instance: Rc::as_ptr(instance), registrations: Vec::new(), error: None }
     }
 
     /// Fails the load.
@@ -207,37 +181,54 @@ impl<P: Plugin> Callbacks<P> {
         name: &'static str,
         callback: F,
     ) {
+        let data = self.keep(name, callback);
+        self.push(topic, shim::<P, K, F>, data);
+    }
+
+    /// Keeps a callback until the instance's end: a `Handler<P, F>`, the argument of what
+    /// calls it.
+    pub(super) fn keep<F: 'static>(&self, name: &'static str, callback: F) -> *mut c_void {
         let handler = Rc::new(Handler { instance: self.instance, name, callback });
         let data = Rc::as_ptr(&handler) as *mut c_void;
-        self.push(topic, shim::<P, K, F>, data, handler);
+        self.own(handler);
+        data
+    }
+
+    fn own(&self, handler: Rc<dyn Any>) {
+        self.instance().handlers.borrow_mut().push(handler);
     }
 
     #[inline(never)]
-    fn push(&mut self, topic: &CStr, call: Call, data: *mut c_void, owner: Rc<dyn Any>) {
-        self.handlers.push(Registration { topic: topic.to_owned(), call, data, owner });
+    fn push(&mut self, topic: &CStr, call: Call, data: *mut c_void) {
+        self.registrations.push(Registration { topic: topic.to_owned(), call, data });
     }
 
-    /// Hands all over to Flux, and what their arguments point to, to `owners`.
-    pub(super) fn register(self, owners: &mut Vec<Rc<dyn Any>>) -> Result<(), Error> {
-        if let Some(error) = self.error {
+    /// The instance.
+    pub(super) fn instance(&self) -> &Instance<P> {
+        // SAFETY: it made this, and outlives it.
+        unsafe { &*self.instance }
+    }
+
+    /// Hands all over to Flux.
+    pub(super) fn register(mut self) -> Result<(), Error> {
+        if let Some(error) = self.error.take() {
             return Err(error);
         }
-        // SAFETY: the instance made this, and outlives it.
-        let plugin = unsafe { (*self.instance).handle };
+        let plugin = self.instance().handle;
         let topics: Vec<_> =
-            self.handlers.iter().map(|one| one.topic.as_bytes_with_nul()).collect();
+            self.registrations.iter().map(|one| one.topic.as_bytes_with_nul()).collect();
         for (topic, group) in in_order(&topics) {
-            let one = &self.handlers[group[0]];
+            let one = &self.registrations[group[0]];
             let (mut call, mut data) = (one.call, one.data);
             if group.len() > 1 {
-                let calls = group.iter().map(|&index| &self.handlers[index]);
+                let calls = group.iter().map(|&index| &self.registrations[index]);
                 let chain = Rc::new(Chain(calls.map(|one| (one.call, one.data)).collect()));
                 (call, data) = (call_each, Rc::as_ptr(&chain) as *mut c_void);
-                owners.push(chain);
+                self.own(chain);
             }
             // SAFETY: the plugin lives; the topic ends with NUL, and Flux copies it; the
-            // argument lives as
-            // long as the instance, which Flux destroys after the handlers.
+            // argument lives as long as the instance, which Flux destroys after the
+            // handlers.
             let code = unsafe {
                 sys::flux_plugin_add_handler(plugin, topic.as_ptr().cast(), Some(call), data)
             };
@@ -245,8 +236,6 @@ impl<P: Plugin> Callbacks<P> {
                 return Err(Error::last_os_error("flux_plugin_add_handler"));
             }
         }
-        owners.extend(self.kept);
-        owners.extend(self.handlers.into_iter().map(|one| one.owner));
         Ok(())
     }
 }

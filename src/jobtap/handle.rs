@@ -6,7 +6,7 @@ use std::rc::{Rc, Weak};
 
 use super::error::{Error, LogLevel};
 use super::instance::{log, Instance};
-use super::job::FoundJob;
+use super::job::{FoundJob, Job};
 use super::plugin::Plugin;
 use super::rpc::{Response, Rpc};
 use super::sys;
@@ -66,15 +66,16 @@ impl<P: Plugin> Jobtap<P> {
         TurnEnd::new(&self.instance()?, Box::new(callback))
     }
 
-    /// What the job manager knows of a job, active or inactive, at this moment
-    /// (flux_jobtap_job_lookup); `None` where it knows none of this id. It takes
-    /// some microseconds, and allocates: not for the path of a job. `None`, too,
-    /// outside callbacks.
-    pub fn job(&self, id: u64) -> Option<FoundJob> {
+    /// Calls `body` with what the job manager knows of a job, active or inactive, at this
+    /// moment (flux_jobtap_job_lookup). `None` if it knows none of this id, or if no
+    /// callback runs. It takes some microseconds, and allocates: not for the path of a
+    /// job.
+    pub fn with_job<R>(&self, id: u64, body: impl FnOnce(&Job<'_>) -> R) -> Option<R> {
         let instance = self.running().ok()?;
-        // SAFETY: the instance lives, so it is not the plugin's end, and the plugin
-        // lives.
-        unsafe { FoundJob::new(instance.handle, id) }
+        // SAFETY: a callback runs, so the plugin lives; what the callback posts waits
+        // until it has returned.
+        let found = unsafe { FoundJob::new(instance.handle, id) }?;
+        Some(body(&found.job()))
     }
 
     /// Asks for `job.event.*` of an active job from now on.

@@ -29,7 +29,7 @@ pub(super) struct Instance<P: Plugin> {
     /// first.
     pub(super) resources: Rc<Resources>,
     /// What the handlers' arguments point to.
-    handlers: RefCell<Vec<Rc<dyn Any>>>,
+    pub(super) handlers: RefCell<Vec<Rc<dyn Any>>>,
     /// Callbacks of which an error was logged: the first speaks for all.
     logged: RefCell<Vec<&'static str>>,
 }
@@ -119,7 +119,7 @@ impl<P: Plugin> Instance<P> {
         let mut plugin = self.plugin.borrow_mut();
         *plugin = Some(P::init(jobtap, &mut callbacks)?);
         drop(plugin);
-        callbacks.register(&mut self.handlers.borrow_mut())?;
+        callbacks.register()?;
         self.make_posts();
         Ok(())
     }

@@ -25,15 +25,16 @@ pub struct Job<'a> {
     pub(super) is_current: bool,
 }
 
-/// A job as the job manager knows it, made by [`Jobtap::job`](super::Jobtap::job).
-pub struct FoundJob {
+/// The arguments of a job that was looked up.
+pub(super) struct FoundJob {
     plugin: *mut sys::flux_plugin_t,
     args: Args,
 }
 
 impl FoundJob {
     /// # Safety
-    /// - `plugin` lives, and for as long as the result.
+    /// - `plugin` lives, and for as long as the result; meanwhile no event is posted,
+    ///   for that may change the job's arguments in place.
     pub(super) unsafe fn new(plugin: *mut sys::flux_plugin_t, id: u64) -> Option<FoundJob> {
         // SAFETY: the caller's promise; the result is ours, or NULL.
         unsafe {
@@ -42,8 +43,7 @@ impl FoundJob {
         }
     }
 
-    /// What is known of it.
-    pub fn job(&self) -> Job<'_> {
+    pub(super) fn job(&self) -> Job<'_> {
         Job { plugin: self.plugin, args: &self.args, is_current: false }
     }
 }

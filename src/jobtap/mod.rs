@@ -73,8 +73,8 @@
 //!
 //! | function | why not |
 //! |---|---|
-//! | `flux_jobtap_call` | what it calls is agreed on by plugins, in C's arguments: [`Jobtap::later`] |
-//! | `flux_jobtap_job_aux_delete_value` | not in old Fluxes: [`Jobtap::remove_job_data`] needs it not |
+//! | `flux_jobtap_call` | plugins agree on its topics and on arguments in C: [`Jobtap::later`] calls it |
+//! | `flux_jobtap_job_aux_delete_value` | not in old Fluxes: [`Jobtap::remove_job_data`] does without |
 //!
 //! Of what callbacks can answer, annotations and an R for jobs in SCHED are not bound.
 
@@ -113,7 +113,7 @@ pub use decide::{Dependency, DependencyRequest, Priority, Update, UpdateRequest}
 pub use error::{Error, LogLevel};
 pub use handle::Jobtap;
 pub use instance::register;
-pub use job::{Facts, FoundJob, Job, JobEvent, JobResult, Times};
+pub use job::{Facts, Job, JobEvent, JobResult, Times};
 pub use json::Json;
 pub use lookup::Lookup;
 pub use panics::quiet_hook;

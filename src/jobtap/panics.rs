@@ -10,7 +10,7 @@ use std::sync::Mutex;
 /// pass on where the panic was.
 static NOTED: Mutex<String> = Mutex::new(String::new());
 
-/// Makes panics of this library note their message and place instead of
+/// Makes panics of this library note their message and source line instead of
 /// printing them: the default hook writes to the broker's standard error, each
 /// time, and would fill its log.
 ///

@@ -89,7 +89,7 @@ impl<P: Plugin> Jobtap<P> {
         });
     }
 
-    /// Asks for the priority of each job in PRIORITY and SCHED anew, by
+    /// Asks again for the priority of each job in PRIORITY and SCHED, by
     /// [`job_priority`](super::Callbacks::job_priority)'s callbacks.
     pub fn reprioritize_all(&self) {
         // SAFETY: the plugin lives (`call_later`).
@@ -217,10 +217,10 @@ impl<P: Plugin> Jobtap<P> {
     ///
     /// # Safety
     /// - It is used within callbacks only, and not kept beyond the plugin's end.
+    /// - What posts events is called by [`later`](Self::later) alone: it may change a
+    ///   [`Job`] that the callback looks at, and the callbacks that it leads to would be
+    ///   lost, for the plugin is in use.
     /// - The layer's own items, handlers and job data stay untouched.
-    ///
-    /// What posts events and is called by it at once, and not by [`later`](Self::later),
-    /// may lead to callbacks while one runs: these are lost, and the log says so.
     pub unsafe fn as_raw(&self) -> *mut sys::flux_plugin_t {
         self.instance().map_or(std::ptr::null_mut(), |instance| instance.handle)
     }

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_key_releases_and_its_place_is_used_again() {
+    fn a_dropped_key_releases_and_its_index_is_used_again() {
         let resources = Rc::new(Resources::default());
         let (first, key) = counted(&resources, None);
         let (second, kept) = counted(&resources, None);

@@ -2,7 +2,6 @@
 
 use std::ffi::{c_void, CStr};
 use std::ptr;
-use std::rc::Rc;
 
 use super::callbacks::{Callbacks, Handler};
 use super::error::Error;
@@ -43,7 +42,7 @@ impl<P: Plugin> Callbacks<P> {
             Access::Owner => 0,
             Access::Users => sys::FLUX_ROLE_USER,
         };
-        let (plugin, handler) = self.keep("service", callback);
+        let (plugin, handler) = (self.instance().handle, self.keep("service", callback));
         // SAFETY: the plugin is being loaded; Flux copies the texts. The argument lives
         // as long as the instance; Flux destroys the message handler with the plugin, and
         // delivers nothing meanwhile.
@@ -55,7 +54,7 @@ impl<P: Plugin> Callbacks<P> {
                     method.as_ptr(),
                     roles,
                     Some(requested::<P, F>),
-                    Rc::as_ptr(&handler) as *mut c_void,
+                    handler,
                 ),
                 code => code,
             }

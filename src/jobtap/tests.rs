@@ -352,7 +352,7 @@ fn a_key_may_be_dropped_in_its_own_callback() {
     let all = ["timer", "timer dropped", "turn", "turn dropped", "rpc", "rpc dropped"];
     assert_eq!(noted(), all);
     turn();
-    // Made anew, and dropped with the plugin.
+    // Made again, and dropped with the plugin.
     call(c"job.new");
     remove();
     assert_eq!(noted(), ["timer dropped", "turn dropped", "rpc dropped"]);

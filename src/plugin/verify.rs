@@ -6,7 +6,7 @@ use super::source::OfJob;
 use super::StateCounts;
 use crate::jobs::check::{Check, Verdict};
 use crate::jobs::{Change, Job, JobTable};
-use crate::jobtap::{FoundJob, NameForm, Response, Rpc, Timer};
+use crate::jobtap::{NameForm, Response, Rpc, Timer};
 use crate::output::names::flux_state;
 
 /// How long one turn of the reactor is held by a check, but for the look-ups that
@@ -151,11 +151,13 @@ impl StateCounts {
 
     /// Puts into the table what the job manager knows of a job.
     pub(super) fn reconcile(&mut self, id: u64) -> Change {
-        let found = self.jobtap.job(id);
-        let known =
-            found.as_ref().map(FoundJob::job).and_then(|job| Some((job.state().ok()?, job)));
-        let truth = known.as_ref().map(|(state, job)| (state.0, OfJob(job)));
-        self.table.reconcile(id, truth.as_ref().map(|(state, source)| (*state, source)))
+        let table = &mut self.table;
+        let change = self.jobtap.with_job(id, |job| {
+            // Without a state it is none that could be counted.
+            let (state, source) = (job.state().ok(), OfJob(job));
+            table.reconcile(id, state.map(|state| (state.0, &source)))
+        });
+        change.unwrap_or_else(|| self.table.reconcile(id, None::<(i32, &OfJob<'_>)>))
     }
 
     /// The job manager has so many active jobs; `settled`: its number of inactive

@@ -12,7 +12,7 @@ use state_counts::jobtap::{
 struct Deciding {
     jobtap: Jobtap<Self>,
     timers: Vec<Timer>,
-    /// Job data that was dropped, and states that it was told of.
+    /// How many values of job data were dropped, and how many states they counted.
     dropped: Rc<Cell<u32>>,
     states: Rc<Cell<u32>>,
     destroyed: u32,
@@ -144,10 +144,9 @@ impl Deciding {
             ("remove", JobState::RUN) => self.jobtap.remove_job_data(id)?,
             _ => (),
         }
-        if let Some(found) = self.jobtap.job(id) {
-            // A job that was looked up is not the callback's own.
-            assert!(self.jobtap.prolog_start(&found.job(), "never").is_err());
-        }
+        // A job that was looked up is not the callback's own.
+        let refused = self.jobtap.with_job(id, |job| self.jobtap.prolog_start(job, "never"));
+        assert!(refused.is_none_or(|outcome| outcome.is_err()));
         Ok(())
     }
 

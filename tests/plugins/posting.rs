@@ -1,4 +1,4 @@
-//! A plugin that posts events from within its callbacks, and tells the log of every
+//! A plugin that posts events from within its callbacks, and logs every
 //! callback: each event of each job, and each state.
 //!
 //! Jobs with the dependency `posting:X` wait; when another job runs, each of them is sent

@@ -1,4 +1,4 @@
-//! Another jobtap plugin on the same layer: it tells the log of each job it sees run.
+//! Another jobtap plugin on the same layer: it logs each job that it sees run.
 
 use state_counts::jobtap::{Callbacks, Error, Job, JobState, Jobtap, LogLevel, Plugin, Transition};
 

@@ -150,28 +150,25 @@ fn the_dashboards_queries_come_to_the_right_numbers() {
         ("flux_job_wait_seconds_bucket{le=\"+Inf\"}", "0+10x70"),
     ];
     let run = "{state=\"RUN\"}";
-    let cases: [(&str, usize, &str, &[(&str, f64)]); 10] = [
-        ("The plugin: age of the last resync", 0, "4m", &[("{}", 0.0)]),
-        ("The plugin: age of the last resync", 0, "6m50s", &[("{}", 110.0)]),
+    let one = |labels: &str, value: f64| json!([{"labels": labels, "value": value}]);
+    let cases = [
+        ("The plugin: age of the last resync", 0, "4m", one("{}", 0.0)),
+        ("The plugin: age of the last resync", 0, "6m50s", one("{}", 110.0)),
         // A peak between two points of the picture is drawn.
-        ("Active jobs", 4, "4m", &[(run, 9.0)]),
-        ("Now", 4, "4m", &[("flux_jobs{state=\"RUN\"}", 7.0)]),
-        ("How full: allocated of all there is", 0, "4m", &[("{resource=\"cores\"}", 75.0)]),
+        ("Active jobs", 4, "4m", one(run, 9.0)),
+        ("Now", 4, "4m", one("flux_jobs{state=\"RUN\"}", 7.0)),
+        ("How full: allocated of all there is", 0, "4m", one("{resource=\"cores\"}", 75.0)),
         // No share of no GPUs.
-        ("How full: allocated of all there is", 2, "4m", &[]),
-        ("Jobs submitted, started and ended", 2, "4m", &[("{}", 3.0)]),
-        ("Jobs that end, by result", 0, "4m", &[("{result=\"completed\"}", 120.0)]),
-        ("Exceptions, by type", 0, "4m", &[("{}", 0.0)]),
-        ("How long jobs waited, from submit to run", 1, "4m", &[("{}", 1.0)]),
+        ("How full: allocated of all there is", 2, "4m", json!([])),
+        ("Jobs submitted, started and ended", 2, "4m", one("{}", 3.0)),
+        ("Jobs that end, by result", 0, "4m", one("{result=\"completed\"}", 120.0)),
+        ("Exceptions, by type", 0, "4m", one("{}", 0.0)),
+        ("How long jobs waited, from submit to run", 1, "4m", one("{}", 1.0)),
     ];
     let queries = queries();
     let tests = cases.map(|(title, number, time, samples)| {
         let mut of_panel = queries.iter().filter(|(panel, _)| panel == title);
         let (_, query) = of_panel.nth(number).unwrap_or_else(|| panic!("{title}: {number}"));
-        let samples: Vec<_> = samples
-            .iter()
-            .map(|(labels, value)| json!({"labels": labels, "value": value}))
-            .collect();
         json!({"expr": filled(query), "eval_time": time, "exp_samples": samples})
     });
     let series = series.map(|(series, values)| json!({"series": series, "values": values}));

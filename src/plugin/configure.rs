@@ -14,7 +14,7 @@ use super::{StateCounts, Timers};
 use crate::config::{Config, Place, Template};
 use crate::families::FamilyId;
 use crate::flux::{hostname, Conf, Error, Timer};
-use crate::jobs::{Needs, State};
+use crate::jobs::State;
 use crate::output::names::flux_state;
 use crate::output::publisher::Mode;
 use crate::output::{MetricNames, Target};
@@ -91,6 +91,10 @@ impl StateCounts {
         self.config = Some(config);
         if !owned && owns {
             self.resync();
+        }
+        if self.publisher.is_running() {
+            // It may be wanted now, or not any more, or at other times.
+            self.ask_for_machine();
         }
         self.request_flush();
         self.say_what_is_sent();
@@ -174,9 +178,6 @@ impl StateCounts {
                 let _ = self.subscribe(id);
             }
             self.ask_for_queues();
-        }
-        if self.publisher.is_running() && had.has(Needs::MACHINE) != needs.has(Needs::MACHINE) {
-            self.ask_for_machine();
         }
         for &family in comes {
             self.families.introduce(family, &self.table, &mut self.publisher);

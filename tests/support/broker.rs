@@ -82,7 +82,8 @@ impl Setup {
 
     /// Adds a line to the table `[resource]`.
     pub fn resource(mut self, line: &str) -> Setup {
-        self.resources = format!("{line}\n");
+        self.resources.push_str(line);
+        self.resources.push('\n');
         self
     }
 

@@ -10,19 +10,25 @@ use std::process::{exit, Command};
 
 /// What the bindings hold: used functions, and through them their types.
 const FUNCTIONS: &[&str] = &[
-    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
-    "flux_jobtap_(get_flux|error|get_job_result|job_subscribe|job_lookup)",
+    "flux_plugin_(add_handler|aux_set|get_conf|set_name|arg_get|arg_set|arg_pack|arg_unpack|arg_strerror|arg_destroy)",
+    "flux_jobtap_.*",
     "flux_job_statetostr",
     "flux_(log|attr_get|get_reactor)",
     "flux_(timer_watcher_create|prepare_watcher_create)",
     "flux_watcher_(start|stop|destroy)",
+    "flux_(request_decode|msg_get_userid|respond|respond_error)",
     "flux_(rpc|rpc_get|rpc_get_unpack|future_then|future_incref|future_decref|future_destroy)",
     "getaddrinfo_a",
     "gai_(error|cancel|strerror)",
     "freeaddrinfo",
 ];
-const CONSTANTS: &[&str] =
-    &["FLUX_PLUGIN_ARG_(IN|OUT)", "FLUX_NODEID_ANY", "GAI_NOWAIT", "EAI_(INPROGRESS|NOTCANCELED)"];
+const CONSTANTS: &[&str] = &[
+    "FLUX_PLUGIN_ARG_(IN|OUT)",
+    "FLUX_NODEID_ANY",
+    "FLUX_ROLE_USER",
+    "GAI_NOWAIT",
+    "EAI_(INPROGRESS|NOTCANCELED)",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");
@@ -88,6 +94,15 @@ fn main() {
     for (variable, cfg) in [
         ("STATE_COUNTS_STATSD", "have_statsd"),
         ("STATE_COUNTS_CARBON", "have_carbon"),
+        ("STATE_COUNTS_NETDATA", "have_netdata"),
+        ("STATE_COUNTS_COLLECTD", "have_collectd"),
+        ("STATE_COUNTS_EXPORTER", "have_exporter"),
+        ("STATE_COUNTS_PROMETHEUS", "have_prometheus"),
+        ("STATE_COUNTS_BRUBECK", "have_brubeck"),
+        ("STATE_COUNTS_STATSITE", "have_statsite"),
+        ("STATE_COUNTS_BITLY", "have_bitly"),
+        ("STATE_COUNTS_RAINTANK", "have_raintank"),
+        ("STATE_COUNTS_VENEUR", "have_veneur"),
         ("STATE_COUNTS_GRAPHITE", "have_graphite"),
         ("STATE_COUNTS_PROMTOOL", "have_promtool"),
         ("STATE_COUNTS_IPV6", "have_ipv6"),

@@ -1,4 +1,4 @@
-//! The main job, live in a terminal: jobs move, the plugin tells, a statsd
+//! The main job, live in a terminal: jobs move, the plugin sends, a statsd
 //! receiver shows. In a real broker where there is a Flux, through the stand-in
 //! host and the recorded run where there is none. Run it with scripts/demo.
 

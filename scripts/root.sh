@@ -25,7 +25,7 @@ make_root() {
     IFS='|' read -r mirror codename _ source < <(archives | awk -F'|' '$3 == "Debian" && $2 !~ /-/') ||
         true
     [ -n "$mirror" ] || refuse "apt knows no archive of Debian here (see /etc/apt/sources.list)"
-    # The key that it is trusted by. apt does not tell; the file does, in one of two
+    # The key that it is trusted by. apt does not say; the file does, in one of two
     # forms. Without, debootstrap takes those of debian-archive-keyring.
     key=$(sed -nE 's/^[^#]*signed-by[=:] *([^] ]+).*/\1/Ip' "${source%:*}" | head -n 1)
     if [ -f "$key" ]; then trust=(--keyring "$key"); else key=; fi

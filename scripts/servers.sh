@@ -33,7 +33,7 @@ end_servers() {
     exit "$status"
 }
 
-# Ends the script, with the end of the log that may tell why.
+# Ends the script, with the end of the log that may say why.
 give_up() {
     local name=$1
     shift

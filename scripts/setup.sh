@@ -157,5 +157,60 @@ need_statsd() {
     export STATE_COUNTS_STATSD=$folder/node_modules/statsd
 }
 
+# need_server VARIABLE PACKAGE PROGRAM: a server that tests send to. Sets VARIABLE to
+# the prefix that its program is in: the system's where it is on PATH, else a folder
+# in target, into which the package and what it needs are only unpacked. So it takes
+# no root, and starts no service. Where it cannot be had, that is said, and tests are
+# ignored.
+need_server() {
+    local folder=$PWD/target/servers/$2 program
+    if program=$(command -v "$3"); then
+        export "$1=$(dirname "$(dirname "$(readlink -f "$program")")")"
+    elif [ -x "$folder/usr/sbin/$3" ] || [ -x "$folder/usr/bin/$3" ] || unpack "$2" "$folder" >&2
+    then
+        export "$1=$folder/usr"
+    else
+        echo "$0: the package $2 cannot be had here: tests that need it are ignored" >&2
+    fi
+}
+
+# unpack PACKAGE FOLDER: it, and what of its dependencies the system has not.
+unpack() {
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    local packages package
+    if ! packages=$(packages_for "$1") && [ "$(id -u)" -eq 0 ]; then
+        apt-get update -qq && packages=$(packages_for "$1")
+    fi
+    [ -n "$packages" ] || return 1
+    rm -rf "$2.part" "$2"
+    mkdir -p "$2.part/packages"
+    # As root, apt-get would rather download as a user who may not write there.
+    # shellcheck disable=SC2086
+    (cd "$2.part/packages" && apt-get download -qq -o APT::Sandbox::User=root $packages) || return 1
+    for package in "$2.part"/packages/*.deb; do
+        dpkg-deb --extract "$package" "$2.part" || return 1
+    done
+    rm -r "$2.part/packages"
+    mv "$2.part" "$2"
+}
+
+packages_for() {
+    LC_ALL=C apt-get install --simulate --no-install-recommends "$1" 2>/dev/null |
+        awk '$1 == "Inst" { print $2; found = 1 } END { exit !found }'
+}
+
+# on_path VARIABLE PROGRAM...: a server that no registry brings, where it is on PATH
+# under one of these names.
+on_path() {
+    local variable=$1 name
+    shift
+    for name in "$@"; do
+        if command -v "$name" >/dev/null; then
+            export "$variable=$(command -v "$name")"
+            return 0
+        fi
+    done
+}
+
 # Graphite, and what asks it.
 graphite=(carbon-cache=graphite-carbon graphite-manage=graphite-web curl=curl jq=jq)

@@ -63,7 +63,13 @@ fn the_release_build_is_what_a_broker_wants() {
     let imported: Vec<_> = imported.iter().filter(|name| name.starts_with("json")).collect();
     assert_eq!(
         imported,
-        ["json_array_get", "json_integer_value", "json_object_get", "json_string_value"]
+        [
+            "json_array_get",
+            "json_integer_value",
+            "json_number_value",
+            "json_object_get",
+            "json_string_value"
+        ]
     );
 
     let needed = run(Command::new("readelf").arg("-d").arg(&plugin));

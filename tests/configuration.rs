@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
@@ -13,7 +13,8 @@ use state_counts::config::KEYS;
 use support::artifact::{plugin, NAME};
 use support::broker::{Broker, Setup, ENDLESS};
 use support::configurations::{bad, conf, good};
-use support::jobs::{live, step, CLEANUP, COURSE, INACTIVE, RUN};
+use support::jobs::{live, step, CLEANUP, COURSE, INACTIVE, RUN, SCHED};
+use support::levels::levels;
 use support::names::Names;
 use support::receiver::Receiver;
 use support::standin::Standin;
@@ -90,8 +91,8 @@ fn a_prefix_that_gives_two_metrics_one_name_is_refused_with_both() {
             both["dialect"] = json!(dialect);
             let refused = dialect == "plain" || family == "timings";
             let words = format!(
-                "prefix: \"x.{part}\" gives a gauge of \"states\" and a {kind} of \"{family}\" one \
-                 name (want another)"
+                "prefix: \"x.{part}\" makes one name of a gauge of \"states\" and a {kind} of \
+                 \"{family}\" (want another)"
             );
             let wanted = if refused { Err(words.clone()) } else { Ok(()) };
             assert_eq!(host.load(plugin(), both.clone()), wanted, "{dialect}");
@@ -430,6 +431,52 @@ fn a_family_that_is_switched_on_is_added_once_to_each_server() {
         assert_eq!(added(receiver), (3, 3));
     }
     host.end();
+}
+
+/// What the families that come need to know of many jobs is asked for in slices, and
+/// meanwhile jobs move and end, and the administrator thinks again.
+#[test]
+fn families_are_switched_on_in_slices_and_right_when_they_come() {
+    const JOBS: i64 = 3000;
+    for (resync, metrics) in [(3600, "states,users,banks"), (0, "states,banks,users")] {
+        let (mut host, mut receiver) = Standin::running(json!({"resync": resync, "verify": 0}));
+        let job = |id: i64, state: i64, previous: Option<i64>| {
+            let mut args = json!({"id": id, "state": state, "userid": 7});
+            args["jobspec"] = json!({"attributes": {"system": {"bank": "b"}}});
+            if let Some(previous) = previous {
+                args["prev_state"] = previous.into();
+            }
+            args
+        };
+        (0..JOBS).for_each(|id| host.call("job.new", &job(id, SCHED, None)));
+        let switch = |host: &mut Standin, metrics: &str| {
+            host.reload(&json!({TABLE: {"metrics": metrics}})).unwrap();
+        };
+        switch(&mut host, "states,users");
+        host.call("job.state.run", &job(1, RUN, Some(SCHED)));
+        switch(&mut host, "states");
+        switch(&mut host, metrics);
+        host.call("job.state.run", &job(2, RUN, Some(SCHED)));
+        host.call("job.state.cleanup", &job(JOBS - 1, CLEANUP, Some(SCHED)));
+        host.call("job.state.inactive", &job(JOBS - 1, INACTIVE, Some(CLEANUP)));
+        host.call("job.inactive-add", &job(JOBS - 1, INACTIVE, None));
+        host.advance(60.0);
+        host.call("job.state.run", &job(3, RUN, Some(SCHED)));
+        let truth = host.counts();
+        assert_eq!(truth["RUN"], 3);
+        let mut wanted = BTreeMap::new();
+        for family in ["user.7", "bank.b"] {
+            wanted.insert(format!("{family}.RUN"), 3);
+            wanted.insert(format!("{family}.SCHED"), JOBS - 4);
+        }
+        // It asserts that none is ever negative.
+        let gauges = levels(&mut receiver, |name| {
+            ["user.", "bank."].iter().any(|family| name.starts_with(family))
+        });
+        assert_eq!(gauges, wanted, "{metrics}");
+        assert_eq!(receiver.seen().gauges["RUN"], 3);
+        host.end();
+    }
 }
 
 #[test]

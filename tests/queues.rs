@@ -319,3 +319,43 @@ fn a_brokers_job_that_is_moved_to_another_queue_is_counted_there() {
     assert_queues(&broker, &mut receiver);
     broker.end();
 }
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn a_brokers_reload_replaces_the_dashes_of_its_queues() {
+    let mut receiver = Receiver::start();
+    let queues = "[queues.gpu-a100]\n[queues.gpu_a100]\n";
+    let broker = Setup::new(None).config(queues).start();
+    broker.flux(&["queue", "start", "--all"]);
+    let conf = |dash: &str| {
+        let (endpoint, metrics) = (receiver.endpoint(), json!(["states", "queues"]));
+        json!({"state-counts": {
+            "endpoint": endpoint, "metrics": metrics, "resync": "1h", "dash": dash,
+        }})
+    };
+    let (kept, replaced) = (conf(""), conf("_"));
+    broker.configure(&kept).unwrap();
+    for (queue, jobs) in [("gpu-a100", "--cc=1-3"), ("gpu_a100", "--cc=1-2")] {
+        broker.submit(&[SIMULATED, "-q", queue, jobs, "--quiet"]);
+        broker.submit(&["--urgency=hold", "-q", queue, jobs, "--quiet"]);
+    }
+    broker.wait_stats(|stats| stats["SCHED"] == 5 && stats["INACTIVE"] == 5);
+    broker.load(plugin(), &[]).unwrap();
+    assert_queues(&broker, &mut receiver);
+    broker.configure(&replaced).unwrap();
+    // Nobody takes back how many jobs are over.
+    let wanted: Gauges =
+        [("gpu-a100.INACTIVE", 3), ("gpu_a100.INACTIVE", 5), ("gpu_a100.SCHED", 5)]
+            .map(|(name, count)| (name.to_owned(), count))
+            .into();
+    let end = Instant::now() + Duration::from_secs(10);
+    while gauges(&mut receiver) != wanted && Instant::now() < end {
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(gauges(&mut receiver), wanted);
+    broker.configure(&kept).unwrap();
+    assert_queues(&broker, &mut receiver);
+    broker.flux(&["cancel", "--all"]);
+    broker.drain();
+    broker.end();
+}

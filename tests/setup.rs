@@ -174,3 +174,22 @@ fn a_rust_that_is_too_old_is_named_with_its_version() {
     assert!(error.contains("cargo-web") || error.contains("https://rustup.rs"), "{error}");
     assert!(include_str!("../Cargo.toml").contains("rust-version = \"1.85\""));
 }
+
+#[test]
+fn a_server_on_path_is_used_as_it_is_and_one_that_cannot_be_had_is_named() {
+    let ask = |program: &str| {
+        let script =
+            format!("need_server SERVER no-such-package {program}; echo ${{SERVER:-none}}");
+        let machine = Machine::new(0);
+        machine.program("a-server", "");
+        let output = machine.run(&script);
+        let prefix = machine.0.path().parent().unwrap().display().to_string();
+        (text(&output.stdout).trim().to_owned(), text(&output.stderr).to_owned(), prefix)
+    };
+    let (server, said, prefix) = ask("a-server");
+    assert_eq!((server, said.as_str()), (prefix, ""));
+    let (server, said, _) = ask("no-such-server");
+    assert_eq!(server, "none");
+    let wanted = "the package no-such-package cannot be had here: tests that need it are ignored";
+    assert_eq!(said.matches(wanted).count(), 1, "{said}");
+}

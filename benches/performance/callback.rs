@@ -209,13 +209,13 @@ fn nanoseconds(figure: f64) -> String {
 }
 
 /// The host on libflux-core, where there is one.
-fn flux_host() -> Option<PathBuf> {
+pub fn flux_host() -> Option<PathBuf> {
     let libraries = ["-rdynamic", "-lflux-core", "-ljansson"];
     flux_compiled("benches/host/flux.c", "flux-host", &libraries)
 }
 
 /// Compiles against the flux-core whose headers build.rs found.
-fn flux_compiled(source: &str, name: &str, options: &[&str]) -> Option<PathBuf> {
+pub fn flux_compiled(source: &str, name: &str, options: &[&str]) -> Option<PathBuf> {
     let includes = option_env!("STATE_COUNTS_FLUX_INCLUDES")?;
     let mut all: Vec<_> = options.iter().map(|option| option.to_string()).collect();
     for include in includes.split(':') {

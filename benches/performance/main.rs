@@ -16,6 +16,7 @@ mod drain;
 mod emitter;
 mod flush;
 mod footprint;
+mod instructions;
 mod plot;
 mod report;
 
@@ -36,7 +37,8 @@ pub struct Options {
 type Item = fn(&mut Report, Options);
 
 /// The items, by the name under which each can be asked for alone.
-const ITEMS: [(&str, Item); 6] = [
+const ITEMS: [(&str, Item); 7] = [
+    ("instructions", instructions::measure),
     ("callback", callback::measure),
     ("emitter", emitter::measure),
     ("counts", counts::measure),

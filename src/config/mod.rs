@@ -18,21 +18,21 @@ use std::ops::RangeInclusive;
 use serde_json::{json, Map, Value};
 
 use crate::families::FamilyId;
-use crate::flux::NameForm;
 use crate::jobs::names::Dash;
+use crate::jobtap::NameForm;
 use crate::stats::{Dialect, Endpoint, ENDPOINT_VARIABLE};
-use value::shown_json;
+use value::quoted_json;
 
-pub use template::{Place, Template};
+pub use template::{BrokerInfo, Template};
 
 /// The table in the broker's configuration.
 pub const TABLE: &str = "state-counts";
 
-/// A key: what it is called, and how its value is read and shown.
+/// A key: what it is called, and how its value is read and printed.
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    set: fn(&mut Config, &Value) -> Result<(), Problem>,
+    set: fn(&mut Config, &Value) -> Result<(), ValueError>,
     get: fn(&Config) -> Value,
 }
 
@@ -56,7 +56,7 @@ macro_rules! key {
         Key {
             name: $name,
             set: |config, value| {
-                let set: fn(&Value) -> Result<_, Problem> = $set;
+                let set: fn(&Value) -> Result<_, ValueError> = $set;
                 config.$field = set(value)?;
                 Ok(())
             },
@@ -71,26 +71,26 @@ macro_rules! key {
 /// All keys, in the order of the manual. Their defaults are [`Config::default`]'s; that
 /// of `resync` is another with `send = "values"`.
 pub const KEYS: [Key; 14] = [
-    key!("endpoint", endpoints: value::endpoints, |it: &Vec<_>| value::shown_endpoints(it)),
+    key!("endpoint", endpoints: value::endpoints, |it: &Vec<_>| value::print_endpoints(it)),
     key!("period", period: |value| value::seconds(value, true, TIMER), |it| json!(it)),
     key!("resync", resync: |value| value::seconds(value, true, TIMER), |it| json!(it)),
     key!("verify", verify: |value| value::seconds(value, true, SECONDS), |it| json!(it)),
-    key!("send", send: |it| value::meaning(it, value::SEND), |it| value::word(it, value::SEND)),
+    key!("send", send: |it| value::parse_keyword(it, value::SEND), |it| value::keyword_of(it, value::SEND)),
     key!("lookup", lookup: |value| value::seconds(value, false, SECONDS), |it| json!(it)),
     key!("prefix", prefix: value::template, |it: &Template| json!(it.as_str())),
     key!("cluster", cluster: |it| value::name(it).map(Some), |it| json!(it)),
     key!(
         "states",
-        states: |it| value::meaning(it, value::STATES),
-        |it| value::word(it, value::STATES)
+        states: |it| value::parse_keyword(it, value::STATES),
+        |it| value::keyword_of(it, value::STATES)
     ),
     key!(
         "dialect",
-        dialect: |it| value::meaning(it, value::DIALECTS),
-        |it| value::word(it, value::DIALECTS)
+        dialect: |it| value::parse_keyword(it, value::DIALECTS),
+        |it| value::keyword_of(it, value::DIALECTS)
     ),
-    key!("tags", tags: value::tags, |it: &Vec<_>| value::shown_tags(it)),
-    key!("dash", dash: value::dash, value::shown_dash),
+    key!("tags", tags: value::tags, |it: &Vec<_>| value::print_tags(it)),
+    key!("dash", dash: value::dash, value::print_dash),
     key!("metrics", metrics: value::metrics, |it: &Vec<_>| value::shown_metrics(it)),
     key!("telemetry", telemetry: value::switch, |it| json!(it)),
 ];
@@ -107,7 +107,7 @@ pub struct Config {
     pub resync: f64,
     /// Seconds between two checks of the job table; 0 is never.
     pub verify: f64,
-    /// How a change of a count is told.
+    /// How a change of a gauge is sent.
     pub send: SendAs,
     /// Seconds between two look-ups of the endpoints' names.
     pub lookup: f64,
@@ -123,9 +123,9 @@ pub struct Config {
     pub tags: Vec<(String, Template)>,
     /// What stands for a dash in names that are not the plugin's own.
     pub dash: Dash,
-    /// What is told.
+    /// The families that are sent.
     pub metrics: Vec<FamilyId>,
-    /// Whether the plugin tells of itself, too.
+    /// Whether the plugin counts its own work, too.
     pub telemetry: bool,
     /// Where each of [`KEYS`] is from.
     origins: [Origin; KEYS.len()],
@@ -144,7 +144,7 @@ pub enum Origin {
     Plugin,
 }
 
-/// How a change of a count is told.
+/// How a change of a gauge is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendAs {
     /// As a move of the gauge: `+1`, `-1`.
@@ -154,7 +154,7 @@ pub enum SendAs {
 }
 
 /// What is wrong with a value, and what is wanted instead.
-pub type Problem = String;
+pub type ValueError = String;
 
 /// A configuration that cannot be used, in words for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,14 +189,14 @@ impl Config {
         {
             let value = Value::String(text.to_owned());
             config.endpoints = value::endpoints(&value)
-                .map_err(|problem| ConfigError(format!("{ENDPOINT_VARIABLE}: {problem}")))?;
+                .map_err(|error| ConfigError(format!("{ENDPOINT_VARIABLE}: {error}")))?;
             config.origins[0] = Origin::Environment;
         }
         if config.send == SendAs::Values && config.origin_of("resync") == Origin::Default {
             config.resync = RESYNC_OF_VALUES;
         }
         if config.dialect == Dialect::Plain && !config.tags.is_empty() {
-            let tags = shown_json(&value::shown_tags(&config.tags));
+            let tags = quoted_json(&value::print_tags(&config.tags));
             return wrong(format!(
                 "tags: {tags} (want dialect dogstatsd, graphite or influxdb; plain has no tags)"
             ));
@@ -204,23 +204,23 @@ impl Config {
         Ok(config)
     }
 
-    /// Takes over what `object` sets; `place` stands before its complaints.
+    /// Takes over what `object` sets; its errors begin with `context`.
     fn take(
         &mut self,
-        place: &str,
+        context: &str,
         object: Map<String, Value>,
         origin: Origin,
     ) -> Result<(), ConfigError> {
         for (key, value) in object {
             let Some(index) = KEYS.iter().position(|known| known.name == key) else {
                 let want = KEYS.each_ref().map(|key| key.name).join(", ");
-                let key = crate::stats::shown(&key);
-                return wrong(format!("{place}unknown key {key} (want {want})"));
+                let key = crate::stats::quoted(&key);
+                return wrong(format!("{context}unknown key {key} (want {want})"));
             };
-            (KEYS[index].set)(self, &value).map_err(|problem| match key.as_str() {
-                // Its problems begin with the word.
-                "endpoint" => ConfigError(format!("{place}{problem}")),
-                _ => ConfigError(format!("{place}{key}: {problem}")),
+            (KEYS[index].set)(self, &value).map_err(|error| match key.as_str() {
+                // Its errors begin with the key.
+                "endpoint" => ConfigError(format!("{context}{error}")),
+                _ => ConfigError(format!("{context}{key}: {error}")),
             })?;
             self.origins[index] = origin;
         }
@@ -297,7 +297,7 @@ fn object(conf: Option<&str>) -> Result<Map<String, Value>, ConfigError> {
     match conf.map(serde_json::from_str) {
         None => Ok(Map::new()),
         Some(Ok(Value::Object(object))) => Ok(object),
-        Some(Ok(other)) => wrong(format!("conf: {} (want an object of keys)", shown_json(&other))),
+        Some(Ok(other)) => wrong(format!("conf: {} (want an object of keys)", quoted_json(&other))),
         Some(Err(error)) => wrong(format!("conf: not JSON: {error}")),
     }
 }
@@ -309,7 +309,7 @@ fn table(broker: &str) -> Result<Map<String, Value>, ConfigError> {
     match broker.get_mut("conf").and_then(|conf| conf.get_mut(TABLE)).map(Value::take) {
         None => Ok(Map::new()),
         Some(Value::Object(table)) => Ok(table),
-        Some(other) => wrong(format!("{TABLE}: {} (want a table of keys)", shown_json(&other))),
+        Some(other) => wrong(format!("{TABLE}: {} (want a table of keys)", quoted_json(&other))),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Texts with placeholders: `{cluster}.jobs`.
 
-use super::Problem;
+use super::ValueError;
 use crate::jobs::names::Dash;
-use crate::stats::{shown, MAX_NAME};
+use crate::stats::{quoted, MAX_NAME};
 
 /// What fills the placeholders: what the broker says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct BrokerInfo {
     /// The cluster's name.
     pub cluster: String,
     /// The host that the broker runs on.
@@ -19,12 +19,12 @@ pub struct Place {
     pub level: String,
 }
 
-impl Place {
+impl BrokerInfo {
     const WANT: &'static str = "{cluster}, {hostname}, {rank}, {jobid} or {level}";
 
     /// The same, with its dashes replaced.
-    pub fn with_dash(&self, dash: Dash) -> Place {
-        Place {
+    pub fn with_dash(&self, dash: Dash) -> BrokerInfo {
+        BrokerInfo {
             cluster: dash.replace(&self.cluster),
             hostname: dash.replace(&self.hostname),
             rank: dash.replace(&self.rank),
@@ -55,8 +55,8 @@ impl Template {
     /// # Errors
     /// If it is empty, too long, has a placeholder that nothing fills, or a
     /// character that would end a name on the wire.
-    pub fn new(text: &str) -> Result<Template, Problem> {
-        let wrong = |what: &str| Err(format!("{} {what}", shown(text)));
+    pub fn new(text: &str) -> Result<Template, ValueError> {
+        let wrong = |what: &str| Err(format!("{} {what}", quoted(text)));
         if text.is_empty() {
             return wrong("(want at least one character)");
         }
@@ -71,17 +71,20 @@ impl Template {
         if text.starts_with('.') || text.ends_with('.') || text.contains("..") {
             return wrong("(want dots between names only)");
         }
-        match fill(text, &|name| Place::default().get(name).map(str::to_owned)) {
+        match fill(text, &|name| BrokerInfo::default().get(name).map(str::to_owned)) {
             Ok(_) => Ok(Template(text.to_owned())),
-            Err(Some(name)) => wrong(&format!("knows no {{{name}}} (want {})", Place::WANT)),
-            Err(None) => wrong(&format!("has a lone brace (want {})", Place::WANT)),
+            Err(Some(name)) => wrong(&format!(
+                "has the unknown placeholder {{{name}}} (want {})",
+                BrokerInfo::WANT
+            )),
+            Err(None) => wrong(&format!("has an unmatched brace (want {})", BrokerInfo::WANT)),
         }
     }
 
     /// The text with the placeholders filled.
-    pub fn fill(&self, place: &Place) -> String {
+    pub fn fill(&self, broker: &BrokerInfo) -> String {
         // A dot within a value would divide it in two.
-        let value = |name: &str| place.get(name).map(|value| value.replace('.', "_"));
+        let value = |name: &str| broker.get(name).map(|value| value.replace('.', "_"));
         fill(&self.0, &value).unwrap_or_else(|_| self.0.clone())
     }
 
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled() {
-        let place = Place {
+        let broker = BrokerInfo {
             cluster: "tuolumne".into(),
             hostname: "tuolumne1.example.org".into(),
             rank: "0".into(),
@@ -129,18 +132,21 @@ mod tests {
             ("a.{hostname}.{rank}{level}.{jobid}", "a.tuolumne1_example_org.01.fABC"),
         ];
         for (text, filled) in table {
-            assert_eq!(Template::new(text).unwrap().fill(&place), filled);
+            assert_eq!(Template::new(text).unwrap().fill(&broker), filled);
         }
     }
 
     #[test]
     fn a_dash_is_replaced_in_what_the_broker_says_alone() {
-        let place =
-            Place { cluster: "el-cap".into(), hostname: "node-1-2".into(), ..Place::default() };
+        let broker = BrokerInfo {
+            cluster: "el-cap".into(),
+            hostname: "node-1-2".into(),
+            ..BrokerInfo::default()
+        };
         let template = Template::new("my-{cluster}.{hostname}").unwrap();
-        assert_eq!(template.fill(&place), "my-el-cap.node-1-2");
-        let place = place.with_dash(Dash::replaced_by('_').unwrap());
-        assert_eq!(template.fill(&place), "my-el_cap.node_1_2");
+        assert_eq!(template.fill(&broker), "my-el-cap.node-1-2");
+        let broker = broker.with_dash(Dash::replaced_by('_').unwrap());
+        assert_eq!(template.fill(&broker), "my-el_cap.node_1_2");
     }
 
     #[test]
@@ -153,10 +159,10 @@ mod tests {
             ("a\n", "\"a\\n\" (want no '\\n' in a name)".into()),
             (".a", "\".a\" (want dots between names only)".into()),
             ("a..b", "\"a..b\" (want dots between names only)".into()),
-            ("{host}", format!("\"{{host}}\" knows no {{host}} {want}")),
-            ("{}", format!("\"{{}}\" knows no {{}} {want}")),
-            ("{rank", format!("\"{{rank\" has a lone brace {want}")),
-            ("rank}", format!("\"rank}}\" has a lone brace {want}")),
+            ("{host}", format!("\"{{host}}\" has the unknown placeholder {{host}} {want}")),
+            ("{}", format!("\"{{}}\" has the unknown placeholder {{}} {want}")),
+            ("{rank", format!("\"{{rank\" has an unmatched brace {want}")),
+            ("rank}", format!("\"rank}}\" has an unmatched brace {want}")),
         ];
         for (text, error) in table {
             assert_eq!(Template::new(text), Err(error));

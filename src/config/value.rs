@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use super::template::Template;
-use super::{Problem, SendAs};
+use super::{SendAs, ValueError};
 use crate::families::{FamilyId, FAMILIES};
-use crate::flux::NameForm;
 use crate::jobs::names::Dash;
+use crate::jobtap::NameForm;
 use crate::rfc;
-use crate::stats::{shown, Dialect, Endpoint};
+use crate::stats::{quoted, Dialect, Endpoint};
 
 /// Seconds from a number, or from Flux's duration syntax (RFC 23): `500ms`,
 /// `10s`, `1m`, `2h`, `1d`. 0 is allowed where `zero` says so.
@@ -18,7 +18,7 @@ pub(super) fn seconds(
     value: &Value,
     zero: bool,
     range: RangeInclusive<f64>,
-) -> Result<f64, Problem> {
+) -> Result<f64, ValueError> {
     let seconds = match value {
         Value::String(text) => rfc::seconds(text),
         other => other.as_f64(),
@@ -28,97 +28,100 @@ pub(super) fn seconds(
         Some(seconds) if range.contains(&seconds) => Ok(seconds),
         Some(_) | None => Err(format!(
             "{} (want {}{} to 1d, as 500ms, 10s or 1m)",
-            shown_json(value),
+            quoted_json(value),
             if zero { "0, or " } else { "" },
             if *range.start() < 1.0 { "10ms" } else { "1s" },
         )),
     }
 }
 
-/// Words, and what they mean.
-type Words<T> = &'static [(&'static str, T)];
+/// Keywords, and the values that they stand for.
+type Keywords<T> = &'static [(&'static str, T)];
 
-pub(super) const SEND: Words<SendAs> =
+pub(super) const SEND: Keywords<SendAs> =
     &[("increments", SendAs::Increments), ("values", SendAs::Values)];
 
 /// The formats of flux_job_statetostr (libjob/job.h).
-pub(super) const STATES: Words<NameForm> = &[
+pub(super) const STATES: Keywords<NameForm> = &[
     ("L", NameForm::Long),
     ("l", NameForm::LongLower),
     ("S", NameForm::Short),
     ("s", NameForm::ShortLower),
 ];
 
-pub(super) const DIALECTS: Words<Dialect> = &[
+pub(super) const DIALECTS: Keywords<Dialect> = &[
     ("plain", Dialect::Plain),
     ("dogstatsd", Dialect::DogStatsD),
     ("graphite", Dialect::Graphite),
     ("influxdb", Dialect::InfluxDb),
 ];
 
-/// What a word means.
-pub(super) fn meaning<T: Copy>(value: &Value, words: Words<T>) -> Result<T, Problem> {
-    let found = words.iter().find(|(word, _)| value.as_str() == Some(word));
-    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        format!("{} (want {})", shown_json(value), either(&words))
+/// The value that a keyword stands for.
+pub(super) fn parse_keyword<T: Copy>(
+    value: &Value,
+    keywords: Keywords<T>,
+) -> Result<T, ValueError> {
+    let found = keywords.iter().find(|(keyword, _)| value.as_str() == Some(keyword));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let keywords: Vec<_> = keywords.iter().map(|(keyword, _)| *keyword).collect();
+        format!("{} (want {})", quoted_json(value), either(&keywords))
     })
 }
 
-/// The word for what is meant.
-pub(super) fn word<T: PartialEq>(meant: &T, words: Words<T>) -> Value {
-    words.iter().find(|(_, meaning)| meaning == meant).map_or("", |(word, _)| word).into()
+/// The keyword that stands for a value.
+pub(super) fn keyword_of<T: PartialEq>(value: &T, keywords: Keywords<T>) -> Value {
+    keywords.iter().find(|(_, of)| of == value).map_or("", |(keyword, _)| keyword).into()
 }
 
 /// `"a", "b" or "c"`.
-fn either(words: &[&str]) -> String {
-    match words {
+fn either(keywords: &[&str]) -> String {
+    match keywords {
         [first @ .., last] if !first.is_empty() => {
             format!("\"{}\" or \"{last}\"", first.join("\", \""))
         }
-        _ => format!("\"{}\"", words.concat()),
+        _ => format!("\"{}\"", keywords.concat()),
     }
 }
 
-pub(super) fn switch(value: &Value) -> Result<bool, Problem> {
-    value.as_bool().ok_or_else(|| format!("{} (want true or false)", shown_json(value)))
+pub(super) fn switch(value: &Value) -> Result<bool, ValueError> {
+    value.as_bool().ok_or_else(|| format!("{} (want true or false)", quoted_json(value)))
 }
 
-pub(super) fn template(value: &Value) -> Result<Template, Problem> {
+pub(super) fn template(value: &Value) -> Result<Template, ValueError> {
     match value.as_str() {
         Some(text) => Template::new(text),
-        None => Err(format!("{} (want a text)", shown_json(value))),
+        None => Err(format!("{} (want a text)", quoted_json(value))),
     }
 }
 
 /// A name without placeholders.
-pub(super) fn name(value: &Value) -> Result<String, Problem> {
+pub(super) fn name(value: &Value) -> Result<String, ValueError> {
     let template = template(value)?;
     match template.as_str().contains('{') {
         false => Ok(template.as_str().to_owned()),
-        true => Err(format!("{} (want no placeholder here)", shown_json(value))),
+        true => Err(format!("{} (want no placeholder here)", quoted_json(value))),
     }
 }
 
 /// What stands for a dash; an empty text: the dash.
-pub(super) fn dash(value: &Value) -> Result<Dash, Problem> {
+pub(super) fn dash(value: &Value) -> Result<Dash, ValueError> {
     let mut chars = value.as_str().map(str::chars);
     let dash = match chars.as_mut().map(|chars| (chars.next(), chars.next())) {
         Some((None, None)) => Some(Dash::default()),
         Some((Some(c), None)) => Dash::replaced_by(c),
         _ => None,
     };
-    dash.ok_or_else(|| format!("{} (want \"_\", a letter or a digit, or \"\")", shown_json(value)))
+    dash.ok_or_else(|| format!("{} (want \"_\", a letter or a digit, or \"\")", quoted_json(value)))
 }
 
-pub(super) fn shown_dash(dash: &Dash) -> Value {
+pub(super) fn print_dash(dash: &Dash) -> Value {
     dash.replacement().map_or(String::new(), String::from).into()
 }
 
 /// One text, with commas between endpoints, or an array of texts.
-pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
+pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, ValueError> {
     let Some(texts) = texts(value) else {
-        let value = shown_json(value);
+        let value = quoted_json(value);
         return Err(format!("endpoint {value} (want a text, or an array of texts)"));
     };
     let mut endpoints = Vec::new();
@@ -126,8 +129,8 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
         for endpoint in Endpoint::list(text).map_err(|error| error.to_string())? {
             // Increments that arrive twice count twice.
             if endpoints.contains(&endpoint) {
-                let text = shown(&endpoint.to_string());
-                return Err(format!("endpoint {text} is there twice (want each once)"));
+                let text = quoted(&endpoint.to_string());
+                return Err(format!("duplicate endpoint {text} (want each once)"));
             }
             endpoints.push(endpoint);
         }
@@ -135,19 +138,19 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, Problem> {
     Ok(endpoints)
 }
 
-pub(super) fn shown_endpoints(endpoints: &[Endpoint]) -> Value {
+pub(super) fn print_endpoints(endpoints: &[Endpoint]) -> Value {
     endpoints.iter().map(Endpoint::to_string).collect()
 }
 
 /// One text, with commas between families, or an array of texts.
-pub(super) fn metrics(value: &Value) -> Result<Vec<FamilyId>, Problem> {
+pub(super) fn metrics(value: &Value) -> Result<Vec<FamilyId>, ValueError> {
     let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
     let want = format!("(want {}, or several)", either(&names));
-    let wrong = || format!("{} {want}", shown_json(value));
+    let wrong = || format!("{} {want}", quoted_json(value));
     let mut families = Vec::new();
     for text in texts(value).ok_or_else(wrong)?.into_iter().flat_map(|text| text.split(',')) {
         let family = FamilyId::named(text.trim());
-        let family = family.ok_or_else(|| format!("{} {want}", shown(text)))?;
+        let family = family.ok_or_else(|| format!("{} {want}", quoted(text)))?;
         if !families.contains(&family) {
             families.push(family);
         }
@@ -170,17 +173,17 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
 }
 
 /// An object of tags.
-pub(super) fn tags(value: &Value) -> Result<Vec<(String, Template)>, Problem> {
+pub(super) fn tags(value: &Value) -> Result<Vec<(String, Template)>, ValueError> {
     let Some(object) = value.as_object() else {
-        return Err(format!("{} (want an object, as tags.site=NAME)", shown_json(value)));
+        return Err(format!("{} (want an object, as tags.site=NAME)", quoted_json(value)));
     };
     object.iter().map(|(key, value)| tag(key, value)).collect()
 }
 
-fn tag(key: &str, value: &Value) -> Result<(String, Template), Problem> {
+fn tag(key: &str, value: &Value) -> Result<(String, Template), ValueError> {
     let dirty = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     if key.is_empty() || key.contains(dirty) {
-        return Err(format!("key {} (want letters, digits, _, - or .)", shown(key)));
+        return Err(format!("key {} (want letters, digits, _, - or .)", quoted(key)));
     }
     if FAMILIES.iter().any(|family| family.tags.contains(&key)) {
         return Err(format!("key \"{key}\" is the plugin's own (want another)"));
@@ -196,20 +199,20 @@ fn tag(key: &str, value: &Value) -> Result<(String, Template), Problem> {
         }
         other => template(other),
     };
-    value.map(|value| (key.to_owned(), value)).map_err(|problem| format!("{key}: {problem}"))
+    value.map(|value| (key.to_owned(), value)).map_err(|error| format!("{key}: {error}"))
 }
 
-pub(super) fn shown_tags(tags: &[(String, Template)]) -> Value {
-    let mut shown = Map::new();
+pub(super) fn print_tags(tags: &[(String, Template)]) -> Value {
+    let mut map = Map::new();
     for (key, value) in tags {
-        shown.insert(key.clone(), value.as_str().into());
+        map.insert(key.clone(), value.as_str().into());
     }
-    shown.into()
+    map.into()
 }
 
-pub(super) fn shown_json(value: &Value) -> String {
+pub(super) fn quoted_json(value: &Value) -> String {
     match value {
-        Value::String(text) => shown(text),
-        other => shown(&other.to_string()).trim_matches('"').to_owned(),
+        Value::String(text) => quoted(text),
+        other => quoted(&other.to_string()).trim_matches('"').to_owned(),
     }
 }

@@ -59,6 +59,11 @@ impl FamilyId {
         Self::all().find(|id| id.spec().name == name)
     }
 
+    /// What these need to know of a job.
+    pub fn needs(families: &[FamilyId]) -> Needs {
+        families.iter().fold(Needs::STATE, |all, id| all.and(id.spec().needs))
+    }
+
     /// What there is to know of it.
     pub fn spec(self) -> &'static FamilySpec {
         &FAMILIES[self.index()]
@@ -71,24 +76,24 @@ impl FamilyId {
 }
 
 /// The address of a metric within its family: the name that it is about, and its
-/// place among that name's metrics.
+/// index among that name's metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
     /// The name's index in the family's list; 0 for what is about no name.
     pub name: NameIndex,
     /// The metric's index in [`Family::metrics`].
-    pub slot: u8,
+    pub metric: u8,
 }
 
 impl Series {
     /// A metric that is about no name.
-    pub const fn fixed(slot: usize) -> Series {
-        Series { name: 0, slot: slot as u8 }
+    pub const fn fixed(metric: usize) -> Series {
+        Series { name: 0, metric: metric as u8 }
     }
 
     /// A metric of a name.
-    pub const fn of(name: NameIndex, slot: usize) -> Series {
-        Series { name, slot: slot as u8 }
+    pub const fn of(name: NameIndex, metric: usize) -> Series {
+        Series { name, metric: metric as u8 }
     }
 }
 
@@ -170,9 +175,9 @@ impl MetricSpec {
 /// What an event was, besides what it changed.
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion {
-    /// What happened.
+    /// The event.
     pub what: What,
-    /// Whether it happens now. Until a load is over, jobs are announced.
+    /// Whether it is news. Until a load is over, jobs are reported that are there.
     pub is_live: bool,
     /// When the job was submitted, if times are needed.
     pub submitted: Option<Moment>,
@@ -206,7 +211,7 @@ pub type Visit<'a> = &'a mut dyn FnMut(Series, i64);
 
 /// A family of metrics.
 pub trait Family {
-    /// The metrics of one name, by their slots; `None`: those that are about no
+    /// The metrics of one name, by their index; `None`: those that are about no
     /// name.
     fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec>;
 

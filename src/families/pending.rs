@@ -13,7 +13,7 @@ pub(super) const SPEC: FamilySpec = FamilySpec {
 
 struct Pending;
 
-/// In the order of their slots.
+/// In the order of their indices.
 const REASONS: [&str; 4] = ["held", "dependency", "priority", "resources"];
 const HELD: Series = Series::fixed(0);
 const DEPENDENCY: Series = Series::fixed(1);

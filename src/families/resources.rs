@@ -46,7 +46,7 @@ const METRICS: [(&str, &str, Kind); 13] = [
 struct Resources {
     /// How many jobs hold a part of each node, by its rank. The nodes that are
     /// held are those where it is not 0: several jobs may share one, so their
-    /// number is no sum over the jobs.
+    /// count is no sum over the jobs.
     holders: Vec<u32>,
 }
 
@@ -106,7 +106,7 @@ impl Family for Resources {
 }
 
 impl Resources {
-    /// A job holds these nodes, or gave them back. Returns how many nodes are held
+    /// A job holds these nodes, or has freed them. Returns how many nodes are held
     /// more.
     fn hold(&mut self, ranks: &Ranks, by: i32) -> i64 {
         let mut nodes = 0;

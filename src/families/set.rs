@@ -2,7 +2,7 @@
 
 use super::{Family, FamilyId, MetricSpec, Occasion, Out, Series};
 use crate::jobs::names::NameIndex;
-use crate::jobs::{Change, Job, JobTable, Lists, Needs};
+use crate::jobs::{Change, Job, JobTable, Lists};
 
 /// Where the metrics of all families go.
 pub trait Sink {
@@ -26,26 +26,24 @@ pub trait Sink {
 #[derive(Default)]
 pub struct Families {
     enabled: Vec<(FamilyId, Box<dyn Family>)>,
-    needs: Needs,
 }
 
 impl Families {
     /// Enables these, and no others. Those that come know of no job yet: see
-    /// [`introduce`](Self::introduce).
+    /// [`count_all`](Self::count_all).
     pub fn switch<S: Sink>(&mut self, wanted: &[FamilyId], sink: &mut S) {
         self.enabled.retain(|(id, _)| {
-            let stays = wanted.contains(id);
-            if !stays {
+            let is_kept = wanted.contains(id);
+            if !is_kept {
                 sink.forget(*id);
             }
-            stays
+            is_kept
         });
         for &id in wanted {
             if !self.has(id) {
                 self.enabled.push((id, (id.spec().make)()));
             }
         }
-        self.needs = wanted.iter().fold(Needs::STATE, |all, id| all.and(id.spec().needs));
     }
 
     /// Whether this one is enabled.
@@ -53,13 +51,16 @@ impl Families {
         self.enabled.iter().any(|(id, _)| *id == family)
     }
 
-    /// What the enabled ones need to know of a job.
-    pub fn needs(&self) -> Needs {
-        self.needs
+    /// Which are enabled and not wanted, and which are wanted and not enabled.
+    pub fn difference(&self, wanted: &[FamilyId]) -> (Vec<FamilyId>, Vec<FamilyId>) {
+        let enabled = self.enabled.iter().map(|(id, _)| *id);
+        let goes = enabled.filter(|id| !wanted.contains(id)).collect();
+        let comes = wanted.iter().copied().filter(|&id| !self.has(id)).collect();
+        (goes, comes)
     }
 
-    /// The family hears of all jobs that there are.
-    pub fn introduce<S: Sink>(&mut self, family: FamilyId, table: &JobTable, sink: &mut S) {
+    /// Counts all jobs that there are in this family.
+    pub fn count_all<S: Sink>(&mut self, family: FamilyId, table: &JobTable, sink: &mut S) {
         let Some((id, family)) = self.enabled.iter_mut().find(|(id, _)| *id == family) else {
             return;
         };
@@ -78,20 +79,6 @@ impl Families {
             for name in 0..=last {
                 sink.define(*id, name, metrics(&**family, lists, name));
             }
-        }
-    }
-
-    /// As [`changed`](Self::changed), for all but `others`.
-    pub fn changed_but<S: Sink>(
-        &mut self,
-        others: &[FamilyId],
-        change: &Change,
-        table: &JobTable,
-        sink: &mut S,
-    ) {
-        for (id, family) in self.enabled.iter_mut().filter(|(id, _)| !others.contains(id)) {
-            define(*id, &**family, table.lists(), sink);
-            family.moves(change, &mut |gauge, by| sink.add(*id, gauge, by));
         }
     }
 

@@ -28,13 +28,13 @@ impl Sink for Levels {
     }
     fn add(&mut self, family: FamilyId, gauge: Series, by: i64) {
         let metrics = &self.defined[&(family, gauge.name)];
-        assert!(metrics[usize::from(gauge.slot)].kind.is_sum());
+        assert!(metrics[usize::from(gauge.metric)].kind.is_sum());
         let level = self.gauges.entry((family, gauge)).or_default();
         *level += by;
     }
     fn set(&mut self, family: FamilyId, gauge: Series, level: Option<i64>) {
         let metrics = &self.defined[&(family, gauge.name)];
-        let kind = metrics[usize::from(gauge.slot)].kind;
+        let kind = metrics[usize::from(gauge.metric)].kind;
         assert!(matches!(kind, Kind::Number | Kind::Asked), "{kind:?}");
         match level {
             Some(level) => self.gauges.insert((family, gauge), level),
@@ -55,7 +55,7 @@ impl Sink for Levels {
 
 impl Levels {
     fn name(&self, family: FamilyId, series: Series) -> String {
-        let spec = &self.defined[&(family, series.name)][usize::from(series.slot)];
+        let spec = &self.defined[&(family, series.name)][usize::from(series.metric)];
         let values = spec.tags.iter().map(|(_, value)| match value {
             TagValue::State(state) => format!("{state:?}"),
             TagValue::Text(text) => text.clone(),
@@ -188,7 +188,7 @@ fn a_job_adds_to_what_it_should() {
         assert_eq!(levels.levels(), wanted, "{name} {job:?}");
         // A state that is not known here counts nowhere, but for what it holds.
         families.changed(&change(Some(job), None), None, &table, &mut levels);
-        assert_eq!(levels.levels(), BTreeMap::new(), "{name}: it takes back what it gave");
+        assert_eq!(levels.levels(), BTreeMap::new(), "{name}: it subtracts what it added");
     }
 }
 
@@ -209,24 +209,24 @@ fn a_node_that_several_jobs_share_is_one_node() {
 
 /// What a job says of itself in these tests.
 #[derive(Clone, Debug)]
-struct Said {
+struct Known {
     user: u32,
     urgency: i32,
     jobspec: Value,
     r: Value,
 }
 
-impl Source for Said {
+impl Source for Known {
     type Json<'a> = &'a Value;
 
     fn facts(&self) -> Result<Facts<&Value>, Unread> {
-        let Said { user, urgency, jobspec, r } = self;
+        let Known { user, urgency, jobspec, r } = self;
         let (user, urgency) = (*user, *urgency);
         Ok(Facts { user, urgency, priority: urgency.into(), jobspec, r: Some(r) })
     }
 }
 
-fn said() -> impl Strategy<Value = Said> {
+fn known() -> impl Strategy<Value = Known> {
     let name = prop::sample::select(vec!["", "a.b", "a_b", "c"]);
     let ranks = prop::sample::select(vec!["0", "0-3", "2,5-6", "x"]);
     (0u32..3, prop::sample::select(vec![0, 16]), name.clone(), name, ranks, 0..3).prop_map(
@@ -236,7 +236,7 @@ fn said() -> impl Strategy<Value = Said> {
             let resources = json!([{"type": "core", "count": count}]);
             let jobspec = json!({"attributes": {"system": system}, "resources": resources});
             let held = json!([{"rank": ranks, "children": {"core": "0-1", "gpu": "0"}}]);
-            Said { user, urgency, jobspec, r: json!({"execution": {"R_lite": held}}) }
+            Known { user, urgency, jobspec, r: json!({"execution": {"R_lite": held}}) }
         },
     )
 }
@@ -260,31 +260,31 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// All families, moved by each change, stand where they would if they were
-    /// told of the jobs that there are; and no sum is negative.
+    /// made to count the jobs that there are; and no sum is negative.
     #[test]
     fn gauges_are_sums_over_the_table_whatever_happens(
-        events in prop::collection::vec((event(), said()), 0..60)
+        events in prop::collection::vec((event(), known()), 0..60)
     ) {
         let (mut families, mut levels) = (Families::default(), Levels::default());
         families.switch(&all(), &mut levels);
         let mut table = JobTable::default();
-        table.set_needs(families.needs());
+        table.set_needs(FamilyId::needs(&all()));
         table.loaded();
         table.inactive_asked();
         table.inactive_answered(3);
         for id in all() {
-            families.introduce(id, &table, &mut levels);
+            families.count_all(id, &table, &mut levels);
         }
-        for ((id, what, state), said) in events {
+        for ((id, what, state), known) in events {
             let change = match what {
-                Some(what) => table.apply(Event { id, what }, &said),
-                None => table.reconcile(id, (state != 64).then_some((state, &said))),
+                Some(what) => table.apply(Event { id, what }, &known),
+                None => table.reconcile(id, (state != 64).then_some((state, &known))),
             };
             families.changed(&change, None, &table, &mut levels);
             let (mut others, mut wanted) = (Families::default(), Levels::default());
             others.switch(&all(), &mut wanted);
             for id in all() {
-                others.introduce(id, &table, &mut wanted);
+                others.count_all(id, &table, &mut wanted);
             }
             prop_assert_eq!(levels.levels(), wanted.levels());
             prop_assert!(levels.levels().values().all(|&level| level > 0));
@@ -310,7 +310,7 @@ fn a_family_that_is_switched_on_late_knows_all_jobs() {
     }
     let states = FamilyId::named("states").unwrap();
     families.switch(&[states], &mut levels);
-    families.introduce(states, &table, &mut levels);
+    families.count_all(states, &table, &mut levels);
     let wanted = [("state.Run", 1), ("state.Sched", 2)];
     assert_eq!(levels.levels(), wanted.map(|(name, level)| (name.to_owned(), level)).into());
     families.switch(&[], &mut levels);
@@ -322,8 +322,8 @@ fn what_the_broker_said_of_its_machine_is_known_while_it_says_it() {
     let (mut families, mut levels, mut table) = (Families::default(), Levels::default(), table());
     let resources = FamilyId::named("resources").unwrap();
     families.switch(&[resources], &mut levels);
-    table.set_needs(families.needs());
-    families.introduce(resources, &table, &mut levels);
+    table.set_needs(FamilyId::needs(&[resources]));
+    families.count_all(resources, &table, &mut levels);
     assert_eq!(levels.gauges, BTreeMap::new(), "nobody said it yet");
     let machine =
         Machine { nodes: 9, nodes_down: 3, nodes_drained: 2, cores: 36, cores_down: 12, gpus: 5 };
@@ -345,7 +345,7 @@ fn what_the_broker_said_of_its_machine_is_known_while_it_says_it() {
 }
 
 #[test]
-fn times_and_results_are_told_when_they_are_known() {
+fn times_and_results_are_sent_when_they_are_known() {
     let (mut families, mut levels, table) = (Families::default(), Levels::default(), table());
     let wanted = ["timings", "results"].map(|name| FamilyId::named(name).unwrap());
     families.switch(&wanted, &mut levels);
@@ -353,28 +353,28 @@ fn times_and_results_are_told_when_they_are_known() {
     let entered = |state, seconds| Job { entered: at(seconds), ..job(state) };
     let moved =
         |state, previous, seconds| What::Moved { state, previous: Some(previous), at: at(seconds) };
-    let mut told = |change: Change, what, is_live, result| {
+    let mut sent = |change: Change, what, is_live, result| {
         let occasion = Occasion { what, is_live, submitted: at(1.0), result };
         families.changed(&change, Some(&occasion), &table, &mut levels);
         std::mem::take(&mut levels.others)
     };
     let none: [&str; 0] = [];
     let new = What::New { state: 1 };
-    assert_eq!(told(change(None, Some(&job(New))), new, true, None), ["result.submitted +1"]);
-    assert_eq!(told(change(None, Some(&job(New))), new, false, None), none, "it was there before");
+    assert_eq!(sent(change(None, Some(&job(New))), new, true, None), ["result.submitted +1"]);
+    assert_eq!(sent(change(None, Some(&job(New))), new, false, None), none, "it was there before");
     let (sched, run) = (entered(Sched, 10.0), entered(Run, 10.5));
     assert_eq!(
-        told(change(Some(&sched), Some(&run)), moved(16, 8, 10.5), true, None),
+        sent(change(Some(&sched), Some(&run)), moved(16, 8, 10.5), true, None),
         ["time.Sched 500", "time.submit_to_run 9500"]
     );
     // An event was missed, or its beginning: no time is better than a wrong one.
     let lost = moved(32, 16, 11.0);
-    assert_eq!(told(change(Some(&sched), Some(&job(Cleanup))), lost, true, None), none);
-    assert_eq!(told(change(Some(&job(Run)), Some(&job(Cleanup))), lost, true, None), none);
+    assert_eq!(sent(change(Some(&sched), Some(&job(Cleanup))), lost, true, None), none);
+    assert_eq!(sent(change(Some(&job(Run)), Some(&job(Cleanup))), lost, true, None), none);
     // A clock that was set back.
-    assert_eq!(told(change(Some(&run), None), moved(32, 16, 9.0), true, None), ["time.Run 0"]);
+    assert_eq!(sent(change(Some(&run), None), moved(32, 16, 9.0), true, None), ["time.Run 0"]);
     assert_eq!(
-        told(change(Some(&job(Cleanup)), None), moved(64, 32, 12.0), true, Some(Ending::Timeout)),
+        sent(change(Some(&job(Cleanup)), None), moved(64, 32, 12.0), true, Some(Ending::Timeout)),
         ["result.timeout +1"]
     );
 }

@@ -12,7 +12,7 @@
 use super::table::{JobTable, SHARDS};
 
 /// How often the job manager is asked again for its number of jobs, where
-/// something happened while its answer was under way.
+/// something changed while its answer was under way.
 const MOST_QUESTIONS: u32 = 20;
 
 /// A check, under way or not.
@@ -32,7 +32,7 @@ pub struct Check {
 pub enum Verdict {
     /// The table has as many.
     Agrees,
-    /// Something happened meanwhile: ask again in a moment.
+    /// Something changed meanwhile: ask again in a moment.
     AskAgain,
     /// Something happens all the time. The next check asks again.
     TooBusy,

@@ -1,18 +1,18 @@
 //! The number of inactive jobs.
 //!
-//! Nobody announces the jobs that were inactive before the load, so the broker
+//! Flux does not report the jobs that were inactive before the load, so the broker
 //! is asked; it answers later, with the number at some moment in between. While
 //! the answer travels, jobs end and are purged, so the answer pins the number
 //! from before the load only to a range: as wide as the count swung meanwhile.
 //! Ranges of several answers intersect, and one answer during which nothing
-//! happened settles it.
+//! changed settles it.
 
 use std::collections::VecDeque;
 
 /// How many jobs may be between their move to INACTIVE and the
 /// `job.inactive-add` that follows it. flux-core calls the second right after the
 /// first (event.c), so one is enough; where another plugin keeps the second from
-/// us, the list stays short all the same.
+/// us, the list is short all the same.
 const MOST_EXPECTED: usize = 64;
 
 /// The number of inactive jobs: what the broker answered, plus what was added and
@@ -44,7 +44,7 @@ impl Default for Count {
 /// What an answer of the broker's came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// Whether the number is known now; if not, too much happened meanwhile, and
+    /// Whether the number is known now; if not, too much changed meanwhile, and
     /// the broker must be asked again.
     pub known: bool,
     /// Whether the answer contradicted an earlier one, or the events. The newest
@@ -66,7 +66,7 @@ impl Inactive {
         self.changes
     }
 
-    /// A job moved to INACTIVE. Its `job.inactive-add` is to follow. Returns
+    /// A job moved to INACTIVE. Its `job.inactive-add` comes later. Returns
     /// whether that is new.
     pub(super) fn ended(&mut self, id: u64) -> bool {
         if self.expected.contains(&id) {
@@ -79,12 +79,12 @@ impl Inactive {
         self.move_by(1)
     }
 
-    /// `job.inactive-add`. Returns whether it said something new: it does not
+    /// `job.inactive-add`. Returns whether it was news: it does not
     /// where it follows a move.
     pub(super) fn added(&mut self, id: u64) -> bool {
         match self.expected.iter().position(|&expected| expected == id) {
-            Some(place) => {
-                self.expected.remove(place);
+            Some(index) => {
+                self.expected.remove(index);
                 false
             }
             None => {
@@ -110,7 +110,7 @@ impl Inactive {
     }
 
     /// The broker answered. Where the number is known already, the answer repairs
-    /// it, if nothing happened meanwhile.
+    /// it, if nothing changed meanwhile.
     pub fn answered(&mut self, inactive: u64) -> Answered {
         match &mut self.count {
             Count::Range(range) => {
@@ -171,7 +171,7 @@ impl Range {
     /// answer is believed.
     ///
     /// The number at load may come out negative: brokers before 0.87.0
-    /// announced some inactive jobs twice (flux-core #7690), and this is what
+    /// reported some inactive jobs twice (flux-core #7690), and this is what
     /// was counted too often.
     fn end(&mut self, inactive: u64) -> (Option<u64>, bool) {
         let inactive = i64::try_from(inactive).unwrap_or(i64::MAX);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_that_announces_twice_is_put_right_by_the_answer() {
+    fn a_restart_that_reports_twice_is_put_right_by_the_answer() {
         // flux-core before 0.87.0, #7690: each inactive job came twice.
         let mut inactive = Inactive::default();
         for id in 0..2 * 2000 {

@@ -41,7 +41,7 @@ impl Needs {
         self.0 & other.0 == other.0
     }
 
-    /// Whether something is needed that only a look at the job's [`Facts`] tells.
+    /// Whether something is needed that only the job's [`Facts`] say.
     pub(super) const fn facts(self) -> bool {
         self.0 & 31 != 0
     }
@@ -54,6 +54,8 @@ pub(super) enum Reading {
     New,
     /// They may have changed, but for what it holds.
     Again,
+    /// Only how urgent it is may have changed.
+    Urgency,
     /// It waits no more: its R, if it has one, says what it holds from now on, and
     /// nothing else is new.
     Start,
@@ -291,7 +293,12 @@ impl Job {
         lists: &mut Lists,
         occasion: Reading,
     ) -> Result<(), Unread> {
+        if needs.has(Needs::WAITING) && occasion != Reading::Start {
+            self.is_held = facts.urgency == 0;
+            self.has_no_priority = facts.priority == 0;
+        }
         let needs = match occasion {
+            Reading::Urgency => return Ok(()),
             Reading::Start => Needs(needs.0 & Needs::RESOURCES.0),
             _ => needs,
         };
@@ -320,8 +327,6 @@ impl Job {
             self.bank = lists.banks.index(bank.as_ref().and_then(Json::text).unwrap_or_default());
         }
         if needs.has(Needs::WAITING) {
-            self.is_held = facts.urgency == 0;
-            self.has_no_priority = facts.priority == 0;
             self.schemes = system.map_or(0, |system| schemes(system, lists));
         }
         if needs.has(Needs::RESOURCES) {
@@ -367,9 +372,9 @@ impl Job {
 fn schemes<J: Json>(system: J, lists: &mut Lists) -> u32 {
     let Some(dependencies) = system.member(c"dependencies") else { return 0 };
     let mut schemes = 0;
-    let mut place = 0;
-    while let Some(dependency) = dependencies.item(place) {
-        place += 1;
+    let mut index = 0;
+    while let Some(dependency) = dependencies.item(index) {
+        index += 1;
         let scheme = dependency.member(c"scheme");
         let scheme = scheme.as_ref().and_then(Json::text).unwrap_or_default();
         schemes |= 1 << lists.schemes.index(scheme);

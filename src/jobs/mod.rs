@@ -4,7 +4,7 @@
 //! calls, and when, is measured in flux-core 0.88.0; flux-jobtap-plugins(7) says
 //! less.
 //!
-//! - `job.new` announces a job that was accepted: in NEW if it was submitted just
+//! - `job.new` reports a job that was accepted: in NEW if it was submitted just
 //!   now (there is no `job.state.new`), in any active state if it was there
 //!   before the plugin. What is posted about a job before that, or about one that
 //!   is never accepted, is not ours to count.
@@ -12,7 +12,7 @@
 //!   second announcement of a job in DEPEND, and changes nothing.
 //! - `job.update` changes the job's jobspec, not its state.
 //! - `job.inactive-add` follows each move to INACTIVE, and changes nothing then.
-//!   Without a move before it, at a restart, it announces an inactive job.
+//!   Without a move before it, at a restart, it reports an inactive job.
 //! - `job.inactive-remove` ends it all: the job was purged.
 //!
 //! An event does not move counts. It says what is known of a job now, so that

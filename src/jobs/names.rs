@@ -49,7 +49,7 @@ impl Dash {
     }
 }
 
-/// Names, each once, in the order they were first met.
+/// Names, each once, in the order of their first use.
 #[derive(Debug)]
 pub struct Names {
     /// How many have an index of their own, besides `other`.
@@ -80,7 +80,7 @@ impl Names {
         let clean = |c| self.dash.clean(c);
         let is_this = |known: &String| known.chars().eq(name.chars().map(clean));
         match self.names.iter().position(is_this) {
-            Some(place) => place as NameIndex + 1,
+            Some(index) => index as NameIndex + 1,
             None if self.named() < self.most => self.push(name.chars().map(clean).collect()),
             None => self.other(),
         }
@@ -103,7 +103,7 @@ impl Names {
 
     fn other(&mut self) -> NameIndex {
         match self.names.iter().position(|name| name == OTHER) {
-            Some(place) => place as NameIndex + 1,
+            Some(index) => index as NameIndex + 1,
             None => self.push(OTHER.to_owned()),
         }
     }
@@ -164,6 +164,6 @@ mod tests {
         assert_eq!(indices[..4], [1, 2, 3, 4]);
         assert!(indices[3..].iter().all(|&index| index == 4));
         assert_eq!((names.last(), names.name(4)), (4, Some(OTHER)));
-        assert_eq!(names.index("bank-1"), 2, "those that have a place keep it");
+        assert_eq!(names.index("bank-1"), 2, "those that have an index keep it");
     }
 }

@@ -56,30 +56,31 @@ impl Queues {
     /// The broker says how many jobs each queue has, by state. It is believed
     /// about the inactive jobs if it agrees with what is known here about the
     /// active ones, for then it has seen all that was seen here; and if nothing
-    /// happened while it answered. Returns whether it is.
+    /// changed while it answered. Returns whether it is.
     pub(super) fn answered(&mut self, answer: &ByQueue, names: &mut Names) -> bool {
         if self.asked_at != self.changes {
             return false;
         }
         // Two queues may come to one name.
-        let mut said = vec![[0i64; 7]; self.counts.len()];
+        let mut counted = vec![[0i64; 7]; self.counts.len()];
         for (name, counts) in answer {
             let queue = usize::from(names.index(name));
-            if said.len() <= queue {
-                said.resize(queue + 1, [0; 7]);
+            if counted.len() <= queue {
+                counted.resize(queue + 1, [0; 7]);
             }
-            for (sum, count) in said[queue].iter_mut().zip(counts) {
+            for (sum, count) in counted[queue].iter_mut().zip(counts) {
                 *sum = sum.saturating_add(i64::try_from(*count).unwrap_or(i64::MAX));
             }
         }
-        self.counts.resize(said.len().max(self.counts.len()), [0; 7]);
+        self.counts.resize(counted.len().max(self.counts.len()), [0; 7]);
         // NEW is in no broker's answer.
         let active = State::Depend as usize..State::Inactive as usize;
-        let both = || self.counts.iter().zip(&said).skip(1);
-        let agrees = both().all(|(known, said)| known[active.clone()] == said[active.clone()]);
+        let both = || self.counts.iter().zip(&counted).skip(1);
+        let agrees =
+            both().all(|(known, counted)| known[active.clone()] == counted[active.clone()]);
         if agrees {
-            for (known, said) in self.counts.iter_mut().zip(said).skip(1) {
-                known[State::Inactive as usize] = said[State::Inactive as usize];
+            for (known, counted) in self.counts.iter_mut().zip(counted).skip(1) {
+                known[State::Inactive as usize] = counted[State::Inactive as usize];
             }
             self.inactive_known = true;
         }
@@ -110,14 +111,14 @@ mod tests {
             ];
             queues.answered(&answer, &mut names)
         };
-        assert!(!answered(&mut queues, 0), "it has not heard of the job that runs");
+        assert!(!answered(&mut queues, 0), "it does not know the job that runs");
         assert!(answered(&mut queues, 1));
         assert_eq!((queues.inactive(batch), queues.inactive(2)), (Some(7), Some(9)));
         queues.add(batch, Inactive, 1);
         assert_eq!(queues.inactive(batch), Some(8));
         queues.asked();
         queues.add(batch, Inactive, -1);
-        assert!(!queues.answered(&Vec::new(), &mut names), "something happened meanwhile");
+        assert!(!queues.answered(&Vec::new(), &mut names), "something changed meanwhile");
         assert_eq!(queues.inactive(batch), Some(7));
     }
 }

@@ -13,7 +13,7 @@ pub enum State {
     Sched,
     /// Has resources.
     Run,
-    /// Gives its resources back.
+    /// Frees its resources.
     Cleanup,
     /// Is over, and in the KVS until it is purged.
     Inactive,

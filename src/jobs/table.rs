@@ -11,16 +11,16 @@ use super::queues::{ByQueue, Queues};
 use super::state::State;
 use crate::rfc::status::Machine;
 
-/// What happened to a job.
+/// An event of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The job's id.
     pub id: u64,
-    /// What happened to it.
+    /// Which event.
     pub what: What,
 }
 
-/// What happened. States are `flux_job_state_t` numbers, as they came.
+/// Which event it was. States are `flux_job_state_t` numbers, as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// `job.new`
@@ -148,9 +148,9 @@ pub struct JobTable {
 }
 
 /// What is known only until the reactor turns after a load. Until then jobs are
-/// announced, in an order of their own: at a restart flux-core replays what was
+/// reported, in an order of their own: at a restart flux-core replays what was
 /// left undone before any `job.new` (restart.c), so that a job may move before it
-/// is announced, or end, and be announced where it was before.
+/// is reported, or end, and be reported where it was before.
 #[derive(Debug, Default)]
 struct Loading {
     ended: HashSet<u64, BuildHasherDefault<IdHasher>>,
@@ -174,7 +174,7 @@ impl Default for JobTable {
 }
 
 impl JobTable {
-    /// The load is over: all jobs that were there are announced.
+    /// The load is over: all jobs that were there are reported.
     pub fn loaded(&mut self) {
         self.loading = None;
     }
@@ -274,16 +274,16 @@ impl JobTable {
         self.shards[shard].keys().copied()
     }
 
-    /// Enters an event. `source` is asked for what the families need to know of
+    /// Applies an event. `source` is asked for what the families need to know of
     /// the job, where the event can have changed it.
     pub fn apply(&mut self, event: Event, source: &impl Source) -> Change {
         self.events += 1;
         let id = event.id;
         let mut change = match event.what {
-            What::New { state } => self.announced(id, state, source),
+            What::New { state } => self.job_reported(id, state, source),
             What::Moved { state, previous: None, .. } => match self.job(id) {
                 Some(_) => Change::default(),
-                None => self.announced(id, state, source),
+                None => self.job_reported(id, state, source),
             },
             What::Moved { state, previous: Some(previous), at } => {
                 self.moved(id, state, previous, at, source)
@@ -373,7 +373,7 @@ impl JobTable {
         answered
     }
 
-    fn announced(&mut self, id: u64, state: i32, source: &impl Source) -> Change {
+    fn job_reported(&mut self, id: u64, state: i32, source: &impl Source) -> Change {
         // It moved, or ended, before its job.new, which was made ready before that.
         if self.loading.as_ref().is_some_and(|loading| loading.ended.contains(&id))
             || self.loading.is_some() && self.job(id).is_some()
@@ -423,7 +423,10 @@ impl JobTable {
         let reading = match job.is_waiting() {
             _ if before.is_none() => Some(Reading::New),
             false => waited.then_some(Reading::Start),
-            true => (may_change(needs, known) || job.holds).then_some(Reading::Again),
+            // Old versions of Flux send a job whose jobspec was updated back to
+            // PRIORITY, and do not call job.update.
+            true if known == Some(State::Priority) || job.holds => Some(Reading::Again),
+            true => needs.has(Needs::WAITING).then_some(Reading::Urgency),
         };
         let mut unread = None;
         if let Some(reading) = reading.filter(|_| needs.facts()) {
@@ -441,7 +444,7 @@ impl JobTable {
             (_, Some(left), Some(before)) if before.state != Some(left) => {
                 Some(Anomaly::MissedEvent(left))
             }
-            // A restart replays moves before it announces the jobs.
+            // A restart replays moves before it reports the jobs.
             (_, Some(left), None) if !loading => Some(Anomaly::MissedEvent(left)),
             _ => None,
         };
@@ -518,13 +521,6 @@ impl JobTable {
             self.anomalies[anomaly.kind()] += 1;
         }
     }
-}
-
-/// Whether a job's facts can be others in this state than in the one before. Old
-/// versions of Flux send a job whose jobspec was updated back to PRIORITY, and
-/// say no more.
-fn may_change(needs: Needs, state: Option<State>) -> bool {
-    state == Some(State::Priority) || needs.has(Needs::WAITING)
 }
 
 fn shard_of(id: u64) -> usize {

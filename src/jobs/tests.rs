@@ -18,30 +18,30 @@ const CLEANUP: i32 = 32;
 const INACTIVE: i32 = 64;
 
 /// Who answers for a job in these tests.
-struct Said {
+struct Known {
     user: u32,
     urgency: i32,
     jobspec: Value,
     r: Option<Value>,
 }
 
-impl Source for Said {
+impl Source for Known {
     type Json<'a> = &'a Value;
 
     fn facts(&self) -> Result<Facts<&Value>, Unread> {
-        let Said { user, urgency, jobspec, r } = self;
+        let Known { user, urgency, jobspec, r } = self;
         let (user, urgency, r) = (*user, *urgency, r.as_ref());
         Ok(Facts { user, urgency, priority: urgency.into(), jobspec, r })
     }
 }
 
 /// A job that asks for four cores, and gets them on these ranks.
-fn said(user: u32, queue: &str, bank: &str, ranks: Option<&str>) -> Said {
+fn known(user: u32, queue: &str, bank: &str, ranks: Option<&str>) -> Known {
     let core = json!([{"type": "core", "count": 2}]);
     let slot = json!([{"type": "slot", "count": 2, "with": core}]);
     let system = json!({"queue": queue, "bank": bank,
                         "dependencies": [{"scheme": "afterok", "value": "f1"}]});
-    Said {
+    Known {
         user,
         urgency: 16,
         jobspec: json!({"attributes": {"system": system}, "resources": slot}),
@@ -51,8 +51,8 @@ fn said(user: u32, queue: &str, bank: &str, ranks: Option<&str>) -> Said {
     }
 }
 
-fn plain() -> Said {
-    said(7, "", "", None)
+fn plain() -> Known {
+    known(7, "", "", None)
 }
 
 fn moved(previous: i32, state: i32) -> What {
@@ -86,12 +86,12 @@ fn each_event_changes_what_it_should() {
     // What came before, the event, what changed, its anomaly.
     type Case<'a> = (&'a [What], What, (Option<State>, Option<State>, i64), Option<Anomaly>);
     let new = |state| What::New { state };
-    let announced = |state| What::Moved { state, previous: None, at: None };
+    let reported = |state| What::Moved { state, previous: None, at: None };
     let cases: &[Case] = &[
         (&[], new(NEW), (None, Some(New), 0), None),
         (&[], new(RUN), (None, Some(Run), 0), None),
         (&[new(NEW)], moved(NEW, DEPEND), (Some(New), Some(Depend), 0), None),
-        (&[new(DEPEND)], announced(DEPEND), (None, None, 0), None),
+        (&[new(DEPEND)], reported(DEPEND), (None, None, 0), None),
         (&[new(CLEANUP)], moved(CLEANUP, INACTIVE), (Some(Cleanup), None, 1), None),
         (&[new(CLEANUP), moved(CLEANUP, INACTIVE)], What::InactiveAdd, (None, None, 0), None),
         (&[], What::InactiveAdd, (None, None, 1), None),
@@ -144,10 +144,10 @@ fn until_the_load_is_over_a_job_is_where_it_moved_last() {
     let cases: &[Case] = &[
         (&[new(RUN)], Some(Run), 0),
         (&[new(DEPEND), moved(DEPEND, SCHED)], Some(Sched), 0),
-        // Replayed at a restart, then announced where it was, or where it is.
+        // Replayed at a restart, then reported where it was, or where it is.
         (&[moved(DEPEND, SCHED), new(DEPEND)], Some(Sched), 0),
         (&[moved(DEPEND, SCHED), new(SCHED)], Some(Sched), 0),
-        // Ended there, and never announced; or cancelled by another plugin.
+        // Ended there, and never reported; or cancelled by another plugin.
         (&[moved(CLEANUP, INACTIVE), What::InactiveAdd], Some(Inactive), 0),
         (
             &[moved(SCHED, CLEANUP), moved(CLEANUP, INACTIVE), What::InactiveAdd, new(SCHED)],
@@ -155,7 +155,7 @@ fn until_the_load_is_over_a_job_is_where_it_moved_last() {
             0,
         ),
         (&[new(DEPEND), What::Moved { state: DEPEND, previous: None, at: None }], Some(Depend), 0),
-        // Into a state that is not known here, and announced where it was.
+        // Into a state that is not known here, and reported where it was.
         (&[new(RUN), moved(RUN, 128)], None, 1),
         (&[moved(SCHED, 128), new(SCHED)], None, 1),
         // Contradictions: counted, and the last one is believed.
@@ -166,20 +166,20 @@ fn until_the_load_is_over_a_job_is_where_it_moved_last() {
             1,
         ),
     ];
-    for (events, place, anomalies) in cases {
+    for (events, end, anomalies) in cases {
         let mut table = JobTable::default();
         for &what in *events {
             table.apply(Event { id: 7, what }, &plain());
         }
         for _ in 0..2 {
             for state in State::ALL.into_iter().filter(|&state| state != Inactive) {
-                let want = u64::from(*place == Some(state));
+                let want = u64::from(*end == Some(state));
                 assert_eq!(table.count(state), Some(want), "{state:?} {events:?}");
             }
             table.loaded();
         }
         table.inactive_asked();
-        let ended = u64::from(*place == Some(Inactive));
+        let ended = u64::from(*end == Some(Inactive));
         assert!(table.inactive_answered(ended).known);
         assert_eq!(table.count(Inactive), Some(ended));
         assert_eq!(table.anomalies().iter().sum::<u64>(), *anomalies, "{events:?}");
@@ -194,8 +194,8 @@ fn until_the_load_is_over_a_job_is_where_it_moved_last() {
 fn a_job_is_known_with_what_it_asks_for_and_holds() {
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
-    let waiting = said(7, "gpu.a100", "phys", None);
-    let running = said(7, "gpu.a100", "phys", Some("0-1,5"));
+    let waiting = known(7, "gpu.a100", "phys", None);
+    let running = known(7, "gpu.a100", "phys", Some("0-1,5"));
     let at = |seconds| Some(Moment::from_seconds(seconds));
     let cores = |table: &JobTable| {
         let job = table.job(1).unwrap();
@@ -220,7 +220,7 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
     let entered = |job: Option<Job>| job.unwrap().entered.unwrap();
     assert_eq!(entered(change.after).since(entered(change.before)), 250.0);
     // What a job holds does not change with its jobspec.
-    table.apply(Event { id: 1, what: What::Updated }, &said(7, "debug", "chem", Some("0")));
+    table.apply(Event { id: 1, what: What::Updated }, &known(7, "debug", "chem", Some("0")));
     assert_eq!(cores(&table), (true, 12, vec![(0, 1), (5, 5)]));
     assert_eq!(table.lists().banks.name(table.job(1).unwrap().bank), Some("chem"));
     table.apply(Event { id: 1, what: to(CLEANUP, RUN, 11.0) }, &running);
@@ -233,7 +233,7 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
     table.apply(Event { id: 1, what: moved(SCHED, CLEANUP) }, &waiting);
     assert_eq!(cores(&table), (false, 0, vec![]));
     // Its R is not the scheduler's.
-    let mut past = said(7, "", "", Some("3"));
+    let mut past = known(7, "", "", Some("3"));
     past.jobspec["attributes"]["system"]["alloc-bypass"] = json!({});
     table.apply(Event { id: 1, what: What::New { state: RUN } }, &past);
     assert_eq!(cores(&table), (false, 0, vec![]));
@@ -243,7 +243,7 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
 fn what_cannot_be_read_is_said_and_the_job_counts_all_the_same() {
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
-    let nonsense = Said { user: 5, urgency: 16, jobspec: json!([1, "x"]), r: Some(json!("y")) };
+    let nonsense = Known { user: 5, urgency: 16, jobspec: json!([1, "x"]), r: Some(json!("y")) };
     let mut unread = |what| table.apply(Event { id: 1, what }, &nonsense).unread;
     assert_eq!(
         unread(What::New { state: SCHED }),
@@ -254,7 +254,7 @@ fn what_cannot_be_read_is_said_and_the_job_counts_all_the_same() {
         Some(Unread("R: not understood; the job counts as holding nothing".into()))
     );
     assert_eq!(unread(moved(RUN, CLEANUP)), None);
-    let long = said(5, &"q".repeat(300), "", None);
+    let long = known(5, &"q".repeat(300), "", None);
     let change = table.apply(Event { id: 2, what: What::New { state: NEW } }, &long);
     assert!(change.unread.unwrap().0.contains("300 bytes"));
     assert_eq!(table.job(2).unwrap().queue, 0);
@@ -268,13 +268,13 @@ fn a_record_is_small_and_a_known_job_allocates_nothing() {
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
     let (waiting, running) =
-        (said(7, "batch", "phys", None), said(7, "batch", "phys", Some("0-3")));
+        (known(7, "batch", "phys", None), known(7, "batch", "phys", Some("0-3")));
     let mut live = |id| {
         table.apply(Event { id, what: What::New { state: NEW } }, &waiting);
         allocation_counter::measure(|| {
             for pair in [NEW, DEPEND, PRIORITY, SCHED, RUN, CLEANUP].windows(2) {
-                let said = if pair[1] < RUN { &waiting } else { &running };
-                table.apply(Event { id, what: moved(pair[0], pair[1]) }, said);
+                let known = if pair[1] < RUN { &waiting } else { &running };
+                table.apply(Event { id, what: moved(pair[0], pair[1]) }, known);
             }
         })
         .count_total
@@ -284,7 +284,7 @@ fn a_record_is_small_and_a_known_job_allocates_nothing() {
 }
 
 fn number() -> impl Strategy<Value = i32> {
-    prop_oneof![9 => (0u32..7).prop_map(|place| 1 << place), 1 => any::<i32>()]
+    prop_oneof![9 => (0u32..7).prop_map(|index| 1 << index), 1 => any::<i32>()]
 }
 
 /// Any event, legal or not.
@@ -299,7 +299,7 @@ fn what() -> impl Strategy<Value = What> {
     ]
 }
 
-/// What is known of the jobs by the last that was heard of each, and nothing else.
+/// What is known of the jobs by the last event of each, and nothing else.
 #[derive(Default)]
 struct Fold {
     jobs: BTreeMap<u64, i32>,
@@ -409,9 +409,9 @@ impl JobManager {
     /// A whole check of the table. Returns how many jobs were put right.
     fn check(&self, table: &mut JobTable) -> u64 {
         let (mut check, mut repairs) = (Check::default(), 0);
-        let said = plain();
+        let known = plain();
         let mut look_up = |table: &mut JobTable, id| {
-            let change = table.reconcile(id, self.active.get(&id).map(|&state| (state, &said)));
+            let change = table.reconcile(id, self.active.get(&id).map(|&state| (state, &known)));
             repairs += u64::from(change.before != change.after);
         };
         check.begin();
@@ -457,10 +457,10 @@ proptest! {
     ) {
         let (mut table, mut truth) = (table(0), JobManager::default());
         table.set_needs(ALL_NEEDS);
-        for (job, way, told) in steps {
+        for (job, way, delivered) in steps {
             // Each event has a chance of its own to be withheld.
-            for (place, event) in truth.go_on(job, way).into_iter().enumerate() {
-                if told >> place & 3 != 0 {
+            for (index, event) in truth.go_on(job, way).into_iter().enumerate() {
+                if delivered >> index & 3 != 0 {
                     table.apply(event, &plain());
                 }
             }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use super::outputs::{Connected, Output, Outputs};
 use super::publisher::{Publisher, Target};
 use crate::families::FamilyId;
-use crate::flux::Lookup;
+use crate::jobtap::Lookup;
 use crate::stats::{Address, Endpoint};
 
 /// Seconds between two checks of the outputs.
@@ -192,7 +192,7 @@ impl Publisher {
         self.notices.push(Notice { is_warning, text });
     }
 
-    /// What an administrator should know, and was not told yet.
+    /// What an administrator should know, and is not logged yet.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }

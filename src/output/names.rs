@@ -1,9 +1,9 @@
 //! What the metrics are called in this broker.
 
-use crate::config::{Config, Place, Template};
+use crate::config::{BrokerInfo, Config, Template};
 use crate::families::{MetricSpec, TagValue};
-use crate::flux::{JobState, NameForm};
 use crate::jobs::State;
+use crate::jobtap::{JobState, NameForm};
 use crate::stats::{Dialect, Error, Metric, Stats, Tag, Transport};
 
 /// What the metrics are called.
@@ -19,13 +19,13 @@ pub struct MetricNames {
 }
 
 impl MetricNames {
-    /// What a configuration's names come to at this place.
-    pub fn new(config: &Config, place: &Place) -> MetricNames {
-        let place = place.with_dash(config.dash);
-        let fill = |(key, value): &(String, Template)| (key.clone(), value.fill(&place));
+    /// What a configuration's names come to at this broker.
+    pub fn new(config: &Config, broker: &BrokerInfo) -> MetricNames {
+        let broker = broker.with_dash(config.dash);
+        let fill = |(key, value): &(String, Template)| (key.clone(), value.fill(&broker));
         MetricNames {
-            base: base(&config.prefix, &place),
-            prefix: config.prefix.fill(&place),
+            base: base(&config.prefix, &broker),
+            prefix: config.prefix.fill(&broker),
             states: config.states,
             dialect: config.dialect,
             tags: config.tags.iter().map(fill).collect(),
@@ -62,16 +62,16 @@ impl MetricNames {
 
 /// What all names begin with, and what the state counts add to it: the prefix's
 /// last part. They add nothing to a prefix of one part, nor to one whose last
-/// part tells instances apart, for then it tells the other families' apart, too.
-fn base(prefix: &Template, place: &Place) -> (String, String) {
+/// part distinguishes instances, for then it does so for the other families, too.
+fn base(prefix: &Template, broker: &BrokerInfo) -> (String, String) {
     let text = prefix.as_str();
     match text.rsplit_once('.') {
         Some((_, last)) if !last.contains(['{', '}']) => {
-            let filled = prefix.fill(place);
+            let filled = prefix.fill(broker);
             let (base, last) = filled.split_at(filled.len() - last.len());
             (base.trim_end_matches('.').to_owned(), last.to_owned())
         }
-        _ => (prefix.fill(place), String::new()),
+        _ => (prefix.fill(broker), String::new()),
     }
 }
 
@@ -85,8 +85,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_families_stand_under_what_tells_instances_apart() {
-        let place = Place { cluster: "x.y".into(), level: "1".into(), ..Place::default() };
+    fn all_families_stand_under_what_distinguishes_instances() {
+        let broker =
+            BrokerInfo { cluster: "x.y".into(), level: "1".into(), ..BrokerInfo::default() };
         let table = [
             ("flux.job.state", "flux.job", "state"),
             ("jobs", "jobs", ""),
@@ -97,7 +98,7 @@ mod tests {
         ];
         for (prefix, names, states) in table {
             let prefix = Template::new(prefix).unwrap();
-            assert_eq!(base(&prefix, &place), (names.to_owned(), states.to_owned()));
+            assert_eq!(base(&prefix, &broker), (names.to_owned(), states.to_owned()));
         }
     }
 

@@ -16,7 +16,7 @@ use crate::stats::{Error, Metric, Stats};
 /// Where a plugin is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Jobs are announced, and Flux may still refuse the load: nothing is sent.
+    /// Active jobs are reported, and Flux may still refuse the load: nothing is sent.
     Loading,
     /// Changes are sent.
     Running,
@@ -53,7 +53,7 @@ pub struct Publisher {
     /// Whether this Flux says what jobs hold; where it does not, those gauges are
     /// not sent.
     knows_held: bool,
-    /// By the family's index, the name's, and the slot.
+    /// By the indices of the family, the name and the metric.
     families: Vec<Vec<Vec<Entry>>>,
     /// Gauges that moved since the last flush.
     moved: Vec<(FamilyId, Series)>,
@@ -73,7 +73,7 @@ struct Entry {
     kind: Kind,
     /// Where the gauge stands; `None` while nobody knows.
     level: Option<i64>,
-    /// Where the servers believe it to stand; `None` if they were never told.
+    /// Where the servers believe it to stand; `None` if it was never sent.
     published: Option<i64>,
     /// Whether it is among those that moved.
     has_moved: bool,
@@ -165,7 +165,7 @@ impl Publisher {
 
     /// A counter that is no family's.
     pub fn count_plain(&mut self, metric: Metric, by: i64) {
-        must(self.stats.count(metric, by));
+        assert_sent(self.stats.count(metric, by));
         self.others_due = true;
     }
 
@@ -183,15 +183,15 @@ impl Publisher {
             self.allow_retransmit();
             self.send_all(&mut |entry, stats| {
                 let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
-                must(stats.gauge_set(metric, level));
+                assert_sent(stats.gauge_set(metric, level));
                 entry.published = Some(level);
             });
         }
         let mut moved = std::mem::take(&mut self.moved);
         let Publisher { families, stats, mode, .. } = self;
         let mut entry = |(family, series): (FamilyId, Series), rose: bool| {
-            let slots = families[family.index()].get_mut(usize::from(series.name));
-            let entry = slots.and_then(|slots| slots.get_mut(usize::from(series.slot)));
+            let entries = families[family.index()].get_mut(usize::from(series.name));
+            let entry = entries.and_then(|entries| entries.get_mut(usize::from(series.metric)));
             let Some(entry) = entry else { return };
             entry.has_moved = false;
             if entry.rose() == rose {
@@ -213,12 +213,12 @@ impl Publisher {
             return;
         }
         for &family in families {
-            for (name, slots) in self.families[family.index()].iter_mut().enumerate() {
-                for (slot, entry) in slots.iter_mut().enumerate() {
+            for (name, entries) in self.families[family.index()].iter_mut().enumerate() {
+                for (metric, entry) in entries.iter_mut().enumerate() {
                     entry.published = None;
                     if !std::mem::replace(&mut entry.has_moved, true) {
-                        // As many as NameIndex and slots count.
-                        let series = Series { name: name as NameIndex, slot: slot as u8 };
+                        // As many as a Series counts.
+                        let series = Series { name: name as NameIndex, metric: metric as u8 };
                         self.moved.push((family, series));
                     }
                 }
@@ -233,9 +233,9 @@ impl Publisher {
         self.publish(Target::One(output), families, &mut |entry, stats| {
             let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
             match (owner, level) {
-                (true, _) => must(stats.gauge_set(metric, level)),
+                (true, _) => assert_sent(stats.gauge_set(metric, level)),
                 (false, 0) => (),
-                (false, _) => must(stats.gauge_add(metric, level)),
+                (false, _) => assert_sent(stats.gauge_add(metric, level)),
             }
             entry.published = Some(level);
         });
@@ -247,10 +247,10 @@ impl Publisher {
         self.publish(target, families, &mut |entry, stats| {
             let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
             match (owner, entry.kind) {
-                (true, Kind::Number) => must(stats.gauge_set(metric, level)),
-                (true, _) => must(stats.gauge_set(metric, 0)),
+                (true, Kind::Number) => assert_sent(stats.gauge_set(metric, level)),
+                (true, _) => assert_sent(stats.gauge_set(metric, 0)),
                 (false, _) if level == 0 => (),
-                (false, _) => must(stats.gauge_add(metric, -level)),
+                (false, _) => assert_sent(stats.gauge_add(metric, -level)),
             }
         });
     }
@@ -304,7 +304,7 @@ impl Publisher {
     #[inline]
     fn entry(&mut self, family: FamilyId, series: Series) -> Option<&mut Entry> {
         let names = &mut self.families[family.index()];
-        names.get_mut(usize::from(series.name))?.get_mut(usize::from(series.slot))
+        names.get_mut(usize::from(series.name))?.get_mut(usize::from(series.metric))
     }
 }
 
@@ -320,10 +320,10 @@ impl Entry {
         let by = level - published.unwrap_or_default();
         match published {
             _ if by == 0 && published.is_some() => (),
-            Some(_) if !mode.values => must(stats.gauge_add(metric, by)),
+            Some(_) if !mode.values => assert_sent(stats.gauge_add(metric, by)),
             None if !mode.owner && by == 0 => (),
-            None if !mode.owner => must(stats.gauge_add(metric, by)),
-            _ => must(stats.gauge_set(metric, level)),
+            None if !mode.owner => assert_sent(stats.gauge_add(metric, by)),
+            _ => assert_sent(stats.gauge_set(metric, level)),
         }
     }
 }
@@ -336,12 +336,12 @@ impl Sink for Publisher {
 
     fn define(&mut self, family: FamilyId, name: NameIndex, metrics: Vec<MetricSpec>) {
         let Publisher { families, stats, names, phase, knows_held, .. } = self;
-        let slots = &mut families[family.index()];
+        let by_name = &mut families[family.index()];
         let name = usize::from(name);
-        if slots.len() <= name {
-            slots.resize_with(name + 1, Vec::new);
+        if by_name.len() <= name {
+            by_name.resize_with(name + 1, Vec::new);
         }
-        let mut old = std::mem::take(&mut slots[name]).into_iter();
+        let mut old = std::mem::take(&mut by_name[name]).into_iter();
         let entry = |spec: MetricSpec| {
             let is_known = *knows_held || spec.kind != Kind::Held;
             let metric = names.metric(stats, &spec).ok().filter(|_| is_known);
@@ -351,13 +351,13 @@ impl Sink for Publisher {
                     metric,
                     kind: spec.kind,
                     level: spec.kind.is_sum().then_some(0),
-                    // A sum that nobody heard of is 0 to all.
+                    // A sum that was never sent is 0 to every server.
                     published: (spec.kind.is_sum() && *phase == Phase::Running).then_some(0),
                     has_moved: false,
                 },
             }
         };
-        slots[name] = metrics.into_iter().map(entry).collect();
+        by_name[name] = metrics.into_iter().map(entry).collect();
     }
 
     #[inline]
@@ -389,7 +389,7 @@ impl Sink for Publisher {
 
     fn timing(&mut self, family: FamilyId, timing: Series, milliseconds: f64) {
         if let Some(metric) = self.entry(family, timing).and_then(|entry| entry.metric) {
-            must(self.stats.timing(metric, milliseconds));
+            assert_sent(self.stats.timing(metric, milliseconds));
             self.others_due = true;
         }
     }
@@ -407,6 +407,6 @@ impl Default for Publisher {
 }
 
 /// Metrics fail by their name only, and ours were accepted when they were defined.
-fn must(sent: Result<(), Error>) {
+fn assert_sent(sent: Result<(), Error>) {
     debug_assert_eq!(sent, Ok(()));
 }

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use super::outputs::PreparedTimers;
 use super::{StateCounts, Timers};
-use crate::config::{Config, Place, Template};
+use crate::config::{BrokerInfo, Config, Template};
 use crate::families::FamilyId;
-use crate::flux::{hostname, Conf, Error, Timer};
 use crate::jobs::State;
+use crate::jobtap::{hostname, Conf, Error, Timer};
 use crate::output::names::flux_state;
 use crate::output::publisher::Mode;
 use crate::output::{MetricNames, Target};
-use crate::stats::{shown, Stats, ENDPOINT_VARIABLE};
+use crate::stats::{quoted, Stats, ENDPOINT_VARIABLE};
 
 /// A configuration that is taken, and all that it takes to be put in place.
 pub(super) struct Prepared {
@@ -31,7 +31,7 @@ pub(super) struct Prepared {
 
 impl StateCounts {
     /// Makes ready what a configuration asks for; `None` if it is the one that is
-    /// in place. (The broker is asked for its place once, and that is kept.)
+    /// in place. (The broker is asked once for what fills placeholders.)
     ///
     /// # Errors
     /// If it cannot be used. Then nothing has changed.
@@ -45,7 +45,7 @@ impl StateCounts {
         }
         let names = self.names_for(&config);
         check_names(&names, &config)?;
-        let every = |seconds, callback| match seconds {
+        let every = |seconds, callback: fn(&mut Self)| match seconds {
             0.0 => Ok(None),
             _ => self.jobtap.timer(seconds, seconds, callback).map(Some),
         };
@@ -68,7 +68,7 @@ impl StateCounts {
     }
 
     /// Puts a configuration in place. What it does not change notices nothing: a
-    /// timer whose interval stays goes on.
+    /// timer whose interval is the same goes on.
     pub(super) fn commit(&mut self, prepared: Prepared) {
         let Prepared { config, names, timers, verify, outputs } = prepared;
         let mut old = self.config.take();
@@ -121,17 +121,21 @@ impl StateCounts {
     }
 
     /// Changes endpoints, names and families: those that go get their last values,
-    /// those that come their first, those that stay notice nothing.
+    /// those that come their first, those that are kept notice nothing.
     fn change_outputs(&mut self, old: Option<&Config>, config: &Config, names: MetricNames) {
         let renamed = old.is_none() || *self.publisher.names() != names;
-        let before = old.map_or(&[][..], |old| &old.metrics);
-        let (goes, comes) = (missing(before, &config.metrics), missing(&config.metrics, before));
+        let (goes, comes) = match old {
+            // What was wanted before may not be enabled yet.
+            Some(_) => self.families.difference(&config.metrics),
+            None => (Vec::new(), config.metrics.clone()),
+        };
         let endpoints = old.map_or(&[][..], |old| &old.endpoints);
         let mode = Mode { values: config.sends_values(), owner: config.owns_its_gauges() };
         let same = endpoints == config.endpoints
             && old.map(|old| old.period) == Some(config.period)
             && goes.is_empty()
             && comes.is_empty()
+            && !self.switch.is_under_way()
             && !renamed;
         if same {
             self.publisher.set_mode(mode);
@@ -143,45 +147,23 @@ impl StateCounts {
         self.publisher.flush();
         let all: Vec<_> = FamilyId::all().collect();
         for (index, endpoint) in endpoints.iter().enumerate() {
-            let stays = !renamed && config.endpoints.contains(endpoint);
-            self.publisher.publish_final(Target::One(index), if stays { &goes } else { &all });
+            let is_kept = !renamed && config.endpoints.contains(endpoint);
+            self.publisher.publish_final(Target::One(index), if is_kept { &goes } else { &all });
         }
         self.publisher.set_endpoints(&config.endpoints);
         self.report.count_from(self.publisher.stats());
         self.publisher.set_mode(mode);
         self.look_at_version(&comes);
-        self.switch(&config.metrics, &comes);
         if renamed {
             // They were accepted in `check_names`.
             let _ = self.publisher.rename(names);
             self.report.name_metrics(self.publisher.stats_mut());
             self.families.define_all(self.table.lists(), &mut self.publisher);
+            self.publisher.publish_anew(&all);
         }
-        self.publisher.publish_anew(if renamed { &all } else { &comes });
+        self.switch_families(&config.metrics);
         self.publisher.flush();
         self.publisher.connect();
-    }
-
-    /// Enables these families. What those that come need to know of the jobs that
-    /// are there, the job manager is asked for, at once.
-    fn switch(&mut self, wanted: &[FamilyId], comes: &[FamilyId]) {
-        self.families.switch(wanted, &mut self.publisher);
-        let (had, needs) = (self.table.needs(), self.families.needs());
-        self.table.set_needs(needs);
-        if self.publisher.is_running() && !had.has(needs) {
-            let ids: Vec<_> = self.table.jobs().map(|(id, _)| id).collect();
-            for id in ids {
-                let change = self.reconcile(id);
-                // Those that come are introduced to all jobs below.
-                self.families.changed_but(comes, &change, &self.table, &mut self.publisher);
-                // One that is gone meanwhile has no exceptions any more.
-                let _ = self.subscribe(id);
-            }
-            self.ask_for_queues();
-        }
-        for &family in comes {
-            self.families.introduce(family, &self.table, &mut self.publisher);
-        }
     }
 
     /// What the configuration's names come to in this broker.
@@ -193,21 +175,21 @@ impl StateCounts {
         let has_placeholder = |template: &Template| template.as_str().contains('{');
         // Where nobody asks, the broker is not asked either.
         match templates().any(has_placeholder) {
-            true => MetricNames::new(config, &self.place(config)),
-            false => MetricNames::new(config, &Place::default()),
+            true => MetricNames::new(config, &self.broker_info(config)),
+            false => MetricNames::new(config, &BrokerInfo::default()),
         }
     }
 
-    /// Where this broker is. It stays there: it is asked once.
-    fn place(&mut self, config: &Config) -> Place {
+    /// What fills the placeholders. It never changes, so the broker is asked once.
+    fn broker_info(&mut self, config: &Config) -> BrokerInfo {
         let jobtap = &self.jobtap;
-        let place = self.place.get_or_insert_with(|| {
+        let broker = self.broker.get_or_insert_with(|| {
             let attribute = |name| jobtap.attribute(name);
-            // Old brokers do not tell.
+            // Old brokers have no such attribute.
             let hostname = attribute(c"hostname").unwrap_or_else(hostname);
             let host = hostname.split('.').next().unwrap_or_default();
             let cluster = host.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
-            Place {
+            BrokerInfo {
                 // A number alone is better than no name.
                 cluster: if cluster.is_empty() { host } else { cluster }.to_owned(),
                 rank: attribute(c"rank").unwrap_or_default(),
@@ -217,8 +199,8 @@ impl StateCounts {
                 hostname,
             }
         });
-        let cluster = config.cluster.clone().unwrap_or_else(|| place.cluster.clone());
-        Place { cluster, ..place.clone() }
+        let cluster = config.cluster.clone().unwrap_or_else(|| broker.cluster.clone());
+        BrokerInfo { cluster, ..broker.clone() }
     }
 
     /// One line in the log for each configuration.
@@ -243,14 +225,9 @@ impl StateCounts {
     }
 }
 
-/// Those of `families` that are not among `others`.
-fn missing(families: &[FamilyId], others: &[FamilyId]) -> Vec<FamilyId> {
-    families.iter().copied().filter(|family| !others.contains(family)).collect()
-}
-
 /// Whether these names can be written: with the longest that the plugin's own
 /// metrics bring. Those that users choose are short (see `jobs::names`). And whether
-/// each is one metric's alone: a prefix may give the state counts another's name.
+/// each belongs to one metric: a prefix may make the state counts' name another's.
 fn check_names(names: &MetricNames, config: &Config) -> Result<(), Error> {
     let mut trial = Stats::disabled();
     names.set(&mut trial).map_err(error)?;
@@ -270,8 +247,8 @@ fn check_names(names: &MetricNames, config: &Config) -> Result<(), Error> {
             let other = *written.entry(trial.series(metric)).or_insert(this);
             if other.1 != name {
                 return Err(Error::new(format!(
-                    "prefix: {} gives a {} of \"{}\" and a {} of \"{}\" one name (want another)",
-                    shown(&names.prefix),
+                    "prefix: {} makes one name of a {} of \"{}\" and a {} of \"{}\" (want another)",
+                    quoted(&names.prefix),
                     other.0,
                     other.1,
                     this.0,

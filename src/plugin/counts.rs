@@ -1,11 +1,11 @@
 //! Asking the job manager how many jobs it has.
 //!
-//! At load, for nobody announces the jobs that were inactive before; and in each
+//! At load, for Flux does not report the jobs that were inactive before; and in each
 //! check of the table.
 
 use super::StateCounts;
-use crate::flux::{Error, Response, Rpc, Timer};
 use crate::jobs::Anomaly;
+use crate::jobtap::{Error, Response, Rpc, Timer};
 
 /// Seconds until a question is given up and asked again.
 const TIMEOUT: f64 = 10.0;
@@ -69,7 +69,7 @@ impl StateCounts {
         }
     }
 
-    /// Without an answer INACTIVE stays withheld: no gauge is better than a
+    /// Without an answer INACTIVE is not sent: no gauge is better than a
     /// wrong one.
     fn no_counts(&mut self, error: &Error) {
         if !self.counts.failed {

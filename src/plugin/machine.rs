@@ -2,13 +2,13 @@
 //!
 //! `resource.status` answers that without asking the job manager or the scheduler.
 //! (`resource.sched-status`, which `flux resource list` takes, makes the job manager
-//! walk through all of its jobs.) No callback tells a plugin that a node changed, and
+//! walk through all of its jobs.) No callback says to a plugin that a node changed, and
 //! the events of `resource.journal` come as a stream, since 0.72 only. So it is asked
 //! at each resync, just as lost datagrams are healed.
 
 use super::StateCounts;
-use crate::flux::{Error, Response, Rpc, Timer};
 use crate::jobs::Needs;
+use crate::jobtap::{Error, Response, Rpc, Timer};
 use crate::rfc::status;
 
 /// Seconds until a question is given up and asked again.

@@ -4,20 +4,20 @@
 //! What a dashboard sees of a plugin's life:
 //!
 //! - At load nothing is sent until the reactor turns, when all active jobs are
-//!   announced and Flux can no longer refuse the load. Then every gauge is sent
+//!   reported and Flux can no longer refuse the load. Then every gauge is sent
 //!   once, so that a server that remembers an earlier life starts right.
 //! - While it lives, changes are sent at the end of each turn of the reactor, or
 //!   summed over `period`, and every `resync` seconds each gauge's absolute value.
 //! - Every `verify` seconds the table is compared with the job manager's own jobs.
 //! - At removal, which is also how an instance ends, the active states go to 0,
-//!   for nobody watches them any more: no ghosts of running jobs. INACTIVE keeps
+//!   for nobody watches them any more: no gauge shows jobs that nobody counts. INACTIVE keeps
 //!   its last value: those jobs are over whether anybody counts or not.
 //! - A configuration that changes meanwhile takes nothing away from the servers
 //!   and names that stay, and treats those that go and come as at removal and at
 //!   load.
 //! - With `resync` 0 and increments, several instances may share one name and
 //!   the server shows their sum. Then no absolute value is ever sent, and at
-//!   removal the plugin takes back all that it gave, INACTIVE too.
+//!   removal the plugin subtracts all that it added, INACTIVE too.
 
 mod configure;
 mod counts;
@@ -26,17 +26,18 @@ mod outputs;
 mod queues;
 mod report;
 mod source;
+mod switch;
 mod verify;
 mod version;
 
-use crate::config::{Config, Place};
+use crate::config::{BrokerInfo, Config};
 use crate::families::{Ending, Families, Occasion};
-use crate::flux::{
-    Callback, Conf, Error, Job, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin, Timer,
-    Transition, TurnEnd,
-};
 use crate::jobs::names::OTHER;
 use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
+use crate::jobtap::{
+    Callbacks, Conf, Error, Job, JobEvent, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin,
+    Timer, Transition, TurnEnd,
+};
 use crate::output::names::flux_state;
 use crate::output::Publisher;
 use counts::CountsQuestion;
@@ -45,6 +46,7 @@ use outputs::OutputTimers;
 use queues::QueuesQuestion;
 use report::Report;
 use source::OfJob;
+use switch::Switch;
 use verify::Verify;
 
 /// The plugin.
@@ -55,12 +57,13 @@ pub struct StateCounts {
     publisher: Publisher,
     /// `None` until the first `conf.update`.
     config: Option<Config>,
-    /// Where this broker is; `None` until a name asks for it.
-    place: Option<Place>,
+    /// What fills a name's placeholders; `None` until a name has one.
+    broker: Option<BrokerInfo>,
     counts: CountsQuestion,
     queues: QueuesQuestion,
     machine: MachineQuestion,
     verify: Verify,
+    switch: Switch,
     outputs: OutputTimers,
     report: Report,
     timers: Timers,
@@ -80,37 +83,43 @@ struct Timers {
 impl Plugin for StateCounts {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
 
-    /// Flux looks through them in this order at every call: the most frequent
-    /// comes first.
-    const CALLBACKS: &'static [Callback] = &[
-        Callback::JobState,
-        Callback::JobNew,
-        Callback::JobException,
-        Callback::JobUpdate,
-        Callback::JobInactiveAdd,
-        Callback::JobInactiveRemove,
-        Callback::ConfUpdate,
-        Callback::Query,
-    ];
-
-    fn init(jobtap: Jobtap<Self>) -> Result<Self, Error> {
+    fn init(jobtap: Jobtap<Self>, callbacks: &mut Callbacks<Self>) -> Result<Self, Error> {
+        // The most frequent first.
+        callbacks.job_state(Self::job_state);
+        callbacks.job_new(Self::job_new);
+        callbacks.job_event("exception", Self::job_exception);
+        callbacks.job_update(Self::job_update);
+        callbacks.job_inactive_add(Self::job_inactive_add);
+        callbacks.job_inactive_remove(Self::job_inactive_remove);
+        callbacks.conf_update(Self::conf_update);
+        callbacks.query(Self::query);
         Ok(StateCounts {
             jobtap,
             table: JobTable::default(),
             families: Families::default(),
             publisher: Publisher::new(),
             config: None,
-            place: None,
+            broker: None,
             counts: CountsQuestion::default(),
             queues: QueuesQuestion::default(),
             machine: MachineQuestion::default(),
             verify: Verify::default(),
+            switch: Switch::default(),
             outputs: OutputTimers::default(),
             report: Report::default(),
             timers: Timers::default(),
         })
     }
+}
 
+impl Drop for StateCounts {
+    fn drop(&mut self) {
+        self.publisher.end();
+    }
+}
+
+/// The callbacks.
+impl StateCounts {
     fn conf_update(&mut self, conf: Conf<'_>) -> Result<(), Error> {
         if let Some(prepared) = self.prepare(conf)? {
             self.commit(prepared);
@@ -122,11 +131,12 @@ impl Plugin for StateCounts {
         self.answer_query()
     }
 
-    fn job_new(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+    fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        let state = job.state()?;
         let id = job.id()?;
         let event = Event { id, what: What::New { state: state.0 } };
-        let happened = self.happened(event, job, None, None);
-        happened.and(self.subscribe(id))
+        let applied = self.apply_event(event, job, None, None);
+        applied.and(self.subscribe(id))
     }
 
     fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
@@ -141,15 +151,16 @@ impl Plugin for StateCounts {
             Event { id, what: What::Moved { state, previous, at } }
         };
         if !needs.has(Needs::TIMES) && !needs.has(Needs::RESULT) {
-            return self.happened(moved(None), job, None, None);
+            return self.apply_event(moved(None), job, None, None);
         }
         self.timed(moved, job, previous.is_some() && state == JobState::INACTIVE)
     }
 
-    fn job_exception(&mut self, kind: &str) -> Result<(), Error> {
+    fn job_exception(&mut self, event: &JobEvent<'_>, _: &Job<'_>) -> Result<(), Error> {
+        let kind = event.exception_type()?;
         if self.table.needs().has(Needs::RESULT) {
             // Its type is a user's text, and may be anything.
-            let kind = if kind.is_empty() { OTHER } else { kind };
+            let kind = if kind.is_empty() { OTHER } else { &kind };
             let exception = self.table.lists_mut().exceptions.index(kind);
             self.families.raised(exception, self.table.lists(), &mut self.publisher);
             self.request_flush();
@@ -157,31 +168,25 @@ impl Plugin for StateCounts {
         Ok(())
     }
 
-    fn job_update(&mut self, _: JobState, job: &Job<'_>) -> Result<(), Error> {
-        self.happened(Event { id: job.id()?, what: What::Updated }, job, None, None)
+    fn job_update(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        self.apply_event(Event { id: job.id()?, what: What::Updated }, job, None, None)
     }
 
-    fn job_inactive_add(&mut self, state: JobState, job: &Job<'_>) -> Result<(), Error> {
+    fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
         // What it is called for by mistake is no news.
-        if state != JobState::INACTIVE {
+        if job.state()? != JobState::INACTIVE {
             return Ok(());
         }
-        self.happened(Event { id: job.id()?, what: What::InactiveAdd }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: What::InactiveAdd }, job, None, None)
     }
 
     fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.happened(Event { id: job.id()?, what: What::InactiveRemove }, job, None, None)
-    }
-}
-
-impl Drop for StateCounts {
-    fn drop(&mut self) {
-        self.publisher.end();
+        self.apply_event(Event { id: job.id()?, what: What::InactiveRemove }, job, None, None)
     }
 }
 
 impl StateCounts {
-    /// The reactor turned: the load is done, and what it announced is sent.
+    /// The reactor turned: the load is done, and the jobs that it reported are sent.
     fn start(&mut self) {
         self.timers.start = None;
         self.table.loaded();
@@ -227,8 +232,8 @@ impl StateCounts {
         self.ask_for_machine();
     }
 
-    /// Enters an event into the table, and tells the families what it changed.
-    fn happened(
+    /// Applies an event to the table, and what it changed to the families.
+    fn apply_event(
         &mut self,
         event: Event,
         job: &Job<'_>,
@@ -246,7 +251,7 @@ impl StateCounts {
         change.unread.map_or(Ok(()), |unread| Err(Error::new(unread.0)))
     }
 
-    /// As `happened`, for families that need to know when, and what became of the
+    /// As `apply_event`, for families that need to know when, and what became of the
     /// job. What one of them cannot read keeps no other from the event.
     #[inline(never)]
     fn timed(
@@ -275,7 +280,7 @@ impl StateCounts {
                 Err(error) => outcome = Err(error),
             }
         }
-        self.happened(moved(at), job, submitted, result).and(outcome)
+        self.apply_event(moved(at), job, submitted, result).and(outcome)
     }
 
     /// Asks for the exceptions of an active job, if they are wanted.

@@ -2,7 +2,7 @@
 
 use super::StateCounts;
 use crate::config::Config;
-use crate::flux::{Error, LogLevel, Timer};
+use crate::jobtap::{Error, LogLevel, Timer};
 use crate::output::connect::{Hosts, CHECK_INTERVAL};
 
 /// Seconds between two looks at a look-up under way, or at an address on trial.

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::configure::error;
 use super::StateCounts;
-use crate::flux::{Error, Response, Rpc, Timer};
 use crate::jobs::queues::ByQueue;
 use crate::jobs::Needs;
+use crate::jobtap::{Error, Response, Rpc, Timer};
 
 /// Seconds until a question is given up and asked again.
 const TIMEOUT: f64 = 10.0;
@@ -50,7 +50,7 @@ impl StateCounts {
                 self.families.numbers_changed(&self.table, &mut self.publisher);
                 self.request_flush();
             }
-            // job-list has not heard of all that we have, or it was not quiet. What is
+            // job-list does not know all jobs that we do, or it was not quiet. What is
             // known already waits for the next check.
             Ok(_) if self.table.queues().inactive_is_known() => (),
             Ok(_) => self.ask_for_queues_again(PAUSE),
@@ -88,10 +88,10 @@ fn counts_by_queue(text: &str) -> Result<ByQueue, Error> {
     for queue in answer["queues"].as_array().ok_or_else(wrong)? {
         let name = queue["name"].as_str().ok_or_else(wrong)?;
         let mut counts = [0; 7];
-        for (place, state) in
+        for (index, state) in
             ["depend", "priority", "sched", "run", "cleanup", "inactive"].iter().enumerate()
         {
-            counts[place + 1] = queue["job_states"][state].as_u64().ok_or_else(wrong)?;
+            counts[index + 1] = queue["job_states"][state].as_u64().ok_or_else(wrong)?;
         }
         queues.push((name.to_owned(), counts));
     }

@@ -1,4 +1,4 @@
-//! What the plugin tells of itself: to `flux jobtap query`, and as metrics.
+//! What the plugin reports of itself: to `flux jobtap query`, and as metrics.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,8 +6,8 @@ use serde_json::{json, Map, Value};
 
 use super::StateCounts;
 use crate::config::{Config, KEYS};
-use crate::flux::NameForm;
 use crate::jobs::{Anomaly, State};
+use crate::jobtap::NameForm;
 use crate::output::names::flux_state;
 use crate::stats::{errno_name, Counters, Metric, Stats, Transport};
 
@@ -103,7 +103,7 @@ impl StateCounts {
         .to_string()
     }
 
-    /// Sends what happened since the last time, if `config` wants it.
+    /// Counts what there is since the last time, if `config` wants it.
     pub(super) fn count_telemetry(&mut self, config: Option<&Config>) {
         if !config.is_some_and(|config| config.telemetry) {
             return;

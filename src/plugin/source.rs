@@ -2,8 +2,8 @@
 
 use std::ffi::CStr;
 
-use crate::flux::{Job, Json};
 use crate::jobs::{Facts, Source, Unread};
+use crate::jobtap::{Job, Json};
 use crate::rfc::resources;
 
 /// The job that a callback, or a look-up, is about.
@@ -17,7 +17,7 @@ impl Source for OfJob<'_> {
 
     fn facts(&self) -> Result<Facts<Json<'_>>, Unread> {
         let facts = self.0.facts().map_err(|error| Unread(error.to_string()))?;
-        let crate::flux::Facts { user, urgency, priority, jobspec, r } = facts;
+        let crate::jobtap::Facts { user, urgency, priority, jobspec, r } = facts;
         Ok(Facts { user, urgency, priority, jobspec, r })
     }
 }

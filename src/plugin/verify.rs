@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::source::OfJob;
 use super::StateCounts;
-use crate::flux::{NameForm, Response, Rpc, Timer};
 use crate::jobs::check::{Check, Verdict};
 use crate::jobs::{Change, Job, JobTable};
+use crate::jobtap::{NameForm, Response, Rpc, Timer};
 use crate::output::names::flux_state;
 
 /// How long one turn of the reactor is held by a check, but for the look-ups that
@@ -82,36 +82,54 @@ impl Verify {
 impl StateCounts {
     /// It is time for a check. One that is under way is left alone.
     pub(super) fn verify(&mut self) {
-        if let (Stage::Idle, true) = (&self.verify.stage, self.publisher.is_running()) {
+        // Families that come look all jobs up themselves.
+        let is_free = self.publisher.is_running() && !self.switch.is_under_way();
+        if let (Stage::Idle, true) = (&self.verify.stage, is_free) {
             self.verify.check.begin();
             self.verify_walk();
         }
     }
 
+    /// Gives up a check that is under way: the next one begins anew.
+    pub(super) fn stop_check(&mut self) {
+        self.verify.stage = Stage::Idle;
+    }
+
     /// Looks up the table's jobs, until the slice is over.
     fn verify_walk(&mut self) {
+        let mut walk = std::mem::take(&mut self.verify.check);
+        let is_over = self.slice(&mut walk, Self::check_job);
+        self.verify.check = walk;
+        if is_over {
+            self.verify.stage = Stage::Counts;
+            return self.ask_for_counts();
+        }
+        self.verify.stage = match self.next_slice(Self::verify_walk) {
+            Some(next) => Stage::Walk { _next: next },
+            None => Stage::Idle,
+        };
+    }
+
+    /// Calls `look_up` for the next jobs, until a slice is over. Returns whether there
+    /// are no more.
+    pub(super) fn slice(&mut self, walk: &mut Check, look_up: fn(&mut Self, u64)) -> bool {
         let start = Instant::now();
         loop {
             for _ in 0..AT_ONCE {
-                let Some(id) = self.verify.check.next(&self.table) else {
-                    self.verify.stage = Stage::Counts;
-                    return self.ask_for_counts();
-                };
-                self.check_job(id);
+                match walk.next(&self.table) {
+                    Some(id) => look_up(self, id),
+                    None => return true,
+                }
             }
             if start.elapsed() >= SLICE {
-                self.verify.stage = match self.next_slice(Self::verify_walk) {
-                    Some(next) => Stage::Walk { _next: next },
-                    None => Stage::Idle,
-                };
-                return;
+                return false;
             }
         }
     }
 
-    /// Wakes the check for its next slice. Where that cannot be, it is given up: the
-    /// next one begins anew.
-    fn next_slice(&self, slice: fn(&mut Self)) -> Option<Timer> {
+    /// Calls `slice` when the job manager has done other work. Where that cannot be, the
+    /// walk is given up.
+    pub(super) fn next_slice(&self, slice: fn(&mut Self)) -> Option<Timer> {
         let timer = self.jobtap.timer(PAUSE, 0.0, slice);
         timer.map_err(|error| self.warn(&error.to_string())).ok()
     }
@@ -131,12 +149,15 @@ impl StateCounts {
         self.request_flush();
     }
 
-    /// Enters into the table what the job manager knows of a job.
+    /// Puts into the table what the job manager knows of a job.
     pub(super) fn reconcile(&mut self, id: u64) -> Change {
-        let found = self.jobtap.job(id);
-        let known = found.as_ref().and_then(|found| Some((found.state().ok()?, found.job())));
-        let truth = known.as_ref().map(|(state, job)| (state.0, OfJob(job)));
-        self.table.reconcile(id, truth.as_ref().map(|(state, source)| (*state, source)))
+        let table = &mut self.table;
+        let change = self.jobtap.with_job(id, |job| {
+            // Without a state it is none that could be counted.
+            let (state, source) = (job.state().ok(), OfJob(job));
+            table.reconcile(id, state.map(|state| (state.0, &source)))
+        });
+        change.unwrap_or_else(|| self.table.reconcile(id, None::<(i32, &OfJob<'_>)>))
     }
 
     /// The job manager has so many active jobs; `settled`: its number of inactive
@@ -202,7 +223,7 @@ impl StateCounts {
 
     #[cold]
     fn log_repair(&self, id: u64, change: &Change) {
-        let place = |job: &Option<Job>| match job.as_ref().map(|job| job.state) {
+        let state = |job: &Option<Job>| match job.as_ref().map(|job| job.state) {
             Some(Some(state)) => flux_state(state).name(NameForm::Long),
             Some(None) => "an unknown state".to_owned(),
             None => "no active job".to_owned(),
@@ -210,8 +231,8 @@ impl StateCounts {
         self.warn(&format!(
             "job {id} is {}, and was counted as {}: an event never came (does another plugin \
              fail?); put right (further ones are counted, and not logged)",
-            place(&change.after),
-            place(&change.before),
+            state(&change.after),
+            state(&change.before),
         ));
     }
 }

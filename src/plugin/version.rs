@@ -30,7 +30,7 @@ impl StateCounts {
             self.publisher.set_knows_held(false);
             let (major, minor) = FIRST_WITH_R;
             self.warn(&format!(
-                "Flux {version} does not tell plugins what jobs hold (Flux {major}.{minor} \
+                "Flux {version} does not show plugins what jobs hold (Flux {major}.{minor} \
                  and later do): resource.*.allocated, user_cores and bank_cores are not sent"
             ));
         }

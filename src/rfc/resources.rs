@@ -1,4 +1,4 @@
-//! What a jobspec asks for and what R gives, in nodes, cores and GPUs.
+//! What a jobspec asks for and what R allocates, in nodes, cores and GPUs.
 
 use std::ffi::CStr;
 
@@ -17,7 +17,7 @@ pub trait Json: Copy {
 /// Nodes, cores and GPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
-    /// Nodes that are asked for; 0 where only their cores are. Where R gives
+    /// Nodes that are asked for; 0 where only their cores are. Where R lists
     /// them, parts of nodes count as nodes.
     pub nodes: u32,
     /// Cores.
@@ -27,7 +27,7 @@ pub struct Amounts {
 }
 
 /// The greatest rank, core or GPU number that is believed. No machine comes near
-/// it, and a table with a place for each rank stays small.
+/// it, and a table with an entry for each rank is small.
 const GREATEST: u32 = (1 << 20) - 1;
 
 /// How deep a jobspec's resources may be nested.
@@ -45,22 +45,22 @@ pub fn requested<J: Json>(jobspec: J) -> Option<Amounts> {
 /// Adds vertices to the sum, `times` over.
 fn add<J: Json>(vertices: J, times: u64, depth: u32, sum: &mut [u32; 3]) -> Option<()> {
     let depth = depth.checked_sub(1)?;
-    let mut number = 0;
-    while let Some(vertex) = vertices.item(number) {
-        number += 1;
+    let mut index = 0;
+    while let Some(vertex) = vertices.item(index) {
+        index += 1;
         let times = times.saturating_mul(count(vertex.member(c"count")?)?);
         let kind = vertex.member(c"type")?;
-        if let Some(place) =
+        if let Some(resource) =
             ["node", "core", "gpu"].iter().position(|&one| kind.text() == Some(one))
         {
-            sum[place] = sum[place].saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
+            sum[resource] = sum[resource].saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
         }
         if let Some(with) = vertex.member(c"with") {
             add(with, times, depth, sum)?;
         }
     }
     // An empty array, or none at all.
-    (number > 0).then_some(())
+    (index > 0).then_some(())
 }
 
 /// A count, or the least of a range: an integer, an object with `min`, or a text
@@ -74,7 +74,7 @@ fn count<J: Json>(count: J) -> Option<u64> {
     count.positive().or_else(|| count.member(c"min")?.positive())
 }
 
-/// What R (RFC 20) gives. `None` if it is not understood.
+/// What R (RFC 20) allocates. `None` if it is not understood.
 pub fn allocated<J: Json>(r: J) -> Option<Amounts> {
     let mut sum = Amounts::default();
     entries(r, &mut |entry| {
@@ -100,12 +100,12 @@ pub fn ranks<J: Json>(r: J, body: &mut dyn FnMut(u32, u32)) {
 
 fn entries<J: Json>(r: J, body: &mut dyn FnMut(J) -> Option<()>) -> Option<()> {
     let list = r.member(c"execution")?.member(c"R_lite")?;
-    let mut number = 0;
-    while let Some(entry) = list.item(number) {
+    let mut index = 0;
+    while let Some(entry) = list.item(index) {
         body(entry)?;
-        number += 1;
+        index += 1;
     }
-    (number > 0).then_some(())
+    (index > 0).then_some(())
 }
 
 /// How many numbers an idset (RFC 22) has.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// A server's address. Two that are equal are one server's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// UDP. Made by [`Address::udp`], which gives each address one form.
+    /// UDP. Made by [`Address::udp`], which writes each address in one form.
     Udp(SocketAddr),
     /// The path of a datagram socket.
     Unix(PathBuf),

@@ -96,7 +96,7 @@ impl Connection {
         Some(errno)
     }
 
-    /// The next datagram that meets a refusal is sent again, however soon.
+    /// The next datagram that is refused is sent again, however soon.
     pub fn allow_retransmit(&mut self) {
         self.last_retransmit = None;
     }

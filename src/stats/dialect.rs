@@ -10,7 +10,7 @@ pub enum Dialect {
     Plain,
     /// DogStatsD (Datadog): `flux.job.state:1|g|#state:RUN`
     DogStatsD,
-    /// Graphite's tags, as Etsy's statsd and statsd_exporter read them:
+    /// Graphite's tags, as Etsy's statsd reads them:
     /// `flux.job.state;state=RUN:1|g`
     Graphite,
     /// InfluxDB's (Telegraf): `flux.job.state,state=RUN:1|g`
@@ -30,13 +30,13 @@ impl Dialect {
     ) -> Frame {
         let (mut head, mut tail) = (Vec::new(), Vec::new());
         let parts = [prefix, name].into_iter().filter(|part| !part.is_empty());
-        for (number, part) in parts.enumerate() {
-            if number > 0 {
+        for (index, part) in parts.enumerate() {
+            if index > 0 {
                 head.push(b'.');
             }
             self.append(part, &mut head);
         }
-        for (number, (key, value)) in tags.enumerate() {
+        for (index, (key, value)) in tags.enumerate() {
             let (before, between) = match self {
                 Dialect::Plain => {
                     if !head.is_empty() {
@@ -45,7 +45,7 @@ impl Dialect {
                     self.append(value, &mut head);
                     continue;
                 }
-                Dialect::DogStatsD if number == 0 => ("|#", b':'),
+                Dialect::DogStatsD if index == 0 => ("|#", b':'),
                 Dialect::DogStatsD => (",", b':'),
                 Dialect::Graphite => (";", b'='),
                 Dialect::InfluxDb => (",", b'='),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::address::Address;
-use super::error::{shown, Error};
+use super::error::{quoted, Error};
 
 /// A statsd server's address: `HOST:PORT`, `127.0.0.1:8125` or `[::1]:8125`,
 /// with `udp://` before it or without, for UDP; `unix:///run/statsd.sock` or
@@ -15,10 +15,10 @@ use super::error::{shown, Error};
 /// Datadog's agent and statsd_exporter listen on. A link-local IPv6 address names
 /// its interface: `[fe80::1%eth0]:8125` (RFC 4007, 11).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(Place);
+pub struct Endpoint(Location);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum Location {
     Address(SocketAddr),
     Name(String, u16),
     Path(PathBuf),
@@ -38,32 +38,34 @@ impl FromStr for Endpoint {
     /// # Errors
     /// Name the value, what is wrong with it, and what is wanted.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |what: &str| Error::Endpoint(format!("{}: {what}", shown(text)));
-        let place = match (text.strip_prefix("unix:"), text.split_once("://")) {
+        let wrong = |what: &str| Error::Endpoint(format!("{}: {what}", quoted(text)));
+        let location = match (text.strip_prefix("unix:"), text.split_once("://")) {
             (Some(path), _) => path_of(path),
             (None, Some(("udp", rest))) => host_and_port(rest),
-            (None, Some((scheme, _))) => Err(format!("scheme {} is unknown {WANT}", shown(scheme))),
+            (None, Some((scheme, _))) => {
+                Err(format!("scheme {} is unknown {WANT}", quoted(scheme)))
+            }
             (None, None) => host_and_port(text),
         };
-        place.map(Endpoint).map_err(|what| wrong(&what))
+        location.map(Endpoint).map_err(|what| wrong(&what))
     }
 }
 
 /// `/PATH`, or `///PATH` as in a URL.
-fn path_of(text: &str) -> Result<Place, String> {
+fn path_of(text: &str) -> Result<Location, String> {
     let path = text.strip_prefix("//").unwrap_or(text);
     match path.len() {
         0 => Err(format!("empty path {WANT}")),
         // The broker's working folder is nobody's business.
         _ if !path.starts_with('/') => {
-            Err(format!("path {} is not absolute (want unix:/PATH)", shown(path)))
+            Err(format!("path {} is not absolute (want unix:/PATH)", quoted(path)))
         }
-        1..=MAX_PATH => Ok(Place::Path(path.into())),
+        1..=MAX_PATH => Ok(Location::Path(path.into())),
         length => Err(format!("path of {length} bytes is too long (want at most {MAX_PATH})")),
     }
 }
 
-fn host_and_port(text: &str) -> Result<Place, String> {
+fn host_and_port(text: &str) -> Result<Location, String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, rest) =
@@ -84,20 +86,20 @@ fn host_and_port(text: &str) -> Result<Place, String> {
     }
     // u16's own parser would take "+8125".
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("port {} is not a number (want 1 to 65535)", shown(port)));
+        return Err(format!("port {} is not a number (want 1 to 65535)", quoted(port)));
     }
     match (port.parse(), host) {
         (Ok(0) | Err(_), _) => Err(format!(
             "port {} is out of range (want 1 to 65535)",
             port.get(..12).unwrap_or(port)
         )),
-        (Ok(port), Ok(address)) => Ok(Place::Address(SocketAddr::new(address, port))),
+        (Ok(port), Ok(address)) => Ok(Location::Address(SocketAddr::new(address, port))),
         (Ok(port), Err(name)) => {
             // A zone has been checked, with its address.
             if !name.contains('%') || !text.starts_with('[') {
                 check_name(name)?;
             }
-            Ok(Place::Name(name.to_owned(), port))
+            Ok(Location::Name(name.to_owned(), port))
         }
     }
 }
@@ -109,16 +111,17 @@ fn bracketed(text: &str) -> Result<Result<IpAddr, &str>, String> {
         Some((address, zone)) => (address, Some(zone)),
         None => (text, None),
     };
-    let parsed: Ipv6Addr =
-        address.parse().map_err(|_| format!("{} is not an IPv6 address {WANT}", shown(address)))?;
+    let parsed: Ipv6Addr = address
+        .parse()
+        .map_err(|_| format!("{} is not an IPv6 address {WANT}", quoted(address)))?;
     match zone {
         None => Ok(Ok(parsed.into())),
         // getaddrinfo(3) takes the zones of these alone.
         Some(_) if !parsed.is_unicast_link_local() => {
-            Err(format!("{} has a zone (want one for fe80::/10 only)", shown(text)))
+            Err(format!("{} has a zone (want one for fe80::/10 only)", quoted(text)))
         }
         Some(zone) if is_interface(zone) => Ok(Err(text)),
-        Some(zone) => Err(format!("{} is not an interface's name", shown(zone))),
+        Some(zone) => Err(format!("{} is not an interface's name", quoted(zone))),
     }
 }
 
@@ -154,10 +157,10 @@ fn named(host: &str) -> Result<IpAddr, &str> {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Address(address) => write!(f, "{address}"),
-            Place::Name(scoped, port) if scoped.contains('%') => write!(f, "[{scoped}]:{port}"),
-            Place::Name(name, port) => write!(f, "{name}:{port}"),
-            Place::Path(path) => {
+            Location::Address(address) => write!(f, "{address}"),
+            Location::Name(scoped, port) if scoped.contains('%') => write!(f, "[{scoped}]:{port}"),
+            Location::Name(name, port) => write!(f, "{name}:{port}"),
+            Location::Path(path) => {
                 let path = path.display().to_string();
                 // Two slashes at its beginning would be read as a URL's.
                 let url = if path.starts_with("//") { "//" } else { "" };
@@ -179,7 +182,7 @@ impl Endpoint {
     /// The host's name, if it is one that must be looked up.
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
-            Place::Name(name, _) => Some(name),
+            Location::Name(name, _) => Some(name),
             _ => None,
         }
     }
@@ -187,9 +190,9 @@ impl Endpoint {
     /// The address that it comes to, if that needs no look-up.
     pub fn address(&self) -> Option<Address> {
         match &self.0 {
-            Place::Address(address) => Some(Address::udp(*address)),
-            Place::Name(..) => None,
-            Place::Path(path) => Some(Address::Unix(path.clone())),
+            Location::Address(address) => Some(Address::udp(*address)),
+            Location::Name(..) => None,
+            Location::Path(path) => Some(Address::Unix(path.clone())),
         }
     }
 
@@ -197,9 +200,9 @@ impl Endpoint {
     /// not count); `None` for a path.
     pub fn address_at(&self, host: SocketAddr) -> Option<Address> {
         let port = match &self.0 {
-            Place::Address(address) => address.port(),
-            Place::Name(_, port) => *port,
-            Place::Path(_) => return None,
+            Location::Address(address) => address.port(),
+            Location::Name(_, port) => *port,
+            Location::Path(_) => return None,
         };
         let mut address = host;
         address.set_port(port);
@@ -213,9 +216,9 @@ impl Endpoint {
     /// If the name is not found.
     pub(super) fn look_up(&self) -> Result<Address, Error> {
         let (name, port) = match &self.0 {
-            Place::Address(address) => return Ok(Address::udp(*address)),
-            Place::Path(path) => return Ok(Address::Unix(path.clone())),
-            Place::Name(name, port) => (name.as_str(), *port),
+            Location::Address(address) => return Ok(Address::udp(*address)),
+            Location::Path(path) => return Ok(Address::Unix(path.clone())),
+            Location::Name(name, port) => (name.as_str(), *port),
         };
         (name, port)
             .to_socket_addrs()
@@ -223,7 +226,7 @@ impl Endpoint {
             .map(Address::udp)
             .map_err(|error| {
                 let text = self.to_string();
-                Error::Endpoint(format!("{}: host not found: {error}", shown(&text)))
+                Error::Endpoint(format!("{}: host not found: {error}", quoted(&text)))
             })
     }
 }

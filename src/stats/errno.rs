@@ -16,7 +16,7 @@ const NAMES: &[(i32, &str)] = names! {
 };
 
 /// The errno's name, as errno(3) has it: `EPROTOTYPE`. `errno 4095` for one that
-/// no socket should give.
+/// no socket returns.
 pub fn errno_name(errno: i32) -> String {
     match NAMES.iter().find(|(number, _)| *number == errno) {
         Some((_, name)) => (*name).to_owned(),

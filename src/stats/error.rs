@@ -24,7 +24,7 @@ pub enum Error {
         bytes: usize,
     },
     /// A [`Metric`](super::Metric) that another `Stats` made.
-    Stranger,
+    ForeignMetric,
     /// A prefix longer than [`MAX_NAME`](super::MAX_NAME).
     Prefix {
         /// Its length, in bytes.
@@ -48,7 +48,7 @@ impl fmt::Display for Error {
             Error::Datagram { bytes } => {
                 write!(f, "datagram of {bytes} bytes (want 1432 to 65507)")
             }
-            Error::Stranger => write!(f, "the metric is not of this Stats"),
+            Error::ForeignMetric => write!(f, "the metric is not of this Stats"),
             Error::Prefix { length } => {
                 write!(f, "prefix of {length} bytes is too long (want at most {max})")
             }
@@ -60,7 +60,7 @@ impl std::error::Error for Error {}
 
 /// `value` in quotes, escaped, and cut to fit into one short line: Flux keeps
 /// 159 bytes of a load's error.
-pub(crate) fn shown(value: &str) -> String {
+pub(crate) fn quoted(value: &str) -> String {
     const MOST: usize = 40;
     let escaped = value.escape_default().to_string();
     match escaped.char_indices().nth(MOST) {

@@ -39,7 +39,7 @@ pub(super) struct Frame {
 const BLOCK: usize = 64;
 
 impl Frame {
-    /// The value's place in `rise`, up to the type.
+    /// The value's offset in `rise`, up to the type.
     const ONE: &'static [u8] = b"+1";
 
     /// `head` is what stands before the value, the colon too, and `tail` what

@@ -53,7 +53,7 @@ pub use counters::Counters;
 pub use dialect::{Dialect, Tag};
 pub use endpoint::Endpoint;
 pub use errno::{errno_name, explain};
-pub(crate) use error::shown;
+pub(crate) use error::quoted;
 pub use error::Error;
 pub use transport::{Connections, Transport};
 
@@ -188,7 +188,7 @@ impl<T: Transport> Stats<T> {
     /// Puts `prefix` and a dot before every name; an empty one puts nothing.
     ///
     /// # Errors
-    /// If it is longer than [`MAX_NAME`]; the old one stays.
+    /// If it is longer than [`MAX_NAME`]; the old one is kept.
     pub fn set_prefix(&mut self, prefix: &str) -> Result<(), Error> {
         if prefix.len() > MAX_NAME {
             return Err(Error::Prefix { length: prefix.len() });
@@ -219,7 +219,7 @@ impl<T: Transport> Stats<T> {
     /// flushed first.
     ///
     /// # Errors
-    /// If it is none of 1,432 to 65,507; the old one stays.
+    /// If it is none of 1,432 to 65,507; the old one is kept.
     pub fn set_max_datagram(&mut self, bytes: usize) -> Result<(), Error> {
         if !(MAX_DATAGRAM..=65_507).contains(&bytes) {
             return Err(Error::Datagram { bytes });
@@ -433,7 +433,7 @@ impl<T: Transport> Stats<T> {
         if self.context().is_none() {
             return Ok(());
         }
-        let entry = self.metrics.get_mut(metric.0).ok_or(Error::Stranger)?;
+        let entry = self.metrics.get_mut(metric.0).ok_or(Error::ForeignMetric)?;
         if self.aggregated && !matches!(value, Value::Timing(_)) {
             if entry.pending.is_none() {
                 self.changed.push(metric);

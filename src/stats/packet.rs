@@ -60,8 +60,8 @@ mod tests {
     fn lines_fill_datagrams_without_a_trailing_newline() {
         let mut packet = Packet::new(MAX_DATAGRAM);
         let mut sent: Vec<Vec<u8>> = Vec::new();
-        for number in 0..200 {
-            let line = format!("name.{number:03}:1|g\n");
+        for index in 0..200 {
+            let line = format!("name.{index:03}:1|g\n");
             if let Some(full) = packet.group(|out| out.extend_from_slice(line.as_bytes())) {
                 sent.push(packet.datagram(full).to_vec());
                 packet.sent(full);

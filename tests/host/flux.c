@@ -71,6 +71,82 @@ int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id)
     return 0; // every callback goes to every plugin here
 }
 
+/* No job has this id. */
+#define ANY_JOB UINT64_MAX
+
+static struct job_aux *job_aux;
+
+/* Takes out the first that matches: of any plugin, job or name where NULL or 0. */
+static struct job_aux *job_aux_take (flux_plugin_t *p, flux_jobid_t id, const char *name)
+{
+    struct job_aux **link = &job_aux;
+    for (; *link; link = &(*link)->next) {
+        struct job_aux *aux = *link;
+        if ((!p || aux->p == p)
+            && (id == ANY_JOB || aux->id == id)
+            && (!name || strcmp (aux->name, name) == 0)) {
+            *link = aux->next;
+            return aux;
+        }
+    }
+    return NULL;
+}
+
+static void job_aux_destroy (struct job_aux *aux)
+{
+    if (aux->destroy)
+        aux->destroy (aux->val);
+    free (aux->name);
+    free (aux);
+}
+
+void forget_plugin_aux (struct flux_plugin *p)
+{
+    struct job_aux *aux;
+    while ((aux = job_aux_take (p, ANY_JOB, NULL)))
+        job_aux_destroy (aux);
+}
+
+void forget_job_aux (flux_jobid_t id)
+{
+    struct job_aux *aux;
+    while ((aux = job_aux_take (NULL, id, NULL)))
+        job_aux_destroy (aux);
+}
+
+int flux_jobtap_job_aux_set (flux_plugin_t *p,
+                             flux_jobid_t id,
+                             const char *name,
+                             void *val,
+                             flux_free_f destroy)
+{
+    struct job_aux *aux;
+    if (!find_job (id)) {
+        errno = ENOENT;
+        return -1;
+    }
+    if ((aux = job_aux_take (p, id, name)))
+        job_aux_destroy (aux);
+    if (val) {
+        aux = calloc (1, sizeof (*aux));
+        *aux = (struct job_aux){ p, id, strdup (name), val, destroy, job_aux };
+        job_aux = aux;
+    }
+    return 0;
+}
+
+void *flux_jobtap_job_aux_get (flux_plugin_t *p, flux_jobid_t id, const char *name)
+{
+    struct job_aux *aux = job_aux_take (p, id, name);
+    if (!aux) {
+        errno = ENOENT;
+        return NULL;
+    }
+    aux->next = job_aux;
+    job_aux = aux;
+    return aux->val;
+}
+
 /* As in flux-core's jobtap.c: what the job manager knows, active or inactive. */
 flux_plugin_arg_t *flux_jobtap_job_lookup (flux_plugin_t *p, flux_jobid_t id)
 {

@@ -1,14 +1,14 @@
 /* repeat - calls one plugin's callbacks again and again, against the clock
  *
  *   {"op":"repeat", "name":N, "count":C, "calls":[{"topic":T, "in":{}}, …],
- *    "turns":B}
+ *    "turn":N}
  *
  * The calls come in turn, C in all, to the plugin of that name alone. The answer
  * is {"nanoseconds":X}, the time of one. The clock starts when a tenth is done:
  * the host may have slept, and its code and data left the caches. Arguments are
  * made before, as the job manager makes them once for all its plugins.
  *
- * Each call is a turn of the reactor, unless B is false: then all are one.
+ * N calls are a turn of the reactor, one unless it is given; 0: all are.
  *
  * A host includes this, and brings repeat_args(), repeat_call() and
  * repeat_turn(), the end of a turn.
@@ -39,7 +39,8 @@ static json_t *repeat (struct flux_plugin *p, json_t *command)
     size_t calls = 0;
     json_t *list = json_object_get (command, "calls");
     json_int_t count = json_integer_value (json_object_get (command, "count"));
-    int turns = !json_is_false (json_object_get (command, "turns"));
+    json_t *turn_length = json_object_get (command, "turn");
+    json_int_t length = turn_length ? json_integer_value (turn_length) : 1;
     size_t index;
     json_t *call;
     json_array_foreach (list, index, call) {
@@ -58,7 +59,7 @@ static json_t *repeat (struct flux_plugin *p, json_t *command)
         if (i == unmeasured)
             start = clock_nanoseconds ();
         repeat_call (p, topics[turn], args[turn]);
-        if (turns)
+        if (length > 0 && (i + 1) % length == 0)
             repeat_turn ();
         if (++turn == calls)
             turn = 0;

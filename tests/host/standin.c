@@ -91,6 +91,7 @@ static void call_all (const char *topic, json_t *in)
 
 static void destroy (struct flux_plugin *p)
 {
+    forget_plugin_aux (p);
     for (int i = 0; i < p->handler_count; i++)
         free (p->handlers[i].topic);
     free (p->conf);
@@ -394,6 +395,8 @@ static void happen (const char *topic, json_t *in)
     complete (in);
     remember (topic, in);
     call_all (topic, in);
+    if (state_of (in) == FLUX_JOB_STATE_INACTIVE)
+        forget_job_aux (json_integer_value (json_object_get (in, "id")));
 }
 
 static void run (json_t *command)
@@ -513,6 +516,8 @@ int main (void)
 {
     pthread_t thread;
     setlocale (LC_ALL, ""); // as flux-broker does
+    // Its tables are the same in each run, and so is what they cost.
+    json_object_seed (1);
     if (pthread_create (&thread, NULL, job_manager, NULL) != 0)
         die ("pthread_create failed");
     pthread_join (thread, NULL);

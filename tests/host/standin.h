@@ -37,6 +37,16 @@ struct flux_plugin {
     int aux_count;
 };
 
+/* A plugin's own data of a job. */
+struct job_aux {
+    struct flux_plugin *p;
+    flux_jobid_t id;
+    char *name;
+    void *val;
+    flux_free_f destroy;
+    struct job_aux *next;
+};
+
 struct flux_plugin_arg {
     json_error_t error;
     json_t *in;
@@ -82,6 +92,10 @@ extern json_t *log_lines;
 extern json_t *resources;   // what resource.status answers
 
 void die (const char *what);
+
+/* flux.c: destroys the plugin's data of all jobs, or all data of the job. */
+void forget_plugin_aux (struct flux_plugin *p);
+void forget_job_aux (flux_jobid_t id);
 
 /* The host's own books: books.c. */
 extern json_t *jobs;        // id -> its current state, and what each callback tells of it

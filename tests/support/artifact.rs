@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
 use std::{env, fs};
 
@@ -47,27 +48,27 @@ pub fn release_plugin_without_headers() -> PathBuf {
 /// The plugin that panics whenever a job reaches SCHED.
 pub fn panicking_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
-    PLUGIN.get_or_init(|| {
-        let folder = second_project(&["--example", "panicking", "--features", "panicking"]);
-        named(&folder.join("examples/libpanicking.so"), "panicking.so")
-    })
+    PLUGIN.get_or_init(|| example_with("panicking", &["--features", "panicking"]))
 }
 
-/// The ten-line plugin of tests/second-plugin.
+/// The plugin of a few lines in tests/plugins.
 pub fn second_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
-    PLUGIN
-        .get_or_init(|| named(&second_project(&["--lib"]).join("libsecond_plugin.so"), "second.so"))
+    PLUGIN.get_or_init(|| example("second"))
 }
 
-/// Builds `what` of tests/second-plugin; the folder that it is in then.
-fn second_project(what: &[&str]) -> PathBuf {
-    let folder = target().join("second-plugin");
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/second-plugin/Cargo.toml");
-    let mut command = cargo(&["build", "--quiet"]);
-    command.args(what).arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&folder);
+/// A plugin of examples/Cargo.toml, as `NAME.so`.
+pub fn example(name: &str) -> PathBuf {
+    example_with(name, &[])
+}
+
+fn example_with(name: &str, options: &[&str]) -> PathBuf {
+    let folder = target().join("examples");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/Cargo.toml");
+    let mut command = cargo(&["build", "--quiet", "--example", name]);
+    command.args(options).arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&folder);
     run_cargo(&mut command);
-    folder.join("debug")
+    named(&folder.join(format!("debug/examples/lib{name}.so")), &format!("{name}.so"))
 }
 
 fn cargo(arguments: &[&str]) -> Command {
@@ -92,7 +93,10 @@ fn target() -> PathBuf {
 fn named(built: &Path, name: &str) -> PathBuf {
     let folder = target().join("tmp/plugins");
     fs::create_dir_all(&folder).expect("the target folder is writable");
-    let beside = folder.join(format!("{name}.{}", std::process::id()));
+    // Nor are two tests in each other's way.
+    static COPIES: AtomicU32 = AtomicU32::new(0);
+    let copy = COPIES.fetch_add(1, Ordering::Relaxed);
+    let beside = folder.join(format!("{name}.{}.{copy}", std::process::id()));
     let path = folder.join(name);
     fs::copy(built, &beside).unwrap_or_else(|error| panic!("{}: {error}", built.display()));
     fs::rename(beside, &path).expect("a rename in one folder");

@@ -205,6 +205,13 @@ impl Broker {
         output.lines().map(str::to_owned).collect()
     }
 
+    /// A job's eventlog, as soon as this event is in it: it is written a little later than
+    /// the event happens.
+    pub fn eventlog(&self, job: &str, event: &str) -> String {
+        self.flux(&["job", "wait-event", "--quiet", "--timeout=60", job, event]);
+        self.flux(&["job", "eventlog", job])
+    }
+
     /// Reloads the job manager. Some Flux's schedulers (up to 0.55) do not find it
     /// again: jobs that run then never end, nor does the instance. Kill it.
     pub fn reload_job_manager(&self) {

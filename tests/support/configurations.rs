@@ -71,7 +71,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
                 quoted(&long_path)
             ),
         ),
-        ("endpoint", json!("e:1,e:1"), "endpoint \"e:1\" is there twice (want each once)".into()),
+        ("endpoint", json!("e:1,e:1"), "duplicate endpoint \"e:1\" (want each once)".into()),
         ("endpoint", json!(8125), text_or_texts("8125")),
         ("endpoint", json!([8126]), text_or_texts("[8126]")),
         ("endpoint", json!([]), text_or_texts("[]")),
@@ -105,8 +105,8 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("prefix", json!("a\nb"), "prefix: \"a\\nb\" (want no '\\n' in a name)".into()),
         ("prefix", json!("a."), "prefix: \"a.\" (want dots between names only)".into()),
         ("prefix", json!("a..b"), "prefix: \"a..b\" (want dots between names only)".into()),
-        ("prefix", json!("{host}"), format!("prefix: \"{{host}}\" knows no {{host}} {PLACES}")),
-        ("prefix", json!("{rank"), format!("prefix: \"{{rank\" has a lone brace {PLACES}")),
+        ("prefix", json!("{host}"), format!("prefix: \"{{host}}\" has the unknown placeholder {{host}} {PLACES}")),
+        ("prefix", json!("{rank"), format!("prefix: \"{{rank\" has an unmatched brace {PLACES}")),
         (
             "prefix",
             json!(long_name),

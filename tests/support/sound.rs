@@ -4,7 +4,7 @@
 use std::net::UdpSocket;
 
 use serde_json::{json, Value};
-use state_counts::config::{Config, Place, Template, KEYS};
+use state_counts::config::{BrokerInfo, Config, Template, KEYS};
 use state_counts::jobs::{Event, Facts, Job, JobTable, Source, State, Unread};
 use state_counts::rfc::resources::Json;
 use state_counts::stats::{Dialect, Endpoint, Stats};
@@ -57,7 +57,8 @@ pub fn endpoint(text: &str) {
 pub fn prefix(text: &str, cluster: &str) {
     match Template::new(text) {
         Ok(template) => {
-            let filled = template.fill(&Place { cluster: cluster.to_owned(), ..Place::default() });
+            let filled =
+                template.fill(&BrokerInfo { cluster: cluster.to_owned(), ..BrokerInfo::default() });
             assert!(!filled.contains("{cluster}") || cluster.contains('{'), "{filled}");
         }
         Err(problem) => words(&problem),

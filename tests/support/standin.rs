@@ -169,17 +169,18 @@ impl Standin {
     /// Calls the plugin `name` alone, `count` times, with each of `calls` in
     /// turn, each in a turn of the reactor of its own; nanoseconds a call.
     pub fn repeat(&mut self, name: &str, count: u64, calls: &Value) -> f64 {
-        self.repeat_in_turns(name, count, calls, true)
+        self.repeat_in_turns(name, count, calls, 1)
     }
 
     /// The same within one turn of the reactor: the callback alone.
     pub fn repeat_within_a_turn(&mut self, name: &str, count: u64, calls: &Value) -> f64 {
-        self.repeat_in_turns(name, count, calls, false)
+        self.repeat_in_turns(name, count, calls, 0)
     }
 
-    fn repeat_in_turns(&mut self, name: &str, count: u64, calls: &Value, turns: bool) -> f64 {
+    /// The same with `length` calls in each turn of the reactor; 0: all are one.
+    pub fn repeat_in_turns(&mut self, name: &str, count: u64, calls: &Value, length: u64) -> f64 {
         let answer = self.ask(
-            json!({"op": "repeat", "name": name, "count": count, "calls": calls, "turns": turns}),
+            json!({"op": "repeat", "name": name, "count": count, "calls": calls, "turn": length}),
         );
         answer["nanoseconds"].as_f64().unwrap_or_else(|| panic!("{answer}"))
     }

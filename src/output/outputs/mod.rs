@@ -95,7 +95,7 @@ impl Outputs {
     /// Where the output with this index is best sent to, of the addresses that its
     /// host has now, and which to go on with where that refuses.
     ///
-    /// It stays where it is if that is among them (name servers turn their lists
+    /// It keeps its address if that is among them (name servers turn their lists
     /// round) and can be reached. Where it cannot, the next in the list is tried
     /// first. A list of this host's own addresses alone (`localhost` may be ::1 and
     /// 127.0.0.1) comes to one where another output sends already, if there is one.
@@ -142,7 +142,7 @@ impl Outputs {
         }
     }
 
-    /// The next datagram to each that meets a refusal is sent again, however soon:
+    /// The next datagram to each that is refused is sent again, however soon:
     /// it is worth more than others.
     pub(in crate::output) fn allow_retransmit(&mut self) {
         self.outputs.iter_mut().for_each(|output| output.connection.allow_retransmit());
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_where_it_is_and_turns_where_that_fails() {
+    fn the_address_is_kept_unless_it_fails() {
         let mut outputs = Outputs::default();
         outputs.set(&["name:1".parse().unwrap()]);
         let address = |text: &str| Address::udp(text.parse().unwrap());

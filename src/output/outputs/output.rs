@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 
 use super::health::Health;
-use crate::flux::Lookup;
+use crate::jobtap::Lookup;
 use crate::stats::{explain, Address, Connection, Counters, Endpoint};
 
 /// Polls until an address counts as one where a server listens: 100 ms, in which

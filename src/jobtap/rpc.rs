@@ -1,22 +1,22 @@
 //! Asking a Flux service, without waiting.
 
-use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::raw::c_void;
 use std::ptr::{self, NonNull};
 use std::rc::{Rc, Weak};
 
-use super::jobtap::{Error, Plugin, Slot};
+use super::error::Error;
+use super::instance::{run_callback, Instance};
+use super::plugin::Plugin;
+use super::resources::{Key, Resource};
 use super::sys;
 
-/// A request under way, made by [`Jobtap::rpc`](super::Jobtap::rpc). Dropping
-/// it forgets the response, also from within its own callback. Never leak one
-/// (`mem::forget`): the response would call code that is gone after an unload.
+/// The key to a request under way, made by [`Jobtap::rpc`](super::Jobtap::rpc).
+/// Dropping it forgets the response, also from within its own callback.
 pub struct Rpc {
-    future: NonNull<sys::flux_future_t>,
-    /// What the continuation's argument points to.
-    _target: Rc<dyn Any>,
+    _key: Key,
 }
 
 /// What came back: the service's answer, or its error.
@@ -25,52 +25,65 @@ pub struct Response<'a> {
     lifetime: PhantomData<&'a ()>,
 }
 
-/// Who is called with the response.
-struct Target<P: Plugin> {
-    slot: Weak<Slot<P>>,
-    callback: fn(&mut P, Response<'_>),
+/// What is called with the response: once.
+type Callback<P> = Box<dyn FnOnce(&mut P, Response<'_>)>;
+
+/// The request.
+struct Pending<P: Plugin> {
+    future: Cell<Option<NonNull<sys::flux_future_t>>>,
+    instance: Weak<Instance<P>>,
+    callback: RefCell<Option<Callback<P>>>,
 }
 
 impl Rpc {
     pub(super) fn send<P: Plugin>(
-        flux: NonNull<sys::flux_t>,
-        slot: Weak<Slot<P>>,
+        instance: &Rc<Instance<P>>,
         topic: &CStr,
         payload: Option<&CStr>,
         timeout: f64,
-        callback: fn(&mut P, Response<'_>),
+        callback: Callback<P>,
     ) -> Result<Rpc, Error> {
-        let target = Rc::new(Target { slot, callback });
         let payload = payload.map_or(ptr::null(), CStr::as_ptr);
         // SAFETY: the handle outlives the plugin; topic and payload are C strings
         // that Flux copies, or NULL, which is no payload.
         let future = unsafe {
-            sys::flux_rpc(flux.as_ptr(), topic.as_ptr(), payload, sys::FLUX_NODEID_ANY, 0)
+            let flux = instance.flux.as_ptr();
+            sys::flux_rpc(flux, topic.as_ptr(), payload, sys::FLUX_NODEID_ANY, 0)
         };
         let future = NonNull::new(future).ok_or_else(|| Error::last_os_error("flux_rpc"))?;
-        let rpc = Rpc { future, _target: target.clone() };
-        // SAFETY: the future is ours; the argument is kept alive by the Rpc,
-        // which destroys the future before it.
+        let pending = Rc::new(Pending {
+            future: Cell::new(Some(future)),
+            instance: Rc::downgrade(instance),
+            callback: RefCell::new(Some(callback)),
+        });
+        // SAFETY: the future is ours; the argument lives until it is released, which
+        // destroys the future.
         let code = unsafe {
             sys::flux_future_then(
                 future.as_ptr(),
                 timeout,
                 Some(answered::<P>),
-                Rc::as_ptr(&target) as *mut c_void,
+                Rc::as_ptr(&pending) as *mut c_void,
             )
         };
         if code < 0 {
-            return Err(Error::last_os_error("flux_future_then"));
+            let error = Error::last_os_error("flux_future_then");
+            pending.release();
+            return Err(error);
         }
-        Ok(rpc)
+        Ok(Rpc { _key: instance.resources.add(pending) })
     }
 }
 
-impl Drop for Rpc {
-    fn drop(&mut self) {
-        // SAFETY: the future is ours, and is destroyed once. Flux lets a
-        // continuation destroy its own future.
-        unsafe { sys::flux_future_destroy(self.future.as_ptr()) };
+impl<P: Plugin> Resource for Pending<P> {
+    fn release(&self) {
+        if let Some(future) = self.future.take() {
+            // SAFETY: the future is ours, and is taken out: it is destroyed once. Flux
+            // lets a continuation destroy its own future.
+            unsafe { sys::flux_future_destroy(future.as_ptr()) };
+        }
+        let callback = self.callback.take();
+        drop(callback);
     }
 }
 
@@ -113,19 +126,29 @@ impl Response<'_> {
 /// The future's continuation.
 ///
 /// # Safety
-/// - `arg` points to the `Target<P>` of a living Rpc.
+/// - `arg` points to the `Pending<P>` in an `Rc`, whose future this is.
 unsafe extern "C" fn answered<P: Plugin>(future: *mut sys::flux_future_t, arg: *mut c_void) {
-    // SAFETY: the Rpc owns the target and destroys the future before it.
-    let target = unsafe { &*(arg as *const Target<P>) };
-    // The callback may drop its own Rpc, and the target and the future with it:
-    // what is needed of the one is taken out first, the other is held.
-    let callback = target.callback;
-    let Some(slot) = target.slot.upgrade() else { return };
+    // The callback may drop the key, and the request with it: both the request and
+    // the future are held meanwhile.
+    let pending = arg as *const Pending<P>;
+    // SAFETY: the future was not destroyed, so the request was not released, and
+    // lives in an Rc.
+    let pending = unsafe {
+        Rc::increment_strong_count(pending);
+        Rc::from_raw(pending)
+    };
     // SAFETY: the future lives, for this is its continuation.
     unsafe { sys::flux_future_incref(future) };
-    slot.enter("rpc", |plugin| {
-        callback(plugin, Response { future, lifetime: PhantomData });
-        Ok(())
+    run_callback(&pending.instance, "rpc", |instance| {
+        let Some(callback) = pending.callback.take() else { return };
+        let mut callback = Some(callback);
+        instance.call("rpc", &mut |plugin| {
+            if let Some(callback) = callback.take() {
+                callback(plugin, Response { future, lifetime: PhantomData });
+            }
+        });
+        // Its work is done, whenever the key goes.
+        pending.release();
     });
     // SAFETY: the reference was taken above.
     unsafe { sys::flux_future_decref(future) };

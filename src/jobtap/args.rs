@@ -4,19 +4,19 @@ use std::ffi::CStr;
 use std::os::raw::c_int;
 use std::ptr;
 
-use super::jobtap::Error;
+use super::error::Error;
 use super::json::{json_t, Json};
 use super::state::JobState;
 use super::sys;
 
-/// What `job.state.*` tells: the job entered `state`.
+/// What `job.state.*` says: the job entered `state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// The job's id.
     pub id: u64,
     /// The state entered.
     pub state: JobState,
-    /// The state left. `None` where the call announces a job rather than moving
+    /// The state left. `None` where the call reports a job rather than moving
     /// it: `job.state.depend`, for a plugin loaded while the job is in DEPEND.
     pub previous: Option<JobState>,
 }
@@ -145,6 +145,22 @@ impl Args {
         // SAFETY: the args live while the callback runs; Flux copies the text.
         let code = unsafe {
             sys::flux_plugin_arg_set(self.0, sys::FLUX_PLUGIN_ARG_OUT as c_int, json.as_ptr())
+        };
+        self.check("add to", code)
+    }
+
+    /// `{s:I}`: adds an integer to the callback's answer.
+    pub(super) fn answer_integer(&self, key: &CStr, value: i64) -> Result<(), Error> {
+        // SAFETY: the args live while the callback runs; the format names one 64-bit
+        // integer, and gets one.
+        let code = unsafe {
+            sys::flux_plugin_arg_pack(
+                self.0,
+                sys::FLUX_PLUGIN_ARG_OUT as c_int,
+                c"{s:I}".as_ptr(),
+                key.as_ptr(),
+                value,
+            )
         };
         self.check("add to", code)
     }

@@ -5,10 +5,13 @@
 //! types: libflux-core needs libjansson, so it is among what the broker started
 //! with, where a plugin's symbols are found, as Flux's own are.
 
-use std::ffi::{c_char, CStr};
+use std::ffi::{c_char, c_void, CStr};
 use std::marker::PhantomData;
 use std::num::NonZeroI64;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
+
+use super::error::Error;
+use super::text::c_string;
 
 /// jansson's `json_t`.
 #[repr(C)]
@@ -24,6 +27,9 @@ extern "C" {
     fn json_array_get(array: *const json_t, index: usize) -> *mut json_t;
     fn json_string_value(string: *const json_t) -> *const c_char;
     fn json_integer_value(integer: *const json_t) -> i64;
+    fn json_number_value(number: *const json_t) -> f64;
+    fn json_loads(text: *const c_char, flags: usize, error: *mut c_void) -> *mut json_t;
+    fn json_delete(value: *mut json_t);
 }
 
 /// A value in a callback's arguments.
@@ -69,9 +75,54 @@ impl<'a> Json<'a> {
     }
 
     /// The integer; `None` where there is none, and for 0, which jansson does not
-    /// tell apart.
+    /// distinguish.
     pub fn integer(self) -> Option<NonZeroI64> {
         // SAFETY: the value lives (`new`).
         NonZeroI64::new(unsafe { json_integer_value(self.value.as_ptr()) })
+    }
+
+    /// The number, whole or not; 0 where there is none, which jansson does not
+    /// distinguish.
+    pub fn number(self) -> f64 {
+        // SAFETY: the value lives (`new`).
+        unsafe { json_number_value(self.value.as_ptr()) }
+    }
+}
+
+/// A value of our own, read from a text, to hand to Flux.
+pub(super) struct OwnedJson {
+    /// An array with that one value: jansson's references are counted by macros, but
+    /// an array that nobody else refers to can be deleted, and gives up its item.
+    array: NonNull<json_t>,
+}
+
+impl OwnedJson {
+    /// # Errors
+    /// If it is not one JSON value; `what` it is to be.
+    pub(super) fn parse(what: &str, text: &str) -> Result<Self, Error> {
+        let array = c_string(&format!("[{text}]"));
+        // SAFETY: the text is a C string; no details of an error are asked for.
+        let array = unsafe { json_loads(array.as_ptr(), 0, ptr::null_mut()) };
+        let wrong = || Error::new(format!("{what} is not one JSON value: {text}"));
+        let json = OwnedJson { array: NonNull::new(array).ok_or_else(wrong)? };
+        // SAFETY: the array lives; behind its end is NULL.
+        let second = unsafe { json_array_get(array, 1) };
+        if json.value().is_null() || !second.is_null() {
+            return Err(wrong());
+        }
+        Ok(json)
+    }
+
+    /// The value, for the pack format `O`, which takes a reference of its own.
+    pub(super) fn value(&self) -> *mut json_t {
+        // SAFETY: the array lives; behind its end is NULL.
+        unsafe { json_array_get(self.array.as_ptr(), 0) }
+    }
+}
+
+impl Drop for OwnedJson {
+    fn drop(&mut self) {
+        // SAFETY: the array is ours, and nobody refers to it but this.
+        unsafe { json_delete(self.array.as_ptr()) };
     }
 }

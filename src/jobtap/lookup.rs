@@ -9,8 +9,9 @@ use std::ffi::{CStr, CString};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ptr::{self, NonNull};
 
-use super::jobtap::{c_string, Error};
+use super::error::Error;
 use super::sys;
+use super::text::c_string;
 
 /// A look-up under way. Dropping it forgets the answer.
 #[derive(Debug)]

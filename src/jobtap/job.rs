@@ -2,32 +2,39 @@
 //! pays for what it uses.
 
 use std::ffi::{c_char, c_int, CStr};
+use std::num::NonZeroI64;
 use std::ptr;
 
 use super::args::Args;
-use super::jobtap::Error;
-use super::json::{json_t, Json};
+use super::error::Error;
+use super::json::Json;
 use super::state::JobState;
 use super::sys;
 
 /// FLUX_JOBTAP_CURRENT_JOB, a macro over a macro (wrapper.h asserts it).
 const CURRENT_JOB: sys::flux_jobid_t = u64::MAX;
 
-/// The job that a callback is about.
+/// FLUX_JOB_URGENCY_DEFAULT (job.h), and the priority that comes of it.
+const DEFAULT_URGENCY: i32 = 16;
+
+/// The job that a callback is about, or one that was looked up.
 pub struct Job<'a> {
-    pub(super) plugin: *mut sys::flux_plugin_t,
-    pub(super) args: &'a Args,
+    plugin: *mut sys::flux_plugin_t,
+    args: &'a Args,
+    /// Whether it is what a callback that runs is about.
+    pub(super) is_current: bool,
 }
 
-/// A job as the job manager knows it, made by [`Jobtap::job`](super::Jobtap::job).
-pub struct FoundJob {
+/// The arguments of a job that was looked up.
+pub(super) struct FoundJob {
     plugin: *mut sys::flux_plugin_t,
     args: Args,
 }
 
 impl FoundJob {
     /// # Safety
-    /// - `plugin` lives, and for as long as the result.
+    /// - `plugin` lives, and for as long as the result; meanwhile no event is posted,
+    ///   for that may change the job's arguments in place.
     pub(super) unsafe fn new(plugin: *mut sys::flux_plugin_t, id: u64) -> Option<FoundJob> {
         // SAFETY: the caller's promise; the result is ours, or NULL.
         unsafe {
@@ -36,17 +43,8 @@ impl FoundJob {
         }
     }
 
-    /// Its state.
-    ///
-    /// # Errors
-    /// If Flux did not say.
-    pub fn state(&self) -> Result<JobState, Error> {
-        self.args.state()
-    }
-
-    /// What else is known of it.
-    pub fn job(&self) -> Job<'_> {
-        Job { plugin: self.plugin, args: &self.args }
+    pub(super) fn job(&self) -> Job<'_> {
+        Job { plugin: self.plugin, args: &self.args, is_current: false }
     }
 }
 
@@ -57,7 +55,7 @@ impl Drop for FoundJob {
     }
 }
 
-/// When what happened to a job.
+/// The times of a job's events.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Times {
     /// Its submission, in seconds since the epoch.
@@ -87,7 +85,7 @@ pub struct Facts<'a> {
 pub enum JobResult {
     /// Its tasks ended with 0.
     Completed,
-    /// Its tasks ended with something else, or it met with an exception.
+    /// Its tasks ended with something else, or it got an exception.
     Failed,
     /// Somebody cancelled it.
     Canceled,
@@ -95,7 +93,21 @@ pub enum JobResult {
     Timeout,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// What the callback with these arguments is about.
+    #[inline]
+    pub(super) fn current(plugin: *mut sys::flux_plugin_t, args: &'a Args) -> Self {
+        Job { plugin, args, is_current: true }
+    }
+
+    /// `{s:i}`: its state.
+    ///
+    /// # Errors
+    /// If Flux did not say.
+    pub fn state(&self) -> Result<JobState, Error> {
+        self.args.state()
+    }
+
     /// `{s:I}`: the job's id.
     ///
     /// # Errors
@@ -116,63 +128,36 @@ impl Job<'_> {
         self.args.check("unpack", code).map(|()| id as u64)
     }
 
-    /// `{s:f s?{s:f}}`: when the job was submitted and met with the event.
+    /// When the job was submitted, and the time of the event that made the callback.
+    /// Looked at where it lies: no unpack format, for which jansson allocates.
     ///
     /// # Errors
     /// If Flux did not say.
     pub fn times(&self) -> Result<Times, Error> {
-        let (mut submitted, mut event) = (0f64, f64::NAN);
-        // SAFETY: the args live while the callback runs; the format names two
-        // doubles, and gets pointers to such. The optional one keeps its value
-        // where it is missing.
-        let code = unsafe {
-            sys::flux_plugin_arg_unpack(
-                self.args.raw(),
-                sys::FLUX_PLUGIN_ARG_IN as c_int,
-                c"{s:F s?{s:F}}".as_ptr(),
-                c"t_submit".as_ptr(),
-                &mut submitted as *mut f64,
-                c"entry".as_ptr(),
-                c"timestamp".as_ptr(),
-                &mut event as *mut f64,
-            )
-        };
-        let event = Some(event).filter(|event| !event.is_nan());
-        self.args.check("unpack", code).map(|()| Times { submitted, event })
+        let items = self.args.items();
+        let submitted = required(items, c"t_submit")?.number();
+        let entry = items.and_then(|items| items.member(c"entry"));
+        let event = entry.and_then(|entry| entry.member(c"timestamp")).map(Json::number);
+        Ok(Times { submitted, event })
     }
 
-    /// `{s:I s?i s?I s:o s?o}`: whose the job is, how urgent, its jobspec, and its
-    /// R, if it got one. An urgency that is not there is the default.
+    /// Whose the job is, how urgent, its jobspec, and its R, if it got one. An urgency
+    /// that is not there is the default.
     ///
     /// # Errors
     /// If Flux did not say.
     pub fn facts(&self) -> Result<Facts<'_>, Error> {
-        let (mut user, mut urgency, mut priority) = (0i64, 16, 16i64);
-        let (mut jobspec, mut r) = (ptr::null_mut::<json_t>(), ptr::null_mut::<json_t>());
-        // What is optional keeps its value where it is missing.
-        // SAFETY: the args live as long as `self`; the format names an `i64`, an int,
-        // an `i64` and two values, and gets pointers to such. The values stay the
-        // args' own (`o`), live as long, and are not changed meanwhile.
-        unsafe {
-            let code = sys::flux_plugin_arg_unpack(
-                self.args.raw(),
-                sys::FLUX_PLUGIN_ARG_IN as c_int,
-                c"{s:I s?i s?I s:o s?o}".as_ptr(),
-                c"userid".as_ptr(),
-                &mut user as *mut i64,
-                c"urgency".as_ptr(),
-                &mut urgency as *mut c_int,
-                c"priority".as_ptr(),
-                &mut priority as *mut i64,
-                c"jobspec".as_ptr(),
-                &mut jobspec as *mut *mut json_t,
-                c"R".as_ptr(),
-                &mut r as *mut *mut json_t,
-            );
-            self.args.check("unpack", code)?;
-            let jobspec = Json::new(jobspec).ok_or_else(|| Error::new("a job without jobspec"))?;
-            Ok(Facts { user: user as u32, urgency, priority, jobspec, r: Json::new(r) })
-        }
+        let items = self.args.items();
+        // 0 is what jansson says of 0, too.
+        let integer = |item: Json<'_>| item.integer().map_or(0, NonZeroI64::get);
+        let optional = |key| items.and_then(|items| items.member(key));
+        Ok(Facts {
+            user: integer(required(items, c"userid")?) as u32,
+            urgency: optional(c"urgency").map_or(DEFAULT_URGENCY, |it| integer(it) as i32),
+            priority: optional(c"priority").map_or(DEFAULT_URGENCY.into(), integer),
+            jobspec: required(items, c"jobspec")?,
+            r: optional(c"R"),
+        })
     }
 
     /// What became of a job in CLEANUP or INACTIVE.
@@ -180,10 +165,10 @@ impl Job<'_> {
     /// # Errors
     /// If it has not come to its end.
     pub fn result(&self) -> Result<JobResult, Error> {
+        let id = if self.is_current { CURRENT_JOB } else { self.id()? };
         let mut result = 0;
         // SAFETY: the plugin lives, and the current job is the callback's own.
-        let code =
-            unsafe { sys::flux_jobtap_get_job_result(self.plugin, CURRENT_JOB, &mut result) };
+        let code = unsafe { sys::flux_jobtap_get_job_result(self.plugin, id, &mut result) };
         match result {
             _ if code < 0 => Err(Error::last_os_error("flux_jobtap_get_job_result")),
             sys::FLUX_JOB_RESULT_COMPLETED => Ok(JobResult::Completed),
@@ -192,9 +177,50 @@ impl Job<'_> {
             _ => Ok(JobResult::Failed),
         }
     }
+}
 
-    /// `{s:{s:{s:s}}}`: the type of the exception that made this callback.
-    pub(super) fn exception(&self) -> Result<String, Error> {
+/// The item of this key, among a callback's arguments.
+fn required<'a>(items: Option<Json<'a>>, key: &CStr) -> Result<Json<'a>, Error> {
+    items.and_then(|items| items.member(key)).ok_or_else(|| {
+        let key = key.to_string_lossy();
+        Error::new(format!("the callback's arguments have no \"{key}\""))
+    })
+}
+
+/// An event that was posted to a job.
+pub struct JobEvent<'a> {
+    args: &'a Args,
+}
+
+impl<'a> JobEvent<'a> {
+    pub(super) fn new(args: &'a Args) -> Self {
+        JobEvent { args }
+    }
+
+    /// Its entry in the job's eventlog (RFC 18), as much as there is of it.
+    fn entry(&self) -> Option<Json<'a>> {
+        self.args.items()?.member(c"entry")
+    }
+
+    /// Its name.
+    ///
+    /// # Errors
+    /// If Flux did not say.
+    pub fn name(&self) -> Result<&'a str, Error> {
+        let name = self.entry().and_then(|entry| entry.member(c"name")?.text());
+        name.ok_or_else(|| Error::new("an event without a name"))
+    }
+
+    /// Its context, if it has one.
+    pub fn context(&self) -> Option<Json<'a>> {
+        self.entry()?.member(c"context")
+    }
+
+    /// `{s:{s:{s:s}}}`: the type of an exception.
+    ///
+    /// # Errors
+    /// If Flux did not say, or it is none.
+    pub fn exception_type(&self) -> Result<String, Error> {
         let mut kind: *const c_char = ptr::null();
         // SAFETY: the args live while the callback runs; the format names one
         // string, and gets a pointer to a pointer. The string is the args' own,

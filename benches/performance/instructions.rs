@@ -1,0 +1,216 @@
+//! Instructions, which are the same on every machine and on every day.
+//!
+//! Valgrind's cachegrind counts those of a whole host; two runs that differ in the
+//! number of repetitions alone differ by what those took. What the stand-in host
+//! itself takes is in each figure, and is shown beside it: a plugin that only unpacks
+//! the two integers, or one that is called and does nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, net::SocketAddr};
+
+use serde_json::{json, Value};
+use tempfile::NamedTempFile;
+
+use super::callback::{flux_compiled, flux_host};
+use super::drain::roomy_socket;
+use super::report::Report;
+use super::support::artifact::release_plugin;
+use super::support::jobs::{
+    announced, described, there_and_back, CLEANUP, COURSE, INACTIVE, NEW, RUN,
+};
+use super::support::standin::{idle_plugin, noop_plugin, program, Standin};
+use super::Options;
+
+/// Every family that there is.
+const ALL: &str = "states,queues,timings,results,resources,users,banks,pending";
+
+/// Who is called.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    name: &'a str,
+    plugin: &'a Path,
+    conf: &'a Value,
+}
+
+pub fn measure(report: &mut Report, _: Options) {
+    let ours = release_plugin();
+    let (nothing, states, all) =
+        (json!({}), json!({"resync": 0}), json!({"resync": 0, "metrics": ALL}));
+    let unpacks = Subject { name: "unpacks only", plugin: noop_plugin(), conf: &nothing };
+    let idle = Subject { name: "does nothing", plugin: idle_plugin(), conf: &nothing };
+    let states = Subject { name: "states", plugin: &ours, conf: &states };
+    let all = Subject { name: "all families", plugin: &ours, conf: &all };
+
+    transitions(report, "stand-in host", program(), &[unpacks, states, all]);
+    if let (Some(host), Some(seed)) = (flux_host(), seed()) {
+        let conf = json!({"period": 1.0});
+        let seed = Subject { name: "flux_stats_gauge_inc in C", plugin: &seed, conf: &conf };
+        transitions(report, "flux_plugin_call", &host, &[unpacks, states, all, seed]);
+    } else {
+        let why = "needs the headers of flux-core (pkg-config or FLUX_PREFIX)";
+        report.leave_out("instructions through flux_plugin_call", why);
+    }
+    for length in [1, 10, 100] {
+        for subject in [states, all] {
+            let calls = there_and_back();
+            let each = counted(program(), subject, 1000, |host, count| {
+                host.repeat(file(subject), 1, &announced());
+                host.repeat_in_turns(file(subject), count, &calls, length);
+            });
+            let what =
+                format!("a turn of {length} transitions, with its datagram: {}", subject.name);
+            report.figure(&what, instructions(each * length as f64));
+        }
+    }
+    for subject in [idle, states, all] {
+        let life = life();
+        let each = counted(program(), subject, 900, |host, count| {
+            host.repeat_within_a_turn(file(subject), count, &life);
+        });
+        let calls = life.as_array().unwrap().len() as f64;
+        let what = format!("a job's life of {calls} callbacks: {}", subject.name);
+        report.figure(&what, instructions(each * calls));
+    }
+    table(report, idle, states);
+    resyncs(report, &ours);
+    checks(report, &ours);
+}
+
+/// A transition of a known job: the callback alone, nothing sent.
+fn transitions(report: &mut Report, title: &str, host: &Path, subjects: &[Subject]) {
+    let calls = there_and_back();
+    let mut each_of = Vec::new();
+    for &subject in subjects {
+        let each = counted(host, subject, 10_000, |host, count| {
+            host.repeat(file(subject), 1, &announced());
+            host.repeat_within_a_turn(file(subject), count, &calls);
+        });
+        report.figure(&format!("{title}, a transition: {}", subject.name), instructions(each));
+        each_of.push((subject.name, each));
+    }
+    let [(_, floor), (_, states), (_, all), ..] = each_of[..] else { return };
+    let ratio = all / states;
+    let what = format!("{title}, a transition: all families, of states alone");
+    report.goal(&what, format!("{ratio:.2}"), "at most 3", ratio <= 3.0);
+    if let Some((name, seed)) = each_of.get(3) {
+        let ratio = (states - floor) / (seed - floor);
+        let what = format!("{title}, a transition, over unpacking: states, of {name}");
+        report.goal(&what, format!("{ratio:.2}"), "at most 0.80", ratio <= 0.8);
+    }
+}
+
+/// A transition where the table is small, and where it is large.
+fn table(report: &mut Report, idle: Subject, states: Subject) {
+    for jobs in [1_000, 100_000] {
+        let with_jobs = |subject: Subject| {
+            counted(program(), subject, 1000, |host, count| {
+                for id in 2..jobs {
+                    host.call("job.new", &json!({"id": id * 7919, "state": RUN}));
+                }
+                host.repeat(file(subject), 1, &announced());
+                host.repeat_within_a_turn(file(subject), count, &there_and_back());
+            })
+        };
+        let each = with_jobs(states) - with_jobs(idle);
+        let what = format!("a transition beside {jobs} active jobs, besides the host's: states");
+        report.figure(&what, instructions(each));
+    }
+}
+
+/// A resync, of few gauges and of many.
+fn resyncs(report: &mut Report, plugin: &Path) {
+    let few = json!({"resync": 1, "verify": 0});
+    let many = json!({"resync": 1, "verify": 0, "metrics": "states,queues"});
+    for (queues, conf) in [(0, few), (256, many)] {
+        let subject = Subject { name: "", plugin, conf: &conf };
+        let gauges = 7 * (queues + 1);
+        let each = counted(program(), subject, 100, |host, count| {
+            for id in 0..queues {
+                let system = json!({"queue": format!("queue-{id}")});
+                let jobspec = json!({"attributes": {"system": system}});
+                host.call("job.new", &json!({"id": id, "state": RUN, "jobspec": jobspec}));
+            }
+            (0..count).for_each(|_| host.advance(1.0));
+        });
+        report.figure(
+            &format!("a resync of {gauges} gauges, the host's timer included"),
+            instructions(each),
+        );
+    }
+}
+
+/// A self-check, by look-up.
+fn checks(report: &mut Report, plugin: &Path) {
+    let conf = json!({"resync": 0, "verify": 1});
+    let subject = Subject { name: "", plugin, conf: &conf };
+    const JOBS: i64 = 500;
+    let each = counted(program(), subject, 20, |host, count| {
+        (0..JOBS).for_each(|id| host.call("job.new", &json!({"id": id, "state": RUN})));
+        (0..count).for_each(|_| host.advance(1.0));
+    });
+    let what = "a self-check: each job, the host's look-up included";
+    report.figure(what, instructions(each / JOBS as f64));
+}
+
+/// The callbacks of a job from the first to the last, and its purge.
+fn life() -> Value {
+    let call = |topic: &str, state: i64, previous: Option<i64>| {
+        let mut args = described(7);
+        args["state"] = state.into();
+        if let Some(previous) = previous {
+            args["prev_state"] = previous.into();
+        }
+        if !(RUN..=CLEANUP).contains(&state) {
+            args.as_object_mut().unwrap().remove("R");
+        }
+        json!({"topic": topic, "in": args})
+    };
+    let mut calls = vec![call("job.new", NEW, None)];
+    let topics = ["depend", "priority", "sched", "run", "cleanup", "inactive"];
+    for (pair, topic) in COURSE.windows(2).zip(topics) {
+        calls.push(call(&format!("job.state.{topic}"), pair[1], Some(pair[0])));
+    }
+    calls.push(call("job.inactive-add", INACTIVE, None));
+    calls.push(call("job.inactive-remove", INACTIVE, None));
+    calls.into()
+}
+
+/// Instructions of one repetition, of `count` more that `body` is asked for.
+fn counted(host: &Path, subject: Subject, count: u64, body: impl Fn(&mut Standin, u64)) -> f64 {
+    // Nobody reads: what is sent is kept, or dropped, by the kernel.
+    let server = roomy_socket();
+    let address = server.local_addr().unwrap();
+    let run = |count| run(host, subject, address, |host| body(host, count));
+    (run(3 * count) - run(count)) as f64 / (2 * count) as f64
+}
+
+/// Instructions of a host's whole life.
+fn run(host: &Path, subject: Subject, server: SocketAddr, body: impl Fn(&mut Standin)) -> u64 {
+    let report = NamedTempFile::new().unwrap();
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
+    command.arg(format!("--log-file={}", report.path().display())).arg(host);
+    let mut host = Standin::spawn(command, Some(&server.to_string()));
+    host.load(subject.plugin, subject.conf.clone()).unwrap();
+    host.advance(0.1);
+    body(&mut host);
+    host.end();
+    let text = fs::read_to_string(report.path()).unwrap();
+    // "==123== I   refs:      1,234,567"
+    let refs = text.lines().find_map(|line| line.split_once("refs:"));
+    let refs = refs.unwrap_or_else(|| panic!("valgrind is installed, and counts: {text}")).1;
+    refs.trim().replace(',', "").parse().unwrap()
+}
+
+fn seed() -> Option<PathBuf> {
+    flux_compiled("benches/plugins/fripp.c", "fripp.so", &["-shared", "-fPIC", "-O2"])
+}
+
+fn file<'a>(subject: Subject<'a>) -> &'a str {
+    subject.plugin.file_name().unwrap().to_str().unwrap()
+}
+
+fn instructions(figure: f64) -> String {
+    format!("{figure:.0} instructions")
+}

@@ -1,0 +1,455 @@
+//! Which callbacks a plugin wants, and the one shim between them and the job manager.
+
+use std::any::Any;
+use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::rc::Rc;
+
+use super::args::{Args, Transition};
+use super::error::Error;
+use super::instance::Instance;
+use super::job::{Job, JobEvent};
+use super::plugin::{Conf, Plugin};
+use super::state::JobState;
+use super::sys;
+use super::text::{c_string, c_text};
+
+/// The callbacks that a plugin wants: each method takes what is called, a function of
+/// the plugin's or a closure, and registers it for the topic of that name in
+/// flux-jobtap-plugins(7). Nothing else is called, and each costs a call a job: name
+/// what you use and no more.
+///
+/// Flux looks through them in the order of their registration at each call, so name
+/// the most frequent first. A topic may be named more than once (`job_state` and
+/// `job_enters`, say): all are called, in their order.
+///
+/// A callback that decides nothing has no outcome: its errors are logged, the first of
+/// each kind, and the plugins behind this one are called all the same.
+pub struct Callbacks<P: Plugin> {
+    /// It outlives the handlers.
+    instance: *const Instance<P>,
+    registrations: Vec<Registration>,
+    /// What was asked for in vain.
+    error: Option<Error>,
+}
+
+/// See [`Callbacks::load_order`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadOrder {
+    /// From DEPEND to CLEANUP, and by id, which is by age.
+    ByState,
+    /// From CLEANUP to DEPEND, and by id.
+    ByStateReversed,
+}
+
+/// What Flux calls.
+type Call = unsafe extern "C" fn(
+    *mut sys::flux_plugin_t,
+    *const c_char,
+    *mut sys::flux_plugin_arg_t,
+    *mut c_void,
+) -> c_int;
+
+struct Registration {
+    topic: CString,
+    call: Call,
+    data: *mut c_void,
+}
+
+impl<P: Plugin> Callbacks<P> {
+    /// `conf.update`: once at load, after `init`, and at each change of the
+    /// broker's configuration (twice at start-up).
+    ///
+    /// An error at load fails the load; later, the reload: the text goes to whoever
+    /// asked for it. Flux cuts it at 159 bytes.
+    pub fn conf_update(
+        &mut self,
+        callback: impl Fn(&mut P, Conf<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<ConfUpdate, _>(c"conf.update", "conf.update", callback);
+    }
+
+    /// `plugin.query`: what `flux jobtap query` prints, as a JSON object's text.
+    pub fn query(&mut self, callback: impl Fn(&mut P) -> String + 'static) {
+        self.add::<Query, _>(c"plugin.query", "plugin.query", callback);
+    }
+
+    /// `job.new`: a job was accepted, or was active when the plugin was loaded.
+    pub fn job_new(&mut self, callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static) {
+        self.add::<Notice, _>(c"job.new", "job.new", callback);
+    }
+
+    /// `job.state.*`: a job entered a state.
+    pub fn job_state(
+        &mut self,
+        callback: impl Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<Moved, _>(c"job.state.*", "job.state", callback);
+    }
+
+    /// `job.state.STATE`: a job entered this state. Flux calls it for no job in
+    /// [`JobState::NEW`], so that to ask for it fails the load.
+    pub fn job_enters(
+        &mut self,
+        state: JobState,
+        callback: impl Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        let topic = match state {
+            JobState::DEPEND => c"job.state.depend",
+            JobState::PRIORITY => c"job.state.priority",
+            JobState::SCHED => c"job.state.sched",
+            JobState::RUN => c"job.state.run",
+            JobState::CLEANUP => c"job.state.cleanup",
+            JobState::INACTIVE => c"job.state.inactive",
+            JobState(number) => {
+                let text = format!("Flux has no callback for jobs that enter state {number}");
+                return self.fail(Error::new(text));
+            }
+        };
+        self.add::<Moved, _>(topic, "job.state", callback);
+    }
+
+    /// `job.event.NAME`, of jobs that were [subscribed](super::Jobtap::subscribe) to: an
+    /// event of this name was posted. All events, if the name is `*`.
+    pub fn job_event(
+        &mut self,
+        name: &str,
+        callback: impl Fn(&mut P, &JobEvent<'_>, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        let log_name = match name {
+            "exception" => "job.event.exception",
+            _ => "job.event",
+        };
+        self.add::<Posted, _>(&c_string(&format!("job.event.{name}")), log_name, callback);
+    }
+
+    /// `job.update`: a job's jobspec was changed.
+    pub fn job_update(
+        &mut self,
+        callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<Notice, _>(c"job.update", "job.update", callback);
+    }
+
+    /// `job.inactive-add`: a job joined the inactive jobs, at its end or read
+    /// back from the KVS at a restart. Before 0.87.0 a restart calls it for active
+    /// jobs, too, whose `state` says so: restart.c goes through the inactive jobs
+    /// with the cursor of the active ones (flux-core #7690).
+    pub fn job_inactive_add(
+        &mut self,
+        callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<Notice, _>(c"job.inactive-add", "job.inactive-add", callback);
+    }
+
+    /// `job.inactive-remove`: an inactive job was purged.
+    pub fn job_inactive_remove(
+        &mut self,
+        callback: impl Fn(&mut P, &Job<'_>) -> Result<(), Error> + 'static,
+    ) {
+        self.add::<Notice, _>(c"job.inactive-remove", "job.inactive-remove", callback);
+    }
+
+    /// The order in which the jobs that are active when the plugin is loaded are
+    /// reported. Since Flux 0.81: a plugin that uses it cannot be loaded into an older
+    /// one.
+    pub fn load_order(&mut self, order: LoadOrder) {
+        let order = match order {
+            LoadOrder::ByState => c"state",
+            LoadOrder::ByStateReversed => c"-state",
+        };
+        let plugin = self.instance().handle;
+        // SAFETY: the plugin is being loaded; Flux copies the text.
+        let code = unsafe { sys::flux_jobtap_set_load_sort_order(plugin, order.as_ptr()) };
+        if code < 0 {
+            self.fail(Error::last_os_error("flux_jobtap_set_load_sort_order"));
+        }
+    }
+
+    pub(super) fn new(instance: &Rc<Instance<P>>) -> Self {
+        Callbacks { instance: Rc::as_ptr(instance), registrations: Vec::new(), error: None }
+    }
+
+    /// Fails the load.
+    pub(super) fn fail(&mut self, error: Error) {
+        self.error = Some(error);
+    }
+
+    /// Adds `callback`, of kind `K`, for `topic`; `name` is what the log calls it.
+    pub(super) fn add<K: Kind<P, F>, F: 'static>(
+        &mut self,
+        topic: &CStr,
+        name: &'static str,
+        callback: F,
+    ) {
+        let data = self.keep(name, callback);
+        self.push(topic, shim::<P, K, F>, data);
+    }
+
+    /// Keeps a callback until the instance's end: a `Handler<P, F>`, the argument of what
+    /// calls it.
+    pub(super) fn keep<F: 'static>(&self, name: &'static str, callback: F) -> *mut c_void {
+        let handler = Rc::new(Handler { instance: self.instance, name, callback });
+        let data = Rc::as_ptr(&handler) as *mut c_void;
+        self.own(handler);
+        data
+    }
+
+    fn own(&self, handler: Rc<dyn Any>) {
+        self.instance().handlers.borrow_mut().push(handler);
+    }
+
+    #[inline(never)]
+    fn push(&mut self, topic: &CStr, call: Call, data: *mut c_void) {
+        self.registrations.push(Registration { topic: topic.to_owned(), call, data });
+    }
+
+    /// The instance.
+    pub(super) fn instance(&self) -> &Instance<P> {
+        // SAFETY: it made this, and outlives it.
+        unsafe { &*self.instance }
+    }
+
+    /// Hands all over to Flux.
+    pub(super) fn register(mut self) -> Result<(), Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        let plugin = self.instance().handle;
+        let topics: Vec<_> =
+            self.registrations.iter().map(|one| one.topic.as_bytes_with_nul()).collect();
+        for (topic, group) in in_order(&topics) {
+            let one = &self.registrations[group[0]];
+            let (mut call, mut data) = (one.call, one.data);
+            if group.len() > 1 {
+                let calls = group.iter().map(|&index| &self.registrations[index]);
+                let chain = Rc::new(Chain(calls.map(|one| (one.call, one.data)).collect()));
+                (call, data) = (call_each, Rc::as_ptr(&chain) as *mut c_void);
+                self.own(chain);
+            }
+            // SAFETY: the plugin lives; the topic ends with NUL, and Flux copies it; the
+            // argument lives as long as the instance, which Flux destroys after the
+            // handlers.
+            let code = unsafe {
+                sys::flux_plugin_add_handler(plugin, topic.as_ptr().cast(), Some(call), data)
+            };
+            if code < 0 {
+                return Err(Error::last_os_error("flux_plugin_add_handler"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The handlers of each topic, by index, in the order in which Flux has to find them.
+/// It calls the first whose topic, or pattern, matches: so a topic comes before a
+/// pattern that would hide it, and is handled by that pattern's handlers, too.
+fn in_order<'a>(topics: &[&'a [u8]]) -> Vec<(&'a [u8], Vec<usize>)> {
+    let mut order: Vec<&'a [u8]> = Vec::new();
+    for (index, topic) in topics.iter().enumerate() {
+        let hidden = topics[index + 1..].iter().filter(|other| hides(topic, other));
+        for next in hidden.chain([topic]) {
+            if !order.contains(next) {
+                order.push(next);
+            }
+        }
+    }
+    let handlers = |topic| {
+        let is_handler = |&index: &usize| topics[index] == topic || hides(topics[index], topic);
+        (topic, (0..topics.len()).filter(is_handler).collect())
+    };
+    order.into_iter().map(handlers).collect()
+}
+
+/// Whether a topic ends with `*`, and another, which does not, begins with the rest.
+/// Both end with NUL.
+fn hides(pattern: &[u8], topic: &[u8]) -> bool {
+    let start = pattern.strip_suffix(b"*\0");
+    start.is_some_and(|start| topic.starts_with(start) && !topic.ends_with(b"*\0"))
+}
+
+/// The handlers of one topic.
+struct Chain(Vec<(Call, *mut c_void)>);
+
+/// Calls each handler of one topic, until one fails.
+///
+/// # Safety
+/// - `plugin`, `topic` and `args` are Flux's, for the callback that is running.
+/// - `data` points to a `Chain` whose handlers live.
+unsafe extern "C" fn call_each(
+    plugin: *mut sys::flux_plugin_t,
+    topic: *const c_char,
+    args: *mut sys::flux_plugin_arg_t,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: the instance owns the chain, and Flux destroys it after the handlers.
+    let chain = unsafe { &*(data as *const Chain) };
+    for (call, data) in &chain.0 {
+        // SAFETY: the caller's promises, handed on; each handler has its own data.
+        if unsafe { call(plugin, topic, args, *data) } < 0 {
+            return -1;
+        }
+    }
+    0
+}
+
+/// The argument of one registered handler.
+pub(super) struct Handler<P: Plugin, F> {
+    pub(super) instance: *const Instance<P>,
+    pub(super) name: &'static str,
+    pub(super) callback: F,
+}
+
+/// A kind of callback: how it is called, and what becomes of its outcome.
+pub(super) trait Kind<P: Plugin, F> {
+    /// Calls `callback`, which the log calls `name`. Returns what the callback
+    /// returns, 0 or -1.
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int;
+}
+
+/// The one function that the job manager calls, whatever the callback.
+///
+/// # Safety
+/// - `args` are Flux's, for the callback that is running.
+/// - `data` points to a `Handler<P, F>` of a living instance.
+unsafe extern "C" fn shim<P: Plugin, K: Kind<P, F>, F>(
+    _plugin: *mut sys::flux_plugin_t,
+    _topic: *const c_char,
+    args: *mut sys::flux_plugin_arg_t,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: `register` passed the handler, which lives as long as its instance; Flux
+    // destroys the instance after the handlers.
+    let (handler, instance) = unsafe {
+        let handler = &*(data as *const Handler<P, F>);
+        (handler, &*handler.instance)
+    };
+    // SAFETY: Flux passed them, for the time of this call.
+    let args = unsafe { Args::new(args) };
+    K::call(instance, handler.name, &handler.callback, &args)
+}
+
+pub(super) struct Notice;
+
+impl<P: Plugin, F> Kind<P, F> for Notice
+where
+    F: Fn(&mut P, &Job<'_>) -> Result<(), Error>,
+{
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
+        let job = Job::current(instance.handle, args);
+        instance.dispatch(name, |plugin| callback(plugin, &job));
+        0
+    }
+}
+
+struct Moved;
+
+impl<P: Plugin, F> Kind<P, F> for Moved
+where
+    F: Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error>,
+{
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
+        let job = Job::current(instance.handle, args);
+        instance.dispatch(name, |plugin| callback(plugin, args.transition()?, &job));
+        0
+    }
+}
+
+struct Posted;
+
+impl<P: Plugin, F> Kind<P, F> for Posted
+where
+    F: Fn(&mut P, &JobEvent<'_>, &Job<'_>) -> Result<(), Error>,
+{
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
+        let job = Job::current(instance.handle, args);
+        instance.dispatch(name, |plugin| callback(plugin, &JobEvent::new(args), &job));
+        0
+    }
+}
+
+struct ConfUpdate;
+
+impl<P: Plugin, F> Kind<P, F> for ConfUpdate
+where
+    F: Fn(&mut P, Conf<'_>) -> Result<(), Error>,
+{
+    fn call(instance: &Instance<P>, _: &'static str, callback: &F, args: &Args) -> c_int {
+        // SAFETY: the plugin lives; the conf is its own copy and does not
+        // change while this call runs.
+        let conf = unsafe { c_text(sys::flux_plugin_get_conf(instance.handle)) };
+        let outcome = instance.try_dispatch(|plugin| {
+            let broker = args.json()?;
+            callback(plugin, Conf { plugin: conf.as_deref(), broker: &broker })
+        });
+        match outcome {
+            Ok(()) => 0,
+            Err(error) => {
+                let text = c_string(&error.to_string());
+                // SAFETY: the plugin and the args live; the format is constant and
+                // names the one string it gets; Flux copies the text.
+                unsafe {
+                    sys::flux_jobtap_error(
+                        instance.handle,
+                        args.raw(),
+                        c"%s".as_ptr(),
+                        text.as_ptr(),
+                    )
+                }
+            }
+        }
+    }
+}
+
+struct Query;
+
+impl<P: Plugin, F> Kind<P, F> for Query
+where
+    F: Fn(&mut P) -> String,
+{
+    fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
+        instance.dispatch(name, |plugin| args.answer(&c_string(&callback(plugin))));
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_hides_no_topic_and_every_handler_is_called() {
+        type Ordered<'a> = &'a [(&'a str, &'a [usize])];
+        let table: [(&[&str], Ordered<'_>); 5] = [
+            (&[], &[]),
+            (&["b", "a"], &[("b", &[0]), ("a", &[1])]),
+            (&["a", "b", "a"], &[("a", &[0, 2]), ("b", &[1])]),
+            (
+                &["job.state.*", "job.new", "job.state.run", "job.state.sched"],
+                &[
+                    ("job.state.run", &[0, 2]),
+                    ("job.state.sched", &[0, 3]),
+                    ("job.state.*", &[0]),
+                    ("job.new", &[1]),
+                ],
+            ),
+            // The update of a key is no update of a job.
+            (
+                &["job.update.x", "job.update", "job.update.*"],
+                &[("job.update.x", &[0, 2]), ("job.update", &[1]), ("job.update.*", &[2])],
+            ),
+        ];
+        for (topics, wanted) in table {
+            let topics: Vec<_> = topics.iter().map(|topic| format!("{topic}\0")).collect();
+            let bytes: Vec<_> = topics.iter().map(|topic| topic.as_bytes()).collect();
+            let order = in_order(&bytes).into_iter();
+            let order: Vec<_> = order
+                .map(|(topic, calls)| (String::from_utf8_lossy(topic).into_owned(), calls))
+                .collect();
+            let wanted: Vec<_> = wanted
+                .iter()
+                .map(|(topic, calls)| (format!("{topic}\0"), calls.to_vec()))
+                .collect();
+            assert_eq!(order, wanted, "{topics:?}");
+        }
+    }
+}

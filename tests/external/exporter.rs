@@ -1,0 +1,309 @@
+//! statsd_exporter, with the mapping of dashboards/, and Prometheus behind it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{json, Value};
+use tempfile::TempDir;
+
+use super::http::get;
+use super::process::{await_tcp, command_of, found, free_port, wait_for, Process};
+use super::run::{Server, Told};
+use super::support::artifact::plugin;
+use super::support::jobs::{described, live_as, COURSE};
+use super::support::levels::levels;
+use super::support::receiver::{vacant, Receiver};
+use super::support::standin::Standin;
+use super::support::trace;
+
+/// One that runs.
+pub struct Exporter {
+    address: SocketAddr,
+    /// Where it listens instead, if that is a unix socket.
+    path: Option<PathBuf>,
+    web: u16,
+    folder: TempDir,
+    process: Option<Process>,
+}
+
+impl Exporter {
+    /// One that listens on UDP.
+    pub fn new() -> Exporter {
+        Self::make(false)
+    }
+
+    /// One that listens on a unix socket.
+    pub fn unix() -> Exporter {
+        Self::make(true)
+    }
+
+    fn make(unix: bool) -> Exporter {
+        let folder = tempfile::tempdir().unwrap();
+        let path = unix.then(|| folder.path().join("socket"));
+        let mut server =
+            Exporter { address: vacant(), path, web: free_port(), folder, process: None };
+        server.start();
+        server
+    }
+
+    /// One of the numbers that it tells of itself.
+    pub fn own(&self, name: &str) -> f64 {
+        let text = get(self.web, "/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{text}: no {name}")).parse().unwrap()
+    }
+}
+
+impl Server for Exporter {
+    fn endpoint(&self) -> String {
+        match &self.path {
+            Some(path) => format!("unix:{}", path.display()),
+            None => self.address.to_string(),
+        }
+    }
+
+    fn conf(&self) -> Value {
+        json!({})
+    }
+
+    fn has_read(&mut self, datagrams: u64) -> bool {
+        let packets = if self.path.is_some() { "unixgram" } else { "udp" };
+        self.own(&format!("statsd_exporter_{packets}_packets_total")) >= datagrams as f64
+    }
+
+    fn told(&mut self) -> Told {
+        told(get(self.web, "/metrics").lines())
+    }
+
+    fn stop(&mut self) {
+        self.process = None;
+        // Who is killed leaves it, and the next one finds it in use.
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn start(&mut self) {
+        let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/statsd_exporter.yml");
+        let mut command = Command::new(found("STATE_COUNTS_EXPORTER"));
+        command.arg(format!("--statsd.mapping-config={mapping}"));
+        command.arg(format!("--web.listen-address=127.0.0.1:{}", self.web));
+        command.arg("--statsd.listen-tcp=");
+        match &self.path {
+            Some(path) => {
+                command.arg("--statsd.listen-udp=");
+                command.arg(format!("--statsd.listen-unixgram={}", path.display()))
+            }
+            None => command.arg(format!("--statsd.listen-udp={}", self.address)),
+        };
+        self.process = Some(Process::start(command, self.folder.path()));
+        await_tcp(self.web);
+    }
+}
+
+/// What lines as Prometheus reads them say, by the plugin's names.
+pub fn told<'a>(lines: impl Iterator<Item = &'a str>) -> Told {
+    let mut told = Told { timings: Some(Default::default()), ..Told::default() };
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let label = labels.split('"').nth(1).unwrap_or_default();
+        let value: f64 = value.parse().unwrap();
+        let timing = match name.strip_prefix("flux_job_wait_seconds_") {
+            Some(what) => Some((what, "submit_to_run")),
+            None => name.strip_prefix("flux_job_state_seconds_").map(|what| (what, label)),
+        };
+        let timings = told.timings.as_mut().unwrap();
+        match (name, timing) {
+            ("flux_jobs", _) => {
+                told.gauges.insert(format!("flux.job.state.{label}"), value);
+            }
+            ("flux_jobs_submitted_total", _) => {
+                told.counters.insert("flux.job.result.submitted".to_owned(), value);
+            }
+            ("flux_jobs_ended_total", _) => {
+                told.counters.insert(format!("flux.job.result.{label}"), value);
+            }
+            (_, Some((what @ ("count" | "sum"), timed))) => {
+                let entry = timings.entry(format!("flux.job.time.{timed}")).or_default();
+                if what == "count" {
+                    entry.0 = value;
+                } else {
+                    entry.1 = value * 1000.0;
+                }
+            }
+            _ => (),
+        }
+    }
+    for (count, mean) in told.timings.iter_mut().flat_map(|timings| timings.values_mut()) {
+        *mean /= *count;
+    }
+    told
+}
+
+/// All that the recorded run and more send, with every family on; what the exporter
+/// then holds.
+fn all_families(exporter: &mut Exporter) -> Receiver {
+    let mut receiver = Receiver::start();
+    let metrics = "states,queues,timings,results,resources,users,banks,pending";
+    let mut host = Standin::start(None);
+    let conf = json!({
+        "endpoint": [exporter.endpoint(), receiver.endpoint()], "metrics": metrics,
+        "period": "50ms", "telemetry": true, "resync": "1h",
+    });
+    host.load(plugin(), conf).unwrap();
+    host.advance(0.1);
+    let read = |exporter: &mut Exporter, host: &mut Standin| {
+        let datagrams = host.query()["endpoints"][0]["datagrams"].as_u64().unwrap();
+        wait_for("all that was sent", || exporter.has_read(datagrams));
+    };
+    for (number, recorded) in trace::callbacks().iter().enumerate() {
+        host.call(&recorded.topic, &recorded.args);
+        if number % 100 == 0 {
+            host.advance(0.05);
+            read(exporter, &mut host);
+        }
+    }
+    for (id, path) in [(1, &COURSE[..3]), (2, &COURSE[..5]), (3, &COURSE)] {
+        let mut job = described(id);
+        job["jobspec"]["attributes"]["system"]["dependencies"] = json!([{"scheme": "afterok"}]);
+        live_as(&mut host, &job, path);
+        let entry = json!({"name": "exception", "context": {"type": "node-fail"}});
+        host.call("job.event.exception", &json!({"id": id, "entry": entry}));
+    }
+    host.advance(10.0);
+    read(exporter, &mut host);
+    // Its end would take the gauges down.
+    host.kill();
+    receiver.seen();
+    receiver
+}
+
+/// Every line is mapped, and none is in error.
+pub fn maps_all() {
+    let mut exporter = Exporter::new();
+    all_families(&mut exporter);
+    let own = |name: &str| exporter.own(&format!("statsd_exporter_{name}"));
+    // The last that is sent.
+    wait_for("its telemetry", || {
+        get(exporter.web, "/metrics").contains("\nflux_plugin_bytes_total ")
+    });
+    assert_eq!(own("events_unmapped_total"), 0.0);
+    let text = get(exporter.web, "/metrics");
+    let errors = ["sample_errors_total", "events_error_total", "events_conflict_total"];
+    for line in text.lines().filter(|line| errors.iter().any(|name| line.contains(name))) {
+        assert!(line.starts_with('#') || line.ends_with(" 0"), "{line}");
+    }
+    for name in ["flux_user_cores", "flux_bank_cores", "flux_resources", "flux_plugin_bytes_total"]
+    {
+        assert!(text.lines().any(|line| line.starts_with(name)), "no {name}");
+    }
+}
+
+/// What Prometheus answers to a query, by its labels.
+fn promql(port: u16, query: &str) -> BTreeMap<String, f64> {
+    let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let answer = get(port, &format!("/api/v1/query?query={encoded}"));
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+    let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+    let own = |label: &&String| !["__name__", "instance", "job"].contains(&label.as_str());
+    let by_labels = results.iter().map(|result| {
+        let labels = result["metric"].as_object().unwrap();
+        let values = labels.keys().filter(own).map(|label| labels[label].as_str().unwrap());
+        let value = result["value"][1].as_str().unwrap().parse().unwrap();
+        (values.collect::<Vec<_>>().join("."), value)
+    });
+    by_labels.collect()
+}
+
+/// The whole chain, asked by PromQL.
+pub fn prometheus_has_what_is_true() {
+    let mut exporter = Exporter::new();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("prometheus.yml");
+    let text = format!(
+        "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: flux\n    static_configs:\n      \
+         - targets: ['127.0.0.1:{}']\n",
+        exporter.web
+    );
+    fs::write(&config, text).unwrap();
+    let web = free_port();
+    let mut command = command_of(&found("STATE_COUNTS_PROMETHEUS"), "bin/prometheus");
+    command.arg(format!("--config.file={}", config.display()));
+    command.arg(format!("--web.listen-address=127.0.0.1:{web}"));
+    command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
+    let _prometheus = Process::start(command, folder.path());
+    await_tcp(web);
+
+    let mut receiver = all_families(&mut exporter);
+    let values = receiver.values();
+    let timings = |name: &str| -> Vec<f64> {
+        let mut seconds: Vec<f64> = values[name]
+            .iter()
+            .map(|value| value.strip_suffix("|ms").unwrap().parse::<f64>().unwrap() / 1000.0)
+            .collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds
+    };
+    let waits = timings("flux.job.time.submit_to_run");
+    wait_for("the last scrape", || {
+        promql(web, "flux_job_wait_seconds_count").get("") == Some(&(waits.len() as f64))
+            && !promql(web, "flux_plugin_bytes_total").is_empty()
+    });
+
+    let truth = receiver.seen().gauges;
+    let states = truth.into_iter().map(|(state, count)| (state, count as f64)).collect();
+    assert_eq!(promql(web, "flux_jobs"), states);
+    let levels = levels(&mut receiver, |_| true);
+    let by = |prefix: &str| -> BTreeMap<String, f64> {
+        let ours = levels.iter().filter_map(|(name, level)| {
+            Some((name.strip_prefix(prefix)?.to_owned(), *level as f64))
+        });
+        ours.collect()
+    };
+    for (query, prefix) in [
+        ("flux_queue_jobs > 0", "queue."),
+        ("flux_user_jobs > 0", "user."),
+        ("flux_user_cores > 0", "user_cores."),
+        ("flux_bank_jobs > 0", "bank."),
+        ("flux_bank_cores > 0", "bank_cores."),
+        ("flux_resources > 0", "resource."),
+        ("flux_jobs_pending > 0", "pending."),
+        ("flux_jobs_pending_dependency > 0", "dependency."),
+    ] {
+        // The labels are in the order of the alphabet.
+        let reverse = |told: BTreeMap<String, f64>| -> BTreeMap<String, f64> {
+            told.into_iter()
+                .map(|(name, level)| {
+                    let mut parts: Vec<_> = name.split('.').collect();
+                    parts.sort_unstable();
+                    (parts.join("."), level)
+                })
+                .collect()
+        };
+        assert_eq!(reverse(promql(web, query)), reverse(by(prefix)), "{query}");
+    }
+    for result in ["completed", "failed", "canceled", "timeout"] {
+        let sent = values.get(&format!("flux.job.result.{result}")).into_iter().flatten();
+        let sent: f64 = sent.map(|it| it.strip_suffix("|c").unwrap().parse::<f64>().unwrap()).sum();
+        let query = format!("sum(flux_jobs_ended_total{{result=\"{result}\"}})");
+        assert_eq!(promql(web, &query).get("").copied().unwrap_or_default(), sent, "{query}");
+    }
+    let sum = promql(web, "flux_job_wait_seconds_sum")[""];
+    assert!((sum - waits.iter().sum::<f64>()).abs() < 1e-3, "{sum}");
+    // A percentile of a histogram is somewhere in its bucket.
+    let bounds = [0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0];
+    for share in [0.5, 0.9] {
+        let told =
+            promql(web, &format!("histogram_quantile({share}, flux_job_wait_seconds_bucket)"))[""];
+        let place = (share * waits.len() as f64).ceil() as usize - 1;
+        let bucket =
+            bounds.windows(2).find(|pair| pair[0] < waits[place] && waits[place] <= pair[1]);
+        let bucket = bucket.expect("the recorded jobs waited for less than 10 s");
+        println!("{share}: {told} s by PromQL, {} s in truth", waits[place]);
+        assert!((bucket[0]..=bucket[1]).contains(&told), "{share}: {told}, true {}", waits[place]);
+    }
+}

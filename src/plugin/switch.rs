@@ -8,7 +8,6 @@
 use super::StateCounts;
 use crate::families::FamilyId;
 use crate::jobs::check::Check;
-use crate::jobs::Needs;
 use crate::jobtap::Timer;
 
 /// Families that come, once all jobs are known.

@@ -193,7 +193,7 @@ fn a_large_answer_is_asked_for_less_often() {
     // As with Fluxion before Flux 0.84: R brings the scheduler's graph.
     let large = |offline: &str| {
         let mut answer = eight_nodes(offline, &[]);
-        answer["R"]["scheduling"] = json!({"graph": "x".repeat(5 << 17)});
+        answer["R"]["scheduling"] = json!({"graph": "x".repeat(5 << 16)});
         answer
     };
     let mut receiver = Receiver::start();

@@ -13,7 +13,7 @@ use support::artifact::{plugin, NAME};
 use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use support::compiled::compiled;
 use support::jobs::{live, live_as, step, CLEANUP, COURSE, INACTIVE, NEW, RUN, SCHED, TOPICS};
-use support::levels::levels;
+use support::levels::{is_of_jobs, levels};
 use support::receiver::Receiver;
 use support::standin::Standin;
 use support::{counts, Counts};
@@ -48,7 +48,9 @@ fn load(broker: &Broker) {
 fn assert_true(broker: &Broker, receiver: &mut Receiver, what: &str) {
     let end = Instant::now() + Duration::from_secs(20);
     let others = |receiver: &mut Receiver| {
-        levels(receiver, |name| !name.starts_with("queue.") && !name.starts_with("state."))
+        levels(receiver, |name| {
+            is_of_jobs(name) && !name.starts_with("queue.") && !name.starts_with("state.")
+        })
     };
     loop {
         let (truth, seen) = (broker.stats(), receiver.seen());
@@ -250,7 +252,9 @@ fn families_are_switched_under_load_and_right_at_once() {
         ("resource.nodes.allocated".to_owned(), 1),
     ]);
     let end = Instant::now() + Duration::from_secs(10);
-    let others = |receiver: &mut Receiver| levels(receiver, |name| !name.starts_with("state."));
+    let others = |receiver: &mut Receiver| {
+        levels(receiver, |name| is_of_jobs(name) && !name.starts_with("state."))
+    };
     while others(&mut receiver) != wanted {
         assert!(Instant::now() < end, "{:?}", others(&mut receiver));
         thread::sleep(Duration::from_millis(100));

@@ -179,6 +179,12 @@ fn nobody_is_asked_unless_the_family_is_enabled() {
     host.reload(&table("resources")).unwrap();
     host.advance(0.0);
     assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 1));
+    // Where nothing is resynced any more, it is asked all the same.
+    host.reload(&json!({"state-counts": {"metrics": "resources", "resync": 0}})).unwrap();
+    host.advance(1.0);
+    host.resources(eight_nodes("1-3", &[]));
+    host.advance(10.0);
+    assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(3, 0));
     host.end();
 }
 
@@ -187,7 +193,7 @@ fn a_large_answer_is_asked_for_less_often() {
     // As with Fluxion before Flux 0.84: R brings the scheduler's graph.
     let large = |offline: &str| {
         let mut answer = eight_nodes(offline, &[]);
-        answer["R"]["scheduling"] = json!({"graph": "x".repeat(5 << 19)});
+        answer["R"]["scheduling"] = json!({"graph": "x".repeat(5 << 16)});
         answer
     };
     let mut receiver = Receiver::start();

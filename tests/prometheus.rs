@@ -104,23 +104,77 @@ fn promtool_takes_the_alerts_and_they_fire_when_they_should() {
     promtool(&["test", "rules", CASES]);
 }
 
+/// A query as Grafana sends it: it puts times in for its variables.
+fn filled(query: &str) -> String {
+    let query = query.replace("$__rate_interval", "1m").replace("$__interval", "1m");
+    assert!(!query.contains('$'), "{query}");
+    query
+}
+
+/// What the tests write for promtool. JSON is YAML.
+fn file(content: &Value) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+    fs::write(file.path(), content.to_string()).unwrap();
+    file
+}
+
 #[test]
 #[cfg_attr(not(have_promtool), ignore = "needs promtool (Debian's prometheus)")]
 fn promtool_takes_the_dashboards_queries() {
-    // It checks rules, and no queries alone. Grafana puts times in for its variables.
+    // It checks rules, and no queries alone.
     let rules: Vec<_> = queries()
         .into_iter()
         .enumerate()
-        .map(|(number, (_, query))| {
-            let query = query.replace("$__rate_interval", "1m").replace("$__interval", "1m");
-            assert!(!query.contains('$'), "{query}");
-            json!({"record": format!("query:{number}"), "expr": query})
-        })
+        .map(|(number, (_, query))| json!({"record": format!("query:{number}"), "expr": filled(&query)}))
         .collect();
     assert!(rules.len() > 40);
-    let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
-    // JSON is YAML.
-    let groups = json!({"groups": [{"name": "queries", "rules": rules}]});
-    fs::write(file.path(), groups.to_string()).unwrap();
+    let file = file(&json!({"groups": [{"name": "queries", "rules": rules}]}));
     promtool(&["check", "rules", file.path().to_str().unwrap()]);
+}
+
+#[test]
+#[cfg_attr(not(have_promtool), ignore = "needs promtool (Debian's prometheus)")]
+fn the_dashboards_queries_come_to_the_right_numbers() {
+    // One value each ten seconds. After five minutes the plugin falls silent.
+    let series = [
+        ("flux_plugin_resyncs_total", "0+1x30 30x40"),
+        ("flux_jobs{state=\"RUN\"}", "7x20 9x0 7x49"),
+        ("flux_resources{resource=\"cores\",use=\"allocated\"}", "48x70"),
+        ("flux_resources{resource=\"cores\",use=\"total\"}", "64x70"),
+        ("flux_resources{resource=\"gpus\",use=\"allocated\"}", "0x70"),
+        ("flux_resources{resource=\"gpus\",use=\"total\"}", "0x70"),
+        ("flux_jobs_ended_total{result=\"completed\"}", "0+20x70"),
+        ("flux_jobs_ended_total{result=\"failed\"}", "0+10x70"),
+        ("flux_job_wait_seconds_bucket{le=\"1\"}", "0+5x70"),
+        ("flux_job_wait_seconds_bucket{le=\"10\"}", "0+10x70"),
+        ("flux_job_wait_seconds_bucket{le=\"+Inf\"}", "0+10x70"),
+    ];
+    let run = "{state=\"RUN\"}";
+    let one = |labels: &str, value: f64| json!([{"labels": labels, "value": value}]);
+    let cases = [
+        ("The plugin: age of the last resync", 0, "4m", one("{}", 0.0)),
+        ("The plugin: age of the last resync", 0, "6m50s", one("{}", 110.0)),
+        // A peak between two points of the picture is drawn.
+        ("Active jobs", 4, "4m", one(run, 9.0)),
+        ("Now", 4, "4m", one("flux_jobs{state=\"RUN\"}", 7.0)),
+        ("How full: allocated of all there is", 0, "4m", one("{resource=\"cores\"}", 75.0)),
+        // No share of no GPUs.
+        ("How full: allocated of all there is", 2, "4m", json!([])),
+        ("Jobs submitted, started and ended", 2, "4m", one("{}", 3.0)),
+        ("Jobs that end, by result", 0, "4m", one("{result=\"completed\"}", 120.0)),
+        ("Exceptions, by type", 0, "4m", one("{}", 0.0)),
+        ("How long jobs waited, from submit to run", 1, "4m", one("{}", 1.0)),
+    ];
+    let queries = queries();
+    let tests = cases.map(|(title, number, time, samples)| {
+        let mut of_panel = queries.iter().filter(|(panel, _)| panel == title);
+        let (_, query) = of_panel.nth(number).unwrap_or_else(|| panic!("{title}: {number}"));
+        json!({"expr": filled(query), "eval_time": time, "exp_samples": samples})
+    });
+    let series = series.map(|(series, values)| json!({"series": series, "values": values}));
+    let file = file(&json!({
+        "evaluation_interval": "10s",
+        "tests": [{"interval": "10s", "input_series": series, "promql_expr_test": tests}],
+    }));
+    promtool(&["test", "rules", file.path().to_str().unwrap()]);
 }

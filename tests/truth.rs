@@ -9,7 +9,7 @@ use serde_json::Value;
 use support::artifact::plugin;
 use support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use support::flux::user;
-use support::levels::{gauges, levels, Gauges};
+use support::levels::{gauges, is_of_jobs, levels, Gauges};
 use support::receiver::Receiver;
 use support::STATES;
 
@@ -284,10 +284,10 @@ fn truth_of_all(broker: &Broker) -> Gauges {
 fn assert_all_true(broker: &Broker, receiver: &mut Receiver) -> Gauges {
     let wanted = truth_of_all(broker);
     let end = Instant::now() + Duration::from_secs(30);
-    while levels(receiver, |_| true) != wanted && Instant::now() < end {
+    while levels(receiver, is_of_jobs) != wanted && Instant::now() < end {
         thread::sleep(Duration::from_millis(500));
     }
-    assert_eq!(levels(receiver, |_| true), wanted, "received (left), the broker (right)");
+    assert_eq!(levels(receiver, is_of_jobs), wanted, "received (left), the broker (right)");
     wanted
 }
 

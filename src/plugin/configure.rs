@@ -92,6 +92,10 @@ impl StateCounts {
         if !owned && owns {
             self.resync();
         }
+        if self.publisher.is_running() {
+            // It may be wanted now, or not any more, or at other times.
+            self.ask_for_machine();
+        }
         self.request_flush();
         self.say_what_is_sent();
         self.look_up_new_hosts();

@@ -23,8 +23,11 @@ const LONG_PAUSE_AFTER_ERROR: u32 = 10;
 /// seconds.
 const PATIENCE: u32 = 20;
 /// An answer of so many bytes is worth one resync without a question, one of twice as
-/// many two: the job manager has other work than to read it.
-const LARGE: usize = 1 << 20;
+/// many two: the job manager has other work than to read it, for one or two
+/// milliseconds.
+/// (Measured on a busy machine: 2 KB and 33 µs for 10,000 nodes alike, 600 KB and 8 ms
+/// where none is like another, 9.5 MB and 12 ms with a graph that is skipped.)
+const LARGE: usize = 1 << 17;
 
 /// The question under way.
 #[derive(Default)]

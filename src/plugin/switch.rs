@@ -8,7 +8,6 @@
 use super::StateCounts;
 use crate::families::FamilyId;
 use crate::jobs::check::Check;
-use crate::jobs::Needs;
 use crate::jobtap::Timer;
 
 /// Families that come, once all jobs are known.
@@ -37,9 +36,6 @@ impl StateCounts {
         let (had, needs) = (self.table.needs(), FamilyId::needs(wanted));
         let is_known = had.has(needs) && !self.switch.is_under_way() || kept.len() == wanted.len();
         self.table.set_needs(needs);
-        if self.publisher.is_running() && had.has(Needs::MACHINE) != needs.has(Needs::MACHINE) {
-            self.ask_for_machine();
-        }
         self.switch = Switch { wanted: wanted.to_vec(), ..Switch::default() };
         match self.publisher.is_running() && !is_known {
             true => {

@@ -6,10 +6,10 @@
 //! has all nodes but the excluded ones, and those of them are down that are
 //! offline, torpid or drained. By them `flux resource list` comes to its numbers.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::de::IgnoredAny;
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::resources::{counted, ranges};
 
@@ -38,45 +38,6 @@ impl Machine {
     }
 }
 
-// Other members are skipped, not kept: with Fluxion, before Flux 0.84, R brings its
-// whole graph.
-
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(rename = "R")]
-    r: R,
-    #[serde(borrow)]
-    drain: BTreeMap<&'a str, IgnoredAny>,
-    offline: &'a str,
-    exclude: &'a str,
-    /// Not in old Flux, as 0.49.
-    torpid: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct R {
-    execution: Execution,
-}
-
-#[derive(Deserialize)]
-struct Execution {
-    #[serde(rename = "R_lite")]
-    entries: Vec<Entry>,
-}
-
-/// Ranks, and what each of them has.
-#[derive(Deserialize)]
-struct Entry {
-    rank: String,
-    children: Children,
-}
-
-#[derive(Deserialize)]
-struct Children {
-    core: Option<String>,
-    gpu: Option<String>,
-}
-
 /// What is said of a rank.
 const EXCLUDED: u8 = 1;
 const DOWN: u8 = 2;
@@ -85,21 +46,28 @@ const COUNTED: u8 = 8;
 
 /// What an answer comes to. `None` if it is not understood.
 pub fn machine(answer: &str) -> Option<Machine> {
-    let answer: Answer = serde_json::from_str(answer).ok()?;
+    let Pruned(answer) = serde_json::from_str(answer).ok()?;
+    let idset = |of: &Value, key: &str| Some(of.get(key)?.as_str()?.to_owned());
+    // Old Flux, as 0.49, does not say it; nor has each node a GPU.
+    let optional = |of: &Value, key: &str| match of.get(key) {
+        None => Some(String::new()),
+        Some(_) => idset(of, key),
+    };
     let mut marks = Marks::default();
-    marks.add(answer.exclude, EXCLUDED)?;
-    marks.add(answer.offline, DOWN)?;
-    marks.add(answer.torpid.unwrap_or_default(), DOWN)?;
-    for drained in answer.drain.keys() {
+    marks.add(&idset(&answer, "exclude")?, EXCLUDED)?;
+    marks.add(&idset(&answer, "offline")?, DOWN)?;
+    marks.add(&optional(&answer, "torpid")?, DOWN)?;
+    for drained in answer.get("drain")?.as_object()?.keys() {
         marks.add(drained, DOWN | DRAINED)?;
     }
     let mut machine = Machine::default();
     let drained = marks.0.iter().filter(|&marks| marks & DRAINED != 0);
     machine.nodes_drained = u32::try_from(drained.count()).ok()?;
-    for entry in &answer.r.execution.entries {
-        let each = |idset: &Option<String>| counted(idset.as_deref().unwrap_or_default());
-        let (cores, gpus) = (each(&entry.children.core)?, each(&entry.children.gpu)?);
-        marks.each(&entry.rank, |marks| {
+    for entry in answer.get("R")?.get("execution")?.get("R_lite")?.as_array()? {
+        let children = entry.get("children").filter(|children| children.is_object())?;
+        let each = |kind: &str| counted(&optional(children, kind)?);
+        let (cores, gpus) = (each("core")?, each("gpu")?);
+        marks.each(&idset(entry, "rank")?, |marks| {
             if *marks & EXCLUDED != 0 {
                 return;
             }
@@ -117,6 +85,72 @@ pub fn machine(answer: &str) -> Option<Machine> {
         })?;
     }
     Some(machine)
+}
+
+/// The objects, arrays and texts of an answer, without the scheduler's part of R:
+/// with Fluxion, before Flux 0.84, that is its whole graph.
+struct Pruned(Value);
+
+impl<'de> Deserialize<'de> for Pruned {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Pruning)
+    }
+}
+
+struct Pruning;
+
+impl<'de> Visitor<'de> for Pruning {
+    type Value = Pruned;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Pruned, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = members.next_key::<String>()? {
+            if key == "scheduling" {
+                members.next_value::<IgnoredAny>()?;
+            } else {
+                object.insert(key, members.next_value::<Pruned>()?.0);
+            }
+        }
+        Ok(Pruned(Value::Object(object)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Pruned, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Pruned(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Pruned(Value::Array(array)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Pruned, E> {
+        Ok(Pruned(Value::String(text.to_owned())))
+    }
+
+    // Nobody asks what they are.
+
+    fn visit_bool<E>(self, _: bool) -> Result<Pruned, E> {
+        Ok(Pruned(Value::Null))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Pruned, E> {
+        Ok(Pruned(Value::Null))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Pruned, E> {
+        Ok(Pruned(Value::Null))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Pruned, E> {
+        Ok(Pruned(Value::Null))
+    }
+
+    fn visit_unit<E>(self) -> Result<Pruned, E> {
+        Ok(Pruned(Value::Null))
+    }
 }
 
 /// What is said of each rank.
@@ -142,7 +176,7 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{json, Value};
+    use serde_json::json;
 
     fn r(entries: Value) -> Value {
         json!({"version": 1, "execution": {"R_lite": entries, "nodelist": ["n[0-7]"]}})

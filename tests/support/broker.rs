@@ -82,7 +82,8 @@ impl Setup {
 
     /// Adds a line to the table `[resource]`.
     pub fn resource(mut self, line: &str) -> Setup {
-        self.resources = format!("{line}\n");
+        self.resources.push_str(line);
+        self.resources.push('\n');
         self
     }
 
@@ -321,7 +322,7 @@ impl Broker {
 fn complaints(log: &str) -> Vec<String> {
     let ours = log.lines().filter(|line| line.contains("state-counts: "));
     // Of some Flux (flux_r), this is what is wanted.
-    let without_r = "does not tell plugins what jobs hold";
+    let without_r = "does not show plugins what jobs hold";
     let ours = ours.filter(|line| !line.contains(".info[") && !line.contains(without_r));
     ours.map(str::to_owned).collect()
 }

@@ -29,7 +29,16 @@ pub fn levels(receiver: &mut Receiver, wanted: fn(&str) -> bool) -> Gauges {
     gauges
 }
 
-/// Those of the families resources, users and banks.
+/// Those that jobs add to, in the families resources, users and banks.
 pub fn gauges(receiver: &mut Receiver) -> Gauges {
-    levels(receiver, |name| !name.starts_with("state.") && !name.starts_with("queue."))
+    levels(receiver, |name| {
+        is_of_jobs(name) && !name.starts_with("state.") && !name.starts_with("queue.")
+    })
+}
+
+/// Whether jobs add to a gauge, without `flux.job.`. What there is of nodes is there
+/// without them, and tested in tests/machine.rs.
+pub fn is_of_jobs(name: &str) -> bool {
+    let of_the_machine = [".total", ".up", ".down", ".drained"];
+    !(name.starts_with("resource.") && of_the_machine.iter().any(|end| name.ends_with(end)))
 }

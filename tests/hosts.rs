@@ -101,7 +101,10 @@ fn what_is_pending_when_a_host_is_found_is_not_counted_twice() {
 }
 
 #[test]
-#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+#[cfg_attr(
+    not(all(have_namespaces, have_ipv6)),
+    ignore = "needs IPv6, unshare to be allowed, and scripts/test"
+)]
 fn a_server_at_a_names_second_address_is_reached() {
     let mut receiver = Receiver::start_at("127.0.0.1:0");
     let port = receiver.endpoint().rsplit_once(':').unwrap().1.to_owned();
@@ -130,11 +133,13 @@ fn a_server_at_a_names_second_address_is_reached() {
 /// The commonest case there is: `localhost` is ::1 first, and the server listens on
 /// 127.0.0.1 alone.
 #[test]
-#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+#[cfg_attr(
+    not(all(have_namespaces, have_ipv6)),
+    ignore = "needs IPv6, unshare to be allowed, and scripts/test"
+)]
 fn the_address_that_does_not_refuse_is_found_before_anything_happens() {
     let mut receiver = Receiver::start_at("127.0.0.1:0");
     let port = receiver.endpoint().rsplit_once(':').unwrap().1.to_owned();
-    // The second refuses where the machine has IPv6, and has no route where not.
     let names = Names::known("127.0.0.9 statsd.test\n::1 statsd.test\n127.0.0.1 statsd.test\n");
     for resync in [0, 3600] {
         receiver.begin(Counts::new());
@@ -373,4 +378,130 @@ fn nested_instances_report_under_their_own_names() {
     assert_eq!((submitted("0.top"), submitted(&format!("1.{id}"))), (1, 6));
     assert_eq!(broker.stats(), counts(&[("INACTIVE", 1)]));
     broker.end();
+}
+
+/// The texts of the log since the last look.
+fn log(host: &mut Standin) -> Vec<String> {
+    host.log().into_iter().map(|(_, text)| text).collect()
+}
+
+/// Host time passes in small steps, and a little of the wall's for the name service.
+fn pass(host: &mut Standin, seconds: f64) {
+    for _ in 0..(seconds * 50.0) as usize {
+        host.advance(0.02);
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Where gauges are sums of several instances, an idle one sends nothing at first that
+/// could be refused.
+#[test]
+#[cfg_attr(
+    not(all(have_namespaces, have_ipv6)),
+    ignore = "needs IPv6, unshare to be allowed, and scripts/test"
+)]
+fn an_idle_instance_finds_the_server_at_its_first_datagram() {
+    let mut receiver = Receiver::start_at("127.0.0.1:0");
+    let port = receiver.endpoint().rsplit_once(':').unwrap().1.to_owned();
+    let names = Names::known("::1 statsd.test\n127.0.0.1 statsd.test\n");
+    receiver.begin(Counts::new());
+    let mut host = Standin::start_in(&names, &format!("statsd.test:{port}"));
+    host.load(plugin(), json!({"resync": 0, "lookup": "1h", "verify": 0})).unwrap();
+    pass(&mut host, 2.0);
+    assert_eq!(receiver.seen().datagrams, 0);
+    live(&mut host, 1, &COURSE[..5]);
+    host.advance(1.0);
+    host.counts();
+    assert_eq!(receiver.seen().gauges.get("RUN"), Some(&1), "{}", host.query());
+    let log = log(&mut host);
+    assert!(!log.iter().any(|line| line.contains("fail")), "{log:?}");
+    host.end();
+}
+
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn two_endpoints_of_a_dead_server_fill_no_log() {
+    let first = support::receiver::vacant().to_string();
+    let port = first.rsplit_once(':').unwrap().1.to_owned();
+    let names = Names::known("127.0.0.9 both.test\n127.0.0.1 both.test\n");
+    let mut host = Standin::start_in(&names, &first);
+    let endpoint = format!("{first},both.test:{port}");
+    host.load(plugin(), json!({"endpoint": endpoint, "resync": 5, "verify": 0})).unwrap();
+    for round in 0..30 {
+        live(&mut host, round, &COURSE);
+        for _ in 0..20 {
+            host.advance(0.5);
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+    let log = log(&mut host);
+    let once = log.iter().filter(|line| line.contains("sent to once")).count();
+    assert!(once <= 1 && log.len() < 20, "300 s: {log:#?}");
+    host.end();
+}
+
+/// Where gauges are sums of several instances, a server that is left and come back to
+/// would have everything added once more.
+#[test]
+#[cfg_attr(not(have_namespaces), ignore = "needs unshare to be allowed, and scripts/test")]
+fn a_server_that_missed_a_datagram_and_is_back_is_not_left() {
+    let bind = |address: String| {
+        let socket = std::net::UdpSocket::bind(address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
+    // The sum of the increments of CLEANUP that are there.
+    let added = |server: &std::net::UdpSocket| {
+        let (mut buffer, mut sum) = ([0; 2048], 0);
+        while let Ok(length) = server.recv(&mut buffer) {
+            for line in std::str::from_utf8(&buffer[..length]).unwrap().lines() {
+                if let Some(value) = line.strip_prefix("flux.job.state.CLEANUP:") {
+                    sum += value.strip_suffix("|g").unwrap().parse::<i64>().unwrap();
+                }
+            }
+        }
+        sum
+    };
+    let server = bind("127.0.0.1:0".to_owned());
+    let address = server.local_addr().unwrap();
+    let names = Names::known("127.0.0.1 statsd.test\n127.0.0.9 statsd.test\n");
+    let endpoint = format!("statsd.test:{}", address.port());
+    let mut host = Standin::start_in(&names, &endpoint);
+    host.load(plugin(), json!({"resync": 0, "lookup": "1h", "verify": 0})).unwrap();
+    pass(&mut host, 2.0);
+    live(&mut host, 1, &COURSE[..5]);
+    host.counts();
+    drop(server);
+    live(&mut host, 2, &COURSE[..4]);
+    host.counts();
+    let server = bind(address.to_string());
+    // As long as a datagram is not sent again after another one was.
+    thread::sleep(Duration::from_millis(150));
+    // Refused for an earlier one, sent again, and received.
+    step(&mut host, 1, RUN, CLEANUP);
+    host.counts();
+    let before = added(&server);
+    pass(&mut host, 15.0);
+    host.counts();
+    let after = added(&server);
+    assert!(before + after <= 1, "{before} and {after}, of one job: {}", host.query());
+    host.end();
+}
+
+#[test]
+fn no_value_is_sent_once_gauges_are_shared() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    let conf = |resync: u32| json!({"state-counts": {"resync": resync, "period": 5, "verify": 0}});
+    host.config(&conf(8));
+    host.load(plugin(), json!({})).unwrap();
+    live(&mut host, 1, &COURSE[..5]);
+    // A resync is due at 8 s, and leaves at 10.
+    host.advance(9.0);
+    let sent = |host: &mut Standin| host.query()["endpoints"][0]["datagrams"].as_u64();
+    let before = sent(&mut host);
+    host.reload(&conf(0)).unwrap();
+    host.advance(20.0);
+    assert_eq!(sent(&mut host), before, "{:?}", receiver.seen().texts);
+    host.end();
 }

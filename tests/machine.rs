@@ -299,3 +299,58 @@ fn the_gauges_of_the_machine_are_the_brokers_word() {
     assert_eq!(after, Gauges::new());
     broker.end();
 }
+
+#[test]
+fn nodes_are_asked_for_after_resyncs_are_switched_off() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    let table = |resync: u32| json!({"state-counts": {"metrics": "resources", "resync": resync}});
+    host.config(&table(5));
+    host.resources(eight_nodes("", &[]));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(12.0);
+    host.reload(&table(0)).unwrap();
+    host.resources(eight_nodes("7", &[]));
+    host.advance(300.0);
+    assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 0));
+}
+
+#[test]
+fn a_large_answer_is_asked_for_again_without_resyncs() {
+    let mut receiver = Receiver::start();
+    let mut host = Standin::start(Some(&receiver.endpoint()));
+    let large = |offline: &str| {
+        let mut answer = eight_nodes(offline, &[]);
+        answer["R"]["scheduling"] = json!({"graph": "x".repeat(3 << 19)});
+        answer
+    };
+    host.resources(large(""));
+    host.load(plugin(), json!({"metrics": "resources", "resync": 0})).unwrap();
+    host.advance(12.0);
+    host.resources(large("7"));
+    host.advance(300.0);
+    assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 0));
+}
+
+#[test]
+fn a_server_that_comes_while_nodes_are_not_known_gets_a_value() {
+    let mut receiver = Receiver::start();
+    let mut late = Receiver::start();
+    let (a, b) = (receiver.endpoint(), late.endpoint());
+    let mut host = Standin::start(None);
+    let table =
+        |e: &str| json!({"state-counts": {"metrics": "resources", "resync": 3600, "endpoint": e}});
+    host.config(&table(&a));
+    host.resources(eight_nodes("", &[]));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(1.0);
+    machine(&mut host, &mut receiver);
+    // The module goes at the next question; a new endpoint comes.
+    host.resources(Value::Null);
+    host.advance(3600.1);
+    host.reload(&table(&format!("{a},{b}"))).unwrap();
+    host.resources(eight_nodes("7", &[]));
+    host.advance(30.0);
+    machine(&mut host, &mut receiver);
+    assert_eq!(machine(&mut host, &mut late), gauges_of_eight(1, 0));
+}

@@ -98,6 +98,8 @@ impl Publisher {
 
     /// Takes up the look-ups that are done, and what the addresses on trial answered.
     pub fn poll_lookups(&mut self) {
+        // Before that nothing is sent that could be refused.
+        let is_running = self.is_running();
         for index in 0..self.outputs().len() {
             let output = self.outputs_mut().get_mut(index);
             if let Some(result) = output.lookup.as_mut().and_then(Lookup::poll) {
@@ -106,13 +108,16 @@ impl Publisher {
                     Ok(found) => self.found(index, &found),
                     Err(error) => self.not_found(index, &error.to_string()),
                 }
-            } else if let Some(next) = output.poll_trial() {
-                self.move_output(index, next);
+            } else if is_running {
+                if let Some(next) = self.outputs_mut().get_mut(index).poll_trial() {
+                    self.move_output(index, next);
+                }
             }
         }
     }
 
     fn found(&mut self, index: usize, found: &[SocketAddr]) {
+        self.outputs_mut().get_mut(index).connection.poll_error();
         let addresses = self.outputs().addresses(index, found);
         let (Some(first), output) = (addresses.first(), self.outputs_mut().get_mut(index)) else {
             return;

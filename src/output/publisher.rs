@@ -126,6 +126,8 @@ impl Publisher {
     /// How gauges are sent from now on.
     pub fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
+        // What several instances share is never set.
+        self.all_due &= mode.owner;
     }
 
     /// Calls all metrics by these names from now on. Those that were defined are
@@ -372,8 +374,12 @@ impl Sink for Publisher {
     }
 
     fn set(&mut self, family: FamilyId, gauge: Series, level: Option<i64>) {
-        let is_running = self.phase == Phase::Running;
+        let (is_running, owner) = (self.phase == Phase::Running, self.mode.owner);
         let Some(entry) = self.entry(family, gauge) else { return };
+        // A server that comes meanwhile gets no value: the next one is whole.
+        if level.is_none() && owner {
+            entry.published = None;
+        }
         let changed = std::mem::replace(&mut entry.level, level) != level;
         if is_running && !entry.has_moved && changed {
             entry.has_moved = true;

@@ -98,7 +98,7 @@ impl StateCounts {
         }
         self.request_flush();
         self.say_what_is_sent();
-        self.look_up_new_hosts();
+        self.look_up_hosts();
     }
 
     /// Changes what stands for a dash. Two names may become one by it, or one become

@@ -55,6 +55,9 @@ impl StateCounts {
         }
         if let Some(rest) = question.resyncs_to_skip.checked_sub(1) {
             question.resyncs_to_skip = rest;
+            if self.config.as_ref().is_some_and(|config| config.resync == 0.0) {
+                self.ask_for_machine_after(WITHOUT_RESYNC);
+            }
             return;
         }
         match self.jobtap.rpc(c"resource.status", None, TIMEOUT, Self::machine_answered) {

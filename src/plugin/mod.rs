@@ -202,7 +202,7 @@ impl StateCounts {
     fn flush(&mut self) {
         self.publisher.flush();
         self.publisher.report_failures();
-        self.log_notices();
+        self.attend_outputs();
         self.report.flushed();
     }
 

@@ -67,9 +67,10 @@ impl StateCounts {
         }
     }
 
-    /// Looks up the hosts that are not found yet.
-    pub(super) fn look_up_new_hosts(&mut self) {
-        self.publisher.look_up(Hosts::Unreachable);
+    /// Looks the hosts of a new configuration up.
+    pub(super) fn look_up_hosts(&mut self) {
+        // All: one may have come to an address that another has now.
+        self.publisher.look_up(Hosts::All);
         self.attend_outputs();
     }
 
@@ -106,7 +107,7 @@ impl StateCounts {
     }
 
     /// Logs what the publisher has to say of its outputs.
-    pub(super) fn log_notices(&mut self) {
+    fn log_notices(&mut self) {
         for notice in self.publisher.take_notices() {
             let level = if notice.is_warning { LogLevel::Warning } else { LogLevel::Info };
             self.jobtap.log(level, &notice.text);

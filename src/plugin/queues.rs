@@ -47,6 +47,7 @@ impl StateCounts {
         }
         match response.text().and_then(|text| counts_by_queue(&text)) {
             Ok(answer) if self.table.queues_answered(&answer) => {
+                self.queues.failures = 0;
                 self.families.numbers_changed(&self.table, &mut self.publisher);
                 self.request_flush();
             }

@@ -31,6 +31,9 @@ impl StateCounts {
     /// Enables these families, and no others. Those that are enabled already notice
     /// nothing.
     pub(super) fn switch_families(&mut self, wanted: &[FamilyId]) {
+        if self.switch.is_under_way() && self.switch.wanted == wanted {
+            return;
+        }
         let kept: Vec<_> = wanted.iter().copied().filter(|&id| self.families.has(id)).collect();
         self.families.switch(&kept, &mut self.publisher);
         let (had, needs) = (self.table.needs(), FamilyId::needs(wanted));

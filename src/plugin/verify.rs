@@ -30,6 +30,8 @@ pub(super) struct Verify {
     repairs: u64,
     /// Whether a job that was put right is in the log.
     has_logged: bool,
+    /// Whether it is that the job manager does not list its jobs.
+    has_logged_list: bool,
     /// Checks that came to their end.
     checks: u64,
 }
@@ -211,7 +213,12 @@ impl StateCounts {
 
     /// Old job managers may not list: then the next check tries again.
     fn no_list(&mut self, error: &str) {
-        self.warn(&format!("job-manager.list: {error}: jobs may be missing until the next check"));
+        if !std::mem::replace(&mut self.verify.has_logged_list, true) {
+            self.warn(&format!(
+                "job-manager.list: {error}: jobs may be missing until a check has its answer \
+                 (further ones are not logged)"
+            ));
+        }
         self.verified();
     }
 

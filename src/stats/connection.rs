@@ -28,6 +28,8 @@ pub struct Connection {
     open_errno: i32,
     /// When a datagram was last sent again.
     last_retransmit: Option<Instant>,
+    /// Whether the last that is known of the server is a failure.
+    last_failed: bool,
     counters: Counters,
 }
 
@@ -53,6 +55,7 @@ impl Connection {
             opened: None,
             open_errno: libc::ENOTCONN,
             last_retransmit: None,
+            last_failed: false,
             counters: Counters::default(),
         }
     }
@@ -79,6 +82,17 @@ impl Connection {
         self.open();
     }
 
+    /// Whether there is a socket.
+    pub fn is_open(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// Whether the last that is known of the server is a failure, rather than a
+    /// datagram that the kernel took.
+    pub fn last_failed(&self) -> bool {
+        self.last_failed
+    }
+
     /// Opens the socket, unless it is open. Returns whether it is.
     pub fn open(&mut self) -> bool {
         if self.socket.is_none() {
@@ -93,6 +107,7 @@ impl Connection {
         let Some(Socket::Udp(socket)) = &self.socket else { return None };
         let errno = socket.take_error().ok()??.raw_os_error()?;
         self.counters.failed(errno);
+        self.last_failed = true;
         Some(errno)
     }
 
@@ -105,6 +120,7 @@ impl Connection {
     #[cold]
     pub fn count_unsent(&mut self) {
         self.counters.failed(self.open_errno);
+        self.last_failed = true;
     }
 
     /// Sends one datagram. What fails is counted and forgotten: nothing here
@@ -115,6 +131,7 @@ impl Connection {
             Some(Ok(_)) => {
                 self.counters.datagrams += 1;
                 self.counters.bytes += datagram.len() as u64;
+                self.last_failed = false;
                 return true;
             }
             Some(Err(error)) => self.failed(datagram, error),
@@ -138,6 +155,7 @@ impl Connection {
     fn failed(&mut self, datagram: &[u8], error: io::Error) {
         let errno = error.raw_os_error().unwrap_or(libc::ENOTCONN);
         self.counters.failed(errno);
+        self.last_failed = true;
         match (&self.socket, errno) {
             // A refusal answers an earlier datagram (ip(7)), and took this one's
             // place. The server may be back, so it is sent again; but not every

@@ -214,4 +214,19 @@ mod tests {
         let want = ["127.0.0.5:1", "127.0.0.3:1", "127.0.0.4:1"].map(address);
         assert_eq!(outputs.addresses(0, &found), want);
     }
+
+    #[test]
+    fn an_address_that_cannot_be_opened_is_passed_over() {
+        let mut outputs = Outputs::default();
+        outputs.set(&["name:1".parse().unwrap()]);
+        let address = |text: &str| Address::udp(text.parse().unwrap());
+        // EACCES or ENETUNREACH at connect(2), as an address without a route.
+        let next = [address("127.0.0.1:1")].into_iter().collect();
+        outputs.get_mut(0).move_to(address("255.255.255.255:1"), next);
+        assert!(matches!(outputs.connect(0), Connected::No));
+        outputs.send(b"x");
+        let output = outputs.get_mut(0);
+        let polls: Vec<_> = (0..3).map(|_| output.poll_trial()).collect();
+        assert!(polls.iter().any(Option::is_some), "{polls:?} {}", output.state());
+    }
 }

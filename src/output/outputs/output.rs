@@ -11,6 +11,9 @@ use crate::stats::{explain, Address, Connection, Counters, Endpoint};
 /// a server's host answers that none does.
 const TRIAL_POLLS: u32 = 2;
 
+/// Failures that say that a server is there, and has too much to read.
+const HAS_SERVER: [i32; 3] = [libc::EAGAIN, libc::ENOBUFS, libc::EMSGSIZE];
+
 /// One endpoint: where it leads, the way there, and how it fares.
 #[derive(Debug)]
 pub struct Output {
@@ -20,16 +23,19 @@ pub struct Output {
     live: bool,
     /// The output that sends to the same address in this one's place.
     same_as: Option<Endpoint>,
+    /// The last of these that was logged.
+    logged_same: Option<Endpoint>,
     /// A look-up of the host under way.
     pub(in crate::output) lookup: Option<Lookup>,
     /// Why the host was not found, the last time it was looked up.
     pub(in crate::output) lookup_error: Option<String>,
     /// The host's further addresses, tried in turn where one refuses.
     candidates: VecDeque<Address>,
-    /// Polls until the present address is no longer on trial.
+    /// Polls until the present address is no longer on trial. They count from the first
+    /// datagram on: to an idle server none may be sent for long.
     trial: u32,
-    /// Refusals before the trial.
-    refusals: u64,
+    /// Datagrams, and failures that say that no server is there, before the trial.
+    before_trial: (u64, u64),
     health: Health,
 }
 
@@ -40,11 +46,12 @@ impl Output {
             endpoint,
             live: false,
             same_as: None,
+            logged_same: None,
             lookup: None,
             lookup_error: None,
             candidates: VecDeque::new(),
             trial: 0,
-            refusals: 0,
+            before_trial: (0, 0),
             health: Health::default(),
         }
     }
@@ -95,8 +102,8 @@ impl Output {
     /// Whether its last failure says that no server is there, rather than that it
     /// has too much to read.
     pub(in crate::output) fn is_unreachable(&self) -> bool {
-        let errno = self.counters().last_error;
-        self.is_failing() && !matches!(errno, libc::EAGAIN | libc::ENOBUFS | libc::EMSGSIZE)
+        let is_there = HAS_SERVER.contains(&self.counters().last_error);
+        self.is_failing() && self.connection.last_failed() && !is_there
     }
 
     /// Whether it sends to the same server as `other`.
@@ -105,10 +112,13 @@ impl Output {
         both.is_some_and(|(own, other)| own == other || is_same_file(own, other))
     }
 
-    /// Another output sends in its place, or none does any more. Returns whether
-    /// that is new.
+    /// Another output sends in its place, or none does any more. Returns whether that
+    /// is another one than was logged.
     pub(in crate::output) fn set_same_as(&mut self, other: Option<Endpoint>) -> bool {
-        let is_new = self.same_as != other;
+        let is_new = other.is_some() && self.logged_same != other;
+        if is_new {
+            self.logged_same.clone_from(&other);
+        }
         self.same_as = other;
         is_new
     }
@@ -120,7 +130,7 @@ impl Output {
         self.live = false;
         self.trial = if candidates.is_empty() { 0 } else { TRIAL_POLLS };
         self.candidates = candidates;
-        self.refusals = self.counters().failures_by(libc::ECONNREFUSED);
+        self.before_trial = (self.counters().datagrams, self.refusals());
     }
 
     /// From now on it is sent to.
@@ -135,19 +145,28 @@ impl Output {
         self.health.begin(counters.datagrams, counters.failures());
     }
 
-    /// Whether its address is on trial.
+    /// Whether its address is on trial, and there is something to poll for.
     pub(in crate::output) fn is_on_trial(&self) -> bool {
-        self.trial > 0
+        let is_tried = self.counters().datagrams > self.before_trial.0
+            || self.refusals() > self.before_trial.1
+            || !self.connection.is_open();
+        self.trial > 0 && is_tried && !self.is_duplicate()
+    }
+
+    /// Failures that say that no server is there.
+    fn refusals(&self) -> u64 {
+        let there = HAS_SERVER.iter().map(|&errno| self.counters().failures_by(errno));
+        self.counters().failures() - there.sum::<u64>()
     }
 
     /// A poll of the trial. Returns the addresses to go on with, if this one
     /// refused.
     pub(in crate::output) fn poll_trial(&mut self) -> Option<VecDeque<Address>> {
-        if self.trial == 0 {
+        if !self.is_on_trial() {
             return None;
         }
         self.connection.poll_error();
-        if self.counters().failures_by(libc::ECONNREFUSED) > self.refusals {
+        if self.refusals() > self.before_trial.1 || !self.connection.is_open() {
             self.trial = 0;
             return Some(std::mem::take(&mut self.candidates));
         }

@@ -44,7 +44,6 @@
 pub mod config;
 pub mod families;
 pub mod jobs;
-#[allow(unsafe_code)]
 pub mod jobtap;
 pub mod output;
 pub mod plugin;
@@ -53,6 +52,5 @@ pub mod stats;
 
 #[cfg(all(feature = "plugin", not(test)))]
 mod entry {
-    #![allow(unsafe_code)]
     crate::export_plugin!(crate::plugin::StateCounts);
 }

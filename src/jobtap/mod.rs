@@ -78,6 +78,8 @@
 //!
 //! Of what callbacks can answer, annotations and an R for jobs in SCHED are not bound.
 
+#![allow(unsafe_code)]
+
 mod args;
 mod callbacks;
 mod decide;
@@ -133,6 +135,7 @@ macro_rules! export_plugin {
         ///
         /// # Safety
         /// - `plugin` is the `flux_plugin_t` that the job manager is loading.
+        #[allow(unsafe_code)]
         #[no_mangle]
         pub unsafe extern "C" fn flux_plugin_init(
             plugin: *mut $crate::jobtap::sys::flux_plugin_t,

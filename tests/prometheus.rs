@@ -2,7 +2,7 @@
 //! dashboards/grafana-prometheus.json, by promtool, its own checker, and by the names of
 //! statsd_exporter.yml.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
@@ -101,7 +101,35 @@ fn each_alert_is_tested() {
 #[cfg_attr(not(have_promtool), ignore = "needs promtool (Debian's prometheus)")]
 fn promtool_takes_the_alerts_and_they_fire_when_they_should() {
     promtool(&["check", "rules", ALERTS]);
-    promtool(&["test", "rules", CASES]);
+    let alerts = fs::canonicalize(format!("{}/{ALERTS}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let descriptions = descriptions();
+    let mut cases: Value = serde_yaml_ng::from_str(&read(CASES)).unwrap();
+    cases["rule_files"] = json!([alerts]);
+    for test in cases["tests"].as_array_mut().unwrap() {
+        for case in test["alert_rule_test"].as_array_mut().unwrap() {
+            let description = &descriptions[case["alertname"].as_str().unwrap()];
+            for expected in case["exp_alerts"].as_array_mut().into_iter().flatten() {
+                expected["exp_annotations"]["description"] = json!(description);
+            }
+        }
+    }
+    promtool(&["test", "rules", file(&cases).path().to_str().unwrap()]);
+}
+
+/// What each alert says at length. It is the same whatever the numbers are.
+fn descriptions() -> BTreeMap<String, String> {
+    let alerts: Value = serde_yaml_ng::from_str(&read(ALERTS)).unwrap();
+    let rules = alerts["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap().iter());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let descriptions: BTreeMap<_, _> = rules
+        .map(|rule| (text(&rule["alert"]), text(&rule["annotations"]["description"])))
+        .collect();
+    assert!(descriptions.values().all(|text| !text.contains("{{")), "{descriptions:?}");
+    descriptions
 }
 
 /// A query as Grafana sends it: it puts times in for its variables.

@@ -6,7 +6,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{exit, Command};
+use std::process::exit;
 
 /// What the bindings hold: used functions, and through them their types.
 const FUNCTIONS: &[&str] = &[
@@ -33,8 +33,6 @@ const CONSTANTS: &[&str] = &[
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");
     println!("cargo:rerun-if-env-changed=FLUX_PREFIX");
-    println!("cargo:rustc-check-cfg=cfg(have_flux)");
-    println!("cargo:rustc-check-cfg=cfg(have_flux_headers)");
 
     require_libclang();
     let includes = flux_includes();
@@ -54,14 +52,13 @@ fn main() {
     }
     match &includes {
         Some(directories) => {
-            println!("cargo:rustc-cfg=have_flux_headers");
             builder = builder.clang_arg("-DSTATE_COUNTS_HAVE_FLUX");
             for directory in directories {
                 builder = builder.clang_arg(format!("-I{}", directory.display()));
             }
-            // For tests/headers.rs, which compiles both sets of declarations.
+            // For dependents' build scripts: see links in Cargo.toml.
             let list: Vec<_> = directories.iter().map(|d| d.to_string_lossy()).collect();
-            println!("cargo:rustc-env=STATE_COUNTS_FLUX_INCLUDES={}", list.join(":"));
+            println!("cargo:include={}", list.join(":"));
         }
         None => println!(
             "cargo:warning=no flux-core headers found (pkg-config, FLUX_PREFIX): \
@@ -80,54 +77,9 @@ fn main() {
     // Before glibc 2.34 getaddrinfo_a(3) is in a library of its own.
     println!("cargo:rustc-link-lib=anl");
 
-    // Tests that need a broker, or Etsy's statsd, are ignored, by name, where
-    // there is none.
-    println!("cargo:rerun-if-env-changed=PATH");
-    // It came, went or changed in a folder that was on PATH before.
-    println!("cargo:rerun-if-env-changed=STATE_COUNTS_FLUX");
-    // scripts/test --no-broker
-    println!("cargo:rerun-if-env-changed=STATE_COUNTS_NO_BROKER");
-    if has_flux_core() && env::var_os("STATE_COUNTS_NO_BROKER").is_none() {
-        println!("cargo:rustc-cfg=have_flux");
-    }
-    // What scripts/test, or scripts/package --check, found or made.
-    for (variable, cfg) in [
-        ("STATE_COUNTS_STATSD", "have_statsd"),
-        ("STATE_COUNTS_CARBON", "have_carbon"),
-        ("STATE_COUNTS_NETDATA", "have_netdata"),
-        ("STATE_COUNTS_COLLECTD", "have_collectd"),
-        ("STATE_COUNTS_EXPORTER", "have_exporter"),
-        ("STATE_COUNTS_PROMETHEUS", "have_prometheus"),
-        ("STATE_COUNTS_BRUBECK", "have_brubeck"),
-        ("STATE_COUNTS_STATSITE", "have_statsite"),
-        ("STATE_COUNTS_BITLY", "have_bitly"),
-        ("STATE_COUNTS_RAINTANK", "have_raintank"),
-        ("STATE_COUNTS_VENEUR", "have_veneur"),
-        ("STATE_COUNTS_GRAPHITE", "have_graphite"),
-        ("STATE_COUNTS_PROMTOOL", "have_promtool"),
-        ("STATE_COUNTS_IPV6", "have_ipv6"),
-        ("STATE_COUNTS_NAMESPACES", "have_namespaces"),
-        ("STATE_COUNTS_VALGRIND", "have_valgrind"),
-        ("STATE_COUNTS_PLUGIN_PATH", "have_plugin_path"),
-        // What scripts/probe-flux was answered.
-        ("STATE_COUNTS_FLUX_CONFIG_FLOATS", "flux_config_floats"),
-        ("STATE_COUNTS_FLUX_FAILED_ALONE", "flux_failed_alone"),
-        ("STATE_COUNTS_FLUX_GPUS", "flux_gpus"),
-        ("STATE_COUNTS_FLUX_R", "flux_r"),
-        ("STATE_COUNTS_FLUX_UPDATE", "flux_update"),
-        ("STATE_COUNTS_FLUX_UPDATE_RUNNING", "flux_update_running"),
-        ("STATE_COUNTS_PACKAGES", "have_packages"),
-        ("STATE_COUNTS_ROOT", "have_root"),
-    ] {
-        println!("cargo:rerun-if-env-changed={variable}");
-        println!("cargo:rustc-check-cfg=cfg({cfg})");
-        if env::var_os(variable).is_some() {
-            println!("cargo:rustc-cfg={cfg}");
-        }
-    }
-    // Integration tests link the rlib, whose flux_* symbols only a broker has;
-    // they call none of them.
-    println!("cargo:rustc-link-arg-tests=-Wl,--unresolved-symbols=ignore-in-object-files");
+    // The unit tests call none of the flux_* symbols, which only a broker has. A shared
+    // object may lack symbols anyway. (link-arg-tests wants a test target.)
+    println!("cargo:rustc-link-arg=-Wl,--unresolved-symbols=ignore-in-object-files");
 }
 
 /// The folders with flux/core.h, or `None` where no Flux is installed.
@@ -168,12 +120,6 @@ fn require_libclang() {
              {PACKAGES}, or set LIBCLANG_PATH to the folder of libclang.so"
         ));
     }
-}
-
-/// Whether the flux on PATH is flux-core's: other programs have that name.
-fn has_flux_core() -> bool {
-    let version = Command::new("flux").arg("version").output();
-    version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("libflux-core"))
 }
 
 fn fail(message: &str) -> ! {

@@ -1,6 +1,6 @@
 //! The main job, live in a terminal: jobs move, the plugin sends, a statsd
-//! receiver shows. In a real broker where there is a Flux, through the stand-in
-//! host and the recorded run where there is none. Run it with scripts/demo.
+//! receiver shows. In a real broker where there is a Flux, through the fake
+//! job manager and the recorded run where there is none. Run it with scripts/demo.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -22,9 +22,9 @@ use ratatui::widgets::{Gauge, Sparkline};
 use ratatui::{DefaultTerminal, Frame, TerminalOptions, Viewport};
 use serde_json::json;
 use support::broker::Setup;
+use support::fake_job_manager::FakeJobManager;
 use support::flux::flux;
 use support::receiver::{Receiver, Seen};
-use support::standin::Standin;
 use support::{artifact, counts_of_job_stats, trace, Counts, STATES};
 
 /// How often the picture changes.
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let real = version.status().is_ok_and(|status| status.success());
     let what = match real {
         true => "a real Flux broker runs jobs, with the plugin loaded by flux jobtap load",
-        false => "no flux on PATH: the stand-in host replays 875 jobs recorded on a real broker",
+        false => "no flux on PATH: the fake job manager replays 875 jobs recorded on a real broker",
     };
     println!("state-counts demo: {what}\n");
 
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         let progress = progress.clone();
         thread::spawn(move || match real {
             true => in_a_broker(endpoint, &progress),
-            false => in_the_standin(&endpoint, &progress),
+            false => in_the_fake_job_manager(&endpoint, &progress),
         })
     };
     let mut screen = Screen::new();
@@ -126,8 +126,8 @@ fn in_a_broker(endpoint: String, progress: &AtomicU64) -> Outcome {
 }
 
 /// Replays the recorded run.
-fn in_the_standin(endpoint: &str, progress: &AtomicU64) -> Outcome {
-    let mut host = Standin::start(Some(endpoint));
+fn in_the_fake_job_manager(endpoint: &str, progress: &AtomicU64) -> Outcome {
+    let mut host = FakeJobManager::start(Some(endpoint));
     host.load(artifact::plugin(), json!({})).expect("the plugin loads");
     host.advance(0.1);
     let callbacks = trace::callbacks();

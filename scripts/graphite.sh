@@ -82,7 +82,7 @@ start_statsd() {
   graphiteHost: '127.0.0.1', graphitePort: $carbon_port,
   graphite: { legacyNamespace: false } }
 STATSD
-    start statsd node "$STATE_COUNTS_STATSD/stats.js" "$folder/statsd.js"
+    start statsd node "$etsy/stats.js" "$folder/statsd.js"
     await statsd is_open "$management"
 }
 

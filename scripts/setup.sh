@@ -142,7 +142,7 @@ find_flux() {
     return 0
 }
 
-# Etsy's statsd, from npm, in target. Sets STATE_COUNTS_STATSD, its folder.
+# Etsy's statsd, from npm, in target. Sets etsy, its folder.
 statsd=(node=nodejs npm=npm)
 need_statsd() {
     local folder=$PWD/target/npm
@@ -153,24 +153,24 @@ need_statsd() {
         npm ci --prefix "$folder" --loglevel=error --no-audit --no-fund >&2 ||
             refuse "npm could not install statsd, which tests send to"
         cp tests/statsd/package-lock.json "$folder/installed.json"
+        touch target/fetched
     fi
-    export STATE_COUNTS_STATSD=$folder/node_modules/statsd
+    etsy=$folder/node_modules/statsd
 }
 
-# need_server VARIABLE PACKAGE PROGRAM: a server that tests send to. Sets VARIABLE to
-# the prefix that its program is in: the system's where it is on PATH, else a folder
-# in target, into which the package and what it needs are only unpacked. So it takes
-# no root, and starts no service. Where it cannot be had, that is said, and tests are
-# ignored.
+# need_server PACKAGE PROGRAM: a server that tests send to, or what reads it. Where the
+# program is not on PATH, the package and what it needs are unpacked in target, where
+# tests/build.rs looks for it. So it takes no root, and starts no service. Where it
+# cannot be had, that is said, and tests are ignored.
 need_server() {
-    local folder=$PWD/target/servers/$2 program
-    if program=$(command -v "$3"); then
-        export "$1=$(dirname "$(dirname "$(readlink -f "$program")")")"
-    elif [ -x "$folder/usr/sbin/$3" ] || [ -x "$folder/usr/bin/$3" ] || unpack "$2" "$folder" >&2
+    local folder=$PWD/target/servers/$1
+    if command -v "$2" >/dev/null || [ -x "$folder/usr/sbin/$2" ] || [ -x "$folder/usr/bin/$2" ]
     then
-        export "$1=$folder/usr"
+        return 0
+    elif unpack "$1" "$folder" >&2; then
+        touch target/fetched
     else
-        echo "$0: the package $2 cannot be had here: tests that need it are ignored" >&2
+        echo "$0: the package $1 cannot be had here: tests that need it are ignored" >&2
     fi
 }
 
@@ -197,19 +197,6 @@ unpack() {
 packages_for() {
     LC_ALL=C apt-get install --simulate --no-install-recommends "$1" 2>/dev/null |
         awk '$1 == "Inst" { print $2; found = 1 } END { exit !found }'
-}
-
-# on_path VARIABLE PROGRAM...: a server that no registry brings, where it is on PATH
-# under one of these names.
-on_path() {
-    local variable=$1 name
-    shift
-    for name in "$@"; do
-        if command -v "$name" >/dev/null; then
-            export "$variable=$(command -v "$name")"
-            return 0
-        fi
-    done
 }
 
 # Graphite, and what asks it.

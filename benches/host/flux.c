@@ -6,8 +6,8 @@
  * "loop://", and the other flux_jobtap_*() that ours imports (tests/artifact.rs
  * looks whether all are here).
  *
- * It speaks the part of the stand-in's language (tests/host/standin.c) that a
- * measurement needs: load, repeat (tests/host/repeat.h) and advance.
+ * It speaks the part of the fake job manager's language (tests/fake_job_manager/fake_job_manager.c) that a
+ * measurement needs: load, repeat (tests/fake_job_manager/repeat.h) and advance.
  */
 #include <flux/core.h>
 #include <flux/jobtap.h>
@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/host/repeat.h"
+#include "tests/fake_job_manager/repeat.h"
 
 static flux_t *handle;
 static flux_plugin_t *plugin;

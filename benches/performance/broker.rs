@@ -132,7 +132,7 @@ mod with_flux {
         (jobs as f64 / seconds, busy(broker) - before)
     }
 
-    /// Seconds that the broker's threads have run, by the scheduler's books.
+    /// Seconds that the broker's threads have run, as the scheduler counts.
     fn busy(broker: &Broker) -> f64 {
         let process = broker.flux(&["getattr", "broker.pid"]);
         let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();

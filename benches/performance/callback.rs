@@ -13,9 +13,9 @@ use super::drain::{roomy_socket, Drain, Reader};
 use super::report::Report;
 use super::support::artifact::release_plugin;
 use super::support::compiled::compiled;
-use super::support::counted::{aggregated, immediate};
+use super::support::costs::{aggregated, immediate};
+use super::support::fake_job_manager::{noop_plugin, program, FakeJobManager};
 use super::support::jobs::{announced, there_and_back};
-use super::support::standin::{noop_plugin, program, Standin};
 use super::{plot, Options};
 
 /// New processes a measurement: where code and data happen to lie matters.
@@ -53,8 +53,8 @@ impl Candidate {
     }
 
     /// A host with the plugin, and a job in PRIORITY.
-    fn start(&self, host: &Path, endpoint: &str) -> Standin {
-        let mut host = Standin::spawn(Command::new(host), Some(endpoint));
+    fn start(&self, host: &Path, endpoint: &str) -> FakeJobManager {
+        let mut host = FakeJobManager::spawn(Command::new(host), Some(endpoint));
         host.load(&self.plugin, self.conf.clone()).unwrap();
         host.advance(0.1);
         host.repeat(self.file(), 1, &announced());
@@ -86,7 +86,7 @@ impl Candidate {
 }
 
 pub fn measure(report: &mut Report, options: Options) {
-    in_host(report, options, "stand-in host", program(), None);
+    in_host(report, options, "fake job manager", program(), None);
     let Some(host) = flux_host() else {
         let why = "needs the headers of flux-core (pkg-config or FLUX_PREFIX)";
         return report

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::report::Report;
 use super::support::artifact::release_plugin;
-use super::support::counted::{aggregated, allocations, immediate, syscalls, Server};
-use super::support::standin::idle_plugin;
+use super::support::costs::{aggregated, allocations, immediate, syscalls, Server};
+use super::support::fake_job_manager::idle_plugin;
 use super::Options;
 
 pub fn measure(report: &mut Report, _: Options) {

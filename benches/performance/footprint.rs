@@ -7,8 +7,8 @@ use serde_json::json;
 use super::drain::{Drain, Reader};
 use super::report::Report;
 use super::support::artifact::release_plugin;
+use super::support::fake_job_manager::FakeJobManager;
 use super::support::jobs::{announced, PRIORITY, SCHED};
-use super::support::standin::Standin;
 use super::Options;
 
 const KIB: u64 = 1024;
@@ -29,7 +29,7 @@ pub fn measure(report: &mut Report, _: Options) {
     for (mode, conf) in
         [("immediate", json!({"resync": 10})), ("aggregated", json!({"period": 1, "resync": 10}))]
     {
-        let mut host = Standin::start(Some(&drain.address().to_string()));
+        let mut host = FakeJobManager::start(Some(&drain.address().to_string()));
         host.load(&plugin, conf).unwrap();
         host.advance(1.0);
         host.repeat(name, 1, &announced());
@@ -38,7 +38,7 @@ pub fn measure(report: &mut Report, _: Options) {
             {"topic": "job.state.sched", "in": {"id": 1, "state": SCHED, "prev_state": PRIORITY}},
             {"topic": "job.state.priority", "in": {"id": 1, "state": PRIORITY, "prev_state": SCHED}},
         ]);
-        let step = |host: &mut Standin| {
+        let step = |host: &mut FakeJobManager| {
             host.repeat(name, STEP, &calls);
             host.advance(1.0);
             host.counts();

@@ -1,7 +1,7 @@
 //! Instructions, which are the same on every machine and on every day.
 //!
 //! Valgrind's cachegrind counts those of a whole host; two runs that differ in the
-//! number of repetitions alone differ by what those took. What the stand-in host
+//! number of repetitions alone differ by what those took. What the fake job manager
 //! itself takes is in each figure, and is shown beside it: a plugin that only unpacks
 //! the two integers, or one that is called and does nothing.
 
@@ -16,10 +16,10 @@ use super::callback::{flux_compiled, flux_host};
 use super::drain::roomy_socket;
 use super::report::Report;
 use super::support::artifact::release_plugin;
+use super::support::fake_job_manager::{idle_plugin, noop_plugin, program, FakeJobManager};
 use super::support::jobs::{
     announced, described, there_and_back, CLEANUP, COURSE, INACTIVE, NEW, RUN,
 };
-use super::support::standin::{idle_plugin, noop_plugin, program, Standin};
 use super::Options;
 
 /// Every family that there is.
@@ -42,7 +42,7 @@ pub fn measure(report: &mut Report, _: Options) {
     let states = Subject { name: "states", plugin: &ours, conf: &states };
     let all = Subject { name: "all families", plugin: &ours, conf: &all };
 
-    transitions(report, "stand-in host", program(), &[unpacks, states, all]);
+    transitions(report, "fake job manager", program(), &[unpacks, states, all]);
     if let (Some(host), Some(seed)) = (flux_host(), seed()) {
         let conf = json!({"period": 1.0});
         let seed = Subject { name: "flux_stats_gauge_inc in C", plugin: &seed, conf: &conf };
@@ -177,7 +177,12 @@ fn life() -> Value {
 }
 
 /// Instructions of one repetition, of `count` more that `body` is asked for.
-fn counted(host: &Path, subject: Subject, count: u64, body: impl Fn(&mut Standin, u64)) -> f64 {
+fn counted(
+    host: &Path,
+    subject: Subject,
+    count: u64,
+    body: impl Fn(&mut FakeJobManager, u64),
+) -> f64 {
     // Nobody reads: what is sent is kept, or dropped, by the kernel.
     let server = roomy_socket();
     let address = server.local_addr().unwrap();
@@ -186,12 +191,17 @@ fn counted(host: &Path, subject: Subject, count: u64, body: impl Fn(&mut Standin
 }
 
 /// Instructions of a host's whole life.
-fn run(host: &Path, subject: Subject, server: SocketAddr, body: impl Fn(&mut Standin)) -> u64 {
+fn run(
+    host: &Path,
+    subject: Subject,
+    server: SocketAddr,
+    body: impl Fn(&mut FakeJobManager),
+) -> u64 {
     let report = NamedTempFile::new().unwrap();
     let mut command = Command::new("valgrind");
     command.args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]);
     command.arg(format!("--log-file={}", report.path().display())).arg(host);
-    let mut host = Standin::spawn(command, Some(&server.to_string()));
+    let mut host = FakeJobManager::spawn(command, Some(&server.to_string()));
     host.load(subject.plugin, subject.conf.clone()).unwrap();
     host.advance(0.1);
     body(&mut host);

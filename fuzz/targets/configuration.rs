@@ -2,9 +2,9 @@
 
 #![no_main]
 
-#[path = "../../tests/support/sound.rs"]
+#[path = "../../tests/support/invariants.rs"]
 #[allow(dead_code)]
-mod sound;
+mod invariants;
 
 use libfuzzer_sys::fuzz_target;
 
@@ -12,7 +12,7 @@ fuzz_target!(|input: (Option<&str>, &str, Option<&str>)| {
     let (conf, table, environment) = input;
     // As Flux hands it over, and as it never does.
     let broker = format!(r#"{{"conf": {{"state-counts": {table}}}}}"#);
-    sound::configuration(conf, r#"{"conf": {}}"#, environment);
-    sound::configuration(None, &broker, None);
-    sound::configuration(None, table, None);
+    invariants::configuration(conf, r#"{"conf": {}}"#, environment);
+    invariants::configuration(None, &broker, None);
+    invariants::configuration(None, table, None);
 });

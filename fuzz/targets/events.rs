@@ -2,9 +2,9 @@
 
 #![no_main]
 
-#[path = "../../tests/support/sound.rs"]
+#[path = "../../tests/support/invariants.rs"]
 #[allow(dead_code)]
-mod sound;
+mod invariants;
 
 use libfuzzer_sys::fuzz_target;
 use state_counts::jobs::{Event, What};
@@ -35,6 +35,6 @@ fuzz_target!(|input: (Vec<Bytes>, Vec<Bytes>, u8, Option<u16>)| {
     let (announced, events, at, inactive) = input;
     let announced: Vec<_> = announced.into_iter().map(event).collect();
     let events: Vec<_> = events.into_iter().map(event).collect();
-    let survey = sound::Survey { at: at.into(), inactive: inactive.map(u64::from) };
-    sound::events(&announced, &events, survey);
+    let survey = invariants::Survey { at: at.into(), inactive: inactive.map(u64::from) };
+    invariants::events(&announced, &events, survey);
 });

@@ -2,13 +2,13 @@
 
 #![no_main]
 
-#[path = "../../tests/support/sound.rs"]
+#[path = "../../tests/support/invariants.rs"]
 #[allow(dead_code)]
-mod sound;
+mod invariants;
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (&str, &str, sound::Tags, sound::Tags, i64)| {
+fuzz_target!(|input: (&str, &str, invariants::Tags, invariants::Tags, i64)| {
     let (prefix, name, own, common, number) = input;
-    sound::lines(prefix, name, &own, &common, number);
+    invariants::lines(prefix, name, &own, &common, number);
 });

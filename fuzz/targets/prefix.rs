@@ -2,10 +2,10 @@
 
 #![no_main]
 
-#[path = "../../tests/support/sound.rs"]
+#[path = "../../tests/support/invariants.rs"]
 #[allow(dead_code)]
-mod sound;
+mod invariants;
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (&str, &str)| sound::prefix(input.0, input.1));
+fuzz_target!(|input: (&str, &str)| invariants::prefix(input.0, input.1));

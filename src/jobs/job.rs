@@ -62,7 +62,7 @@ pub(super) enum Reading {
 }
 
 /// One active job, as far as the enabled families need to know it. 64 bytes;
-/// what a job takes in all is measured in tests/cost.rs.
+/// what a job takes in all is measured in tests/fake/cost.rs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// Its state; `None`: one that this version does not know.

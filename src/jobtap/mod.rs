@@ -36,7 +36,7 @@
 //! # Examples
 //!
 //! Each is a plugin of its own in a file of some fifty lines, with a test in a real
-//! broker (tests/examples.rs). The links lead to their text.
+//! broker (tests/broker/examples.rs). The links lead to their text.
 //!
 //! | file in `examples/` | shows |
 //! |---|---|

@@ -1,162 +1,36 @@
-//! statsd_exporter, with the mapping of dashboards/, and Prometheus behind it.
+//! Every family in statsd_exporter, with the mapping of dashboards/, and in Prometheus
+//! behind it.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::{json, Value};
-use tempfile::TempDir;
 
-use super::http::get;
-use super::process::{await_tcp, command_of, found, free_port, wait_for, Process};
-use super::run::{Server, Told};
-use super::support::artifact::plugin;
-use super::support::jobs::{described, live_as, COURSE};
-use super::support::levels::levels;
-use super::support::receiver::{vacant, Receiver};
-use super::support::standin::Standin;
-use super::support::trace;
-
-/// One that runs.
-pub struct Exporter {
-    address: SocketAddr,
-    /// Where it listens instead, if that is a unix socket.
-    path: Option<PathBuf>,
-    web: u16,
-    folder: TempDir,
-    process: Option<Process>,
-}
-
-impl Exporter {
-    /// One that listens on UDP.
-    pub fn new() -> Exporter {
-        Self::make(false)
-    }
-
-    /// One that listens on a unix socket.
-    pub fn unix() -> Exporter {
-        Self::make(true)
-    }
-
-    fn make(unix: bool) -> Exporter {
-        let folder = tempfile::tempdir().unwrap();
-        let path = unix.then(|| folder.path().join("socket"));
-        let mut server =
-            Exporter { address: vacant(), path, web: free_port(), folder, process: None };
-        server.start();
-        server
-    }
-
-    /// One of the numbers that it tells of itself.
-    pub fn own(&self, name: &str) -> f64 {
-        let text = get(self.web, "/metrics");
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("{text}: no {name}")).parse().unwrap()
-    }
-}
-
-impl Server for Exporter {
-    fn endpoint(&self) -> String {
-        match &self.path {
-            Some(path) => format!("unix:{}", path.display()),
-            None => self.address.to_string(),
-        }
-    }
-
-    fn conf(&self) -> Value {
-        json!({})
-    }
-
-    fn has_read(&mut self, datagrams: u64) -> bool {
-        let packets = if self.path.is_some() { "unixgram" } else { "udp" };
-        self.own(&format!("statsd_exporter_{packets}_packets_total")) >= datagrams as f64
-    }
-
-    fn told(&mut self) -> Told {
-        told(get(self.web, "/metrics").lines())
-    }
-
-    fn stop(&mut self) {
-        self.process = None;
-        // Who is killed leaves it, and the next one finds it in use.
-        if let Some(path) = &self.path {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-
-    fn start(&mut self) {
-        let mapping = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards/statsd_exporter.yml");
-        let mut command = Command::new(found("STATE_COUNTS_EXPORTER"));
-        command.arg(format!("--statsd.mapping-config={mapping}"));
-        command.arg(format!("--web.listen-address=127.0.0.1:{}", self.web));
-        command.arg("--statsd.listen-tcp=");
-        match &self.path {
-            Some(path) => {
-                command.arg("--statsd.listen-udp=");
-                command.arg(format!("--statsd.listen-unixgram={}", path.display()))
-            }
-            None => command.arg(format!("--statsd.listen-udp={}", self.address)),
-        };
-        self.process = Some(Process::start(command, self.folder.path()));
-        await_tcp(self.web);
-    }
-}
-
-/// What lines as Prometheus reads them say, by the plugin's names.
-pub fn told<'a>(lines: impl Iterator<Item = &'a str>) -> Told {
-    let mut told = Told { timings: Some(Default::default()), ..Told::default() };
-    for line in lines.filter(|line| !line.starts_with('#')) {
-        let Some((series, value)) = line.rsplit_once(' ') else { continue };
-        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        let label = labels.split('"').nth(1).unwrap_or_default();
-        let value: f64 = value.parse().unwrap();
-        let timing = match name.strip_prefix("flux_job_wait_seconds_") {
-            Some(what) => Some((what, "submit_to_run")),
-            None => name.strip_prefix("flux_job_state_seconds_").map(|what| (what, label)),
-        };
-        let timings = told.timings.as_mut().unwrap();
-        match (name, timing) {
-            ("flux_jobs", _) => {
-                told.gauges.insert(format!("flux.job.state.{label}"), value);
-            }
-            ("flux_jobs_submitted_total", _) => {
-                told.counters.insert("flux.job.result.submitted".to_owned(), value);
-            }
-            ("flux_jobs_ended_total", _) => {
-                told.counters.insert(format!("flux.job.result.{label}"), value);
-            }
-            (_, Some((what @ ("count" | "sum"), timed))) => {
-                let entry = timings.entry(format!("flux.job.time.{timed}")).or_default();
-                if what == "count" {
-                    entry.0 = value;
-                } else {
-                    entry.1 = value * 1000.0;
-                }
-            }
-            _ => (),
-        }
-    }
-    for (count, mean) in told.timings.iter_mut().flat_map(|timings| timings.values_mut()) {
-        *mean /= *count;
-    }
-    told
-}
+use crate::support::artifact::plugin;
+use crate::support::fake_job_manager::FakeJobManager;
+use crate::support::found::found;
+use crate::support::gauges::gauges_named;
+use crate::support::jobs::{described, live_as, COURSE};
+use crate::support::receiver::Receiver;
+use crate::support::servers::exporter::Exporter;
+use crate::support::servers::http::get;
+use crate::support::servers::process::{await_tcp, command_of, free_port, wait_for, Process};
+use crate::support::servers::run::Server;
+use crate::support::trace;
 
 /// All that the recorded run and more send, with every family on; what the exporter
 /// then holds.
 fn all_families(exporter: &mut Exporter) -> Receiver {
     let mut receiver = Receiver::start();
     let metrics = "states,queues,timings,results,resources,users,banks,pending";
-    let mut host = Standin::start(None);
+    let mut host = FakeJobManager::start(None);
     let conf = json!({
         "endpoint": [exporter.endpoint(), receiver.endpoint()], "metrics": metrics,
         "period": "50ms", "telemetry": true, "resync": "1h",
     });
     host.load(plugin(), conf).unwrap();
     host.advance(0.1);
-    let read = |exporter: &mut Exporter, host: &mut Standin| {
+    let read = |exporter: &mut Exporter, host: &mut FakeJobManager| {
         let datagrams = host.query()["endpoints"][0]["datagrams"].as_u64().unwrap();
         wait_for("all that was sent", || exporter.has_read(datagrams));
     };
@@ -182,8 +56,9 @@ fn all_families(exporter: &mut Exporter) -> Receiver {
     receiver
 }
 
-/// Every line is mapped, and none is in error.
-pub fn maps_all() {
+#[test]
+#[cfg_attr(not(have_exporter), ignore = "needs statsd_exporter on PATH")]
+fn statsd_exporter_maps_every_line_of_every_family() {
     let mut exporter = Exporter::new();
     all_families(&mut exporter);
     let own = |name: &str| exporter.own(&format!("statsd_exporter_{name}"));
@@ -220,7 +95,12 @@ fn promql(port: u16, query: &str) -> BTreeMap<String, f64> {
 }
 
 /// The whole chain, asked by PromQL.
-pub fn prometheus_has_what_is_true() {
+#[test]
+#[cfg_attr(
+    not(all(have_exporter, have_prometheus)),
+    ignore = "needs statsd_exporter on PATH, and Debian's prometheus: scripts/test"
+)]
+fn prometheus_behind_statsd_exporter_has_what_is_true() {
     let mut exporter = Exporter::new();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("prometheus.yml");
@@ -231,7 +111,7 @@ pub fn prometheus_has_what_is_true() {
     );
     fs::write(&config, text).unwrap();
     let web = free_port();
-    let mut command = command_of(&found("STATE_COUNTS_PROMETHEUS"), "bin/prometheus");
+    let mut command = command_of(found("STATE_COUNTS_PROMETHEUS"), "bin/prometheus");
     command.arg(format!("--config.file={}", config.display()));
     command.arg(format!("--web.listen-address=127.0.0.1:{web}"));
     command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
@@ -257,7 +137,7 @@ pub fn prometheus_has_what_is_true() {
     let truth = receiver.seen().gauges;
     let states = truth.into_iter().map(|(state, count)| (state, count as f64)).collect();
     assert_eq!(promql(web, "flux_jobs"), states);
-    let levels = levels(&mut receiver, |_| true);
+    let levels = gauges_named(&mut receiver, |_| true);
     let by = |prefix: &str| -> BTreeMap<String, f64> {
         let ours = levels.iter().filter_map(|(name, level)| {
             Some((name.strip_prefix(prefix)?.to_owned(), *level as f64))

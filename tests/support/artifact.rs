@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
 use std::{env, fs};
 
+use super::found::TOP;
+
 /// The name under which an installed plugin is loaded.
 pub const NAME: &str = "state-counts.so";
 
@@ -64,7 +66,7 @@ pub fn example(name: &str) -> PathBuf {
 
 fn example_with(name: &str, options: &[&str]) -> PathBuf {
     let folder = target().join("examples");
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/Cargo.toml");
+    let manifest = Path::new(TOP).join("examples/Cargo.toml");
     let mut command = cargo(&["build", "--quiet", "--example", name]);
     command.args(options).arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&folder);
     run_cargo(&mut command);
@@ -73,7 +75,7 @@ fn example_with(name: &str, options: &[&str]) -> PathBuf {
 
 fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(arguments).current_dir(TOP);
     command
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
+use super::found::TOP;
+
 /// What `source` compiles to, under the name `name`. Options are the compiler's.
 pub fn compiled(source: &str, name: &str, options: &[&str]) -> PathBuf {
     let program = env::current_exe().unwrap();
@@ -19,7 +21,7 @@ pub fn compiled(source: &str, name: &str, options: &[&str]) -> PathBuf {
         .args(["-I.", source, "-o"])
         .arg(&beside)
         .args(options)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(TOP)
         .output()
         .expect("a C compiler, cc, is installed");
     assert!(

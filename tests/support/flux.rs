@@ -5,7 +5,9 @@ use std::process::Command;
 
 use nix::unistd::{getegid, geteuid};
 
-/// Set by scripts/probe-flux, where a broker has to run as another user.
+use super::found::find;
+
+/// The answer of scripts/probe-flux where a broker has to run as another user.
 const USER: &str = "STATE_COUNTS_BROKER_USER";
 
 /// The user that brokers, and flux commands, see themselves as.
@@ -19,7 +21,7 @@ pub fn group() -> u32 {
 }
 
 fn other() -> Option<u32> {
-    let user = env::var(USER).ok()?;
+    let user = find(USER)?;
     Some(user.parse().expect("STATE_COUNTS_BROKER_USER is a number"))
 }
 

@@ -1,8 +1,8 @@
-//! Jobs in the stand-in host: the callbacks of their lives.
+//! Jobs in the fake job manager: the callbacks of their lives.
 
 use serde_json::{json, Value};
 
-use super::standin::Standin;
+use super::fake_job_manager::FakeJobManager;
 use super::trace;
 
 // flux_job_state_t (libjob/job.h).
@@ -34,7 +34,7 @@ pub const COURSE: [i64; 7] = [NEW, DEPEND, PRIORITY, SCHED, RUN, CLEANUP, INACTI
 
 /// The callbacks of one job that enters the states of `path`, one by one. The
 /// first is where it is announced.
-pub fn live(host: &mut Standin, id: i64, path: &[i64]) {
+pub fn live(host: &mut FakeJobManager, id: i64, path: &[i64]) {
     host.call("job.new", &json!({"id": id, "state": path[0]}));
     for pair in path.windows(2) {
         step(host, id, pair[0], pair[1]);
@@ -58,13 +58,13 @@ pub fn described(id: i64) -> Value {
 }
 
 /// As `live`, for a job that is more than an id.
-pub fn live_as(host: &mut Standin, job: &Value, path: &[i64]) {
+pub fn live_as(host: &mut FakeJobManager, job: &Value, path: &[i64]) {
     host.call("job.new", &in_state(job, path[0]));
     go_on(host, job, path);
 }
 
 /// As `live_as`, for a job that is in the first state of `path` already.
-pub fn go_on(host: &mut Standin, job: &Value, path: &[i64]) {
+pub fn go_on(host: &mut FakeJobManager, job: &Value, path: &[i64]) {
     for pair in path.windows(2) {
         let mut args = in_state(job, pair[1]);
         args["prev_state"] = pair[0].into();
@@ -86,7 +86,7 @@ fn in_state(job: &Value, state: i64) -> Value {
 }
 
 /// The callbacks of a job that goes from one state to another.
-pub fn step(host: &mut Standin, id: i64, previous: i64, state: i64) {
+pub fn step(host: &mut FakeJobManager, id: i64, previous: i64, state: i64) {
     let topic = match state {
         DEPEND => "job.state.depend",
         PRIORITY => "job.state.priority",
@@ -102,7 +102,7 @@ pub fn step(host: &mut Standin, id: i64, previous: i64, state: i64) {
     }
 }
 
-/// The announcement of a job in PRIORITY, as `Standin::repeat` wants it: the one
+/// The announcement of a job in PRIORITY, as `FakeJobManager::repeat` wants it: the one
 /// that goes `there_and_back`.
 pub fn announced() -> Value {
     json!([{"topic": "job.new", "in": {"id": 1, "state": PRIORITY}}])

@@ -1,4 +1,4 @@
-//! What the tests and the demo share: a statsd receiver, the stand-in host, real
+//! What the tests and the demo share: a statsd receiver, the fake job manager, real
 //! brokers, the recorded trace.
 
 // Each test binary uses a part of it.
@@ -8,17 +8,23 @@ pub mod artifact;
 pub mod broker;
 pub mod compiled;
 pub mod configurations;
-pub mod counted;
+pub mod costs;
+pub mod fake_job_manager;
 pub mod flux;
+pub mod found;
+pub mod gauges;
+pub mod install;
+pub mod invariants;
 pub mod jobs;
-pub mod levels;
+pub mod lossy_proxy;
 pub mod names;
+pub mod queues;
 pub mod random;
 pub mod receiver;
-pub mod relay;
-pub mod sound;
-pub mod standin;
+pub mod samples;
+pub mod servers;
 pub mod statsd;
+pub mod tagged;
 pub mod trace;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use std::{fs, thread};
 
 use tempfile::TempDir;
 
+use super::found::found;
 use super::receiver::{vacant, PREFIX};
 use super::Counts;
 
@@ -42,7 +43,7 @@ impl Statsd {
             ),
         )
         .unwrap();
-        let package = std::env::var("STATE_COUNTS_STATSD").expect("scripts/test sets it");
+        let package = found("STATE_COUNTS_STATSD");
         let process = Command::new("node")
             .arg(format!("{package}/stats.js"))
             .arg(&config)

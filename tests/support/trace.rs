@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
+use super::found::TOP;
 use super::{counts_of_job_stats, Counts};
 
 /// One recorded callback.
@@ -45,5 +46,5 @@ pub fn stats(moment: &str) -> Value {
 }
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new(TOP).join("tests/data").join(name)
 }

@@ -1,0 +1,22 @@
+//! All that needs a broker, and nothing else. Where there is none, each is ignored, by
+//! name.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broker_totals;
+mod configuration;
+mod events_lost;
+mod examples;
+mod families;
+mod healing;
+mod hosts;
+mod install;
+mod layer;
+mod machine;
+mod plugin;
+mod queues;
+mod schedules;
+mod servers;
+mod statsd;
+mod unload;

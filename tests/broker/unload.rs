@@ -1,0 +1,127 @@
+//! The plugin's end in a real broker, in the middle of things: the job manager
+//! reloaded and the broker shut down while sums are pending and while names are
+//! looked up; and a broker that is stopped for a while.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::support::artifact::{plugin, NAME};
+use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use crate::support::names::Names;
+use crate::support::receiver::Receiver;
+use crate::support::{counts, Counts};
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+
+/// A broker whose plugin flushes at nothing but its end, with 10 jobs that ended
+/// and 3 that run, and sums that are pending.
+fn pending(conf: &str) -> (Broker, Receiver) {
+    let mut receiver = Receiver::start();
+    let conf = format!("period = \"1h\", {conf}");
+    let broker = Setup::new(receiver.endpoint()).plugin(plugin(), &conf).start();
+    broker.query();
+    broker.submit(&[SIMULATED, "--cc=1-10"]);
+    broker.drain();
+    broker.submit(&[ENDLESS, "--cc=1-3"]);
+    let truth = counts(&[("INACTIVE", 10), ("RUN", 3)]);
+    broker.wait_stats(|stats| *stats == truth);
+    let seen = receiver.seen().gauges;
+    assert_eq!(seen.get("RUN").copied().unwrap_or(0), 0, "it is pending");
+    (broker, receiver)
+}
+
+/// With absolute values INACTIVE stays; who shares its names takes all back.
+const ENDS: [(&str, bool); 2] = [(r#"resync = "1h""#, true), ("resync = 0", false)];
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn what_is_pending_when_the_job_manager_is_reloaded_is_sent() {
+    for (conf, stays) in ENDS {
+        let (broker, mut receiver) = pending(conf);
+        broker.reload_job_manager();
+        // What the next one found, behind what the last one left.
+        let mut left = vec![("RUN", 3)];
+        left.extend(stays.then_some(("INACTIVE", 10)));
+        let left = counts(&left);
+        let is_left = |gauges: &Counts| {
+            left.iter().all(|(state, count)| gauges.get(state).unwrap_or(&0) == count)
+        };
+        let seen = receiver.wait(Duration::from_secs(10), |seen| is_left(&seen.gauges));
+        assert!(is_left(&seen.gauges), "{conf}: {:?}", seen.gauges);
+        assert_eq!(seen.negative(), Counts::new());
+        broker.assert_log_is_clean();
+        broker.kill();
+    }
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn what_is_pending_when_the_broker_ends_is_sent() {
+    for (conf, stays) in ENDS {
+        let (broker, mut receiver) = pending(conf);
+        broker.end();
+        let mut gauges = receiver.seen().gauges;
+        gauges.retain(|_, count| *count != 0);
+        // The shutdown cancelled three.
+        let left = stays.then(|| ("INACTIVE".to_owned(), 13));
+        assert_eq!(gauges, Counts::from_iter(left), "{conf}");
+        assert_eq!(receiver.seen().negative(), Counts::new());
+    }
+}
+
+#[test]
+#[cfg_attr(
+    not(all(have_flux, have_namespaces)),
+    ignore = "needs flux on PATH, unshare to be allowed, and scripts/test"
+)]
+fn a_reload_of_the_job_manager_and_a_shutdown_in_mid_look_up_are_clean() {
+    // It never answers, and is waited for longer than this test takes.
+    let names = Names::silent_with("timeout:30 attempts:5");
+    let conf = r#"endpoint = "statsd.test:8125,other.test:8125", period = "1h""#;
+    for reload in [false, true] {
+        let broker = Setup::new(None).names(&names).plugin(plugin(), conf).start();
+        let assert_looking_up = || {
+            let endpoints = broker.query()["endpoints"].clone();
+            for endpoint in endpoints.as_array().unwrap() {
+                assert_eq!(endpoint["state"], "looking up");
+            }
+        };
+        assert_looking_up();
+        broker.submit(&[SIMULATED, "--cc=1-10"]);
+        broker.drain();
+        if reload {
+            broker.flux(&["module", "reload", "job-manager"]);
+            assert_looking_up();
+        }
+        // Loads and removals in between, too.
+        for _ in 0..5 {
+            broker.remove(NAME);
+            broker.load(plugin(), &["endpoint=third.test:8125"]).unwrap();
+        }
+        assert_looking_up();
+        broker.end();
+    }
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn a_broker_that_is_stopped_and_continued_goes_on() {
+    for conf in ["", r#"period = "100ms""#] {
+        let mut receiver = Receiver::start();
+        let broker = Setup::new(receiver.endpoint()).plugin(plugin(), conf).start();
+        let process = Pid::from_raw(broker.flux(&["getattr", "broker.pid"]).parse().unwrap());
+        broker.submit(&[ENDLESS, "--cc=1-4"]);
+        for _ in 0..5 {
+            // In the middle of jobs that come and go.
+            broker.submit(&[SIMULATED, "--cc=1-20"]);
+            kill(process, Signal::SIGSTOP).unwrap();
+            // Timers of the plugin fall due meanwhile.
+            thread::sleep(Duration::from_millis(500));
+            kill(process, Signal::SIGCONT).unwrap();
+        }
+        broker.wait_stats(|stats| stats["INACTIVE"] == 100 && stats["RUN"] == 4);
+        broker.assert_true(&mut receiver);
+        assert_eq!(broker.log().len(), 1, "the load's line, and no other: {:?}", broker.log());
+        broker.end();
+    }
+}

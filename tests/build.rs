@@ -1,0 +1,221 @@
+//! Finds out what this machine has, so that a test that needs more is ignored, by name.
+//!
+//! What is found is a cfg and, where tests need to know where, a line in found.rs. A
+//! variable says it instead, where one is set.
+
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{exit, Command};
+use std::{env, fs};
+
+/// How something is found.
+enum Find {
+    /// By the variable alone: only scripts/package makes it.
+    Given,
+    /// A program on PATH, under one of these names.
+    Program(&'static [&'static str]),
+    /// The prefix of a package's program: on PATH, or unpacked by scripts/test.
+    Package(&'static str, &'static str),
+    /// What scripts/test has from npm.
+    Npm(&'static str),
+    /// A module of the system's Python.
+    Python(&'static str),
+    /// Whether this is allowed or answers.
+    Asked(fn() -> bool),
+}
+use Find::*;
+
+const NEEDS: &[(&str, &str, Find)] = &[
+    ("have_brubeck", "STATE_COUNTS_BRUBECK", Program(&["brubeck"])),
+    ("have_statsite", "STATE_COUNTS_STATSITE", Program(&["statsite"])),
+    ("have_bitly", "STATE_COUNTS_BITLY", Program(&["bitly-statsdaemon"])),
+    ("have_raintank", "STATE_COUNTS_RAINTANK", Program(&["raintank-statsdaemon"])),
+    ("have_veneur", "STATE_COUNTS_VENEUR", Program(&["veneur"])),
+    (
+        "have_exporter",
+        "STATE_COUNTS_EXPORTER",
+        Program(&["statsd_exporter", "prometheus-statsd-exporter"]),
+    ),
+    ("have_valgrind", "STATE_COUNTS_VALGRIND", Program(&["valgrind"])),
+    ("have_netdata", "STATE_COUNTS_NETDATA", Package("netdata-core", "netdata")),
+    ("have_collectd", "STATE_COUNTS_COLLECTD", Package("collectd-core", "collectd")),
+    ("have_prometheus", "STATE_COUNTS_PROMETHEUS", Package("prometheus", "prometheus")),
+    ("have_graphite", "STATE_COUNTS_GRAPHITE", Package("graphite-web", "graphite-manage")),
+    ("have_statsd", "STATE_COUNTS_STATSD", Npm("statsd")),
+    ("have_carbon", "STATE_COUNTS_CARBON", Python("carbon")),
+    ("have_ipv6", "STATE_COUNTS_IPV6", Asked(has_ipv6)),
+    ("have_namespaces", "STATE_COUNTS_NAMESPACES", Asked(has_namespaces)),
+    ("have_packages", "STATE_COUNTS_PACKAGES", Given),
+    ("have_root", "STATE_COUNTS_ROOT", Given),
+];
+
+/// What scripts/probe-flux is answered, each a cfg in lower case.
+const ANSWERS: &[&str] = &[
+    "FLUX_CONFIG_FLOATS",
+    "FLUX_FAILED_ALONE",
+    "FLUX_GPUS",
+    "FLUX_R",
+    "FLUX_UPDATE",
+    "FLUX_UPDATE_RUNNING",
+];
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=PATH");
+    let mut found = Vec::new();
+    for (cfg, variable, find) in NEEDS {
+        println!("cargo:rustc-check-cfg=cfg({cfg})");
+        println!("cargo:rerun-if-env-changed={variable}");
+        let value = match env::var(variable) {
+            Ok(value) => Some(value).filter(|value| !value.is_empty()),
+            Err(_) => find.find(),
+        };
+        if let Some(value) = value {
+            println!("cargo:rustc-cfg={cfg}");
+            found.push((variable.to_string(), value));
+        }
+    }
+    find_flux(&mut found);
+    find_headers();
+
+    let lines: String = found.iter().map(|it| format!("    {it:?},\n")).collect();
+    let path = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    fs::write(path.join("found.rs"), format!("&[\n{lines}]\n")).expect("OUT_DIR is writable");
+
+    // The rlib's flux_* symbols are a broker's. No test calls them.
+    for kind in ["tests", "benches", "examples"] {
+        println!("cargo:rustc-link-arg-{kind}=-Wl,--unresolved-symbols=ignore-in-object-files");
+    }
+}
+
+impl Find {
+    fn find(&self) -> Option<String> {
+        let yes = |it| if it { Some("yes".to_owned()) } else { None };
+        match self {
+            Given => None,
+            Program(names) => {
+                names.iter().find_map(|name| on_path(name)).map(|path| path.display().to_string())
+            }
+            Package(package, program) => prefix(package, program),
+            Npm(package) => {
+                let folder = fetched(&format!("npm/node_modules/{package}"));
+                folder.is_dir().then(|| folder.display().to_string())
+            }
+            Python(module) => {
+                yes(succeeds("/usr/bin/python3", &["-c", &format!("import {module}")]))
+            }
+            Asked(ask) => yes(ask()),
+        }
+    }
+}
+
+/// The repository.
+fn top() -> PathBuf {
+    let tests = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    Path::new(&tests).parent().expect("tests/ is in it").to_owned()
+}
+
+/// Something that scripts/test fetches. It touches a file when there is more.
+fn fetched(path: &str) -> PathBuf {
+    let target = top().join("target");
+    let changed = target.join("fetched");
+    if !changed.exists() {
+        // Else this would run each time.
+        let _ = fs::create_dir_all(&target).and_then(|()| fs::write(&changed, ""));
+    }
+    println!("cargo:rerun-if-changed={}", changed.display());
+    target.join(path)
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+fn prefix(package: &str, program: &str) -> Option<String> {
+    if let Some(path) = on_path(program).and_then(|path| path.canonicalize().ok()) {
+        return Some(path.ancestors().nth(2)?.display().to_string());
+    }
+    let prefix = fetched(&format!("servers/{package}/usr"));
+    let is_there = |folder| prefix.join(folder).join(program).exists();
+    (is_there("bin") || is_there("sbin")).then(|| prefix.display().to_string())
+}
+
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// A machine may have no IPv6, not even on its loopback.
+fn has_ipv6() -> bool {
+    UdpSocket::bind("[::1]:0").is_ok()
+}
+
+/// A test's own name service lives in namespaces, which some containers forbid.
+fn has_namespaces() -> bool {
+    let inside = "mount --bind /etc /etc && \
+                  exec unshare --map-user=\"$0\" --map-group=\"$1\" true";
+    let id = |option| {
+        let output = Command::new("id").arg(option).output().expect("id is everywhere");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let (user, group) = (id("-u"), id("-g"));
+    let unshare = ["--map-root-user", "--mount", "--net", "sh", "-c", inside, &user, &group];
+    succeeds("unshare", &unshare)
+}
+
+/// The flux on PATH, if it is flux-core's, and what it can do.
+fn find_flux(found: &mut Vec<(String, String)>) {
+    println!("cargo:rustc-check-cfg=cfg(have_flux)");
+    println!("cargo:rustc-check-cfg=cfg(have_plugin_path)");
+    println!("cargo:rerun-if-env-changed=STATE_COUNTS_NO_BROKER");
+    println!("cargo:rerun-if-changed=../scripts/probe-flux");
+    for answer in ANSWERS {
+        println!("cargo:rustc-check-cfg=cfg({})", answer.to_lowercase());
+    }
+    let Some(flux) = on_path("flux") else { return };
+    // It may be replaced.
+    println!("cargo:rerun-if-changed={}", flux.display());
+    if env::var_os("STATE_COUNTS_NO_BROKER").is_some() || !is_flux_core() {
+        return;
+    }
+    let probe = Command::new(top().join("scripts/probe-flux")).output().expect("it is a script");
+    if !probe.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&probe.stderr));
+        eprintln!(
+            "error: the tests in a broker cannot run (scripts/test --no-broker, or \
+             STATE_COUNTS_NO_BROKER=yes in the environment, runs the others)"
+        );
+        exit(1);
+    }
+    println!("cargo:rustc-cfg=have_flux");
+    for line in String::from_utf8_lossy(&probe.stdout).lines() {
+        let (name, value) = line.split_once('=').expect("NAME=VALUE");
+        let answer = name.trim_start_matches("STATE_COUNTS_");
+        if ANSWERS.contains(&answer) {
+            println!("cargo:rustc-cfg={}", answer.to_lowercase());
+        }
+        found.push((name.to_owned(), value.to_owned()));
+    }
+    // One test loads from the plugin path, and has to put a file there.
+    let path = Command::new("flux").args(["config", "builtin", "jobtap_pluginpath"]).output();
+    let path = path.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let folder = path.unwrap_or_default().split(':').next().unwrap_or_default().to_owned();
+    if succeeds("test", &["-w", &folder]) {
+        println!("cargo:rustc-cfg=have_plugin_path");
+    }
+}
+
+/// Other programs have that name, Flux CD's for one.
+fn is_flux_core() -> bool {
+    let version = Command::new("flux").arg("version").output();
+    version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("libflux-core"))
+}
+
+/// For fake/headers.rs, which compiles both sets of declarations.
+fn find_headers() {
+    println!("cargo:rustc-check-cfg=cfg(have_flux_headers)");
+    if let Ok(folders) = env::var("DEP_FLUX_CORE_INCLUDE") {
+        println!("cargo:rustc-cfg=have_flux_headers");
+        println!("cargo:rustc-env=STATE_COUNTS_FLUX_INCLUDES={folders}");
+    }
+}

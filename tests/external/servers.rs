@@ -1,0 +1,20 @@
+//! The recorded run in the servers that people run: what a server says, against what is
+//! true. A real broker's jobs in them are in tests/broker/servers.rs.
+
+use crate::support::servers::*;
+
+macro_rules! recorded_run {
+    ($name:ident, $made:expr, $cfg:meta, $need:literal, $needs:literal) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            #[cfg_attr(not($cfg), ignore = $need)]
+            fn the_recorded_run_is_right() {
+                run::recorded($made);
+            }
+        }
+    };
+}
+
+for_each_server!(recorded_run);

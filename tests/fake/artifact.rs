@@ -1,0 +1,126 @@
+//! What the .so is to the system: what it exports, imports and needs. Its size is the
+//! toolchain's affair; scripts/bench measures it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::artifact::{release_plugin, NAME};
+use crate::support::fake_job_manager::FakeJobManager;
+use crate::support::receiver::Receiver;
+use crate::support::trace;
+use serde_json::json;
+
+/// Functions of flux-core 0.49.0, the oldest that the plugin shall load into:
+/// all that it may import. Each was looked up in that version's sources.
+const IMPORTS: [&str; 29] = [
+    "flux_attr_get",
+    "flux_future_decref",
+    "flux_future_destroy",
+    "flux_future_incref",
+    "flux_future_then",
+    "flux_get_reactor",
+    "flux_job_statetostr",
+    "flux_jobtap_error",
+    "flux_jobtap_get_flux",
+    "flux_jobtap_get_job_result",
+    "flux_jobtap_job_lookup",
+    "flux_jobtap_job_subscribe",
+    "flux_log",
+    "flux_plugin_add_handler",
+    "flux_plugin_arg_destroy",
+    "flux_plugin_arg_get",
+    "flux_plugin_arg_set",
+    "flux_plugin_arg_strerror",
+    "flux_plugin_arg_unpack",
+    "flux_plugin_aux_set",
+    "flux_plugin_get_conf",
+    "flux_prepare_watcher_create",
+    "flux_rpc",
+    "flux_rpc_get",
+    "flux_rpc_get_unpack",
+    "flux_timer_watcher_create",
+    "flux_watcher_destroy",
+    "flux_watcher_start",
+    "flux_watcher_stop",
+];
+
+#[test]
+fn the_release_build_is_what_a_broker_wants() {
+    let plugin = release_plugin();
+
+    let exported = symbols(&plugin, "--defined-only");
+    assert_eq!(exported, ["flux_plugin_init"]);
+
+    let imported = symbols(&plugin, "--undefined-only");
+    let imported: Vec<_> = imported.iter().filter(|name| name.starts_with("flux_")).collect();
+    assert_eq!(imported, IMPORTS.iter().collect::<Vec<_>>());
+    // Of jansson, which libflux-core needs and so brings: in all of its version 2.
+    let imported = symbols(&plugin, "--undefined-only");
+    let imported: Vec<_> = imported.iter().filter(|name| name.starts_with("json")).collect();
+    assert_eq!(
+        imported,
+        [
+            "json_array_get",
+            "json_integer_value",
+            "json_number_value",
+            "json_object_get",
+            "json_string_value"
+        ]
+    );
+
+    let needed = run(Command::new("readelf").arg("-d").arg(&plugin));
+    let needed: Vec<_> = needed.lines().filter(|line| line.contains("(NEEDED)")).collect();
+    assert!(
+        !needed.is_empty()
+            && needed.iter().all(|line| !line.contains("flux") && !line.contains("jansson")),
+        "{needed:?}"
+    );
+}
+
+/// The benchmarks' host is libflux-core without a job manager: what is the job
+/// manager's has to be its own, or the plugin does not load there.
+#[test]
+fn the_benchmarks_host_has_what_the_plugin_takes_from_the_job_manager() {
+    let host = include_str!("../../benches/host/flux.c");
+    for name in IMPORTS.iter().filter(|name| name.starts_with("flux_jobtap_")) {
+        assert!(host.contains(&format!("{name} (flux_plugin_t *p")), "{name}");
+    }
+}
+
+fn symbols(plugin: &Path, which: &str) -> Vec<String> {
+    let output = run(Command::new("nm").args(["-D", which, "--format=just-symbols"]).arg(plugin));
+    let mut names: Vec<_> = output.lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().expect("binutils are installed");
+    assert!(output.status.success(), "{command:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Everything else is tested with the build of cargo test; what is installed is
+/// built otherwise.
+#[test]
+fn the_release_build_counts_the_recorded_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(NAME);
+    fs::copy(release_plugin(), &file).unwrap();
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    host.load(&file, json!({})).unwrap();
+    host.advance(0.1);
+    for recorded in trace::callbacks() {
+        host.call(&recorded.topic, &recorded.args);
+    }
+    host.counts();
+    let seen =
+        receiver.wait(Duration::from_secs(5), |seen| seen.gauges == trace::truth("after-purge"));
+    assert_eq!(seen.gauges, trace::truth("after-purge"));
+    host.remove(NAME).unwrap();
+    assert!(!host.mapped(NAME));
+    host.end();
+}

@@ -1,0 +1,384 @@
+//! The files of dashboards/: what can be told without the servers that read
+//! them. scripts/dashboards loads them there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::OnceLock;
+
+use crate::support::fake_job_manager::FakeJobManager;
+use crate::support::found::TOP;
+use crate::support::jobs::{live_as, DEPEND, NEW};
+use crate::support::receiver::PREFIX;
+use crate::support::trace;
+use serde::Deserialize;
+use serde_json::{json, Value};
+use state_counts::jobs::State;
+
+/// What all names of the plugin begin with.
+const BASE: &str = "flux.job.";
+
+fn read(name: &str) -> String {
+    fs::read_to_string(format!("{}/dashboards/{name}", TOP)).unwrap()
+}
+
+fn json(name: &str) -> Value {
+    serde_json::from_str(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn array(value: &Value) -> &Vec<Value> {
+    value.as_array().unwrap()
+}
+
+/// The names that the plugin sends with all families on, each with its type: the
+/// recorded run, and three exceptions.
+fn sent() -> &'static BTreeMap<String, String> {
+    static SENT: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    SENT.get_or_init(|| {
+        let metrics = "states,queues,timings,results,resources,users,banks,pending";
+        let conf = json!({"metrics": metrics, "period": 1, "telemetry": true});
+        let (mut host, mut receiver) = FakeJobManager::running(conf);
+        for (number, recorded) in trace::callbacks().iter().enumerate() {
+            host.call(&recorded.topic, &recorded.args);
+            if number % 500 == 0 {
+                host.advance(1.0);
+                host.counts();
+                receiver.seen();
+            }
+        }
+        for kind in ["cancel", "timeout", "node-fail"] {
+            let entry = json!({"name": "exception", "context": {"type": kind}});
+            host.call("job.event.exception", &json!({"id": 1, "entry": entry}));
+        }
+        let dependencies = json!([{"scheme": "afterok", "value": "f1"}]);
+        let system = json!({"dependencies": dependencies, "bank": "physics"});
+        let waiting = json!({"id": 9, "jobspec": {"attributes": {"system": system}}});
+        live_as(&mut host, &waiting, &[NEW, DEPEND]);
+        // Past a resync, which sends also what never changed.
+        host.advance(10.0);
+        host.counts();
+        let mut sent: BTreeMap<_, _> = receiver
+            .values()
+            .into_iter()
+            .map(|(name, values)| (name, values[0].split_once('|').unwrap().1.to_owned()))
+            .collect();
+        sent.extend(
+            receiver.seen().gauges.keys().map(|state| (format!("{PREFIX}{state}"), "g".into())),
+        );
+        sent
+    })
+}
+
+/// Whether a name is one that a pattern means, in which `*` is a part between
+/// two dots: so it is in Graphite and in statsd_exporter.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.split('.'), name.split('.'));
+    pattern.clone().count() == name.clone().count()
+        && pattern.zip(name).all(|(wanted, part)| wanted == "*" || wanted == part)
+}
+
+/// The names of this type that are sent and meant by `pattern`: one at least.
+#[track_caller]
+fn meant(pattern: &str, kind: &str) -> BTreeSet<&'static str> {
+    let is_meant = |(name, sent): &(&String, &String)| *sent == kind && matches(pattern, name);
+    let names: BTreeSet<_> =
+        sent().iter().filter(is_meant).map(|(name, _)| name.as_str()).collect();
+    assert!(!names.is_empty(), "{pattern}: nothing that is sent, of type {kind}");
+    names
+}
+
+/// All state counts, who waits and who runs in each queue, how long jobs wait and run,
+/// what becomes of jobs, exceptions by type, why jobs wait, what there is of resources
+/// and who holds it, and the plugin's own health are drawn.
+#[track_caller]
+fn assert_enough(drawn: &BTreeSet<&str>) {
+    for name in sent().keys() {
+        let wanted = match name.strip_prefix(BASE).unwrap().split('.').collect::<Vec<_>>()[..] {
+            ["queue", _, state] => ["SCHED", "RUN"].contains(&state),
+            ["time", what] => ["SCHED", "RUN", "submit_to_run"].contains(&what),
+            ["state" | "exception" | "pending" | "dependency" | "result", _] => true,
+            ["resource", ..] | ["user_cores", _] => true,
+            ["plugin", what] => !["anomalies", "bytes"].contains(&what),
+            ["user" | "bank", ..] | ["bank_cores", _] => false,
+            _ => panic!("{name}: of what family is it?"),
+        };
+        assert!(!wanted || drawn.contains(name.as_str()), "{name} is not drawn");
+    }
+}
+
+/// The paths in one of Graphite's targets, one for each of `{a,b}`.
+fn paths(target: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (start, _) in target.match_indices("stats.") {
+        let mut inside = false;
+        let path: String = target[start..]
+            .chars()
+            .take_while(|&c| {
+                inside = c == '{' || inside && c != '}';
+                inside || !",)".contains(c)
+            })
+            .collect();
+        match path.split_once('{') {
+            None => paths.push(path),
+            Some((before, rest)) => {
+                let (names, after) = rest.split_once('}').unwrap();
+                assert!(!after.contains('{'), "{target}: more than this test can read");
+                paths.extend(names.split(',').map(|name| format!("{before}{name}{after}")));
+            }
+        }
+    }
+    assert!(!paths.is_empty(), "{target} draws nothing of ours");
+    paths
+}
+
+/// The names that one of Graphite's targets draws, where Etsy's statsd put them.
+fn drawn_by(target: &str) -> BTreeSet<&'static str> {
+    let mut drawn = BTreeSet::new();
+    for path in paths(target) {
+        let (kind, name) = path.strip_prefix("stats.").unwrap().split_once('.').unwrap();
+        drawn.extend(match (kind, name.rsplit_once('.').unwrap()) {
+            ("gauges", _) => meant(name, "g"),
+            ("timers", (name, "median" | "upper_90" | "count_ps")) => meant(name, "ms"),
+            ("counters", (name, "count" | "rate")) => meant(name, "c"),
+            _ => panic!("{path}: statsd sends no such thing"),
+        });
+    }
+    drawn
+}
+
+#[test]
+fn graphites_draws_what_is_sent() {
+    let dashboard = json("graphite.json");
+    let mut drawn = BTreeSet::new();
+    for graph in array(&dashboard["graphs"]) {
+        let targets = array(&graph[1]["target"]).iter().map(|target| target.as_str().unwrap());
+        drawn.extend(targets.clone().flat_map(drawn_by));
+        // It has them a second time, as its address for the picture.
+        let escaped = |text: &str| {
+            let text = text.replace('%', "%25").replace(' ', "%20").replace('"', "%22");
+            text.replace('\\', "%5C")
+        };
+        let query: Vec<_> = targets.map(|target| format!("target={}", escaped(target))).collect();
+        assert_eq!(graph[0], query.join("&"));
+    }
+    assert_enough(&drawn);
+}
+
+#[test]
+fn grafanas_draws_what_is_sent() {
+    let dashboard = json("grafana.json");
+    let variables = array(&dashboard["templating"]["list"]).iter();
+    let variables: Vec<_> =
+        variables.map(|one| (format!("${}", one["name"].as_str().unwrap()), one)).collect();
+    let mut drawn = BTreeSet::new();
+    for panel in array(&dashboard["panels"]).iter().filter(|panel| panel["type"] != "row") {
+        for target in array(&panel["targets"]) {
+            let filled = variables
+                .iter()
+                .fold(target["target"].as_str().unwrap().to_owned(), |text, (name, variable)| {
+                    text.replace(name, variable["query"].as_str().unwrap())
+                });
+            drawn.extend(drawn_by(&filled));
+        }
+    }
+    assert_enough(&drawn);
+}
+
+/// The colours that a Grafana dashboard fixes, by the series' name and the panel's title.
+fn fixed(dashboard: &Value) -> Vec<(String, String, String)> {
+    let mut fixed = Vec::new();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    for panel in array(&dashboard["panels"]) {
+        for one in array(&panel["fieldConfig"]["overrides"]) {
+            let color = &one["properties"][0]["value"]["fixedColor"];
+            let color = text(color).replace('#', "");
+            fixed.push((text(&panel["title"]), text(&one["matcher"]["options"]), color));
+        }
+    }
+    fixed
+}
+
+#[test]
+fn a_colour_means_the_same_on_each_dashboard() {
+    let mut colours = fixed(&json("grafana.json"));
+    colours.extend(fixed(&json("grafana-prometheus.json")));
+    for graph in array(&json("graphite.json")["graphs"]) {
+        for target in array(&graph[1]["target"]).iter().filter_map(Value::as_str) {
+            // color(alias(…,"NAME"),"COLOUR")
+            let quoted: Vec<_> = target.split('"').collect();
+            if let (true, [.., name, _, colour, _]) = (target.starts_with("color("), &quoted[..]) {
+                let title = graph[1]["title"].as_str().unwrap();
+                colours.push((title.to_owned(), (*name).to_owned(), (*colour).to_owned()));
+            }
+        }
+    }
+    let (mut by_name, mut by_colour) = (BTreeMap::new(), BTreeMap::new());
+    for (title, name, colour) in &colours {
+        let other = by_name.entry(name).or_insert(colour);
+        assert_eq!(other, &colour, "{name}");
+        let other = by_colour.entry((title, colour)).or_insert(name);
+        assert_eq!(other, &name, "{title}: two series of one colour");
+    }
+    assert!(State::ALL
+        .iter()
+        .all(|state| by_name.contains_key(&format!("{state:?}").to_uppercase())));
+    // Of what ends well, and of what does not.
+    assert_ne!(by_name[&"completed".to_owned()], by_name[&"timeout".to_owned()]);
+}
+
+#[test]
+fn grafanas_two_dashboards_show_the_same() {
+    let (graphite, prometheus) = (json("grafana.json"), json("grafana-prometheus.json"));
+    let panels = array(&graphite["panels"]).iter().zip(array(&prometheus["panels"]));
+    assert_eq!(array(&graphite["panels"]).len(), array(&prometheus["panels"]).len());
+    for (one, other) in panels {
+        for key in ["id", "type", "title", "description", "gridPos", "fieldConfig", "options"] {
+            assert_eq!(one[key], other[key], "{}", one["title"]);
+        }
+        let defaults = &one["fieldConfig"]["defaults"];
+        let has_unit = defaults["unit"] != "short" || defaults["custom"]["axisLabel"] != "";
+        assert!(has_unit, "{} has no unit", one["title"]);
+    }
+    for graph in array(&json("graphite.json")["graphs"]) {
+        assert_ne!(graph[1]["vtitle"].as_str().unwrap_or_default(), "", "{}", graph[1]["title"]);
+    }
+}
+
+/// The metrics of one of Netdata's dimensions, and their type.
+fn dimension(line: &str) -> (&str, &'static str) {
+    let words: Vec<_> = line.split(' ').map(|word| word.trim_matches('\'')).collect();
+    let (pattern, name, how, divider) = match words[..] {
+        ["pattern", pattern, name, how, "1", divider] => (pattern, name, how, divider),
+        [pattern, name, how, "1", divider] => (pattern, name, how, divider),
+        _ => panic!("{line}"),
+    };
+    // A name of its own, or that of what the star stands for.
+    assert_eq!(name.is_empty(), pattern.contains('*'), "{line}");
+    let counts =
+        [".result.", ".exception.", ".plugin."].iter().any(|family| pattern.contains(family));
+    let kind = match (how, divider) {
+        ("last", "1") if counts => "c",
+        ("last", "1") => "g",
+        ("median" | "percentile", "1000") | ("events", "1") => "ms",
+        _ => panic!("{line}"),
+    };
+    (pattern, kind)
+}
+
+#[test]
+fn netdatas_draws_what_is_sent() {
+    let conf = read("netdata.conf");
+    let value = |line: &'static str| format!("    {line} = ");
+    let taken = conf.lines().find_map(|line| line.strip_prefix(&value("metrics"))).unwrap();
+    let taken: Vec<_> =
+        taken.split(' ').map(|pattern| pattern.strip_suffix('*').unwrap()).collect();
+    let mut drawn = BTreeSet::new();
+    for chart in conf.split("\n[") {
+        let mut metrics = BTreeSet::new();
+        for line in chart.lines().filter_map(|line| line.strip_prefix(&value("dimension"))) {
+            let (pattern, kind) = dimension(line);
+            for name in meant(pattern, kind) {
+                assert!(taken.iter().any(|prefix| name.starts_with(prefix)), "{name} is not taken");
+                assert!(metrics.insert(name), "{name} is twice in a chart, which draws it once");
+            }
+        }
+        drawn.extend(metrics);
+    }
+    assert_enough(&drawn);
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exporter {
+    mappings: Vec<Mapping>,
+}
+
+/// As statsd_exporter's own reader has it (pkg/mapper in its sources).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Mapping {
+    r#match: String,
+    match_metric_type: String,
+    name: String,
+    help: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    observer_type: Option<String>,
+    histogram_options: Option<Histogram>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Histogram {
+    buckets: Vec<f64>,
+}
+
+impl Mapping {
+    fn takes(&self, name: &str, kind: &str) -> bool {
+        let wanted = match kind {
+            "g" => "gauge",
+            "c" => "counter",
+            "ms" => "observer",
+            _ => panic!("{name} is sent as {kind}"),
+        };
+        self.match_metric_type == wanted && matches(&self.r#match, name)
+    }
+
+    /// What Prometheus calls a line of this name.
+    fn tells(&self, name: &str) -> String {
+        let parts = self.r#match.split('.').zip(name.split('.'));
+        let stars: Vec<_> =
+            parts.filter(|(wanted, _)| *wanted == "*").map(|(_, part)| part).collect();
+        if let Some((before, after)) = self.name.split_once("${1}") {
+            assert!(self.labels.is_empty() && stars.len() == 1, "{}", self.r#match);
+            return format!("{before}{}{after}{{}}", stars[0]);
+        }
+        assert_eq!(stars.len(), self.labels.len(), "{}: a label for each star", self.r#match);
+        let labels = self.labels.iter().map(|(label, value)| {
+            let number: usize = value.strip_prefix('$').unwrap().parse().unwrap();
+            format!("{label}={}", stars[number - 1])
+        });
+        format!("{}{{{}}}", self.name, labels.collect::<Vec<_>>().join(","))
+    }
+}
+
+#[test]
+fn statsd_exporters_maps_all_that_is_sent_and_nothing_else() {
+    let exporter: Exporter = serde_yaml_ng::from_str(&read("statsd_exporter.yml")).unwrap();
+    let mut used = BTreeSet::new();
+    let mut told = BTreeSet::new();
+    for (name, kind) in sent() {
+        // The first that matches is taken.
+        let place = exporter.mappings.iter().position(|mapping| mapping.takes(name, kind));
+        let place = place.unwrap_or_else(|| panic!("{name} of type {kind} is not mapped"));
+        used.insert(place);
+        let tells = exporter.mappings[place].tells(name);
+        assert!(told.insert(tells.clone()), "{name}: another one is {tells}, too");
+    }
+    for (place, mapping) in exporter.mappings.iter().enumerate() {
+        assert!(used.contains(&place), "{} maps nothing that is sent", mapping.r#match);
+    }
+    for wanted in [
+        "flux_jobs{state=RUN}",
+        "flux_queue_jobs{queue=batch,state=SCHED}",
+        "flux_job_wait_seconds{}",
+        "flux_job_state_seconds{state=SCHED}",
+        "flux_jobs_submitted_total{}",
+        "flux_jobs_ended_total{result=timeout}",
+        "flux_job_exceptions_total{type=node-fail}",
+        "flux_jobs_pending{reason=resources}",
+        "flux_jobs_pending_dependency{scheme=afterok}",
+        "flux_resources{resource=cores,use=requested}",
+        "flux_bank_jobs{bank=physics,state=DEPEND}",
+        "flux_bank_cores{bank=physics}",
+        "flux_plugin_send_errors_total{}",
+    ] {
+        assert!(told.contains(wanted), "{wanted} is not among {told:?}");
+    }
+    for mapping in &exporter.mappings {
+        let buckets = mapping.histogram_options.as_ref().map(|options| &options.buckets);
+        let rising = |buckets: &Vec<f64>| buckets.windows(2).all(|pair| pair[0] < pair[1]);
+        assert_eq!(buckets.is_some(), mapping.observer_type.as_deref() == Some("histogram"));
+        assert!(buckets.is_none_or(rising), "{}: Prometheus wants rising buckets", mapping.name);
+    }
+}

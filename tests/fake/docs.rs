@@ -1,0 +1,71 @@
+//! The files and tests that the documents name are there.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::found::TOP;
+
+/// The names in backquotes that follow the name of a Rust file: `fake/hosts.rs `a_name``.
+fn named(text: &str) -> Vec<(&str, &str)> {
+    let (mut file, mut named) = (None, Vec::new());
+    for (number, part) in text.split('`').enumerate() {
+        if number % 2 == 1 {
+            let is_test =
+                part.contains('_') && part.chars().all(|c| c.is_alphanumeric() || "_…".contains(c));
+            named.extend(file.filter(|_| is_test).map(|file| (file, part)));
+        } else if let Some(last) = part.split_whitespace().rfind(|word| word.ends_with(".rs")) {
+            file = Some(last.trim_start_matches('('));
+        } else if part.contains('|') {
+            file = None;
+        }
+    }
+    named
+}
+
+#[test]
+fn each_test_that_the_docs_name_is_there() {
+    let (mut count, mut missing) = (0, Vec::new());
+    for doc in ["reliability.md", "testing.md"] {
+        let text = fs::read_to_string(Path::new(TOP).join("docs").join(doc)).unwrap();
+        for (file, test) in text.lines().flat_map(named) {
+            count += 1;
+            let paths = ["tests", "src"].map(|folder| Path::new(TOP).join(folder).join(file));
+            let source = paths.iter().find_map(|path| fs::read_to_string(path).ok());
+            // A long name is cut.
+            let (start, end) = match test.strip_suffix('…') {
+                Some(start) => (start, ""),
+                None => (test, "("),
+            };
+            if !source.is_some_and(|source| source.contains(&format!("fn {start}{end}"))) {
+                missing.push(format!("{doc}: {file} {test}"));
+            }
+        }
+    }
+    assert!(count > 40, "{count}");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn each_file_of_tests_that_the_documents_name_is_there() {
+    let documents = fs::read_dir(Path::new(TOP).join("docs")).unwrap().map(|it| it.unwrap().path());
+    let own = ["README.md", "CONTRIBUTING.md"].map(|name| Path::new(TOP).join(name));
+    let (mut count, mut missing) = (0, Vec::new());
+    for path in documents.chain(own).filter(|path| path.extension().is_some_and(|it| it == "md")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let in_path = |c: char| c.is_alphanumeric() || "_/.".contains(c);
+        for name in text.split(|c: char| !in_path(c)).filter(|name| name.ends_with(".rs")) {
+            let name = name.trim_start_matches("../");
+            // Others are other projects', or stand for a name.
+            let ours = ["tests/", "fake/", "broker/", "external/", "benches/"];
+            if !ours.iter().any(|folder| name.starts_with(folder)) {
+                continue;
+            }
+            count += 1;
+            if !["", "tests"].iter().any(|at| Path::new(TOP).join(at).join(name).exists()) {
+                missing.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(count > 40, "{count}");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

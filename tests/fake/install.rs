@@ -1,0 +1,45 @@
+//! scripts/install: where it puts the plugin, and how it replaces and removes it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use crate::support::install::install;
+
+#[test]
+fn it_installs_replaces_and_removes() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugins = folder.path().join("usr/lib/flux/job-manager/plugins");
+    let plugin = plugins.join("state-counts.so");
+    let prefix = ["--prefix", "/usr"];
+
+    let outcome = install(folder.path(), &prefix);
+    assert!(outcome.status.success(), "{outcome:?}");
+    let said = String::from_utf8(outcome.stdout).unwrap();
+    let page = folder.path().join("usr/share/man/man7/flux-state-counts.7");
+    assert_eq!(said, format!("Installed {}\nInstalled {}\n", plugin.display(), page.display()));
+    assert!(fs::read_to_string(&page).unwrap().contains(".TH"));
+    let installed = plugin.metadata().unwrap();
+    for (path, mode) in [(&plugin, 0o755), (&plugins, 0o755), (&page, 0o644)] {
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode, "{path:?}");
+    }
+
+    // A broker that has it mapped keeps the old file.
+    let mapped = File::open(&plugin).unwrap();
+    assert!(install(folder.path(), &prefix).status.success());
+    assert_ne!(plugin.metadata().unwrap().ino(), mapped.metadata().unwrap().ino());
+    assert_eq!(mapped.metadata().unwrap().len(), installed.len(), "the old one is whole");
+    assert_eq!(fs::read_dir(&plugins).unwrap().count(), 1, "nothing beside it is left");
+
+    assert!(install(folder.path(), &["--prefix", "/usr", "--uninstall"]).status.success());
+    assert!(!plugin.exists() && !page.exists());
+}
+
+#[test]
+fn a_mistake_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, text) in [(&["--prefix"][..], "wants a folder"), (&["--frobnicate"], "Usage")] {
+        let outcome = install(folder.path(), arguments);
+        assert_eq!(outcome.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&outcome.stderr).contains(text), "{outcome:?}");
+    }
+}

@@ -1,0 +1,400 @@
+//! Random but legal lives of jobs, plugins and brokers: after every event the
+//! gauges are what a naive recount says.
+
+use std::collections::BTreeMap;
+
+use crate::support::artifact::{plugin, NAME};
+use crate::support::fake_job_manager::FakeJobManager;
+use crate::support::jobs::{step, CLEANUP, DEPEND, INACTIVE, NEW, PRIORITY, RUN, SCHED};
+use crate::support::receiver::Receiver;
+use crate::support::{counts, Counts, STATES};
+use proptest::prelude::*;
+use serde_json::{json, Value};
+
+/// Something that happens. A number chooses among the jobs it can happen to.
+#[derive(Clone, Debug)]
+enum Event {
+    Submit,
+    /// A job takes one of the steps that its state allows.
+    Step(usize, usize),
+    /// A job's course from where it is to the end.
+    Finish(usize),
+    Purge(usize),
+    Load(Settings),
+    Remove,
+    Reload(Settings),
+    /// The broker is shut down and started again, plugin in the configuration.
+    Restart(Settings, bool),
+    /// The same, but killed: nobody takes leave.
+    Kill(Settings),
+    /// `flux config reload`.
+    Configure(Settings),
+    /// Tenths of seconds pass.
+    Pass(u8),
+    /// What becomes of the question for the inactive jobs.
+    Requests(Requests),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Requests {
+    Answered,
+    Held,
+    Failing,
+    /// Held ones see the counts of this moment.
+    Taken,
+    Delivered,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Settings {
+    period: f64,
+    resync: f64,
+    values: bool,
+    /// Which of the two servers are sent to.
+    servers: [bool; 2],
+}
+
+impl Settings {
+    fn table(&self, world: &World) -> Value {
+        let send = if self.values { "values" } else { "increments" };
+        let receivers = world.receivers.iter().zip(self.servers).filter(|(_, sent)| *sent);
+        let endpoints: Vec<_> = receivers.map(|(receiver, _)| receiver.endpoint()).collect();
+        let table = json!({
+            "period": self.period, "resync": self.resync, "send": send, "endpoint": endpoints,
+        });
+        json!({"state-counts": table})
+    }
+
+    /// Whether the gauges are ours alone, and absolute values are sent.
+    fn owner(&self) -> bool {
+        self.resync > 0.0 || self.values
+    }
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    // A resync amid a period meets sums that are pending.
+    let period = prop_oneof![Just(0.0), Just(1.0)];
+    let resync = prop_oneof![Just(0.0), Just(2.5)];
+    let servers =
+        prop_oneof![3 => Just([true, false]), 1 => Just([false, true]), 1 => Just([true; 2])];
+    (period, resync, any::<bool>(), servers)
+        .prop_map(|(period, resync, values, servers)| Settings { period, resync, values, servers })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        12 => Just(Event::Submit),
+        30 => (any::<usize>(), any::<usize>()).prop_map(|(job, way)| Event::Step(job, way)),
+        5 => any::<usize>().prop_map(Event::Finish),
+        4 => any::<usize>().prop_map(Event::Purge),
+        2 => settings().prop_map(Event::Load),
+        1 => Just(Event::Remove),
+        2 => settings().prop_map(Event::Reload),
+        1 => (settings(), any::<bool>()).prop_map(|(settings, twice)| Event::Restart(settings, twice)),
+        1 => settings().prop_map(Event::Kill),
+        3 => settings().prop_map(Event::Configure),
+        6 => prop_oneof![1u8..40, 100u8..120].prop_map(Event::Pass),
+        4 => prop_oneof![
+            3 => Just(Requests::Answered),
+            2 => Just(Requests::Held),
+            1 => Just(Requests::Failing),
+            3 => Just(Requests::Taken),
+            3 => Just(Requests::Delivered),
+        ]
+        .prop_map(Event::Requests),
+    ]
+}
+
+/// The states that a job in `state` can go to: onward, to CLEANUP if it is
+/// cancelled, and from SCHED back to PRIORITY.
+fn ways(state: i64) -> &'static [i64] {
+    match state {
+        NEW => &[DEPEND, CLEANUP],
+        DEPEND => &[PRIORITY, CLEANUP],
+        PRIORITY => &[SCHED, CLEANUP],
+        SCHED => &[RUN, PRIORITY, CLEANUP],
+        RUN => &[CLEANUP],
+        CLEANUP => &[INACTIVE],
+        _ => &[],
+    }
+}
+
+/// A host, its jobs, and what is known of the plugin in it.
+struct World {
+    host: FakeJobManager,
+    receivers: [Receiver; 2],
+    /// Each job's state.
+    jobs: BTreeMap<i64, i64>,
+    submitted: i64,
+    loaded: Option<Settings>,
+    /// Whether the reactor has turned since the load.
+    started: bool,
+    /// Whether INACTIVE must be there: the question had time to be answered.
+    settled: bool,
+    answering: bool,
+    /// Whether something happened that the end of a period has yet to send.
+    in_period: bool,
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            host: FakeJobManager::start(None),
+            receivers: [Receiver::start(), Receiver::start()],
+            jobs: BTreeMap::new(),
+            submitted: 0,
+            loaded: None,
+            started: false,
+            settled: false,
+            answering: true,
+            in_period: false,
+        }
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Submit => {
+                self.submitted += 1;
+                self.jobs.insert(self.submitted, NEW);
+                for topic in ["job.create", "job.validate", "job.new"] {
+                    self.host.call(topic, &json!({"id": self.submitted, "state": NEW}));
+                }
+                self.in_period = true;
+            }
+            Event::Step(job, way) => {
+                if let Some((id, state)) = self.choose(*job, |state| state != INACTIVE) {
+                    let ways = ways(state);
+                    self.step(id, ways[way % ways.len()]);
+                }
+            }
+            Event::Finish(job) => {
+                if let Some((id, mut state)) = self.choose(*job, |state| state != INACTIVE) {
+                    while state != INACTIVE {
+                        state = ways(state)[0];
+                        self.step(id, state);
+                    }
+                }
+            }
+            Event::Purge(job) => {
+                if let Some((id, _)) = self.choose(*job, |state| state == INACTIVE) {
+                    self.jobs.remove(&id);
+                    self.host.call("job.inactive-remove", &json!({"id": id, "state": INACTIVE}));
+                    self.in_period = true;
+                }
+            }
+            Event::Load(settings) => {
+                if self.loaded.is_none() {
+                    self.load(settings, "live");
+                } else {
+                    let refused = self.host.load(plugin(), json!({}));
+                    assert_eq!(refused, Err("already loaded".into()));
+                }
+            }
+            Event::Remove => self.remove(),
+            Event::Reload(settings) => {
+                self.remove();
+                self.load(settings, "live");
+            }
+            Event::Restart(settings, twice) => {
+                self.remove();
+                self.load(settings, if *twice { "restart-doubled" } else { "restart" });
+                for (id, _) in self.jobs.clone().into_iter().filter(|&(_, state)| state == SCHED) {
+                    self.step(id, PRIORITY);
+                    self.step(id, SCHED);
+                }
+            }
+            Event::Kill(settings) => self.kill(settings),
+            Event::Configure(settings) => self.configure(settings),
+            Event::Pass(tenths) => {
+                self.host.advance(f64::from(*tenths) / 10.0);
+                self.started = self.loaded.is_some();
+                // Asked at the start and every 0.1 s again; after an error, 10 s.
+                self.settled |= self.started && self.answering && *tenths > 100;
+                self.in_period &= *tenths < 10;
+            }
+            Event::Requests(Requests::Answered) => self.requests("answer"),
+            Event::Requests(Requests::Held) => self.requests("hold"),
+            Event::Requests(Requests::Failing) => self.requests("fail"),
+            Event::Requests(Requests::Taken) => self.host.rpc_take(),
+            Event::Requests(Requests::Delivered) => self.host.rpc_deliver(),
+        }
+    }
+
+    fn requests(&mut self, mode: &str) {
+        self.host.rpc_mode(mode);
+        self.answering = mode == "answer";
+        if self.answering {
+            self.host.rpc_take();
+            self.host.rpc_deliver();
+        }
+    }
+
+    /// One of the jobs whose state is `wanted`.
+    fn choose(&self, number: usize, wanted: impl Fn(i64) -> bool) -> Option<(i64, i64)> {
+        let jobs: Vec<_> = self.jobs.iter().filter(|(_, &state)| wanted(state)).collect();
+        let (&id, &state) = *jobs.get(number.checked_rem(jobs.len())?)?;
+        Some((id, state))
+    }
+
+    fn step(&mut self, id: i64, state: i64) {
+        let previous = self.jobs.insert(id, state).expect("the job is there");
+        step(&mut self.host, id, previous, state);
+        self.in_period = true;
+    }
+
+    fn load(&mut self, settings: &Settings, announce: &str) {
+        for receiver in &mut self.receivers {
+            receiver.forget();
+        }
+        self.load_where_servers_remember(settings, announce);
+    }
+
+    fn load_where_servers_remember(&mut self, settings: &Settings, announce: &str) {
+        let table = settings.table(self);
+        self.host.config(&table);
+        self.host.load_as(plugin(), json!({}), announce).unwrap();
+        self.host.counts();
+        for receiver in &mut self.receivers {
+            assert_eq!(receiver.seen().datagrams, 0, "the load itself says nothing");
+        }
+        self.loaded = Some(settings.clone());
+        self.started = false;
+        self.settled = false;
+        self.in_period = true;
+    }
+
+    fn remove(&mut self) {
+        let Some(settings) = self.loaded.take() else { return };
+        self.host.remove(NAME).unwrap();
+        for number in 0..2 {
+            self.check_farewell(number, &settings);
+        }
+    }
+
+    fn configure(&mut self, settings: &Settings) {
+        let table = settings.table(self);
+        self.host.reload(&table).unwrap();
+        let Some(old) = self.loaded.clone() else { return };
+        self.loaded = Some(settings.clone());
+        for number in 0..2 {
+            // Nor can who never sets a value mend what is remembered.
+            if !settings.servers[number] || !self.started && !settings.owner() {
+                self.check_farewell(number, &old);
+            }
+        }
+        if *settings == old {
+            return; // Nothing happened.
+        }
+        // What was pending is flushed if it went another way; who owns the gauges
+        // from now on says all.
+        self.in_period &= settings.period == old.period && settings.servers == old.servers;
+        self.in_period |= settings.owner() && !old.owner();
+    }
+
+    fn kill(&mut self, settings: &Settings) {
+        let host = std::mem::replace(&mut self.host, FakeJobManager::start(None));
+        host.kill();
+        for (&id, &state) in &self.jobs {
+            self.host.call("job.new", &json!({"id": id, "state": state}));
+        }
+        let mode = if self.answering { "answer" } else { "hold" };
+        self.host.rpc_mode(mode);
+        for receiver in &mut self.receivers {
+            // Who never sets a value cannot mend one. INACTIVE is mended when
+            // the question is answered, so it would be wrong till then.
+            let mut remembered = receiver.seen().gauges;
+            remembered.retain(|state, _| settings.owner() && state != "INACTIVE");
+            receiver.begin(remembered);
+        }
+        self.load_where_servers_remember(settings, "restart");
+        for (number, sent) in settings.servers.into_iter().enumerate() {
+            if !sent {
+                self.receivers[number].forget();
+            }
+        }
+    }
+
+    /// The server was taken leave of, if it was sent to; then it forgets.
+    fn check_farewell(&mut self, number: usize, settings: &Settings) {
+        let truth = self.recount();
+        let mut seen = self.receivers[number].seen();
+        assert_eq!(seen.negative(), Counts::new());
+        if !self.started {
+            assert_eq!(seen.datagrams, 0, "who was never greeted is not taken leave of");
+            seen.gauges.clear();
+        }
+        for (state, count) in seen.gauges {
+            let want = match state.as_str() {
+                // Where it is known, it stays.
+                "INACTIVE" if settings.owner() => truth["INACTIVE"],
+                _ => 0,
+            };
+            assert_eq!(count, want, "{state} after a farewell");
+        }
+        self.receivers[number].forget();
+    }
+
+    /// What this test and the host agree on.
+    fn recount(&mut self) -> Counts {
+        let mut recount = counts(&[]);
+        for &state in self.jobs.values() {
+            let name = STATES[state.trailing_zeros() as usize];
+            *recount.get_mut(name).unwrap() += 1;
+        }
+        assert_eq!(self.host.counts(), recount);
+        recount
+    }
+
+    fn check(&mut self) {
+        for number in 0..2 {
+            self.check_server(number);
+        }
+    }
+
+    fn check_server(&mut self, number: usize) {
+        let truth = self.recount();
+        let seen = self.receivers[number].seen();
+        assert_eq!(seen.negative(), Counts::new());
+        let sent = |settings: &&Settings| self.started && settings.servers[number];
+        let Some(settings) = self.loaded.as_ref().filter(sent) else {
+            return assert_eq!(seen.datagrams, 0, "not sent to, or not started yet");
+        };
+        if settings.period > 0.0 && self.in_period {
+            return; // What happened last has not been sent yet.
+        }
+        for (state, want) in truth {
+            let got = match seen.gauges.get(&state) {
+                Some(&got) => got,
+                None if state == "INACTIVE" && !self.settled => continue,
+                // What is nothing is not contributed.
+                None if !settings.owner() => 0,
+                None => panic!("{state} was never sent, {settings:?}"),
+            };
+            assert_eq!(got, want, "{state}, {settings:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn after_every_event_the_gauges_equal_a_naive_recount(
+        events in prop::collection::vec(event(), 1..150)
+    ) {
+        let mut world = World::new();
+        for event in &events {
+            world.happen(event);
+            world.check();
+        }
+        // At last all questions are answered.
+        world.happen(&Event::Requests(Requests::Answered));
+        world.happen(&Event::Pass(110));
+        world.check();
+        world.host.end();
+    }
+}

@@ -1,0 +1,317 @@
+//! The families resources, users and banks, in the fake job manager.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use crate::support::artifact::{plugin, NAME};
+use crate::support::fake_job_manager::{program, FakeJobManager};
+use crate::support::gauges::{usage_gauges, Gauges};
+use crate::support::jobs::{go_on, live_as, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN, SCHED};
+use crate::support::receiver::Receiver;
+use crate::support::{trace, STATES};
+use serde_json::{json, Value};
+
+const FAMILIES: &str = "states,resources,users,banks";
+
+/// How many numbers an idset has.
+fn members(idset: &str) -> i64 {
+    let parts = idset.split(',').map(|part| {
+        let mut ends = part.split('-').map(|end| end.parse::<i64>().unwrap());
+        let first = ends.next().unwrap();
+        ends.next().unwrap_or(first) - first + 1
+    });
+    parts.sum()
+}
+
+/// A job of a user and a bank, that asks for as many cores and gets those of
+/// `core` on `rank`.
+fn job(id: i64, user: i64, bank: &str, cores: i64, (rank, core): (&str, &str)) -> Value {
+    let resources =
+        json!([{"type": "slot", "count": cores, "with": [{"type": "core", "count": 1}]}]);
+    json!({
+        "id": id,
+        "userid": user,
+        "jobspec": {"attributes": {"system": {"bank": bank}}, "resources": resources},
+        "R": {"version": 1, "execution": {
+            "R_lite": [{"rank": rank, "children": {"core": core}}], "nodelist": ["node"],
+        }},
+    })
+}
+
+#[track_caller]
+fn assert_gauges(host: &mut FakeJobManager, receiver: &mut Receiver, wanted: &[(&str, i64)]) {
+    host.counts();
+    let wanted: Gauges = wanted.iter().map(|&(name, level)| (name.to_owned(), level)).collect();
+    assert_eq!(usage_gauges(receiver), wanted);
+}
+
+#[test]
+fn the_recorded_run_holds_what_its_jobs_hold() {
+    let (mut host, mut receiver) =
+        FakeJobManager::running(json!({"metrics": FAMILIES, "resync": 3600}));
+    // By job: what it asks for, then what it holds, and its state.
+    let mut jobs: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    let mut most = 0;
+    for (number, recorded) in trace::callbacks().iter().enumerate() {
+        host.call(&recorded.topic, &recorded.args);
+        let id = recorded.args["id"].as_i64().unwrap();
+        let state = recorded.args["state"].as_i64().unwrap();
+        let slot = &recorded.args["jobspec"]["resources"][0];
+        if recorded.topic == "job.new" {
+            let each = slot["with"][0]["count"].as_i64().unwrap();
+            jobs.insert(id, (slot["count"].as_i64().unwrap() * each, state));
+        }
+        if let Some((cores, known)) = jobs.get_mut(&id) {
+            *known = state;
+            if let Some(ranks) = recorded.args["R"]["execution"]["R_lite"].as_array() {
+                let held = ranks.iter().map(|entry| {
+                    let text = |value: &Value| members(value.as_str().unwrap());
+                    text(&entry["rank"]) * text(&entry["children"]["core"])
+                });
+                *cores = held.sum();
+            }
+        }
+        if number % 500 != 0 {
+            continue;
+        }
+        let sum = |wanted: &dyn Fn(i64) -> bool| -> i64 {
+            jobs.values().filter(|(_, state)| wanted(*state)).map(|(cores, _)| cores).sum()
+        };
+        let held = sum(&|state| state == RUN || state == CLEANUP);
+        most = most.max(held);
+        let mut wanted = Gauges::from([
+            ("resource.cores.allocated".to_owned(), held),
+            ("user_cores.0".to_owned(), held),
+            ("resource.cores.requested".to_owned(), sum(&|state| state < RUN)),
+            // One node, whoever shares it.
+            ("resource.nodes.allocated".to_owned(), (held > 0).into()),
+        ]);
+        for (place, name) in STATES.iter().enumerate().take(6) {
+            let count = jobs.values().filter(|(_, state)| *state == 1 << place).count();
+            wanted.insert(format!("user.0.{name}"), count as i64);
+        }
+        wanted.retain(|_, level| *level != 0);
+        host.counts();
+        assert_eq!(usage_gauges(&mut receiver), wanted, "after {number} callbacks");
+    }
+    assert!(most > 10, "{most} cores at most: the recording was busier");
+    assert_gauges(&mut host, &mut receiver, &[]);
+    let complaints: Vec<_> = host.log().into_iter().filter(|(level, _)| *level < 6).collect();
+    assert_eq!(complaints, []);
+    host.end();
+}
+
+#[test]
+fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
+    for conf in [
+        json!({"metrics": FAMILIES}),
+        json!({"metrics": FAMILIES, "send": "values", "resync": 0}),
+        json!({"metrics": FAMILIES, "resync": 0}),
+        json!({"metrics": FAMILIES, "period": 0.05, "resync": 3600}),
+    ] {
+        let mut receiver = Receiver::start();
+        let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+        live_as(&mut host, &job(1, 1001, "phys", 4, ("0", "0-3")), &COURSE[..5]);
+        live_as(&mut host, &job(2, 1002, "phys", 8, ("0-1", "4-7")), &COURSE[..6]);
+        live_as(&mut host, &job(3, 1002, "", 2, ("1", "0-1")), &[NEW, DEPEND]);
+        live_as(&mut host, &job(4, 1003, "chem", 2, ("1", "0-1")), &COURSE);
+        host.load(plugin(), conf.clone()).unwrap();
+        host.advance(0.1);
+        let wanted = [
+            ("bank_cores.phys", 12),
+            ("bank.phys.CLEANUP", 1),
+            ("bank.phys.RUN", 1),
+            ("resource.cores.allocated", 12),
+            ("resource.cores.requested", 2),
+            ("resource.nodes.allocated", 2),
+            ("user_cores.1001", 4),
+            ("user_cores.1002", 8),
+            ("user.1001.RUN", 1),
+            ("user.1002.CLEANUP", 1),
+            ("user.1002.DEPEND", 1),
+        ];
+        assert_gauges(&mut host, &mut receiver, &wanted);
+        // One ends, one is cancelled as it waits.
+        live_as(&mut host, &job(2, 1002, "phys", 8, ("0-1", "4-7")), &[CLEANUP, INACTIVE]);
+        live_as(&mut host, &job(3, 1002, "", 2, ("1", "0-1")), &[DEPEND]);
+        let mut cancelled = job(3, 1002, "", 2, ("1", "0-1"));
+        cancelled.as_object_mut().unwrap().remove("R");
+        cancelled["prev_state"] = DEPEND.into();
+        cancelled["state"] = CLEANUP.into();
+        host.call("job.state.cleanup", &cancelled);
+        host.advance(0.1);
+        let wanted = [
+            ("bank_cores.phys", 4),
+            ("bank.phys.RUN", 1),
+            ("resource.cores.allocated", 4),
+            ("resource.nodes.allocated", 1),
+            ("user_cores.1001", 4),
+            ("user.1001.RUN", 1),
+            ("user.1002.CLEANUP", 1),
+        ];
+        assert_gauges(&mut host, &mut receiver, &wanted);
+        host.remove(NAME).unwrap();
+        assert_gauges(&mut host, &mut receiver, &[]);
+        host.end();
+    }
+}
+
+#[test]
+fn a_server_that_forgot_is_told_all_again() {
+    let (mut host, mut receiver) =
+        FakeJobManager::running(json!({"metrics": FAMILIES, "resync": 5}));
+    live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
+    host.counts();
+    receiver.forget();
+    host.advance(5.0);
+    let wanted = [
+        ("bank_cores.x", 4),
+        ("bank.x.RUN", 1),
+        ("resource.cores.allocated", 4),
+        ("resource.nodes.allocated", 1),
+        ("user_cores.7", 4),
+        ("user.7.RUN", 1),
+    ];
+    assert_gauges(&mut host, &mut receiver, &wanted);
+    host.end();
+}
+
+#[test]
+fn what_nobody_understands_is_logged_once_and_harms_no_other() {
+    let (mut host, mut receiver) =
+        FakeJobManager::running(json!({"metrics": FAMILIES, "resync": 3600}));
+    host.log();
+    let mut odd = job(1, 7, "", 1, ("0", "0"));
+    odd["jobspec"]["resources"] = json!({"nodes": "many"});
+    for id in 1..4 {
+        odd["id"] = id.into();
+        odd["R"] = json!({"execution": {"R_lite": [{"rank": "0-9999999999", "children": "x"}]}});
+        live_as(&mut host, &odd, &COURSE[..5]);
+    }
+    live_as(&mut host, &job(4, 7, "", 4, ("0", "0-3")), &COURSE[..5]);
+    let wanted = [
+        ("resource.cores.allocated", 4),
+        ("resource.nodes.allocated", 1),
+        ("user_cores.7", 4),
+        ("user.7.RUN", 4),
+    ];
+    assert_gauges(&mut host, &mut receiver, &wanted);
+    let log = host.log();
+    assert_eq!(log.len(), 2, "one for the jobspec, one for R: {log:?}");
+    assert!(log[0].1.contains("jobspec: resources not understood"), "{log:?}");
+    assert!(log[1].1.contains("R: not understood"), "{log:?}");
+    assert_eq!(host.silenced(), 0);
+    host.end();
+}
+
+/// Before 0.56 Flux passes no R to callbacks.
+#[test]
+fn what_an_old_flux_does_not_say_is_not_sent_and_the_log_says_so_once() {
+    for (version, known) in [("0.55.0", false), ("0.56.0", true)] {
+        let mut receiver = Receiver::start();
+        let mut command = Command::new(program());
+        command.env("STATE_COUNTS_HOST_VERSION", version);
+        let mut host = FakeJobManager::spawn(command, Some(&receiver.endpoint()));
+        let table = |resync: u32| json!({"metrics": FAMILIES, "resync": resync});
+        host.config(&json!({"state-counts": table(10)}));
+        host.load(plugin(), json!({})).unwrap();
+        host.advance(0.1);
+        let mut running = job(1, 7, "x", 4, ("3", "0-3"));
+        if !known {
+            running.as_object_mut().unwrap().remove("R");
+        }
+        live_as(&mut host, &running, &COURSE[..5]);
+        live_as(&mut host, &job(2, 7, "x", 2, ("3", "4-5")), &COURSE[..4]);
+        host.advance(10.0);
+        host.reload(&json!({"state-counts": table(5)})).unwrap();
+        host.advance(10.0);
+        host.counts();
+        let sent: Vec<_> = receiver.values().into_keys().collect();
+        let of_r = |name: &&String| name.ends_with(".allocated") || name.contains("_cores.");
+        let wanted = ["bank_cores.x", "resource.cores.allocated", "resource.gpus.allocated"]
+            .into_iter()
+            .chain(["resource.nodes.allocated", "user_cores.7"])
+            .filter(|_| known)
+            .map(|name| format!("flux.job.{name}"));
+        assert_eq!(
+            sent.iter().filter(of_r).cloned().collect::<Vec<_>>(),
+            wanted.collect::<Vec<_>>()
+        );
+        let levels = usage_gauges(&mut receiver);
+        let names = ["bank.x.RUN", "bank.x.SCHED", "resource.cores.requested", "user.7.RUN"];
+        assert_eq!(names.map(|name| levels.get(name).copied()), [1, 1, 2, 1].map(Some));
+        let warnings: Vec<_> = host.log().into_iter().filter(|(level, _)| *level < 6).collect();
+        assert_eq!(warnings.len(), usize::from(!known), "{warnings:?}");
+        let text = "Flux 0.55.0 does not show plugins what jobs hold";
+        assert!(warnings.iter().all(|(_, warning)| warning.contains(text)), "{warnings:?}");
+        host.remove(NAME).unwrap();
+        host.end();
+    }
+}
+
+#[test]
+fn banks_cannot_forge_lines_in_any_dialect() {
+    let table = [
+        ("plain", "flux.job.bank.a_b_c_1_g.RUN:+1|g"),
+        ("dogstatsd", "flux.job.bank:+1|g|#bank:a_b_c_1_g,state:RUN"),
+        ("graphite", "flux.job.bank;bank=a_b_c_1_g;state=RUN:+1|g"),
+        ("influxdb", "flux.job.bank,bank=a_b_c_1_g,state=RUN:+1|g"),
+    ];
+    for (dialect, wanted) in table {
+        let conf = json!({"metrics": "resources,banks", "dialect": dialect, "resync": 3600});
+        let (mut host, mut receiver) = FakeJobManager::running(conf);
+        live_as(&mut host, &job(1, 7, "a.b\nc:1|g", 1, ("0", "0")), &[SCHED, RUN]);
+        host.counts();
+        let datagrams = receiver.others();
+        let lines: Vec<_> = datagrams.iter().flat_map(|datagram| datagram.lines()).collect();
+        assert!(lines.contains(&wanted), "{lines:?}");
+        let cores = match dialect {
+            "plain" => "flux.job.resource.cores.allocated:+1|g",
+            "dogstatsd" => "flux.job.resource:+1|g|#resource:cores,use:allocated",
+            "graphite" => "flux.job.resource;resource=cores;use=allocated:+1|g",
+            _ => "flux.job.resource,resource=cores,use=allocated:+1|g",
+        };
+        assert!(lines.contains(&cores), "{lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("user")), "not wanted: {lines:?}");
+        host.end();
+    }
+}
+
+#[test]
+fn they_are_switched_on_and_off_and_changed_at_any_time() {
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    let table = |metrics: &str| json!({"state-counts": {"metrics": metrics, "resync": 3600}});
+    // It came before they were switched on.
+    live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
+    assert_gauges(&mut host, &mut receiver, &[]);
+    host.reload(&table("states,users")).unwrap();
+    assert_gauges(&mut host, &mut receiver, &[("user_cores.7", 4), ("user.7.RUN", 1)]);
+    host.reload(&table("states,banks")).unwrap();
+    assert_gauges(&mut host, &mut receiver, &[("bank_cores.x", 4), ("bank.x.RUN", 1)]);
+    live_as(&mut host, &job(2, 8, "x", 4, ("3", "0-3")), &COURSE[..5]);
+    assert_gauges(&mut host, &mut receiver, &[("bank_cores.x", 8), ("bank.x.RUN", 2)]);
+    host.reload(&table("states,resources")).unwrap();
+    let held = [("resource.cores.allocated", 8), ("resource.nodes.allocated", 1)];
+    assert_gauges(&mut host, &mut receiver, &held);
+    host.reload(&table("states")).unwrap();
+    assert_gauges(&mut host, &mut receiver, &[]);
+    // What happens meanwhile is known as well when they are back.
+    live_as(&mut host, &job(3, 9, "", 2, ("4", "0-1")), &COURSE[..5]);
+    go_on(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[4..]);
+    host.reload(&table("states,users,banks")).unwrap();
+    let wanted = [
+        ("bank_cores.x", 4),
+        ("bank.x.RUN", 1),
+        ("user_cores.8", 4),
+        ("user_cores.9", 2),
+        ("user.8.RUN", 1),
+        ("user.9.RUN", 1),
+    ];
+    assert_gauges(&mut host, &mut receiver, &wanted);
+    host.remove(NAME).unwrap();
+    assert_gauges(&mut host, &mut receiver, &[]);
+    host.end();
+}

@@ -1,0 +1,194 @@
+//! scripts/setup.sh: what is missing is found by using it, and named in one line.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::support::found::TOP;
+
+/// A machine: a folder of programs that stand before those of PATH.
+struct Machine(TempDir);
+
+impl Machine {
+    fn new(user: u32) -> Machine {
+        let machine = Machine(tempfile::tempdir().unwrap());
+        machine.program("id", &format!("echo {user}"));
+        // What apt-get was asked for is in the file of that name.
+        machine.program("apt-get", r#"echo "$@" >>"$MACHINE/asked""#);
+        machine
+    }
+
+    fn program(&self, name: &str, body: &str) {
+        let path = self.path(name);
+        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Sources setup.sh, and runs `script`.
+    fn run(&self, script: &str) -> Output {
+        self.run_with(script, &format!(":{}", std::env::var("PATH").unwrap()))
+    }
+
+    fn run_with(&self, script: &str, path: &str) -> Output {
+        let top = Path::new(TOP);
+        Command::new("/bin/bash")
+            .args(["-euc", &format!(". scripts/setup.sh; {script}"), "scripts/any"])
+            .env("PATH", format!("{}{path}", self.0.path().display()))
+            .env("MACHINE", self.0.path())
+            // One that is not installed makes bash warn, on the stderr that is compared.
+            .env_remove("LC_ALL")
+            .env("LANG", "C")
+            .current_dir(top)
+            .output()
+            .expect("bash is installed")
+    }
+
+    fn asked(&self) -> String {
+        fs::read_to_string(self.path("asked")).unwrap_or_default()
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn what_is_there_is_not_asked_for() {
+    let machine = Machine::new(0);
+    let outcome = machine.run("need_packages sh=dash '<stdint.h>=libc6-dev' /bin/sh=dash");
+    assert!(outcome.status.success(), "{outcome:?}");
+    assert_eq!((machine.asked(), text(&outcome.stderr)), (String::new(), ""));
+}
+
+/// Flux CD's program, and others, are called flux, too.
+#[test]
+fn a_flux_that_is_not_flux_cores_is_none() {
+    let machine = Machine::new(0);
+    let has_flux = "has_flux && echo yes || echo no";
+    for (body, wanted) in [
+        ("echo 'libflux-core: 0.88.0'", "yes\n"),
+        ("echo 'flux version 2.3.0'", "no\n"),
+        ("echo 'unknown command' >&2; exit 1", "no\n"),
+    ] {
+        machine.program("flux", body);
+        let outcome = machine.run(has_flux);
+        assert_eq!((text(&outcome.stdout), text(&outcome.stderr)), (wanted, ""), "{body}");
+    }
+    let refused = machine.run("need_flux");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("there is no flux of flux-core on PATH"));
+}
+
+#[test]
+fn a_user_gets_one_line_with_the_command_to_type() {
+    let needs =
+        "need_packages no-such-program=one/two '<no/such.h>=three' /no/such/file=four sh=dash";
+    let debian = Machine::new(1000);
+    let outcome = debian.run(needs);
+    assert_eq!(outcome.status.code(), Some(1));
+    assert_eq!(
+        text(&outcome.stderr),
+        "scripts/any: packages are missing; type: sudo apt-get install one three four\n"
+    );
+    assert_eq!(debian.asked(), "");
+
+    // Where there is no apt-get, as on Fedora and RHEL, whoever asks.
+    let fedora = Machine::new(0);
+    fs::remove_file(fedora.path("apt-get")).unwrap();
+    let outcome = fedora.run_with(needs, "");
+    assert_eq!(outcome.status.code(), Some(1));
+    assert_eq!(
+        text(&outcome.stderr),
+        "scripts/any: packages are missing; type: sudo dnf install two three four dash\n"
+    );
+}
+
+#[test]
+fn root_installs_what_is_missing_and_tries_it() {
+    let machine = Machine::new(0);
+    // apt-get brings it.
+    machine.program(
+        "apt-get",
+        r#"echo "$@" >>"$MACHINE/asked"; printf '#!/bin/sh\n' >"$MACHINE/no-such-program"; chmod +x "$MACHINE/no-such-program""#,
+    );
+    let outcome = machine.run("need_packages no-such-program=one sh=dash; echo on");
+    assert_eq!(text(&outcome.stdout), "on\n", "{outcome:?}");
+    assert_eq!(machine.asked(), "update -qq\ninstall -y -qq --no-install-recommends one\n");
+
+    // It does not: that is said, and nothing is run without it.
+    let outcome = Machine::new(0).run("need_packages no-such-program=one; echo on");
+    assert_eq!(outcome.status.code(), Some(1));
+    assert_eq!(text(&outcome.stdout), "");
+    assert!(text(&outcome.stderr).ends_with("still missing after the installation of one\n"));
+}
+
+/// Debian's libclang-cpp14 is a file named libclang-cpp.so.14, and no libclang.
+#[test]
+fn libclang_is_missing_where_the_build_script_cannot_load_it() {
+    let machine = Machine::new(1000);
+    machine.program(
+        "build",
+        "echo 'error: libclang was not found: install the package libclang-dev' >&2; exit 1",
+    );
+    let needs = "build=(build); need_packages build=libclang-dev/clang-devel; echo on";
+    let outcome = machine.run(needs);
+    assert_eq!((outcome.status.code(), text(&outcome.stdout)), (Some(1), ""));
+    let last = text(&outcome.stderr).lines().last().unwrap();
+    assert_eq!(last, "scripts/any: packages are missing; type: sudo apt-get install libclang-dev");
+
+    // Any other failure is what it is.
+    machine.program("build", "echo 'error: a typing mistake' >&2; exit 101");
+    let outcome = machine.run(needs);
+    assert_eq!((outcome.status.code(), text(&outcome.stdout)), (Some(101), ""));
+    assert!(text(&outcome.stderr).ends_with("error: a typing mistake\n"), "{outcome:?}");
+    machine.program("build", "");
+    assert_eq!(text(&machine.run(needs).stdout), "on\n");
+}
+
+/// The words that setup.sh looks for are those that build.rs says: where libclang
+/// cannot be loaded, and where its headers cannot be read.
+#[test]
+fn the_build_script_names_the_package_of_libclang() {
+    let source = include_str!("../../build.rs");
+    assert!(source.contains("package libclang-dev"));
+    assert_eq!(source.matches("{PACKAGES}").count(), 2);
+}
+
+#[test]
+fn a_rust_that_is_too_old_is_named_with_its_version() {
+    let machine = Machine::new(0);
+    machine.program("cargo", "echo cargo 1.63.0");
+    let outcome = machine.run("need_packages cargo=cargo");
+    assert_eq!(outcome.status.code(), Some(1));
+    let error = text(&outcome.stderr);
+    assert!(
+        error.contains("cargo 1.63.0 (") && error.contains("want Rust 1.85 or later"),
+        "{error}"
+    );
+    // What to do: Debian 12 has packages of a newer one.
+    assert!(error.contains("cargo-web") || error.contains("https://rustup.rs"), "{error}");
+    assert!(include_str!("../../Cargo.toml").contains("rust-version = \"1.85\""));
+}
+
+#[test]
+fn a_server_on_path_is_used_as_it_is_and_one_that_cannot_be_had_is_named() {
+    let ask = |program: &str| {
+        let machine = Machine::new(0);
+        machine.program("a-server", "");
+        let output = machine.run(&format!("need_server no-such-package {program}"));
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stderr).to_owned()
+    };
+    assert_eq!(ask("a-server"), "");
+    let said = ask("no-such-server");
+    let wanted = "the package no-such-package cannot be had here: tests that need it are ignored";
+    assert_eq!(said.matches(wanted).count(), 1, "{said}");
+    assert!(!Path::new(TOP).join("target/servers/no-such-package").exists());
+}

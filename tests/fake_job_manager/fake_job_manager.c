@@ -1,0 +1,525 @@
+/* fake_job_manager - loads jobtap plugins the way Flux's job manager does, without Flux
+ *
+ * It does to a plugin what flux-core 0.88.0 does (jobtap.c, plugin.c): dlopen
+ * with RTLD_NOW, flux_plugin_init, conf.update, the announcement of the jobs
+ * that are there, the callbacks, and at removal the aux destructors and then
+ * dlclose. All of it happens in a thread of its own, as in the job manager, and
+ * that thread ends before the process does: what a plugin leaves behind in a
+ * thread shows as a crash.
+ *
+ * It also keeps a table of its own, by job id, to compare a plugin with: a naive
+ * recount of what the callbacks said.
+ *
+ * Commands come as JSON objects, one a line, on standard input. Each is a turn
+ * of the reactor; in "advance", each timer that fires is one. Time stands still
+ * but for "advance": a run is the same each time.
+ *
+ *   {"op":"load", "path":P, "conf":{}, "announce":A}   A: "live" (default),
+ *                            "restart", or "restart-doubled" (before 0.87.0)
+ *   {"op":"remove", "name":N}       N: the file's name
+ *   {"op":"call", "topic":T, "in":{}}   a callback, to all plugins in order
+ *   {"op":"withhold", "topic":T, "in":{}}   the same, but no plugin hears of it
+ *   {"op":"turn", "calls":[{"topic":T, "in":{}}, …]}   several in one turn
+ *   {"op":"advance", "seconds":S}   timers fire; requests are answered
+ *   {"op":"config", "conf":{}}      the broker's configuration, for those loaded
+ *                                   later; changes nothing for those loaded
+ *   {"op":"reload"}                 conf.update to all plugins, as after
+ *                                   flux config reload
+ *   {"op":"query", "name":N}        plugin.query
+ *   {"op":"rpc", "mode":M}          M: "answer" (default), "hold", "fail"
+ *   {"op":"rpc-take"}               held requests see the counts of this moment
+ *   {"op":"rpc-deliver"}            held requests get their answer
+ *   {"op":"resources", "answer":A}  what resource.status answers; null: nobody does
+ *   {"op":"counts"}  {"op":"queues"}  {"op":"log"}  {"op":"mapped", "name":N}
+ *   {"op":"repeat", …}              a plugin against the clock (repeat.h)
+ *
+ * load, remove, reload, query, counts, queues, log and mapped answer with one JSON
+ * object on a line.
+ */
+#include "fake_job_manager.h"
+
+struct flux_plugin *plugins[MAX_ITEMS];
+struct flux_watcher *watchers;
+struct flux_future *futures;
+double now;
+enum rpc_mode rpc_mode;
+json_t *current;
+json_t *resources;
+json_t *log_lines;
+
+static int plugin_count;
+static json_t *config;      // the broker's
+static int silenced;        // callbacks that did not reach the plugins behind
+
+void die (const char *what)
+{
+    fprintf (stderr, "fake_job_manager: %s\n", what);
+    exit (2);
+}
+
+/* What the job manager does with plugins.
+ */
+
+static int call (struct flux_plugin *p, const char *topic, struct flux_plugin_arg *args)
+{
+    for (int i = 0; i < p->handler_count; i++) {
+        struct handler *h = &p->handlers[i];
+        if (fnmatch (h->topic, topic, 0) == 0)
+            return h->cb (p, topic, args, h->arg);
+    }
+    return 0;
+}
+
+static int call_job (struct flux_plugin *p, const char *topic, json_t *in)
+{
+    struct flux_plugin_arg args = { .in = in, .out = json_object () };
+    current = in;
+    int rc = call (p, topic, &args);
+    json_decref (args.out);
+    return rc;
+}
+
+static void call_all (const char *topic, json_t *in)
+{
+    for (int i = 0; i < plugin_count; i++) {
+        if (call_job (plugins[i], topic, in) < 0) {
+            silenced++;
+            return;
+        }
+    }
+}
+
+static void destroy (struct flux_plugin *p)
+{
+    forget_plugin_aux (p);
+    for (int i = 0; i < p->handler_count; i++)
+        free (p->handlers[i].topic);
+    free (p->conf);
+    for (int i = 0; i < p->aux_count; i++)
+        p->aux[i].destroy (p->aux[i].val);
+    if (p->dso)
+        dlclose (p->dso);
+    free (p->name);
+    free (p);
+}
+
+static struct flux_plugin **find (const char *name)
+{
+    for (int i = 0; i < plugin_count; i++)
+        if (strcmp (plugins[i]->name, name) == 0)
+            return &plugins[i];
+    return NULL;
+}
+
+static const char *conf_update (struct flux_plugin *p)
+{
+    static char error[512];
+    struct flux_plugin_arg args = {
+        .in = json_pack ("{s:O}", "conf", config),
+        .out = json_object (),
+    };
+    int rc = call (p, "conf.update", &args);
+    const char *text = json_string_value (json_object_get (args.out, "errmsg"));
+    if (rc < 0)
+        snprintf (error, sizeof (error), "%s", text ? text : "config rejected");
+    json_decref (args.in);
+    json_decref (args.out);
+    return rc < 0 ? error : NULL;
+}
+
+static const char *load_dso (struct flux_plugin *p, const char *path, json_t *conf)
+{
+    static char error[512];
+    const char *slash = strrchr (path, '/');
+    p->name = strdup (slash ? slash + 1 : path);
+    if (conf)
+        p->conf = json_dumps (conf, JSON_ENCODE_ANY);
+    if (!(p->dso = dlopen (path, RTLD_NOW | RTLD_LOCAL))) {
+        snprintf (error, sizeof (error), "dlopen: %s", dlerror ());
+        return error;
+    }
+    int (*init) (flux_plugin_t *) = dlsym (p->dso, "flux_plugin_init");
+    if (init && init (p) < 0)
+        return "flux_plugin_init failed";
+    if (find (p->name))
+        return "already loaded";
+    return conf_update (p);
+}
+
+/* Loaded from the configuration, a plugin is there before the jobs: the
+ * inactive ones are announced as they are read back, then the active ones.
+ */
+static void announce (struct flux_plugin *p, const char *how)
+{
+    const char *id;
+    json_t *job;
+    bool restart = strcmp (how, "live") != 0;
+    if (restart) {
+        int times = strcmp (how, "restart-doubled") == 0 ? 2 : 1;
+        for (int i = 0; i < times; i++) {
+            json_object_foreach (jobs, id, job)
+                if (state_of (job) == FLUX_JOB_STATE_INACTIVE)
+                    call_job (p, "job.inactive-add", job);
+        }
+    }
+    json_object_foreach (jobs, id, job) {
+        if (state_of (job) == FLUX_JOB_STATE_INACTIVE)
+            continue;
+        call_job (p, "job.create", job);
+        call_job (p, "job.new", job);
+        if (!restart && state_of (job) == FLUX_JOB_STATE_DEPEND)
+            call_job (p, "job.state.depend", job);
+    }
+}
+
+static const char *load (json_t *command)
+{
+    const char *path;
+    const char *how = "live";
+    json_t *conf = NULL;
+    if (json_unpack (command,
+                     "{s:s s?o s?s}",
+                     "path", &path,
+                     "conf", &conf,
+                     "announce", &how) < 0)
+        die ("load: bad command");
+    struct flux_plugin *p = calloc (1, sizeof (*p));
+    const char *error = load_dso (p, path, conf);
+    if (error || plugin_count == MAX_ITEMS) {
+        destroy (p);
+        return error ? error : "too many plugins";
+    }
+    announce (p, how);
+    plugins[plugin_count++] = p;
+    return NULL;
+}
+
+static const char *unload (const char *name)
+{
+    struct flux_plugin **p = find (name);
+    if (!p)
+        return "not found";
+    destroy (*p);
+    plugin_count--;
+    memmove (p, p + 1, (char *)&plugins[plugin_count] - (char *)p);
+    return NULL;
+}
+
+/* All plugins hear of a changed configuration, until one refuses it.
+ */
+static const char *reload (void)
+{
+    const char *error = NULL;
+    for (int i = 0; i < plugin_count && !error; i++)
+        error = conf_update (plugins[i]);
+    return error;
+}
+
+static json_t *query (const char *name)
+{
+    struct flux_plugin **p = find (name);
+    if (!p)
+        return json_pack ("{s:s}", "error", "not found");
+    struct flux_plugin_arg args = { .in = json_object (), .out = json_object () };
+    call (*p, "plugin.query", &args);
+    json_decref (args.in);
+    return args.out;
+}
+
+/* Time.
+ */
+
+static void rpc_take (void)
+{
+    for (struct flux_future *f = futures; f; f = f->next) {
+        if (f->taken)
+            continue;
+        f->taken = true;
+        f->active = count_active ();
+        f->inactive = count_state (FLUX_JOB_STATE_INACTIVE);
+        if (f->service == JOB_STATS)
+            f->text = stats_by_queue ();
+        if (f->service == LIST)
+            f->text = list_active ();
+        if (f->service == RESOURCES && !json_is_null (resources))
+            f->text = json_dumps (resources, JSON_ENCODE_ANY);
+    }
+}
+
+static void rpc_deliver (void)
+{
+    struct flux_future *f = futures;
+    while (f) {
+        if (f->taken && !f->delivered && f->cb) {
+            f->delivered = true;
+            f->cb (f, f->arg);
+            f = futures; // the callback may have changed the list
+        }
+        else
+            f = f->next;
+    }
+}
+
+static struct flux_watcher *next_due (double until)
+{
+    struct flux_watcher *first = NULL;
+    for (struct flux_watcher *w = watchers; w; w = w->next)
+        if (w->active && !w->prepare && w->due <= until && (!first || w->due < first->due))
+            first = w;
+    return first;
+}
+
+/* The end of a turn: prepare watchers are called before the reactor sleeps. */
+static void end_turn (void)
+{
+    struct flux_watcher *w = watchers;
+    while (w) {
+        if (w->active && w->prepare) {
+            w->cb ((flux_reactor_t *)&watchers, w, 0, w->arg);
+            w = watchers; // the callback may have changed the list
+        }
+        else
+            w = w->next;
+    }
+}
+
+/* Requests are answered, and those that the answers lead to. */
+static void answer_requests (void)
+{
+    bool waits = true;
+    while (waits && rpc_mode != RPC_HOLD) {
+        rpc_take ();
+        rpc_deliver ();
+        end_turn ();
+        waits = false;
+        for (struct flux_future *f = futures; f; f = f->next)
+            waits = waits || (f->cb && !f->delivered);
+    }
+}
+
+static void advance (double seconds)
+{
+    double until = now + seconds;
+    struct flux_watcher *w;
+    do {
+        while ((w = next_due (until))) {
+            now = w->due > now ? w->due : now;
+            if (w->repeat > 0)
+                w->due += w->repeat;
+            else
+                w->active = false;
+            w->cb ((flux_reactor_t *)&watchers, w, 0, w->arg);
+            end_turn ();
+            answer_requests ();
+        }
+        answer_requests ();
+    } while (next_due (until));
+    now = until;
+}
+
+/* A plugin against the clock.
+ */
+
+#include "tests/fake_job_manager/repeat.h"
+
+struct flux_plugin_arg *repeat_args (json_t *in)
+{
+    struct flux_plugin_arg *args = calloc (1, sizeof (*args));
+    args->in = json_incref (in);
+    args->out = json_object ();
+    return args;
+}
+
+void repeat_args_destroy (struct flux_plugin_arg *args)
+{
+    json_decref (args->in);
+    json_decref (args->out);
+    free (args);
+}
+
+static inline void repeat_call (struct flux_plugin *p,
+                                const char *topic,
+                                struct flux_plugin_arg *args)
+{
+    call (p, topic, args);
+}
+
+static inline void repeat_turn (void)
+{
+    end_turn ();
+}
+
+/* Commands.
+ */
+
+static bool mapped (const char *name)
+{
+    char line[4096];
+    bool found = false;
+    FILE *maps = fopen ("/proc/self/maps", "r");
+    while (maps && fgets (line, sizeof (line), maps))
+        found = found || strstr (line, name);
+    if (maps)
+        fclose (maps);
+    return found;
+}
+
+static void answer (json_t *object)
+{
+    json_dumpf (object, stdout, JSON_COMPACT);
+    putchar ('\n');
+    fflush (stdout);
+    json_decref (object);
+}
+
+static void answer_outcome (const char *error)
+{
+    answer (error ? json_pack ("{s:s}", "error", error) : json_pack ("{s:b}", "ok", 1));
+}
+
+static void answer_counts (void)
+{
+    answer (json_pack ("{s:I s:I s:I s:I s:I s:I s:I s:i}",
+                       "NEW", count_state (FLUX_JOB_STATE_NEW),
+                       "DEPEND", count_state (FLUX_JOB_STATE_DEPEND),
+                       "PRIORITY", count_state (FLUX_JOB_STATE_PRIORITY),
+                       "SCHED", count_state (FLUX_JOB_STATE_SCHED),
+                       "RUN", count_state (FLUX_JOB_STATE_RUN),
+                       "CLEANUP", count_state (FLUX_JOB_STATE_CLEANUP),
+                       "INACTIVE", count_state (FLUX_JOB_STATE_INACTIVE),
+                       "silenced", silenced));
+}
+
+static void happen (const char *topic, json_t *in)
+{
+    complete (in);
+    remember (topic, in);
+    call_all (topic, in);
+    if (state_of (in) == FLUX_JOB_STATE_INACTIVE)
+        forget_job_aux (json_integer_value (json_object_get (in, "id")));
+}
+
+static void run (json_t *command)
+{
+    const char *op = "";
+    const char *name = "";
+    const char *topic = "";
+    const char *mode = "answer";
+    double seconds = 0;
+    json_t *in = NULL;
+    json_t *conf = NULL;
+    json_t *resource_status = NULL;
+    json_unpack (command,
+                 "{s:s s?s s?s s?s s?F s?o s?o s?o}",
+                 "op", &op,
+                 "name", &name,
+                 "topic", &topic,
+                 "mode", &mode,
+                 "seconds", &seconds,
+                 "in", &in,
+                 "conf", &conf,
+                 "answer", &resource_status);
+    if (strcmp (op, "load") == 0)
+        answer_outcome (load (command));
+    else if (strcmp (op, "remove") == 0)
+        answer_outcome (unload (name));
+    else if (strcmp (op, "config") == 0) {
+        json_decref (config);
+        config = json_incref (conf);
+    }
+    else if (strcmp (op, "reload") == 0)
+        answer_outcome (reload ());
+    else if (strcmp (op, "query") == 0)
+        answer (query (name));
+    else if (strcmp (op, "call") == 0)
+        happen (topic, in);
+    else if (strcmp (op, "withhold") == 0) {
+        complete (in);
+        remember (topic, in);
+    }
+    else if (strcmp (op, "turn") == 0) {
+        size_t index;
+        json_t *entry;
+        json_array_foreach (json_object_get (command, "calls"), index, entry)
+            happen (json_string_value (json_object_get (entry, "topic")),
+                    json_object_get (entry, "in"));
+    }
+    else if (strcmp (op, "advance") == 0)
+        advance (seconds);
+    else if (strcmp (op, "rpc") == 0)
+        rpc_mode = strcmp (mode, "hold") == 0 ? RPC_HOLD
+                   : strcmp (mode, "fail") == 0 ? RPC_FAIL : RPC_ANSWER;
+    else if (strcmp (op, "rpc-take") == 0)
+        rpc_take ();
+    else if (strcmp (op, "rpc-deliver") == 0)
+        rpc_deliver ();
+    else if (strcmp (op, "resources") == 0) {
+        json_decref (resources);
+        resources = json_incref (resource_status);
+    }
+    else if (strcmp (op, "counts") == 0)
+        answer_counts ();
+    else if (strcmp (op, "queues") == 0) {
+        char *text = stats_by_queue ();
+        answer (json_loads (text, 0, NULL));
+        free (text);
+    }
+    else if (strcmp (op, "log") == 0) {
+        answer (json_pack ("{s:o}", "log", log_lines));
+        log_lines = json_array ();
+    }
+    else if (strcmp (op, "repeat") == 0) {
+        struct flux_plugin **p = find (name);
+        answer (repeat (p ? *p : NULL, command));
+    }
+    else if (strcmp (op, "mapped") == 0)
+        answer (json_pack ("{s:b}", "mapped", mapped (name)));
+    else
+        die ("unknown op");
+}
+
+static void *job_manager (void *arg)
+{
+    char *line = NULL;
+    size_t size = 0;
+    config = json_object ();
+    jobs = json_object ();
+    log_lines = json_array ();
+    // A machine of no nodes: its gauges are 0.
+    resources = json_pack ("{s:{s:{s:[]}} s:{} s:s s:s s:s}",
+                           "R", "execution", "R_lite",
+                           "drain",
+                           "offline", "",
+                           "exclude", "",
+                           "torpid", "");
+    while (getline (&line, &size, stdin) > 0) {
+        json_t *command = json_loads (line, 0, NULL);
+        if (!command)
+            die ("a command is not JSON");
+        run (command);
+        end_turn ();
+        json_decref (command);
+    }
+    free (line);
+    while (plugin_count > 0)
+        unload (plugins[0]->name);
+    if (watchers || futures)
+        die ("a plugin left a timer or a request behind");
+    json_decref (config);
+    json_decref (jobs);
+    json_decref (log_lines);
+    json_decref (resources);
+    return NULL;
+}
+
+int main (void)
+{
+    pthread_t thread;
+    setlocale (LC_ALL, ""); // as flux-broker does
+    // Its tables are the same in each run, and so is what they cost.
+    json_object_seed (1);
+    if (pthread_create (&thread, NULL, job_manager, NULL) != 0)
+        die ("pthread_create failed");
+    pthread_join (thread, NULL);
+    return 0;
+}

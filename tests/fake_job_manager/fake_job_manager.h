@@ -1,0 +1,110 @@
+/* fake_job_manager.h - what the parts of the fake job manager share
+ *
+ * flux.c      the functions that a plugin imports
+ * jobs.c     a naive recount of the jobs, to compare a plugin with
+ * fake_job_manager.c   what the job manager does with plugins; time; commands
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <jansson.h>
+#include <locale.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wrapper.h"
+
+#define MAX_ITEMS 64
+
+struct handler {
+    char *topic;
+    flux_plugin_f cb;
+    void *arg;
+};
+
+struct flux_plugin {
+    void *dso;
+    char *name;
+    char *conf;
+    struct handler handlers[MAX_ITEMS];
+    int handler_count;
+    struct { void *val; flux_free_f destroy; } aux[MAX_ITEMS];
+    int aux_count;
+};
+
+/* A plugin's own data of a job. */
+struct job_aux {
+    struct flux_plugin *p;
+    flux_jobid_t id;
+    char *name;
+    void *val;
+    flux_free_f destroy;
+    struct job_aux *next;
+};
+
+struct flux_plugin_arg {
+    json_error_t error;
+    json_t *in;
+    json_t *out;
+};
+
+struct flux_watcher {
+    double due;
+    double repeat;
+    bool active;
+    bool prepare;       // called at the end of each turn, not in time
+    flux_watcher_f cb;
+    void *arg;
+    struct flux_watcher *next;
+};
+
+enum service { STATS_GET, JOB_STATS, LIST, RESOURCES };
+
+struct flux_future {
+    int refcount;
+    bool taken;
+    bool delivered;
+    bool failed;
+    enum service service;
+    json_int_t active;
+    json_int_t inactive;
+    char *text;
+    flux_continuation_f cb;
+    void *arg;
+    struct flux_future *next;
+};
+
+enum rpc_mode { RPC_ANSWER, RPC_HOLD, RPC_FAIL };
+
+/* The host's state: fake_job_manager.c. */
+extern struct flux_plugin *plugins[MAX_ITEMS];
+extern struct flux_watcher *watchers;
+extern struct flux_future *futures;
+extern double now;
+extern enum rpc_mode rpc_mode;
+extern json_t *current;     // the callback's "in"
+extern json_t *log_lines;
+extern json_t *resources;   // what resource.status answers
+
+void die (const char *what);
+
+/* flux.c: destroys the plugin's data of all jobs, or all data of the job. */
+void forget_plugin_aux (struct flux_plugin *p);
+void forget_job_aux (flux_jobid_t id);
+
+/* The host's own table of jobs: jobs.c. */
+extern json_t *jobs;        // id -> its current state, and what each callback tells of it
+
+json_int_t state_of (json_t *job);
+json_int_t count_state (int state);
+json_int_t count_active (void);
+char *stats_by_queue (void);
+char *list_active (void);
+json_t *find_job (flux_jobid_t id);
+void complete (json_t *in);
+void remember (const char *topic, json_t *in);

@@ -1,0 +1,156 @@
+//! What a transition costs in things that can be counted: heap allocations, by
+//! glibc's memusage(1), and system calls, by strace(1).
+
+use std::fs::{self, File};
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{json, Value};
+use tempfile::NamedTempFile;
+
+use super::fake_job_manager::{program, FakeJobManager};
+use super::jobs::{announced, there_and_back, COURSE};
+use super::receiver::vacant;
+
+/// Jobs whose memory is measured.
+const JOBS: i64 = 2_000;
+
+/// Transitions before any is counted, and those that are.
+const WARM: u64 = 10_000;
+const COUNTED: u64 = 10_000;
+
+/// The preload behind memusage(1); glibc itself brings it.
+const MEMUSAGE: &str = "libmemusage.so";
+
+/// What is behind the endpoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// A socket that receives, though nobody reads: no send is refused.
+    Alive,
+    /// Nothing: sends are refused.
+    Dead,
+}
+
+/// Heap allocations of `COUNTED` transitions, and how many those are. They are
+/// the host's as well: compare with a plugin that allocates nothing. A whole
+/// process is counted, so two runs are compared that differ in their number of
+/// transitions alone.
+pub fn allocations(plugin: &Path, conf: &Value) -> (u64, u64) {
+    let run = |transitions| {
+        let report = NamedTempFile::new().unwrap();
+        let mut command = Command::new(program());
+        command.env("LD_PRELOAD", MEMUSAGE).stderr(File::create(report.path()).unwrap());
+        transit(command, plugin, conf, transitions, Server::Alive);
+        let text = fs::read_to_string(report.path()).unwrap();
+        // "malloc|  calls  bytes  failed", between colours.
+        let calls = |function: &str| -> Option<u64> {
+            let line = text.lines().find(|line| line.contains(&format!("{function}|")))?;
+            line.split_once('|')?.1.split_whitespace().find_map(|word| word.parse().ok())
+        };
+        let functions = ["malloc", "realloc", "calloc"].map(calls);
+        functions.into_iter().sum::<Option<u64>>().unwrap_or_else(|| {
+            panic!("{MEMUSAGE} did not count (it comes with glibc; musl has none): {text}")
+        })
+    };
+    (run(2 * COUNTED) - run(COUNTED), COUNTED)
+}
+
+/// The most heap that a plugin ever had for each active job, in bytes. The
+/// host's own is the same with any plugin: compare with one that has none. Jobs
+/// come while it is loaded, or are announced to it at its load.
+pub fn bytes_a_job(plugin: &Path, conf: &Value, late: bool) -> i64 {
+    let run = |jobs| {
+        let report = NamedTempFile::new().unwrap();
+        let mut command = Command::new(program());
+        command.env("LD_PRELOAD", MEMUSAGE).stderr(File::create(report.path()).unwrap());
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut host =
+            FakeJobManager::spawn(command, Some(&server.local_addr().unwrap().to_string()));
+        if !late {
+            host.load(plugin, conf.clone()).unwrap();
+            host.advance(0.1);
+        }
+        for id in 0..jobs {
+            submit_and_run(&mut host, id);
+        }
+        if late {
+            host.load(plugin, conf.clone()).unwrap();
+            host.advance(0.1);
+        }
+        host.counts();
+        host.end();
+        let text = fs::read_to_string(report.path()).unwrap();
+        let peak = text.split_once("heap peak: ").and_then(|(_, rest)| rest.split(',').next());
+        peak.and_then(|peak| peak.trim().parse::<i64>().ok())
+            .unwrap_or_else(|| panic!("{MEMUSAGE} did not count: {text}"))
+    };
+    (run(2 * JOBS) - run(JOBS)) / JOBS
+}
+
+/// A job with all that a family may remember of it.
+fn submit_and_run(host: &mut FakeJobManager, id: i64) {
+    let mut args = json!({
+        "id": id,
+        "userid": 1000 + id % 500,
+        "t_submit": 1.0,
+        "jobspec": {
+            "attributes": {"system": {"queue": "batch", "bank": format!("bank-{}", id % 500)}},
+            "resources": [{"type": "slot", "count": 1, "with": [{"type": "core", "count": 1}]}],
+        },
+        "R": {"execution": {"R_lite": [{"rank": "0", "children": {"core": "0"}}]}},
+        "state": COURSE[3],
+    });
+    host.call("job.new", &args);
+    args["prev_state"] = COURSE[3].into();
+    args["state"] = COURSE[4].into();
+    args["entry"] = json!({"name": "alloc", "timestamp": 2.0});
+    host.call("job.state.run", &args);
+}
+
+/// System calls of `COUNTED` transitions, and how many those are: the calls
+/// between two of the host's answers, but for the reading of its commands.
+pub fn syscalls(plugin: &Path, conf: &Value, server: Server) -> (u64, u64) {
+    let report = NamedTempFile::new().unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=!read", "-e", "signal=none", "-o"]);
+    command.arg(report.path()).arg(program());
+    transit(command, plugin, conf, COUNTED, server);
+    let text = fs::read_to_string(report.path()).unwrap();
+    // "THREAD name(arguments) = code"
+    let answers: Vec<_> = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.contains(" write(1, \"{\\\"nanoseconds"))
+        .map(|(number, _)| number)
+        .collect();
+    // Of the announcement, of those to warm up, and of those that count.
+    let [_, warm, end] = answers[..] else { panic!("strace is installed, and may trace") };
+    let counted = end - warm - 1;
+    (counted as u64, COUNTED)
+}
+
+/// Runs a host with `plugin` through as many transitions.
+fn transit(command: Command, plugin: &Path, conf: &Value, transitions: u64, server: Server) {
+    let address = vacant();
+    let _socket = (server == Server::Alive).then(|| UdpSocket::bind(address).unwrap());
+    let endpoint = address.to_string();
+    let mut host = FakeJobManager::spawn(command, Some(&endpoint));
+    host.load(plugin, conf.clone()).unwrap();
+    host.advance(0.1);
+    let name = plugin.file_name().unwrap().to_str().unwrap();
+    host.repeat(name, 1, &announced());
+    host.repeat(name, WARM, &there_and_back());
+    host.repeat(name, transitions, &there_and_back());
+    host.end();
+}
+
+/// Sends each transition at once.
+pub fn immediate() -> Value {
+    json!({"resync": 0})
+}
+
+/// Sums transitions over longer than a measurement takes.
+pub fn aggregated() -> Value {
+    json!({"period": 3600, "resync": 0})
+}

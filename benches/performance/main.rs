@@ -11,6 +11,7 @@ mod support;
 mod alternate;
 mod broker;
 mod callback;
+mod compare;
 mod counts;
 mod drain;
 mod emitter;
@@ -23,7 +24,7 @@ mod report;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
-use report::Report;
+use report::{Report, Table};
 
 /// What the command line asks for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,23 +33,26 @@ pub struct Options {
     full: bool,
     /// Write what was measured into docs/.
     docs: bool,
+    /// Compare the instructions with those in docs/.
+    check: bool,
 }
 
 type Item = fn(&mut Report, Options);
 
-/// The items, by the name under which each can be asked for alone.
-const ITEMS: [(&str, Item); 7] = [
-    ("instructions", instructions::measure),
-    ("callback", callback::measure),
-    ("emitter", emitter::measure),
-    ("counts", counts::measure),
-    ("flush", flush::measure),
-    ("broker", broker::measure),
-    ("footprint", footprint::measure),
+/// The items, by the name under which each can be asked for alone, and the table that
+/// each is a part of.
+const ITEMS: [(&str, Table, Item); 7] = [
+    ("instructions", Table::Counts, instructions::measure),
+    ("counts", Table::Counts, counts::measure),
+    ("footprint", Table::Counts, footprint::measure),
+    ("callback", Table::Times, callback::measure),
+    ("emitter", Table::Times, emitter::measure),
+    ("flush", Table::Times, flush::measure),
+    ("broker", Table::Times, broker::measure),
 ];
 
 fn main() -> ExitCode {
-    let mut options = Options { full: false, docs: false };
+    let mut options = Options { full: false, docs: false, check: false };
     let mut wanted = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
@@ -56,24 +60,25 @@ fn main() -> ExitCode {
             "--bench" => (),
             "--full" => options.full = true,
             "--docs" => options.docs = true,
-            name => match ITEMS.iter().find(|(item, _)| *item == name) {
+            "--check" => options.check = true,
+            name => match ITEMS.iter().find(|(item, ..)| *item == name) {
                 Some(item) => wanted.push(*item),
                 None => {
-                    eprintln!("{name} is no item: want {:?}", ITEMS.map(|(name, _)| name));
+                    eprintln!("{name} is no item: want {:?}", ITEMS.map(|(name, ..)| name));
                     return ExitCode::from(2);
                 }
             },
         }
     }
-    let all = wanted.is_empty();
-    if all {
+    if wanted.is_empty() {
         wanted.extend(ITEMS);
     }
 
     let mut report = Report::default();
     let mut failed = false;
-    for (name, measure) in wanted {
+    for (name, table, measure) in &wanted {
         eprintln!("Measuring: {name}");
+        report.begin(*table);
         // What one cannot measure costs the others nothing.
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| measure(&mut report, options)));
         if outcome.is_err() {
@@ -81,13 +86,20 @@ fn main() -> ExitCode {
             failed = true;
         }
     }
-    let text = report.markdown();
-    println!("{text}");
+    for table in [Table::Counts, Table::Times] {
+        let whole = ITEMS.iter().filter(|(_, of, _)| *of == table);
+        let whole = whole.clone().all(|(name, ..)| wanted.iter().any(|(it, ..)| it == name));
+        let Some(text) = report.markdown(table) else { continue };
+        println!("{text}");
+        if options.docs && whole && !failed {
+            report::write_docs(table, &text);
+        }
+    }
+    if options.check {
+        failed |= !compare::with_docs(&report);
+    }
     if failed {
         return ExitCode::FAILURE;
-    }
-    if options.docs && all {
-        report::write_docs(&text);
     }
     ExitCode::SUCCESS
 }

@@ -10,3 +10,4 @@ mod graphite;
 mod prometheus;
 mod servers;
 mod statsd;
+mod wire;

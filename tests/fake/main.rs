@@ -31,4 +31,5 @@ mod reload;
 mod resources;
 mod setup;
 mod soak;
+mod wire;
 mod words;

@@ -13,6 +13,7 @@ pub mod fake_job_manager;
 pub mod flux;
 pub mod found;
 pub mod gauges;
+pub mod hostile;
 pub mod install;
 pub mod invariants;
 pub mod jobs;

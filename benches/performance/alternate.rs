@@ -90,6 +90,24 @@ impl Samples {
         let ratios = self.paired(left, right, |left, right| left / right);
         [0.25, 0.5, 0.75].map(|at| quantile(&ratios, at))
     }
+
+    /// The median of `ratio`, between the ends of its interval at 95 %: the largest
+    /// by order statistics, which asks nothing of how the ratios are distributed.
+    pub fn ratio_interval(&self, left: &str, right: &str) -> [f64; 3] {
+        let mut ratios = self.paired(left, right, |left, right| left / right);
+        ratios.sort_by(f64::total_cmp);
+        let n = ratios.len();
+        // The chance that at most `index` of the ratios are below the median.
+        let (mut index, mut chance, mut below) = (0, 0.5f64.powi(n as i32), 0.0);
+        while below + chance <= 0.025 {
+            below += chance;
+            chance *= (n - index) as f64 / (index + 1) as f64;
+            index += 1;
+        }
+        // Too few for an interval: all of them.
+        let first = index.saturating_sub(1);
+        [ratios[first], quantile(&ratios, 0.5), ratios[n - 1 - first]]
+    }
 }
 
 /// The figure below which this part of all lies.

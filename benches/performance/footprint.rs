@@ -59,7 +59,7 @@ pub fn measure(report: &mut Report, _: Options) {
 }
 
 /// A process's resident memory in KiB. Not VmRSS, which lags behind.
-fn resident(process: u32) -> u64 {
+pub fn resident(process: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()

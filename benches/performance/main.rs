@@ -20,6 +20,7 @@ mod footprint;
 mod instructions;
 mod plot;
 mod report;
+mod scale;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -41,7 +42,7 @@ type Item = fn(&mut Report, Options);
 
 /// The items, by the name under which each can be asked for alone, and the table that
 /// each is a part of.
-const ITEMS: [(&str, Table, Item); 7] = [
+const ITEMS: [(&str, Table, Item); 8] = [
     ("instructions", Table::Counts, instructions::measure),
     ("counts", Table::Counts, counts::measure),
     ("footprint", Table::Counts, footprint::measure),
@@ -49,6 +50,7 @@ const ITEMS: [(&str, Table, Item); 7] = [
     ("emitter", Table::Times, emitter::measure),
     ("flush", Table::Times, flush::measure),
     ("broker", Table::Times, broker::measure),
+    ("scale", Table::Times, scale::measure),
 ];
 
 fn main() -> ExitCode {

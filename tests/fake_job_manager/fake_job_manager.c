@@ -32,11 +32,13 @@
  *   {"op":"resources", "answer":A}  what resource.status answers; null: nobody does
  *   {"op":"counts"}  {"op":"queues"}  {"op":"log"}  {"op":"mapped", "name":N}
  *   {"op":"repeat", …}              a plugin against the clock (repeat.h)
+ *   {"op":"turns"}                  what plugins took of the turns (turns.h)
  *
- * load, remove, reload, query, counts, queues, log and mapped answer with one JSON
+ * load, remove, reload, query, counts, queues, log, mapped and turns answer with one JSON
  * object on a line.
  */
 #include "fake_job_manager.h"
+#include "tests/fake_job_manager/turns.h"
 
 struct flux_plugin *plugins[MAX_ITEMS];
 struct flux_watcher *watchers;
@@ -74,7 +76,9 @@ static int call_job (struct flux_plugin *p, const char *topic, json_t *in)
 {
     struct flux_plugin_arg args = { .in = in, .out = json_object () };
     current = in;
+    turn_enter ();
     int rc = call (p, topic, &args);
+    turn_leave ();
     json_decref (args.out);
     return rc;
 }
@@ -252,7 +256,9 @@ static void rpc_deliver (void)
     while (f) {
         if (f->taken && !f->delivered && f->cb) {
             f->delivered = true;
+            turn_enter ();
             f->cb (f, f->arg);
+            turn_leave ();
             f = futures; // the callback may have changed the list
         }
         else
@@ -275,12 +281,15 @@ static void end_turn (void)
     struct flux_watcher *w = watchers;
     while (w) {
         if (w->active && w->prepare) {
+            turn_enter ();
             w->cb ((flux_reactor_t *)&watchers, w, 0, w->arg);
+            turn_leave ();
             w = watchers; // the callback may have changed the list
         }
         else
             w = w->next;
     }
+    turn_ends ();
 }
 
 /* Requests are answered, and those that the answers lead to. */
@@ -308,7 +317,9 @@ static void advance (double seconds)
                 w->due += w->repeat;
             else
                 w->active = false;
+            turn_enter ();
             w->cb ((flux_reactor_t *)&watchers, w, 0, w->arg);
+            turn_leave ();
             end_turn ();
             answer_requests ();
         }
@@ -472,6 +483,8 @@ static void run (json_t *command)
         struct flux_plugin **p = find (name);
         answer (repeat (p ? *p : NULL, command));
     }
+    else if (strcmp (op, "turns") == 0)
+        answer (turns_answer ());
     else if (strcmp (op, "mapped") == 0)
         answer (json_pack ("{s:b}", "mapped", mapped (name)));
     else

@@ -21,6 +21,14 @@ pub struct FakeJobManager {
     answers: BufReader<ChildStdout>,
 }
 
+/// Turns of the reactor, and the plugins' processor time in them, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    pub count: f64,
+    pub total: f64,
+    pub longest: f64,
+}
+
 impl FakeJobManager {
     /// Starts one. `endpoint` is its `FLUX_FRIPP_STATSD`.
     pub fn start(endpoint: Option<&str>) -> FakeJobManager {
@@ -183,6 +191,14 @@ impl FakeJobManager {
             json!({"op": "repeat", "name": name, "count": count, "calls": calls, "turn": length}),
         );
         answer["nanoseconds"].as_f64().unwrap_or_else(|| panic!("{answer}"))
+    }
+
+    /// What plugins took of the reactor's turns since this was asked last; the first
+    /// time it begins to be measured.
+    pub fn turns(&mut self) -> Turns {
+        let answer = self.ask(json!({"op": "turns"}));
+        let number = |name: &str| answer[name].as_f64().unwrap();
+        Turns { count: number("turns"), total: number("total"), longest: number("longest") }
     }
 
     /// The host's process.

@@ -1,0 +1,120 @@
+//! A cluster larger than any: how long turns are, what memory, and what a resync sends.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use serde_json::{json, Value};
+
+use super::footprint::resident;
+use super::report::Report;
+use super::support::artifact::release_plugin;
+use super::support::fake_job_manager::FakeJobManager;
+use super::support::jobs::{RUN, SCHED};
+use super::Options;
+
+const QUEUES: i64 = 100;
+const USERS: i64 = 5_000;
+const ALL: &str = "states,queues,timings,results,resources,users,banks,pending";
+/// Jobs that move, one a turn.
+const MOVED: i64 = 10_000;
+
+pub fn measure(report: &mut Report, options: Options) {
+    let jobs = if options.full { 1_000_000 } else { 100_000 };
+    let all = format!("{jobs} jobs, {QUEUES} queues, {USERS} users, all families");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut server = Server { socket, sent: 0 };
+    let endpoint = server.socket.local_addr().unwrap().to_string();
+    let mut host = FakeJobManager::start(Some(&endpoint));
+    for id in 0..jobs {
+        host.call("job.new", &job(id, if id % 10 == 0 { RUN } else { SCHED }));
+    }
+    host.counts();
+    host.turns();
+    let before = resident(host.process());
+
+    host.load(&release_plugin(), json!({"metrics": ALL, "resync": 60, "verify": 60})).unwrap();
+    let load = host.turns();
+    let milliseconds = |time: f64| format!("{:.2} ms", time / 1e6);
+    report.figure(&format!("{all}: a load, which Flux does in one turn"), milliseconds(load.total));
+    report.figure(&format!("{all}: a load, each job"), nanoseconds(load.total / jobs as f64));
+
+    host.advance(0.1);
+    let start = host.turns();
+    let memory = (resident(host.process()) - before) as f64 * 1024.0 / jobs as f64;
+    report.figure(&format!("{all}: resident memory, each job"), format!("{memory:.0} bytes"));
+    report.figure(&format!("{all}: the longest turn of the start"), milliseconds(start.longest));
+    let first = server.burst(&mut host);
+    report.figure(&format!("{all}: the first values, at a server that does not read"), first);
+
+    for moved in 0..MOVED {
+        // All over the table.
+        let id = moved * 7_919 % (jobs / 10) * 10 + 1;
+        let mut args = job(id, RUN);
+        args["prev_state"] = SCHED.into();
+        args["entry"] = json!({"name": "alloc", "timestamp": 2.0});
+        host.call("job.state.run", &args);
+    }
+    host.counts();
+    let moves = host.turns();
+    let each = nanoseconds(moves.total / MOVED as f64);
+    report.figure(&format!("{all}: a turn with one transition, of any job, and its send"), each);
+    server.burst(&mut host);
+
+    // The checks, in slices; the resyncs come with them.
+    host.advance(61.0);
+    host.counts();
+    let check = host.turns();
+    let goal = "at most 1 ms";
+    let longest = milliseconds(check.longest);
+    let what = format!("{all}: the longest turn in a minute of checks and a resync");
+    report.goal(&what, longest, goal, check.longest <= 1e6);
+    let what = format!("{all}: all turns in a minute of checks and a resync");
+    report.figure(&what, milliseconds(check.total));
+    let resync = server.burst(&mut host);
+    report.figure(&format!("{all}: a resync, at a server that does not read"), resync);
+    host.kill();
+}
+
+fn job(id: i64, state: i64) -> Value {
+    let system = json!({
+        "queue": format!("queue{}", id % QUEUES), "bank": format!("bank{}", id % USERS),
+    });
+    let resources = json!([{"type": "slot", "count": 1, "with": [{"type": "core", "count": 1}]}]);
+    let mut job = json!({
+        "id": id, "userid": 1000 + id % USERS, "t_submit": 1.0, "state": state,
+        "jobspec": {"attributes": {"system": system}, "resources": resources},
+    });
+    if state == RUN {
+        let rank = json!({"rank": (id % 10_000).to_string(), "children": {"core": "0"}});
+        job["R"] = json!({"execution": {"R_lite": [rank]}});
+    }
+    job
+}
+
+/// A server that does not read while something is sent, with the receive buffer that it
+/// has unless somebody gave it more: Linux's default is 212,992 bytes.
+struct Server {
+    socket: UdpSocket,
+    sent: u64,
+}
+
+impl Server {
+    /// What was sent since the last time, and what of it the buffer did not hold.
+    fn burst(&mut self, host: &mut FakeJobManager) -> String {
+        let query = host.ask_for_query("libstate_counts.so");
+        let all = query["endpoints"][0]["datagrams"].as_u64().unwrap();
+        let sent = all - std::mem::replace(&mut self.sent, all);
+        let (mut datagrams, mut bytes) = (0, 0);
+        let mut buffer = [0; 65536];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            datagrams += 1;
+            bytes += length;
+        }
+        format!("{sent} datagrams, {} of them lost; {bytes} bytes held", sent - datagrams)
+    }
+}
+
+fn nanoseconds(time: f64) -> String {
+    format!("{time:.0} ns")
+}

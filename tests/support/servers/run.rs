@@ -135,7 +135,7 @@ fn wait_for_reading(server: &mut impl Server, query: &Value) {
 fn conf(server: &impl Server, receiver: &Receiver, without_resync: bool) -> Value {
     let mut conf = json!({
         "endpoint": [server.endpoint(), receiver.endpoint()],
-        "period": "50ms", "metrics": "states,timings,results", "resync": "1s",
+        "metrics": "states,timings,results", "resync": "1s",
     });
     for (key, value) in server.conf().as_object().unwrap() {
         conf[key] = value.clone();

@@ -61,7 +61,10 @@ impl Server for Exporter {
     }
 
     fn conf(&self) -> Value {
-        json!({})
+        match &self.path {
+            Some(_) => json!({"period": "50ms"}),
+            None => json!({}),
+        }
     }
 
     fn has_read(&mut self, datagrams: u64) -> bool {

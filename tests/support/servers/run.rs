@@ -54,6 +54,9 @@ const IDLE: Duration = Duration::from_millis(2200);
 
 /// Where jobs live.
 trait Jobs {
+    /// The `period` to run them with.
+    const PERIOD: &str;
+
     fn truth(&mut self) -> Counts;
     /// Time passes, and a little happens if anything is to.
     fn wait(&mut self, time: Duration);
@@ -69,7 +72,7 @@ trait Jobs {
 pub fn recorded(mut server: impl Server) {
     let receiver = Receiver::start();
     let mut host = FakeJobManager::start(None);
-    host.config(&conf(&server, &receiver, true));
+    host.config(&conf::<Recorded>(&server, &receiver, true));
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
     for (number, recorded) in trace::callbacks().iter().enumerate() {
@@ -88,7 +91,7 @@ pub fn recorded(mut server: impl Server) {
 pub fn broker(mut server: impl Server) {
     let receiver = Receiver::start();
     let broker = Setup::new(None).start();
-    broker.configure(&conf(&server, &receiver, true)).unwrap();
+    broker.configure(&conf::<Real>(&server, &receiver, true)).unwrap();
     broker.load(plugin(), &[]).unwrap();
     for _ in 0..8 {
         broker.submit(&[SIMULATED, "--cc=1-52", "--quiet"]);
@@ -132,10 +135,10 @@ fn wait_for_reading(server: &mut impl Server, query: &Value) {
 }
 
 /// The table `[state-counts]`. The receiver hears all that the server hears.
-fn conf(server: &impl Server, receiver: &Receiver, without_resync: bool) -> Value {
+fn conf<J: Jobs>(server: &impl Server, receiver: &Receiver, without_resync: bool) -> Value {
     let mut conf = json!({
         "endpoint": [server.endpoint(), receiver.endpoint()],
-        "metrics": "states,timings,results", "resync": "1s",
+        "period": J::PERIOD, "metrics": "states,timings,results", "resync": "1s",
     });
     for (key, value) in server.conf().as_object().unwrap() {
         conf[key] = value.clone();
@@ -147,7 +150,7 @@ fn conf(server: &impl Server, receiver: &Receiver, without_resync: bool) -> Valu
     json!({"state-counts": conf})
 }
 
-fn run(server: &mut impl Server, mut receiver: Receiver, mut jobs: impl Jobs) {
+fn run<J: Jobs>(server: &mut impl Server, mut receiver: Receiver, mut jobs: J) {
     let all = all_sent(server, &mut receiver, &jobs.results());
     wait_for_all(server, &mut jobs, &all, "after the run, before a resync");
     // A server that forgets a gauge in which nothing changes counts from 0 now.
@@ -155,8 +158,8 @@ fn run(server: &mut impl Server, mut receiver: Receiver, mut jobs: impl Jobs) {
     jobs.change();
     wait_for_gauges(server, &mut jobs, "after it was idle, before a resync");
 
-    jobs.configure(&conf(server, &receiver, false));
-    let resyncs = |jobs: &mut dyn Jobs| jobs.query()["resyncs"].as_u64().unwrap();
+    jobs.configure(&conf::<J>(server, &receiver, false));
+    let resyncs = |jobs: &mut J| jobs.query()["resyncs"].as_u64().unwrap();
     let before = resyncs(&mut jobs);
     while resyncs(&mut jobs) < before + 2 {
         jobs.wait(Duration::from_millis(200));
@@ -261,6 +264,10 @@ struct Recorded {
 }
 
 impl Jobs for Recorded {
+    /// All of it comes within a second: a datagram a turn would be more than a server's
+    /// socket holds.
+    const PERIOD: &str = "50ms";
+
     fn truth(&mut self) -> Counts {
         self.host.counts()
     }
@@ -297,6 +304,9 @@ impl Jobs for Recorded {
 struct Real(Broker);
 
 impl Jobs for Real {
+    /// The default.
+    const PERIOD: &str = "0";
+
     fn truth(&mut self) -> Counts {
         self.0.stats()
     }

@@ -306,7 +306,8 @@ impl JobTable {
                 // An inactive job is in no table, but it has its jobspec still.
                 None => {
                     let mut job = Job::new(Some(State::Inactive));
-                    change.unread = self.read(&mut job, source);
+                    // Nothing else: the lists have ends, and are for active jobs.
+                    change.unread = self.read(&mut job, source, Needs::QUEUE);
                     job.queue
                 }
             };
@@ -324,7 +325,7 @@ impl JobTable {
             Some((state, source)) if state != Some(State::Inactive) => {
                 let before = self.job(id).cloned();
                 let mut after = Job::new(state);
-                let unread = self.read(&mut after, source);
+                let unread = self.read(&mut after, source, self.needs);
                 after.is_subscribed = before.as_ref().is_some_and(|before| before.is_subscribed);
                 if let Some(before) = before.as_ref().filter(|before| before.state == state) {
                     after.entered = before.entered;
@@ -389,7 +390,7 @@ impl JobTable {
         };
         if known != Some(State::Inactive) {
             let mut job = Job::new(known);
-            change.unread = self.read(&mut job, source);
+            change.unread = self.read(&mut job, source, self.needs);
             change.after = Some(job.clone());
             self.shards[shard_of(id)].insert(id, job);
         }
@@ -417,7 +418,8 @@ impl JobTable {
             }
             Entry::Vacant(entry) => (None, entry.insert(Job::new(known))),
         };
-        let waited = job.is_waiting();
+        // From a state of a newer Flux it may have been waiting, too.
+        let waited = job.is_waiting() || job.state.is_none();
         job.state = known;
         job.entered = at;
         let reading = match job.is_waiting() {
@@ -491,12 +493,12 @@ impl JobTable {
         }
     }
 
-    fn read(&mut self, job: &mut Job, source: &impl Source) -> Option<Unread> {
-        if !self.needs.facts() {
+    fn read(&mut self, job: &mut Job, source: &impl Source, needs: Needs) -> Option<Unread> {
+        if !needs.facts() {
             return None;
         }
         let facts = source.facts();
-        facts.and_then(|facts| job.read(&facts, self.needs, &mut self.lists, Reading::New)).err()
+        facts.and_then(|facts| job.read(&facts, needs, &mut self.lists, Reading::New)).err()
     }
 
     fn remove(&mut self, id: u64) -> Option<Job> {

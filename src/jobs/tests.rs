@@ -239,6 +239,35 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
     assert_eq!(cores(&table), (false, 0, vec![]));
 }
 
+/// A restart reports every inactive job there is: the lists of users and banks have ends.
+#[test]
+fn inactive_jobs_take_no_place_in_the_lists_but_the_queues() {
+    let mut table = JobTable::default();
+    table.set_needs(ALL_NEEDS);
+    for id in 0..200 {
+        let old = known(1000 + id as u32, "batch", &format!("old{id}"), Some("0"));
+        table.apply(Event { id, what: What::InactiveAdd }, &old);
+    }
+    table.apply(
+        Event { id: 200, what: What::New { state: SCHED } },
+        &known(7, "batch", "phys", None),
+    );
+    let (job, lists) = (table.job(200).unwrap(), table.lists());
+    assert_eq!(lists.users.name(job.user), Some("7"));
+    assert_eq!(lists.banks.name(job.bank), Some("phys"));
+    assert_eq!((lists.users.last(), lists.banks.last(), lists.queues.last()), (1, 1, 1));
+}
+
+#[test]
+fn a_job_that_waits_in_an_unknown_state_holds_what_it_gets() {
+    let mut table = table(0);
+    table.set_needs(ALL_NEEDS);
+    table.apply(Event { id: 1, what: What::New { state: 1 << 9 } }, &known(7, "", "", None));
+    table.apply(Event { id: 1, what: moved(1 << 9, RUN) }, &known(7, "", "", Some("0-1")));
+    let job = table.job(1).unwrap();
+    assert_eq!((job.holds, job.amounts.cores), (true, 8));
+}
+
 #[test]
 fn what_cannot_be_read_is_said_and_the_job_counts_all_the_same() {
     let mut table = table(0);

@@ -75,6 +75,8 @@ struct Entry {
     level: Option<i64>,
     /// Where the servers believe it to stand; `None` if it was never sent.
     published: Option<i64>,
+    /// Whether it was published before it came to be unknown.
+    was_known: bool,
     /// Whether it is among those that moved.
     has_moved: bool,
 }
@@ -189,8 +191,7 @@ impl Publisher {
                 entry.published = Some(level);
             });
         }
-        let mut moved = std::mem::take(&mut self.moved);
-        let Publisher { families, stats, mode, .. } = self;
+        let Publisher { families, stats, mode, moved, .. } = self;
         let mut entry = |(family, series): (FamilyId, Series), rose: bool| {
             let entries = families[family.index()].get_mut(usize::from(series.name));
             let entry = entries.and_then(|entries| entries.get_mut(usize::from(series.metric)));
@@ -202,8 +203,8 @@ impl Publisher {
         };
         moved.iter().for_each(|&gauge| entry(gauge, true));
         moved.iter().for_each(|&gauge| entry(gauge, false));
+        // Not before: after a panic they would never be sent.
         moved.clear();
-        self.moved = moved;
         self.others_due = false;
         self.stats.flush();
     }
@@ -247,12 +248,18 @@ impl Publisher {
     pub fn publish_final(&mut self, target: Target, families: &[FamilyId]) {
         let owner = self.mode.owner;
         self.publish(target, families, &mut |entry, stats| {
-            let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
-            match (owner, entry.kind) {
-                (true, Kind::Number) => assert_sent(stats.gauge_set(metric, level)),
-                (true, _) => assert_sent(stats.gauge_set(metric, 0)),
-                (false, _) if level == 0 => (),
-                (false, _) => assert_sent(stats.gauge_add(metric, -level)),
+            let Some(metric) = entry.metric else { return };
+            match (owner, entry.kind, entry.level) {
+                (true, Kind::Number, Some(level)) => assert_sent(stats.gauge_set(metric, level)),
+                (true, Kind::Sum | Kind::Held, _) => assert_sent(stats.gauge_set(metric, 0)),
+                // It is not known now, but servers have what was.
+                (true, Kind::Asked, _) if entry.level.is_some() || entry.was_known => {
+                    assert_sent(stats.gauge_set(metric, 0));
+                }
+                (false, _, Some(level)) if level != 0 => {
+                    assert_sent(stats.gauge_add(metric, -level));
+                }
+                _ => (),
             }
         });
     }
@@ -337,7 +344,7 @@ impl Sink for Publisher {
     }
 
     fn define(&mut self, family: FamilyId, name: NameIndex, metrics: Vec<MetricSpec>) {
-        let Publisher { families, stats, names, phase, knows_held, .. } = self;
+        let Publisher { families, stats, names, knows_held, .. } = self;
         let by_name = &mut families[family.index()];
         let name = usize::from(name);
         if by_name.len() <= name {
@@ -353,8 +360,9 @@ impl Sink for Publisher {
                     metric,
                     kind: spec.kind,
                     level: spec.kind.is_sum().then_some(0),
-                    // A sum that was never sent is 0 to every server.
-                    published: (spec.kind.is_sum() && *phase == Phase::Running).then_some(0),
+                    // An earlier life may have left another value than 0 at a server.
+                    published: None,
+                    was_known: false,
                     has_moved: false,
                 },
             }
@@ -378,7 +386,7 @@ impl Sink for Publisher {
         let Some(entry) = self.entry(family, gauge) else { return };
         // A server that comes meanwhile gets no value: the next one is whole.
         if level.is_none() && owner {
-            entry.published = None;
+            entry.was_known |= entry.published.take().is_some();
         }
         let changed = std::mem::replace(&mut entry.level, level) != level;
         if is_running && !entry.has_moved && changed {
@@ -388,12 +396,18 @@ impl Sink for Publisher {
     }
 
     fn count(&mut self, family: FamilyId, counter: Series, by: i64) {
+        if self.phase != Phase::Running {
+            return;
+        }
         if let Some(metric) = self.entry(family, counter).and_then(|entry| entry.metric) {
             self.count_plain(metric, by);
         }
     }
 
     fn timing(&mut self, family: FamilyId, timing: Series, milliseconds: f64) {
+        if self.phase != Phase::Running {
+            return;
+        }
         if let Some(metric) = self.entry(family, timing).and_then(|entry| entry.metric) {
             assert_sent(self.stats.timing(metric, milliseconds));
             self.others_due = true;

@@ -302,8 +302,8 @@ impl StateCounts {
                 "a job was purged where none was inactive; that gauge stays 0".to_owned()
             }
             Anomaly::MissedEvent(state) => format!(
-                "a job left {}, where it was not known to be: an event never came (does another \
-                 plugin fail?); the job counts where it is",
+                "an event of a job, from or to {}, never came (does another plugin fail?); the \
+                 job counts where it is",
                 flux_state(state).name(NameForm::Long)
             ),
             Anomaly::UnknownState(number) => format!(

@@ -125,7 +125,8 @@ impl Connection {
 
     /// Sends one datagram. What fails is counted and forgotten: nothing here
     /// waits, and nothing is for the caller to do. Returns whether the kernel took
-    /// it at the first try.
+    /// it. What is sent again after a refusal counts as refused: the kernel takes it
+    /// even where no server is.
     pub fn send(&mut self, datagram: &[u8]) -> bool {
         match self.socket.as_ref().map(|socket| socket.send(datagram)) {
             Some(Ok(_)) => {
@@ -134,20 +135,22 @@ impl Connection {
                 self.last_failed = false;
                 return true;
             }
-            Some(Err(error)) => self.failed(datagram, error),
+            Some(Err(error)) => {
+                self.failed(datagram, error);
+                false
+            }
             None => self.open_and_send(datagram),
         }
-        false
     }
 
     /// Sends where there was no socket, if one can be opened.
     #[cold]
-    fn open_and_send(&mut self, datagram: &[u8]) {
+    fn open_and_send(&mut self, datagram: &[u8]) -> bool {
         if is_over(self.opened, RETRY_INTERVAL) && self.open() {
-            self.send(datagram);
-        } else {
-            self.count_unsent();
+            return self.send(datagram);
         }
+        self.count_unsent();
+        false
     }
 
     /// The send failed.

@@ -48,7 +48,9 @@ impl Counters {
             for &(errno, count) in &counters.errors {
                 sum.failed_times(errno, count);
             }
-            sum.last_error = counters.last_error;
+            if counters.last_error != 0 {
+                sum.last_error = counters.last_error;
+            }
         }
         sum
     }

@@ -259,8 +259,8 @@ fn events_that_contradict_the_table_make_nothing_negative_and_are_logged_once() 
     assert_eq!(
         log,
         [
-            "state-counts: a job left SCHED, where it was not known to be: an event never came \
-             (does another plugin fail?); the job counts where it is (further ones are not logged)",
+            "state-counts: an event of a job, from or to SCHED, never came (does another plugin \
+             fail?); the job counts where it is (further ones are not logged)",
             "state-counts: state 128 is unknown to this version and not counted (is there a newer \
              one?) (further ones are not logged)",
         ]

@@ -251,11 +251,12 @@ fn what_an_old_flux_does_not_say_is_not_sent_and_the_log_says_so_once() {
 
 #[test]
 fn banks_cannot_forge_lines_in_any_dialect() {
+    // The first value of a bank that is new.
     let table = [
-        ("plain", "flux.job.bank.a_b_c_1_g.RUN:+1|g"),
-        ("dogstatsd", "flux.job.bank:+1|g|#bank:a_b_c_1_g,state:RUN"),
-        ("graphite", "flux.job.bank;bank=a_b_c_1_g;state=RUN:+1|g"),
-        ("influxdb", "flux.job.bank,bank=a_b_c_1_g,state=RUN:+1|g"),
+        ("plain", "flux.job.bank.a_b_c_1_g.RUN:1|g"),
+        ("dogstatsd", "flux.job.bank:1|g|#bank:a_b_c_1_g,state:RUN"),
+        ("graphite", "flux.job.bank;bank=a_b_c_1_g;state=RUN:1|g"),
+        ("influxdb", "flux.job.bank,bank=a_b_c_1_g,state=RUN:1|g"),
     ];
     for (dialect, wanted) in table {
         let conf = json!({"metrics": "resources,banks", "dialect": dialect, "resync": 3600});

@@ -73,6 +73,11 @@ extern "C" fn flux_get_reactor(_: *mut sys::flux_t) -> *mut sys::flux_reactor_t 
 }
 
 #[no_mangle]
+extern "C" fn flux_job_statetostr(_: sys::flux_job_state_t, _: *const c_char) -> *const c_char {
+    c"STATE".as_ptr()
+}
+
+#[no_mangle]
 extern "C" fn flux_log(_: *mut sys::flux_t, _: c_int, _: *const c_char, _: *const c_char) {}
 
 #[no_mangle]

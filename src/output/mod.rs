@@ -9,3 +9,6 @@ pub mod publisher;
 pub use names::MetricNames;
 pub use outputs::Outputs;
 pub use publisher::{Publisher, Target};
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ pub struct Publisher {
     knows_held: bool,
     /// By the indices of the family, the name and the metric.
     families: Vec<Vec<Vec<Entry>>>,
-    /// Gauges that moved since the last flush.
+    /// Gauges that moved since the last flush, and counters that are new.
     moved: Vec<(FamilyId, Series)>,
     /// Whether the next flush sends every gauge's value.
     all_due: bool,
@@ -210,7 +210,7 @@ impl Publisher {
     }
 
     /// No server knows these families yet, under their present names: the next flush
-    /// sends all of their values.
+    /// sends the values of all gauges, and 0 to all counters.
     pub fn publish_anew(&mut self, families: &[FamilyId]) {
         if self.phase != Phase::Running {
             return;
@@ -234,6 +234,7 @@ impl Publisher {
     pub(super) fn publish_initial(&mut self, output: usize, families: &[FamilyId]) {
         let owner = self.mode.owner;
         self.publish(Target::One(output), families, &mut |entry, stats| {
+            entry.begin_counter(stats);
             let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
             match (owner, level) {
                 (true, _) => assert_sent(stats.gauge_set(metric, level)),
@@ -323,7 +324,17 @@ impl Entry {
         self.published.is_none_or(|published| self.level.is_some_and(|level| level > published))
     }
 
+    /// A counter begins at 0. To Prometheus a series that appears with 1 has not
+    /// increased.
+    fn begin_counter(&self, stats: &mut Stats<Outputs>) {
+        if let (Some(metric), Kind::Counter) = (self.metric, self.kind) {
+            assert_sent(stats.count(metric, 0));
+        }
+    }
+
     fn send_change(&mut self, mode: Mode, stats: &mut Stats<Outputs>) {
+        // Of counters only those that are new are among what moved.
+        self.begin_counter(stats);
         let (Some(metric), Some(level)) = (self.metric, self.level) else { return };
         let published = self.published.replace(level);
         let by = level - published.unwrap_or_default();

@@ -93,7 +93,7 @@ impl StateCounts {
             self.resync();
         }
         if self.publisher.is_running() {
-            // It may be wanted now, or not any more, or at other times.
+            // It may be wanted now, or not any more.
             self.ask_for_machine();
         }
         self.request_flush();

@@ -4,7 +4,7 @@
 //! (`resource.sched-status`, which `flux resource list` takes, makes the job manager
 //! walk through all of its jobs.) No callback says to a plugin that a node changed, and
 //! the events of `resource.journal` come as a stream, since 0.72 only. So it is asked
-//! at each resync, just as lost datagrams are healed.
+//! again and again, whatever `resync` is.
 
 use super::StateCounts;
 use crate::jobs::Needs;
@@ -13,17 +13,17 @@ use crate::rfc::status;
 
 /// Seconds until a question is given up and asked again.
 const TIMEOUT: f64 = 10.0;
-/// Seconds between two questions where nothing is ever resynced.
-const WITHOUT_RESYNC: f64 = 10.0;
+/// Seconds from an answer to the next question: for so long nobody sees that a node is
+/// drained or down.
+const INTERVAL: f64 = 5.0;
 /// Seconds after an error until it is asked again, while it may be about to end, and
 /// later.
 const PAUSE_AFTER_ERROR: f64 = 0.5;
 const LONG_PAUSE_AFTER_ERROR: u32 = 10;
-/// Failed questions in a row until one is logged: with the pauses between them, ten
-/// seconds.
-const PATIENCE: u32 = 20;
-/// An answer of so many bytes is worth one resync without a question, one of twice as
-/// many two: the job manager has other work than to read it, for one or two
+/// Seconds without an answer, in errors or in silence, until the log says so.
+const PATIENCE: f64 = 10.0;
+/// An answer of so many bytes is worth one interval more until the next question, one
+/// of twice as many two: the job manager has other work than to read it, for one or two
 /// milliseconds.
 /// (Measured on a busy machine: 2 KB and 33 µs for 10,000 nodes alike, 600 KB and 8 ms
 /// where none is like another, 9.5 MB and 12 ms with a graph that is skipped.)
@@ -34,12 +34,14 @@ const LARGE: usize = 1 << 17;
 pub(super) struct MachineQuestion {
     rpc: Option<Rpc>,
     pause: Option<Timer>,
-    /// Questions that failed in a row.
-    failures: u32,
-    /// Whether one is in the log.
+    /// From a question until it is answered, or the log says that it is not.
+    patience: Option<Timer>,
+    /// Whether the answer is overdue.
+    is_overdue: bool,
+    /// Whether that was logged once.
     has_logged: bool,
-    /// How many resyncs come before the next question.
-    resyncs_to_skip: usize,
+    /// What was answered instead.
+    error: Option<Error>,
 }
 
 impl StateCounts {
@@ -53,16 +55,15 @@ impl StateCounts {
         if question.rpc.is_some() || question.pause.is_some() {
             return;
         }
-        if let Some(rest) = question.resyncs_to_skip.checked_sub(1) {
-            question.resyncs_to_skip = rest;
-            if self.config.as_ref().is_some_and(|config| config.resync == 0.0) {
-                self.ask_for_machine_after(WITHOUT_RESYNC);
+        if question.patience.is_none() && !question.is_overdue {
+            match self.jobtap.timer(PATIENCE, 0.0, Self::machine_overdue) {
+                Ok(timer) => self.machine.patience = Some(timer),
+                Err(error) => self.warn(&error.to_string()),
             }
-            return;
         }
         match self.jobtap.rpc(c"resource.status", None, TIMEOUT, Self::machine_answered) {
             Ok(rpc) => self.machine.rpc = Some(rpc),
-            Err(error) => self.no_machine(&error),
+            Err(error) => self.no_machine(error),
         }
     }
 
@@ -75,40 +76,45 @@ impl StateCounts {
         });
         match answer {
             Ok((machine, bytes)) => {
-                self.machine.failures = 0;
-                self.machine.resyncs_to_skip = bytes / LARGE;
+                let MachineQuestion { patience, is_overdue, error, .. } = &mut self.machine;
+                (*patience, *is_overdue, *error) = (None, false, None);
                 self.table.set_machine(Some(machine));
                 self.machine_changed();
-                if self.config.as_ref().is_some_and(|config| config.resync == 0.0) {
-                    self.ask_for_machine_after(WITHOUT_RESYNC);
-                }
+                self.ask_for_machine_after(INTERVAL * (1 + bytes / LARGE) as f64);
             }
-            Err(error) => self.no_machine(&error),
+            Err(error) => self.no_machine(error),
         }
     }
 
-    /// As an instance comes up, the resource module may be loaded after the job
-    /// manager, and an administrator may reload it: that it is not there for a moment
-    /// is worth no line in the log.
-    fn no_machine(&mut self, error: &Error) {
-        self.machine.failures += 1;
+    fn no_machine(&mut self, error: Error) {
+        self.machine.error = Some(error);
         // No number is better than an old one. But where several instances share a
         // name, each takes back its part at the end, and has to know it.
         if self.config.as_ref().is_some_and(|config| config.owns_its_gauges()) {
             self.table.set_machine(None);
             self.machine_changed();
         }
-        if self.machine.failures < PATIENCE {
-            return self.ask_for_machine_after(PAUSE_AFTER_ERROR);
+        self.ask_for_machine_after(match self.machine.is_overdue {
+            true => LONG_PAUSE_AFTER_ERROR.into(),
+            false => PAUSE_AFTER_ERROR,
+        });
+    }
+
+    /// As an instance comes up, the resource module may be loaded after the job
+    /// manager, and an administrator may reload it: that it is not there for a moment
+    /// is worth no line in the log.
+    fn machine_overdue(&mut self) {
+        self.machine.patience = None;
+        self.machine.is_overdue = true;
+        if std::mem::replace(&mut self.machine.has_logged, true) {
+            return;
         }
-        if !std::mem::replace(&mut self.machine.has_logged, true) {
-            self.warn(&format!(
-                "resource.status: {error}: the gauges of nodes, cores and GPUs in all are not \
-                 sent until this is answered (asked again every {LONG_PAUSE_AFTER_ERROR} s; \
-                 further ones are not logged)"
-            ));
-        }
-        self.ask_for_machine_after(LONG_PAUSE_AFTER_ERROR.into());
+        let error = self.machine.error.as_ref().map_or("no answer".to_owned(), Error::to_string);
+        self.warn(&format!(
+            "resource.status: {error}: the gauges of nodes, cores and GPUs in all are not sent \
+             until this is answered (asked again every {LONG_PAUSE_AFTER_ERROR} s; further ones \
+             are not logged)"
+        ));
     }
 
     fn machine_changed(&mut self) {

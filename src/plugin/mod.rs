@@ -229,7 +229,6 @@ impl StateCounts {
             self.flush();
         }
         self.request_flush();
-        self.ask_for_machine();
     }
 
     /// Applies an event to the table, and what it changed to the families.

@@ -59,7 +59,8 @@ fn assert_brokers_word(broker: &Broker, receiver: &mut Receiver, wanted: &[(&str
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
 fn the_gauges_of_the_machine_are_the_brokers_word() {
     let mut receiver = Receiver::start();
-    let conf = "metrics = \"resources\", resync = 1";
+    // It is asked on its own: no resync brings what changed.
+    let conf = "metrics = \"resources\", resync = 3600";
     let gpus = "[[resource.config]]\nhosts = \"fake[1-2]\"\ngpus = \"0-1\"\n";
     // From the configuration: the job manager is there before the resource module.
     let setup = Setup::new(receiver.endpoint()).brokers(6).resource("exclude = \"5\"");

@@ -136,7 +136,9 @@ fn descriptions() -> BTreeMap<String, String> {
 
 /// A query as Grafana sends it: it puts times in for its variables.
 fn filled(query: &str) -> String {
-    let query = query.replace("$__rate_interval", "1m").replace("$__interval", "1m");
+    let times = [("$__rate_interval", "1m"), ("$__interval", "1m"), ("$__range", "5m")];
+    let query =
+        times.iter().fold(query.to_owned(), |query, (name, time)| query.replace(name, time));
     assert!(!query.contains('$'), "{query}");
     query
 }
@@ -167,7 +169,7 @@ fn promtool_takes_the_dashboards_queries() {
 fn the_dashboards_queries_come_to_the_right_numbers() {
     // One value each ten seconds. After five minutes the plugin falls silent.
     let series = [
-        ("flux_plugin_resyncs_total", "0+1x30 30x40"),
+        ("flux_plugin_resyncs_total", "0+1x30 30x600"),
         ("flux_jobs{state=\"RUN\"}", "7x20 9x0 7x49"),
         ("flux_resources{resource=\"cores\",use=\"allocated\"}", "48x70"),
         ("flux_resources{resource=\"cores\",use=\"total\"}", "64x70"),
@@ -179,11 +181,25 @@ fn the_dashboards_queries_come_to_the_right_numbers() {
         ("flux_job_wait_seconds_bucket{le=\"10\"}", "0+10x70"),
         ("flux_job_wait_seconds_bucket{le=\"+Inf\"}", "0+10x70"),
     ];
+    let mut series: Vec<_> =
+        series.map(|(series, values)| (series.to_owned(), values.to_owned())).into();
+    // After two minutes the last user holds next to nothing.
+    let user = |user: i64| format!("flux_user_cores{{user=\"{user}\"}}");
+    series.extend((1..=10).map(|it| (user(it), format!("{}x70", 10 * it))));
+    series.push((user(11), "110x11 1x60".to_owned()));
     let run = "{state=\"RUN\"}";
+    let cores: Vec<_> = (2..=11)
+        .map(|it| json!({"labels": format!("{{user=\"{it}\"}}"), "value": if it == 11 { 1 } else { 10 * it }}))
+        .collect();
     let one = |labels: &str, value: f64| json!([{"labels": labels, "value": value}]);
     let cases = [
         ("The plugin: age of the last resync", 0, "4m", one("{}", 0.0)),
         ("The plugin: age of the last resync", 0, "6m50s", one("{}", 110.0)),
+        // Of an hour of silence and of more.
+        ("The plugin: age of the last resync", 0, "1h4m50s", one("{}", 3590.0)),
+        ("The plugin: age of the last resync", 0, "1h30m", one("{}", 3600.0)),
+        // Eleven users hold cores; the last held most before, the first holds least.
+        ("Cores, the ten users that hold most", 0, "4m", json!(cores)),
         // A peak between two points of the picture is drawn.
         ("Active jobs", 4, "4m", one(run, 9.0)),
         ("Now", 4, "4m", one("flux_jobs{state=\"RUN\"}", 7.0)),
@@ -201,7 +217,8 @@ fn the_dashboards_queries_come_to_the_right_numbers() {
         let (_, query) = of_panel.nth(number).unwrap_or_else(|| panic!("{title}: {number}"));
         json!({"expr": filled(query), "eval_time": time, "exp_samples": samples})
     });
-    let series = series.map(|(series, values)| json!({"series": series, "values": values}));
+    let series: Vec<_> =
+        series.iter().map(|(series, values)| json!({"series": series, "values": values})).collect();
     let file = file(&json!({
         "evaluation_interval": "10s",
         "tests": [{"interval": "10s", "input_series": series, "promql_expr_test": tests}],

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::support::fake_job_manager::FakeJobManager;
@@ -181,6 +182,35 @@ fn grafanas_draws_what_is_sent() {
         }
     }
     assert_enough(&drawn);
+}
+
+#[test]
+fn the_documented_sed_makes_both_for_the_legacy_namespace() {
+    let doc = fs::read_to_string(format!("{TOP}/docs/dashboards.md")).unwrap();
+    let (_, block) = doc.split_once("```sh\nsed ").expect("the command");
+    let (command, _) = block.split_once("grafana.json > ").expect("its file");
+    for name in ["grafana.json", "graphite.json"] {
+        let output = Command::new("sh")
+            .args(["-c", &format!("sed {command} dashboards/{name}")])
+            .current_dir(TOP)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let legacy = String::from_utf8(output.stdout).unwrap();
+        let _: Value = serde_json::from_str(&legacy).unwrap_or_else(|it| panic!("{name}: {it}"));
+        // What counts is where it was, under its other name.
+        let before = read(name);
+        let number = |text: &str, what: &str| text.matches(what).count();
+        assert_eq!(number(&legacy, "stats_counts."), number(&before, ".count,"));
+        assert!(number(&legacy, "stats_counts.") > 10);
+        for gone in [".counters.", ".count,", ".rate"] {
+            assert_eq!(number(&legacy, gone), 0, "{name}: {gone}");
+        }
+        let by_type = "aliasByNode(consolidateBy(";
+        for line in legacy.lines().filter(|it| it.contains("exception.*") && it.contains(by_type)) {
+            assert!(line.contains("(cancel|timeout)$") && line.contains(",-1)"), "{line}");
+        }
+    }
 }
 
 /// The colours that a Grafana dashboard fixes, by the series' name and the panel's title.

@@ -1,7 +1,11 @@
-//! The files and tests that the documents name are there.
+//! The files and tests that the documents name are there, and the manual's list of
+//! tags is whole.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+
+use state_counts::families::FAMILIES;
 
 use crate::support::found::TOP;
 
@@ -68,4 +72,15 @@ fn each_file_of_tests_that_the_documents_name_is_there() {
     }
     assert!(count > 40, "{count}");
     assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn the_manual_lists_each_tag_that_is_the_plugins_own() {
+    let manual = fs::read_to_string(Path::new(TOP).join("docs/flux-state-counts.rst")).unwrap();
+    let end = manual.find("are the plugin's own").expect("the list's end");
+    let start = manual[..end].rfind(". ").expect("the sentence's start");
+    // *state*, *queue*, … and *scheme*
+    let listed: BTreeSet<_> = manual[start..end].split('*').skip(1).step_by(2).collect();
+    let own: BTreeSet<_> = FAMILIES.iter().flat_map(|family| family.tags).copied().collect();
+    assert_eq!(listed, own);
 }

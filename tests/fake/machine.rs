@@ -48,12 +48,13 @@ fn complaints(host: &mut FakeJobManager) -> Vec<String> {
 }
 
 #[test]
-fn the_brokers_word_is_sent_at_load_and_what_changed_after_each_resync() {
+fn the_brokers_word_is_sent_at_load_and_what_changed_within_seconds() {
     for conf in [
         json!({"metrics": "resources", "resync": 5}),
         json!({"metrics": "resources", "resync": 5, "send": "values"}),
         json!({"metrics": "resources", "resync": 5, "period": 0.5}),
-        // Nothing is ever resynced, and it is asked all the same.
+        // It is asked, whenever or whether all is resynced.
+        json!({"metrics": "resources", "resync": 3600}),
         json!({"metrics": "resources", "resync": 0}),
     ] {
         let mut receiver = Receiver::start();
@@ -63,10 +64,10 @@ fn the_brokers_word_is_sent_at_load_and_what_changed_after_each_resync() {
         host.advance(1.0);
         assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(0, 0), "{conf}");
         host.resources(eight_nodes("7", &["0-1", "3"]));
-        host.advance(10.5);
+        host.advance(5.5);
         assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(4, 3), "{conf}");
         host.resources(eight_nodes("", &["3"]));
-        host.advance(10.5);
+        host.advance(5.5);
         assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 1), "{conf}");
         host.remove(NAME).unwrap();
         assert_eq!(machine(&mut host, &mut receiver), Gauges::new(), "{conf}");
@@ -141,6 +142,30 @@ fn without_a_right_answer_nothing_is_sent_and_the_log_says_so_once() {
 }
 
 #[test]
+fn silence_is_logged_once_and_over_with_the_answer() {
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    host.resources(eight_nodes("", &["3"]));
+    host.rpc_mode("hold");
+    host.load(plugin(), json!({"metrics": "resources"})).unwrap();
+    host.advance(9.0);
+    assert_eq!(complaints(&mut host), Vec::<String>::new());
+    host.advance(2.0);
+    let log = complaints(&mut host);
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert!(log[0].contains("resource.status: no answer: "), "{log:?}");
+    host.advance(300.0);
+    assert_eq!(complaints(&mut host), Vec::<String>::new());
+    host.rpc_take();
+    host.rpc_deliver();
+    host.rpc_mode("answer");
+    host.advance(0.0);
+    assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 1));
+    host.remove(NAME).unwrap();
+    host.end();
+}
+
+#[test]
 fn nobody_is_asked_unless_the_family_is_enabled() {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
@@ -154,7 +179,7 @@ fn nobody_is_asked_unless_the_family_is_enabled() {
     assert_eq!(complaints(&mut host), Vec::<String>::new());
     host.resources(eight_nodes("7", &[]));
     host.reload(&table(&format!("{others},resources"))).unwrap();
-    // At once, not at the next resync.
+    // At once.
     host.advance(0.0);
     assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 0));
     // A question that is under way does no harm.
@@ -173,7 +198,7 @@ fn nobody_is_asked_unless_the_family_is_enabled() {
     host.reload(&table("resources")).unwrap();
     host.advance(0.0);
     assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 1));
-    // Where nothing is resynced any more, it is asked all the same.
+    // A reload changes nothing about that.
     host.reload(&json!({"state-counts": {"metrics": "resources", "resync": 0}})).unwrap();
     host.advance(1.0);
     host.resources(eight_nodes("1-3", &[]));
@@ -193,7 +218,7 @@ fn a_large_answer_is_asked_for_less_often() {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     host.resources(large(""));
-    host.load(plugin(), json!({"metrics": "resources", "resync": 5})).unwrap();
+    host.load(plugin(), json!({"metrics": "resources", "resync": 3600})).unwrap();
     host.advance(0.1);
     assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(0, 0));
     host.resources(eight_nodes("1-2", &[]));

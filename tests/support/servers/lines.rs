@@ -133,8 +133,6 @@ impl Server for Lined {
                 MeanSeconds => timings.at(name, *time).1.push(*value * 1000.0),
             }
         }
-        // A counter of 0 was never sent.
-        told.counters.retain(|_, count| *count != 0.0);
         told.timings = Some(timings.sums());
         told
     }

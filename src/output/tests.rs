@@ -1,0 +1,81 @@
+//! What a server hears from a publisher of counters.
+
+use std::net::UdpSocket;
+
+use super::{MetricNames, Publisher};
+use crate::families::{Families, FamilyId, Series, Sink};
+use crate::jobs::JobTable;
+
+/// A publisher of one family, the table's families, and the server that hears it.
+fn publisher(family: &str) -> (Publisher, Families, FamilyId, UdpSocket) {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let mut publisher = Publisher::new();
+    publisher.rename(MetricNames::default()).unwrap();
+    let endpoint = server.local_addr().unwrap().to_string();
+    publisher.set_endpoints(&[endpoint.parse().unwrap()]);
+    let (mut families, id) = (Families::default(), FamilyId::named(family).unwrap());
+    families.switch(&[id], &mut publisher);
+    (publisher, families, id, server)
+}
+
+/// The lines that came since the last time, in order of their names. On loopback a
+/// datagram is there when its send returns.
+fn lines(server: &UdpSocket) -> Vec<String> {
+    let (mut lines, mut buffer) = (Vec::new(), [0; 2048]);
+    while let Ok(length) = server.recv(&mut buffer) {
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines.sort();
+    lines
+}
+
+const ZEROS: [&str; 5] = [
+    "result.canceled:0|c",
+    "result.completed:0|c",
+    "result.failed:0|c",
+    "result.submitted:0|c",
+    "result.timeout:0|c",
+];
+
+#[test]
+fn counters_begin_at_0_for_each_server_and_are_not_repeated() {
+    let (mut publisher, mut families, results, server) = publisher("results");
+    families.count_all(results, &JobTable::default(), &mut publisher);
+    assert_eq!(lines(&server), [""; 0], "Flux may still refuse the load");
+    publisher.start();
+    assert_eq!(lines(&server), ZEROS);
+    publisher.count(results, Series::fixed(1), 1);
+    publisher.flush();
+    assert_eq!(lines(&server), ["result.failed:1|c"]);
+    publisher.resync();
+    publisher.flush();
+    assert_eq!(lines(&server), [""; 0]);
+    // One that comes later.
+    let late = UdpSocket::bind("127.0.0.1:0").unwrap();
+    late.set_nonblocking(true).unwrap();
+    let endpoints = [&server, &late].map(|it| it.local_addr().unwrap().to_string());
+    publisher.set_endpoints(&endpoints.map(|it| it.parse().unwrap()));
+    publisher.connect();
+    assert_eq!((lines(&server), lines(&late)), (Vec::new(), ZEROS.map(str::to_owned).into()));
+    publisher.end();
+    assert_eq!((lines(&server), lines(&late)), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn counters_of_a_family_that_is_switched_on_begin_at_0() {
+    let (mut publisher, mut families, results, server) = publisher("results");
+    publisher.start();
+    assert_eq!(lines(&server), [""; 0], "it has not counted its jobs");
+    families.count_all(results, &JobTable::default(), &mut publisher);
+    publisher.publish_anew(&[results]);
+    // What is counted meanwhile is not lost by it.
+    publisher.count(results, Series::fixed(0), 2);
+    publisher.flush();
+    let mut wanted = ZEROS;
+    wanted[1] = "result.completed:2|c";
+    assert_eq!(lines(&server), wanted);
+    publisher.flush();
+    assert_eq!(lines(&server), [""; 0]);
+}

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 
 use super::{MetricNames, Publisher};
-use crate::families::{Families, FamilyId, Series, Sink};
+use crate::families::{Families, FamilyId, Kind, MetricSpec, Series, Sink};
 use crate::jobs::JobTable;
 
 /// A publisher of one family, the table's families, and the server that hears it.
@@ -78,4 +78,36 @@ fn counters_of_a_family_that_is_switched_on_begin_at_0() {
     assert_eq!(lines(&server), wanted);
     publisher.flush();
     assert_eq!(lines(&server), [""; 0]);
+}
+
+#[test]
+fn a_gauge_that_is_new_is_sent_as_a_value_and_then_as_increments() {
+    let (mut publisher, _, queues, server) = publisher("queues");
+    publisher.start();
+    let spec = |_| MetricSpec::new(Kind::Sum, "queue", vec![("queue", "new".into())]);
+    publisher.define(queues, 1, [()].map(spec).into());
+    for wanted in ["queue.new:1|g", "queue.new:+1|g"] {
+        publisher.add(queues, Series { name: 1, metric: 0 }, 1);
+        publisher.flush();
+        assert_eq!(lines(&server), [wanted]);
+    }
+}
+
+#[test]
+fn what_is_not_known_at_the_end_goes_to_0_where_it_was_sent() {
+    let (mut publisher, _, resources, server) = publisher("resources");
+    publisher.start();
+    let spec = |resource: &str| {
+        MetricSpec::new(Kind::Asked, "resource", vec![("resource", resource.into())])
+    };
+    publisher.define(resources, 1, ["nodes", "gpus"].map(spec).into());
+    let nodes = Series { name: 1, metric: 0 };
+    publisher.set(resources, nodes, Some(8));
+    publisher.flush();
+    assert_eq!(lines(&server), ["resource.nodes:8|g"]);
+    publisher.set(resources, nodes, None);
+    publisher.flush();
+    assert_eq!(lines(&server), [""; 0]);
+    publisher.end();
+    assert_eq!(lines(&server), ["resource.nodes:0|g"]);
 }

@@ -133,7 +133,7 @@ impl Connection {
                 self.counters.datagrams += 1;
                 self.counters.bytes += datagram.len() as u64;
                 self.last_failed = false;
-                return true;
+                true
             }
             Some(Err(error)) => {
                 self.failed(datagram, error);

@@ -11,6 +11,7 @@ use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::found::found;
 use crate::support::gauges::gauges_named;
 use crate::support::jobs::{described, live_as, COURSE};
+use crate::support::nodes::eight_nodes;
 use crate::support::receiver::Receiver;
 use crate::support::servers::exporter::Exporter;
 use crate::support::servers::http::get;
@@ -28,6 +29,7 @@ fn all_families(exporter: &mut Exporter) -> Receiver {
         "endpoint": [exporter.endpoint(), receiver.endpoint()], "metrics": metrics,
         "period": "50ms", "telemetry": true, "resync": "1h",
     });
+    host.resources(eight_nodes("7", &["0-1", "3"]));
     host.load(plugin(), conf).unwrap();
     host.advance(0.1);
     let read = |exporter: &mut Exporter, host: &mut FakeJobManager| {
@@ -166,11 +168,21 @@ fn prometheus_behind_statsd_exporter_has_what_is_true() {
         };
         assert_eq!(reverse(promql(web, query)), reverse(by(prefix)), "{query}");
     }
-    for result in ["completed", "failed", "canceled", "timeout"] {
-        let sent = values.get(&format!("flux.job.result.{result}")).into_iter().flatten();
-        let sent: f64 = sent.map(|it| it.strip_suffix("|c").unwrap().parse::<f64>().unwrap()).sum();
+    assert!(levels["resource.nodes.down"] == 4 && levels["resource.nodes.drained"] == 3);
+    let ended = ["completed", "failed", "canceled", "timeout"].map(|result| {
         let query = format!("sum(flux_jobs_ended_total{{result=\"{result}\"}})");
-        assert_eq!(promql(web, &query).get("").copied().unwrap_or_default(), sent, "{query}");
+        (format!("result.{result}"), query)
+    });
+    let submitted = ("result.submitted".into(), "sum(flux_jobs_submitted_total)".into());
+    let raised = values.keys().filter_map(|name| name.strip_prefix("flux.job.exception."));
+    let raised = raised.map(|kind| {
+        let query = format!("sum(flux_job_exceptions_total{{type=\"{kind}\"}})");
+        (format!("exception.{kind}"), query)
+    });
+    for (name, query) in ended.into_iter().chain([submitted]).chain(raised) {
+        let sent = values.get(&format!("flux.job.{name}")).into_iter().flatten();
+        let sent: f64 = sent.map(|it| it.strip_suffix("|c").unwrap().parse::<f64>().unwrap()).sum();
+        assert_eq!(promql(web, &query).get("").copied(), Some(sent), "{query}");
     }
     let sum = promql(web, "flux_job_wait_seconds_sum")[""];
     assert!((sum - waits.iter().sum::<f64>()).abs() < 1e-3, "{sum}");

@@ -3,22 +3,9 @@
 use crate::support::artifact::{plugin, NAME};
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::gauges::{gauges_named, Gauges};
+use crate::support::nodes::eight_nodes;
 use crate::support::receiver::Receiver;
 use serde_json::{json, Value};
-
-/// What resource.status answers of eight nodes of four cores, the last two with two
-/// GPUs.
-fn eight_nodes(offline: &str, drained: &[&str]) -> Value {
-    let info = json!({"timestamp": 1.0, "reason": "x"});
-    let drain: serde_json::Map<_, _> =
-        drained.iter().map(|&ranks| (ranks.to_owned(), info.clone())).collect();
-    let lite = json!([
-        {"rank": "0-5", "children": {"core": "0-3"}},
-        {"rank": "6-7", "children": {"core": "0-3", "gpu": "0-1"}},
-    ]);
-    let r = json!({"version": 1, "execution": {"R_lite": lite, "nodelist": ["n[0-7]"]}});
-    json!({"R": r, "drain": drain, "online": "", "offline": offline, "exclude": "", "torpid": ""})
-}
 
 /// The gauges of eight nodes, so many of them down and drained; without those at 0.
 fn gauges_of_eight(down: i64, drained: i64) -> Gauges {

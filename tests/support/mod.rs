@@ -19,6 +19,7 @@ pub mod invariants;
 pub mod jobs;
 pub mod lossy_proxy;
 pub mod names;
+pub mod nodes;
 pub mod queues;
 pub mod random;
 pub mod receiver;

@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{json, Value};
 use tempfile::TempDir;
 
 use super::artifact::NAME;
@@ -46,6 +46,8 @@ pub struct Setup {
     resources: String,
     /// TOML, besides the resources.
     config: String,
+    /// More of it, which `Broker::configure` replaces.
+    table: Value,
     endpoint: Option<String>,
     /// Where the instance keeps its KVS from one life to the next.
     state: Option<PathBuf>,
@@ -69,6 +71,7 @@ impl Setup {
             brokers: 1,
             resources: String::new(),
             config: String::new(),
+            table: json!({}),
             endpoint: endpoint.into(),
             state: None,
             command: flux(),
@@ -89,6 +92,12 @@ impl Setup {
 
     pub fn config(mut self, toml: &str) -> Setup {
         self.config.push_str(toml);
+        self
+    }
+
+    /// Adds what `Broker::configure` replaces.
+    pub fn table(mut self, table: Value) -> Setup {
+        self.table = table;
         self
     }
 
@@ -121,6 +130,7 @@ impl Setup {
             self.resources, self.config
         );
         fs::write(folder.path().join("test.toml"), resources).unwrap();
+        write_table(folder.path(), &self.table);
 
         let mut command = self.command;
         command.args(["start", "--test-size", &self.brokers.to_string()]);
@@ -185,8 +195,7 @@ impl Broker {
     /// Adds `table` to the broker's configuration, in place of the last one, and
     /// has it read; the error is what `flux config reload` printed.
     pub fn configure(&self, table: &Value) -> Result<(), String> {
-        let text = toml::to_string(table).expect("it can be written as TOML");
-        fs::write(self.config.path().join("more.toml"), text).unwrap();
+        write_table(self.config.path(), table);
         let output = self.try_flux(&["config", "reload"]);
         match output.status.success() {
             true => Ok(()),
@@ -302,10 +311,22 @@ impl Broker {
         self.finish();
     }
 
+    /// The broker's process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.flux(&["getattr", "broker.pid"]).parse().expect("a number"))
+    }
+
+    /// Stops the broker for a while (SIGSTOP), and continues it.
+    pub fn pause(&self, pause: Duration) {
+        let process = self.pid();
+        kill(process, Signal::SIGSTOP).unwrap();
+        thread::sleep(pause);
+        kill(process, Signal::SIGCONT).unwrap();
+    }
+
     /// Kills the broker, and waits for what started it.
     pub fn kill(mut self) {
-        let broker = self.flux(&["getattr", "broker.pid"]).parse().expect("a number");
-        kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it runs");
+        kill(self.pid(), Signal::SIGKILL).expect("it runs");
         let status = self.process.wait().unwrap();
         assert!(!status.success(), "flux start tells that its broker was killed");
     }
@@ -316,6 +337,12 @@ impl Broker {
         assert!(status.success(), "flux start ended with {status}");
         std::mem::replace(&mut self.config, tempfile::tempdir().unwrap())
     }
+}
+
+/// The table that is replaced, in a file of its own.
+fn write_table(folder: &Path, table: &Value) {
+    let text = toml::to_string(table).expect("it can be written as TOML");
+    fs::write(folder.join("more.toml"), text).unwrap();
 }
 
 /// The lines of a broker's log in which our plugins complain.

@@ -81,6 +81,7 @@ fn run(wanted: Wanted) {
     // More wait than there is room for; one holds all of a node.
     let waiting = broker.submit(&["--urgency=hold", "-n2"]);
     broker.submit(&[ENDLESS, "-N1", "--exclusive", &by_bank("bio")]);
+    broker.submit(&["--urgency=hold", "-N2", "--exclusive"]);
     broker.submit(&[SIMULATED, "--cc=1-50", "--quiet"]);
     broker.wait_stats(|stats| stats["RUN"] == 3 && stats["INACTIVE"] == 70);
     let told = assert_true(&broker, &mut receiver, wanted, 0);

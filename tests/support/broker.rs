@@ -51,6 +51,8 @@ pub struct Setup {
     endpoint: Option<String>,
     /// Where the instance keeps its KVS from one life to the next.
     state: Option<PathBuf>,
+    /// How long the other brokers may live on without the first.
+    exit_timeout: Option<&'static str>,
     /// What runs flux: by default nothing but itself.
     command: Command,
 }
@@ -74,6 +76,7 @@ impl Setup {
             table: json!({}),
             endpoint: endpoint.into(),
             state: None,
+            exit_timeout: None,
             command: flux(),
         }
     }
@@ -114,6 +117,12 @@ impl Setup {
         self
     }
 
+    /// Where the first broker is killed: by default Flux waits for the others for 20 s.
+    pub fn exit_timeout(mut self, timeout: &'static str) -> Setup {
+        self.exit_timeout = Some(timeout);
+        self
+    }
+
     /// Runs it where names mean something of the test's own.
     pub fn names(mut self, names: &Names) -> Setup {
         self.command = names.command("flux".as_ref());
@@ -136,6 +145,8 @@ impl Setup {
         command.args(["start", "--test-size", &self.brokers.to_string()]);
         // One of several may be lost, and the instance lives on.
         command.arg("--test-exit-mode=leader");
+        // When the first is killed, the others are given that long.
+        command.args(self.exit_timeout.map(|timeout| format!("--test-exit-timeout={timeout}")));
         let log = folder.path().join("broker.log");
         // Not -S nor --config-path, which flux start has since 0.69.
         command.arg(format!("-o,-Slog-filename={}", log.display()));
@@ -227,6 +238,18 @@ impl Broker {
         // Other modules end with it; job-list is the one that counts jobs.
         self.flux(&["module", "reload", "job-manager"]);
         self.flux(&["module", "load", "job-list"]);
+    }
+
+    /// Reloads the job manager and all that talks to it, so that each finds it again. Jobs
+    /// that run go on, or fail, as this Flux has it.
+    pub fn reload_modules(&self) {
+        for module in ["sched-simple", "job-list", "job-exec"] {
+            self.flux(&["module", "remove", module]);
+        }
+        self.flux(&["module", "reload", "job-manager"]);
+        for module in ["job-exec", "job-list", "sched-simple"] {
+            self.flux(&["module", "load", module]);
+        }
     }
 
     /// Waits until no job is active.
@@ -333,7 +356,18 @@ impl Broker {
 
     fn finish(mut self) -> TempDir {
         self.stdin = None;
-        let status = self.process.wait().unwrap();
+        let end = Instant::now() + Duration::from_secs(180);
+        let status = loop {
+            match self.process.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() < end => thread::sleep(Duration::from_millis(20)),
+                None => {
+                    let jobs = self.flux(&["jobs", "-A"]);
+                    kill(self.pid(), Signal::SIGKILL).expect("it runs");
+                    panic!("the instance does not end; its jobs:\n{jobs}");
+                }
+            }
+        };
         assert!(status.success(), "flux start ended with {status}");
         std::mem::replace(&mut self.config, tempfile::tempdir().unwrap())
     }

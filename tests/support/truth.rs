@@ -15,11 +15,27 @@ use super::{queues, STATES};
 pub struct Jobspecs(BTreeMap<String, Value>);
 
 impl Jobspecs {
-    fn system(&mut self, broker: &Broker, id: &str) -> &Value {
-        let jobspec = self.0.entry(id.to_owned()).or_insert_with(|| {
+    fn get(&mut self, broker: &Broker, id: &str) -> &Value {
+        self.0.entry(id.to_owned()).or_insert_with(|| {
             serde_json::from_str(&broker.flux(&["job", "info", id, "jobspec"])).unwrap()
-        });
-        &jobspec["attributes"]["system"]
+        })
+    }
+
+    fn system(&mut self, broker: &Broker, id: &str) -> &Value {
+        &self.get(broker, id)["attributes"]["system"]
+    }
+
+    /// The cores that a job names. (Of whole nodes, --exclusive, flux jobs does not say how
+    /// many cores a job asks for: that depends on the nodes. It is these at least.)
+    fn cores(&mut self, broker: &Broker, id: &str) -> i64 {
+        fn sum(resources: &Value) -> i64 {
+            let each = |resource: &Value| {
+                let count = resource["count"].as_i64().expect("no test asks for a range");
+                count * if resource["type"] == "core" { 1 } else { sum(&resource["with"]) }
+            };
+            resources.as_array().into_iter().flatten().map(each).sum()
+        }
+        sum(&self.get(broker, id)["resources"])
     }
 
     /// A job's bank, or nothing. (flux jobs knows {bank} since 0.55.)
@@ -77,7 +93,8 @@ pub fn usage(broker: &Broker, gpus: i64, jobspecs: &mut Jobspecs) -> Gauges {
         }
         if !holds {
             add("resource.nodes.requested".into(), number(nodes));
-            add("resource.cores.requested".into(), number(cores));
+            let cores = cores.parse().unwrap_or_else(|_| jobspecs.cores(broker, id));
+            add("resource.cores.requested".into(), cores);
         }
     }
     truth.retain(|_, level| *level != 0);

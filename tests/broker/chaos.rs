@@ -93,6 +93,8 @@ fn run(seed: u64, more: impl Fn(usize) -> bool) {
 /// When all gauges were true at a quiet point.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Healed {
+    /// Comparisons that found something wrong, before the one that did not.
+    wrong: u32,
     after: Duration,
     checks: u64,
     resyncs: u64,
@@ -112,7 +114,7 @@ fn assert_true(instance: &mut Instance) -> Healed {
         (number(&query["verify"]["checks"]), number(&query["resyncs"]))
     };
     let begun = done(instance);
-    let mut last = Vec::new();
+    let (mut wrong, mut last) = (0, Vec::new());
     loop {
         let mut jobspecs = std::mem::take(&mut instance.jobspecs);
         let mut truth = truth::all(instance.broker(), &mut jobspecs);
@@ -127,7 +129,7 @@ fn assert_true(instance: &mut Instance) -> Healed {
         let after = start.elapsed();
         if differences.is_empty() {
             instance.count("gauges above 0 that were compared", truth.len() as u64);
-            return Healed { after, checks, resyncs, last };
+            return Healed { wrong, after, checks, resyncs, last };
         }
         let only_lossy = differences.iter().all(|it| it.starts_with(LOSSY));
         let enough = if only_lossy { LOSSY_RESYNCS } else { RESYNCS };
@@ -137,6 +139,7 @@ fn assert_true(instance: &mut Instance) -> Healed {
             let differences = differences.join("\n");
             panic!("{differences}\n{:?}\n{query}\n{log}\nthe broker: {truth:?}", instance.options);
         }
+        wrong += 1;
         last = differences;
         thread::sleep(Duration::from_millis(200));
     }

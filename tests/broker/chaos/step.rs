@@ -159,12 +159,12 @@ fn job() -> impl Strategy<Value = usize> {
 fn misbehavior() -> impl Strategy<Value = String> {
     let mut kinds: Vec<_> = TOPICS.iter().map(|topic| format!("fail={topic}")).collect();
     kinds.extend(["fail=job.create", "fail=job.validate", "fail=job.event.*"].map(str::to_owned));
-    kinds.extend(["lose=5", "lose=20", "lose=50"].map(str::to_owned));
     kinds.push("wait=job.state.priority".to_owned());
     if cfg!(flux_update) {
         kinds.push("update=job.create".to_owned());
     }
-    prop::sample::select(kinds)
+    let lose = prop::sample::select(vec![5, 20, 50]).prop_map(|percent| format!("lose={percent}"));
+    prop_oneof![2 => prop::sample::select(kinds), 1 => lose]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -179,7 +179,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (job(), 0u8..8).prop_map(|(job, severity)| Step::Raise(job, severity)),
         4 => (job(), 0u8..32).prop_map(|(job, urgency)| Step::Urgency(job, urgency)),
         3 => (job(), queue()).prop_map(|(job, queue)| Step::Move(job, queue)),
-        4 => (0u8..200).prop_map(Step::Purge),
+        6 => (0u8..100).prop_map(Step::Purge),
     ];
     let others = prop_oneof![
         8 => (prop::sample::select(queue_command), queue()).prop_map(|(it, on)| Step::Queue(it, on)),
@@ -187,8 +187,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::LoadAgain),
         4 => Just(Step::ReloadModules),
         1 => Just(Step::ReloadScheduler),
-        4 => (misbehavior(), place).prop_map(|(conf, place)| Step::Misbehave(conf, place)),
-        3 => Just(Step::Behave),
+        7 => (misbehavior(), place).prop_map(|(conf, place)| Step::Misbehave(conf, place)),
+        2 => Just(Step::Behave),
         2 => Just(Step::CloseServer),
         2 => Just(Step::OpenServer),
         3 => (20u64..700).prop_map(Step::StopBroker),

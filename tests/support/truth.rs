@@ -9,8 +9,8 @@ use super::broker::Broker;
 use super::gauges::Gauges;
 use super::{queues, STATES};
 
-/// The jobspecs of jobs that were asked for. A jobspec may change, but not what is read of
-/// it here.
+/// The jobspecs of jobs that were asked for. To be kept no longer than nothing changes: a
+/// plugin may give any job another bank.
 #[derive(Default)]
 pub struct Jobspecs(BTreeMap<String, Value>);
 

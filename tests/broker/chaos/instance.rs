@@ -12,7 +12,6 @@ use super::step::{Kind, Options, Place, Step, Submission, BROKERS, QUEUES};
 use crate::support::artifact::{plugin, NAME};
 use crate::support::broker::{in_an_hour, Broker, Setup, ENDLESS, SIMULATED};
 use crate::support::compiled::compiled;
-use crate::support::truth::Jobspecs;
 
 /// Jobs that later steps may mean.
 const REMEMBERED: usize = 20;
@@ -26,7 +25,6 @@ pub struct Instance {
     broker: Option<Broker>,
     pub servers: Servers,
     pub options: Options,
-    pub jobspecs: Jobspecs,
     misbehaving: PathBuf,
     /// Whether that one is loaded.
     misbehaves: bool,
@@ -46,7 +44,6 @@ impl Instance {
             broker: None,
             servers: Servers::start(seed),
             options: Options::first(),
-            jobspecs: Jobspecs::default(),
             misbehaving: compiled(source, "chaos.so", &["-shared", "-fPIC"]),
             misbehaves: false,
             lists_waiting: false,
@@ -120,7 +117,6 @@ impl Instance {
             .table(self.options.table());
         self.broker = Some(setup.start());
         self.misbehaves = false;
-        self.jobspecs = Jobspecs::default();
     }
 
     /// A flux command that may fail: the instance is not in the state for it, or an older

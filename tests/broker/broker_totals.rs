@@ -8,52 +8,9 @@ use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use crate::support::flux::user;
 use crate::support::gauges::{gauges_named, is_of_jobs, usage_gauges, Gauges};
 use crate::support::receiver::Receiver;
-use crate::support::STATES;
-use serde_json::Value;
+use crate::support::truth::{states, usage, Jobspecs};
 
 const FAMILIES: &str = "states,resources,users,banks";
-
-/// What the broker says, in the gauges' form; for GPUs that jobs wait for, what
-/// `gpus` says, for no command tells them.
-fn truth(broker: &Broker, gpus: i64) -> Gauges {
-    let mut truth = Gauges::new();
-    let resources = ["nodes.allocated", "cores.allocated", "gpus.allocated"];
-    let list = ["resource", "list", "-s", "allocated", "-no", "{nnodes} {ncores} {ngpus}"];
-    let held = broker.flux(&list);
-    for (name, number) in resources.iter().zip(held.split_whitespace()) {
-        truth.insert(format!("resource.{name}"), number.parse().unwrap());
-    }
-    truth.insert("resource.gpus.requested".into(), gpus);
-    let format = "{id},{userid},{state},{nnodes},{ncores}";
-    let jobs = broker.flux(&["jobs", "-A", "-f", "pending,running", "-c0", "-no", format]);
-    for line in jobs.lines() {
-        let fields: Vec<_> = line.split(',').collect();
-        let &[id, user, state, nodes, cores] = &fields[..] else { panic!("{line}") };
-        let bank = bank(broker, id);
-        let mut add = |name: String, by: i64| *truth.entry(name).or_default() += by;
-        let number = |text: &str| text.parse().unwrap_or(0);
-        let holds = ["RUN", "CLEANUP"].contains(&state);
-        for (kind, name) in [("user", user), ("bank", &bank)] {
-            if !name.is_empty() {
-                add(format!("{kind}.{name}.{state}"), 1);
-                add(format!("{kind}_cores.{name}"), if holds { number(cores) } else { 0 });
-            }
-        }
-        if !holds {
-            add("resource.nodes.requested".into(), number(nodes));
-            add("resource.cores.requested".into(), number(cores));
-        }
-    }
-    truth.retain(|_, level| *level != 0);
-    truth
-}
-
-/// A job's bank, or nothing. (flux jobs knows {bank} since 0.55.)
-fn bank(broker: &Broker, id: &str) -> String {
-    let jobspec: Value =
-        serde_json::from_str(&broker.flux(&["job", "info", id, "jobspec"])).unwrap();
-    jobspec["attributes"]["system"]["bank"].as_str().unwrap_or_default().to_owned()
-}
 
 /// Which of the gauges a test is about.
 type Wanted = fn(&str) -> bool;
@@ -76,7 +33,7 @@ fn those(wanted: Wanted, mut gauges: Gauges) -> Gauges {
 #[track_caller]
 fn assert_true(broker: &Broker, receiver: &mut Receiver, wanted: Wanted, gpus: i64) -> Gauges {
     let end = Instant::now() + Duration::from_secs(15);
-    let truth = || those(wanted, truth(broker, gpus));
+    let truth = || those(wanted, usage(broker, gpus, &mut Jobspecs::default()));
     let mut meant = truth();
     while those(wanted, usage_gauges(receiver)) != meant && Instant::now() < end {
         thread::sleep(Duration::from_millis(100));
@@ -124,6 +81,7 @@ fn run(wanted: Wanted) {
     // More wait than there is room for; one holds all of a node.
     let waiting = broker.submit(&["--urgency=hold", "-n2"]);
     broker.submit(&[ENDLESS, "-N1", "--exclusive", &by_bank("bio")]);
+    broker.submit(&["--urgency=hold", "-N2", "--exclusive"]);
     broker.submit(&[SIMULATED, "--cc=1-50", "--quiet"]);
     broker.wait_stats(|stats| stats["RUN"] == 3 && stats["INACTIVE"] == 70);
     let told = assert_true(&broker, &mut receiver, wanted, 0);
@@ -261,26 +219,15 @@ const QUEUES: &str = "[queues.batch]\n[queues.debug]\n[queues.long]\n\
                       [policy.jobspec.defaults.system]\nqueue = \"batch\"\n";
 
 /// What the broker says of every gauge there is, in the quiet instance.
-fn truth_of_all(broker: &Broker) -> Gauges {
-    let mut truth = truth(broker, 0);
-    let stats = broker.stats_json();
-    let mut add = |name: &str, states: &Value| {
-        for state in STATES {
-            let count = states[state.to_lowercase()].as_i64().unwrap_or(0);
-            truth.insert(format!("{name}.{state}"), count);
-        }
-    };
-    add("state", &stats["job_states"]);
-    for queue in stats["queues"].as_array().unwrap() {
-        add(&format!("queue.{}", queue["name"].as_str().unwrap()), &queue["job_states"]);
-    }
-    truth.retain(|_, level| *level != 0);
+fn usage_and_states(broker: &Broker) -> Gauges {
+    let mut truth = usage(broker, 0, &mut Jobspecs::default());
+    truth.extend(states(broker));
     truth
 }
 
 #[track_caller]
 fn assert_all_true(broker: &Broker, receiver: &mut Receiver) -> Gauges {
-    let wanted = truth_of_all(broker);
+    let wanted = usage_and_states(broker);
     let end = Instant::now() + Duration::from_secs(30);
     while gauges_named(receiver, is_of_jobs) != wanted && Instant::now() < end {
         thread::sleep(Duration::from_millis(500));

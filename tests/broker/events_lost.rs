@@ -12,6 +12,7 @@ use crate::support::compiled::compiled;
 use crate::support::gauges::{gauges_named, is_of_jobs};
 use crate::support::jobs::TOPICS;
 use crate::support::receiver::Receiver;
+use crate::support::truth::{usage, Jobspecs};
 use crate::support::{counts, Counts};
 use serde_json::{json, Value};
 
@@ -193,6 +194,37 @@ fn jobs_that_are_rejected_are_in_no_gauge() {
         assert_true(&broker, &mut receiver, topic);
         broker.end_with_complaints();
     }
+}
+
+/// At its load a plugin hears job.create of the jobs that are there, too. (What this one
+/// posts then, 0.88 takes for the first of them alone.)
+#[test]
+#[cfg_attr(
+    not(all(have_flux, flux_update)),
+    ignore = "needs a Flux on PATH whose jobs that wait can be updated, and scripts/test"
+)]
+fn a_job_that_another_plugin_updates_as_it_is_loaded_is_in_its_new_bank() {
+    let (broker, mut receiver) = broker();
+    load(&broker);
+    broker.submit(&["--urgency=hold", "--setattr=bank=phys", "--cc=1-3"]);
+    broker.wait_stats(|stats| stats["SCHED"] == 3);
+    broker.load(&misbehaving("updates.so"), &["update=job.create"]).unwrap();
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let of_a_bank = |name: &str| name.starts_with("bank.");
+        let mut truth = usage(&broker, 0, &mut Jobspecs::default());
+        truth.retain(|name, _| of_a_bank(name));
+        let seen = gauges_named(&mut receiver, of_a_bank);
+        if truth.contains_key("bank.default.SCHED") && seen == truth {
+            break;
+        }
+        assert!(Instant::now() < end, "{seen:?}, the broker has {truth:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
+    broker.flux(&["cancel", "--all"]);
+    broker.drain();
+    assert_true(&broker, &mut receiver, "updated");
+    broker.end_with_complaints();
 }
 
 #[test]

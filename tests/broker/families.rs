@@ -10,6 +10,7 @@ use crate::support::compiled::compiled;
 use crate::support::gauges::gauges_named;
 use crate::support::receiver::Receiver;
 use crate::support::samples::{assert_same, counters, timings};
+use crate::support::truth::why_jobs_wait;
 use serde_json::{json, Value};
 
 /// When each event of a job happened, in seconds.
@@ -67,24 +68,6 @@ fn a_brokers_results_and_times_are_its_own() {
     let exceptions = |kind: &str| counted[format!("flux.job.exception.{kind}").as_str()];
     assert_eq!((exceptions("my_type"), exceptions("cancel"), exceptions("timeout")), (1, 1, 2));
     broker.end();
-}
-
-/// Why each job waits that waits, by the broker's own word of its state, urgency and
-/// priority.
-fn why_jobs_wait(broker: &Broker) -> BTreeMap<String, i64> {
-    let format = "{state}|{urgency}|{priority}";
-    let mut reasons = BTreeMap::new();
-    for line in broker.flux(&["jobs", "-A", "-f", "pending", "-n", "-o", format]).lines() {
-        let reason = match line.split('|').collect::<Vec<_>>()[..] {
-            ["DEPEND", ..] => "dependency",
-            ["PRIORITY" | "SCHED", "0", _] => "held",
-            ["PRIORITY", ..] | ["SCHED", _, "0"] => "priority",
-            ["SCHED", ..] => "resources",
-            _ => panic!("{line}"),
-        };
-        *reasons.entry(format!("pending.{reason}")).or_default() += 1;
-    }
-    reasons
 }
 
 #[test]

@@ -7,33 +7,7 @@ use crate::support::artifact::{plugin, NAME};
 use crate::support::broker::{Broker, Setup, ENDLESS};
 use crate::support::gauges::{gauges_named, Gauges};
 use crate::support::receiver::Receiver;
-
-/// What `flux resource list` and `flux resource status` print, by gauge.
-fn brokers_word(broker: &Broker) -> Gauges {
-    let mut gauges = Gauges::new();
-    let mut add = |name: &str, number: &str| {
-        let number = number.parse::<i64>().unwrap_or_else(|_| panic!("{name}: {number:?}"));
-        *gauges.entry(format!("resource.{name}")).or_default() += number;
-    };
-    let format = "{state} {nnodes} {ncores} {ngpus}";
-    let list = broker.flux(&["resource", "list", "-s", "all,up,down", "-n", "-o", format]);
-    for line in list.lines() {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let [state, nodes, cores, gpus] = fields[..] else { panic!("{list}") };
-        let state = if state == "all" { "total" } else { state };
-        add(&format!("nodes.{state}"), nodes);
-        if state != "up" {
-            add(&format!("cores.{state}"), cores);
-        }
-        if state == "total" {
-            add("gpus.total", gpus);
-        }
-    }
-    let drained = broker.flux(&["resource", "status", "-s", "drain", "-n", "-o", "{nnodes}"]);
-    drained.lines().for_each(|nodes| add("nodes.drained", nodes.trim()));
-    gauges.retain(|_, level| *level != 0);
-    gauges
-}
+use crate::support::truth;
 
 /// Waits until the gauges are what the broker says, and `wanted`.
 #[track_caller]
@@ -44,13 +18,13 @@ fn assert_brokers_word(broker: &Broker, receiver: &mut Receiver, wanted: &[(&str
     };
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        let (truth, seen) = (brokers_word(broker), gauges_named(receiver, of_machine));
-        let level = |name: &str| truth.get(&format!("resource.{name}")).copied().unwrap_or(0);
+        let (word, seen) = (truth::machine(broker), gauges_named(receiver, of_machine));
+        let level = |name: &str| word.get(&format!("resource.{name}")).copied().unwrap_or(0);
         let is_there = wanted.iter().all(|&(name, wanted)| level(name) == wanted);
-        if is_there && seen == truth {
+        if is_there && seen == word {
             return;
         }
-        assert!(Instant::now() < end, "wanted {wanted:?}, the broker has {truth:?}, seen {seen:?}");
+        assert!(Instant::now() < end, "wanted {wanted:?}, the broker has {word:?}, seen {seen:?}");
         thread::sleep(Duration::from_millis(100));
     }
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod broker_totals;
+mod chaos;
 mod configuration;
 mod events_lost;
 mod examples;

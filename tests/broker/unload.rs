@@ -2,7 +2,6 @@
 //! reloaded and the broker shut down while sums are pending and while names are
 //! looked up; and a broker that is stopped for a while.
 
-use std::thread;
 use std::time::Duration;
 
 use crate::support::artifact::{plugin, NAME};
@@ -10,8 +9,6 @@ use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use crate::support::names::Names;
 use crate::support::receiver::Receiver;
 use crate::support::{counts, Counts};
-use nix::sys::signal::{kill, Signal};
-use nix::unistd::Pid;
 
 /// A broker whose plugin flushes at nothing but its end, with 10 jobs that ended
 /// and 3 that run, and sums that are pending.
@@ -109,15 +106,12 @@ fn a_broker_that_is_stopped_and_continued_goes_on() {
     for conf in ["", r#"period = "100ms""#] {
         let mut receiver = Receiver::start();
         let broker = Setup::new(receiver.endpoint()).plugin(plugin(), conf).start();
-        let process = Pid::from_raw(broker.flux(&["getattr", "broker.pid"]).parse().unwrap());
         broker.submit(&[ENDLESS, "--cc=1-4"]);
         for _ in 0..5 {
             // In the middle of jobs that come and go.
             broker.submit(&[SIMULATED, "--cc=1-20"]);
-            kill(process, Signal::SIGSTOP).unwrap();
             // Timers of the plugin fall due meanwhile.
-            thread::sleep(Duration::from_millis(500));
-            kill(process, Signal::SIGCONT).unwrap();
+            broker.pause(Duration::from_millis(500));
         }
         broker.wait_stats(|stats| stats["INACTIVE"] == 100 && stats["RUN"] == 4);
         broker.assert_true(&mut receiver);

@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{json, Value};
 use tempfile::TempDir;
 
 use super::artifact::NAME;
@@ -46,9 +46,13 @@ pub struct Setup {
     resources: String,
     /// TOML, besides the resources.
     config: String,
+    /// More of it, which `Broker::configure` replaces.
+    table: Value,
     endpoint: Option<String>,
     /// Where the instance keeps its KVS from one life to the next.
     state: Option<PathBuf>,
+    /// How long the other brokers may live on without the first.
+    exit_timeout: Option<&'static str>,
     /// What runs flux: by default nothing but itself.
     command: Command,
 }
@@ -69,8 +73,10 @@ impl Setup {
             brokers: 1,
             resources: String::new(),
             config: String::new(),
+            table: json!({}),
             endpoint: endpoint.into(),
             state: None,
+            exit_timeout: None,
             command: flux(),
         }
     }
@@ -92,6 +98,12 @@ impl Setup {
         self
     }
 
+    /// Adds what `Broker::configure` replaces.
+    pub fn table(mut self, table: Value) -> Setup {
+        self.table = table;
+        self
+    }
+
     /// Loads `plugin` from the configuration, with `conf` as inline TOML.
     pub fn plugin(self, plugin: &Path, conf: &str) -> Setup {
         let plugin = plugin.display();
@@ -102,6 +114,12 @@ impl Setup {
 
     pub fn state(mut self, folder: &Path) -> Setup {
         self.state = Some(folder.to_owned());
+        self
+    }
+
+    /// Where the first broker is killed: by default Flux waits for the others for 20 s.
+    pub fn exit_timeout(mut self, timeout: &'static str) -> Setup {
+        self.exit_timeout = Some(timeout);
         self
     }
 
@@ -121,11 +139,14 @@ impl Setup {
             self.resources, self.config
         );
         fs::write(folder.path().join("test.toml"), resources).unwrap();
+        write_table(folder.path(), &self.table);
 
         let mut command = self.command;
         command.args(["start", "--test-size", &self.brokers.to_string()]);
         // One of several may be lost, and the instance lives on.
         command.arg("--test-exit-mode=leader");
+        // When the first is killed, the others are given that long.
+        command.args(self.exit_timeout.map(|timeout| format!("--test-exit-timeout={timeout}")));
         let log = folder.path().join("broker.log");
         // Not -S nor --config-path, which flux start has since 0.69.
         command.arg(format!("-o,-Slog-filename={}", log.display()));
@@ -185,8 +206,7 @@ impl Broker {
     /// Adds `table` to the broker's configuration, in place of the last one, and
     /// has it read; the error is what `flux config reload` printed.
     pub fn configure(&self, table: &Value) -> Result<(), String> {
-        let text = toml::to_string(table).expect("it can be written as TOML");
-        fs::write(self.config.path().join("more.toml"), text).unwrap();
+        write_table(self.config.path(), table);
         let output = self.try_flux(&["config", "reload"]);
         match output.status.success() {
             true => Ok(()),
@@ -218,6 +238,18 @@ impl Broker {
         // Other modules end with it; job-list is the one that counts jobs.
         self.flux(&["module", "reload", "job-manager"]);
         self.flux(&["module", "load", "job-list"]);
+    }
+
+    /// Reloads the job manager and all that talks to it, so that each finds it again. Jobs
+    /// that run go on, or fail, as this Flux has it.
+    pub fn reload_modules(&self) {
+        for module in ["sched-simple", "job-list", "job-exec"] {
+            self.flux(&["module", "remove", module]);
+        }
+        self.flux(&["module", "reload", "job-manager"]);
+        for module in ["job-exec", "job-list", "sched-simple"] {
+            self.flux(&["module", "load", module]);
+        }
     }
 
     /// Waits until no job is active.
@@ -302,20 +334,49 @@ impl Broker {
         self.finish();
     }
 
+    /// The broker's process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.flux(&["getattr", "broker.pid"]).parse().expect("a number"))
+    }
+
+    /// Stops the broker for a while (SIGSTOP), and continues it.
+    pub fn pause(&self, pause: Duration) {
+        let process = self.pid();
+        kill(process, Signal::SIGSTOP).unwrap();
+        thread::sleep(pause);
+        kill(process, Signal::SIGCONT).unwrap();
+    }
+
     /// Kills the broker, and waits for what started it.
     pub fn kill(mut self) {
-        let broker = self.flux(&["getattr", "broker.pid"]).parse().expect("a number");
-        kill(Pid::from_raw(broker), Signal::SIGKILL).expect("it runs");
+        kill(self.pid(), Signal::SIGKILL).expect("it runs");
         let status = self.process.wait().unwrap();
         assert!(!status.success(), "flux start tells that its broker was killed");
     }
 
     fn finish(mut self) -> TempDir {
         self.stdin = None;
-        let status = self.process.wait().unwrap();
+        let end = Instant::now() + Duration::from_secs(180);
+        let status = loop {
+            match self.process.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() < end => thread::sleep(Duration::from_millis(20)),
+                None => {
+                    let jobs = self.flux(&["jobs", "-A"]);
+                    kill(self.pid(), Signal::SIGKILL).expect("it runs");
+                    panic!("the instance does not end; its jobs:\n{jobs}");
+                }
+            }
+        };
         assert!(status.success(), "flux start ended with {status}");
         std::mem::replace(&mut self.config, tempfile::tempdir().unwrap())
     }
+}
+
+/// The table that is replaced, in a file of its own.
+fn write_table(folder: &Path, table: &Value) {
+    let text = toml::to_string(table).expect("it can be written as TOML");
+    fs::write(folder.join("more.toml"), text).unwrap();
 }
 
 /// The lines of a broker's log in which our plugins complain.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
 use super::found::TOP;
@@ -12,8 +13,10 @@ pub fn compiled(source: &str, name: &str, options: &[&str]) -> PathBuf {
     let folder = program.ancestors().nth(3).unwrap().join("tmp");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
-    // Another process may run an older one, or compile it too.
-    let beside = folder.join(format!("{name}.{}", std::process::id()));
+    // Another process may run an older one; it, or another test, may compile it too.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let beside = folder.join(format!("{name}.{}.{count}", std::process::id()));
     let outcome = Command::new("cc")
         .args(["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-O1"])
         // A newer compiler knows more to warn of: that fails CI, which has one.

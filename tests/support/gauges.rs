@@ -7,23 +7,29 @@ use super::receiver::Receiver;
 /// Gauges by name.
 pub type Gauges = BTreeMap<String, i64>;
 
+/// The name, behind `PREFIX.job.`, and the value of a line that is a gauge of a plugin.
+pub fn gauge_of(line: &str) -> Option<(&str, &str)> {
+    let (_, line) = line.strip_suffix("|g")?.split_once(".job.")?;
+    line.split_once(':')
+}
+
+/// Does with a gauge's value what a statsd server does; what the gauge is then.
+pub fn fold(gauges: &mut Gauges, name: &str, value: &str) -> i64 {
+    let number: i64 = value.parse().expect("a gauge is a number");
+    let gauge = gauges.entry(name.to_owned()).or_default();
+    *gauge = if value.starts_with(['+', '-']) { *gauge + number } else { number };
+    *gauge
+}
+
 /// The gauges whose names, without `flux.job.`, are wanted, as a statsd server
 /// would have them; those at 0 are left out.
 pub fn gauges_named(receiver: &mut Receiver, wanted: fn(&str) -> bool) -> Gauges {
     let mut gauges = Gauges::new();
-    for datagram in receiver.others() {
-        for line in datagram.lines().filter(|line| line.ends_with("|g")) {
-            let Some((_, line)) = line.split_once(".job.") else { continue };
-            let (name, value) = line.split_once(':').unwrap();
-            if !wanted(name) {
-                continue;
-            }
-            let value = value.strip_suffix("|g").unwrap();
-            let number: i64 = value.parse().unwrap();
-            let gauge = gauges.entry(name.to_owned()).or_default();
-            *gauge = if value.starts_with(['+', '-']) { *gauge + number } else { number };
-            assert!(*gauge >= 0, "{line} makes {name} {gauge}");
-        }
+    let datagrams = receiver.others();
+    for line in datagrams.iter().flat_map(|datagram| datagram.lines()) {
+        let Some((name, value)) = gauge_of(line).filter(|(name, _)| wanted(name)) else { continue };
+        let level = fold(&mut gauges, name, value);
+        assert!(level >= 0, "{line} makes {name} {level}");
     }
     gauges.retain(|_, level| *level != 0);
     gauges

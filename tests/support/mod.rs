@@ -28,6 +28,8 @@ pub mod servers;
 pub mod statsd;
 pub mod tagged;
 pub mod trace;
+pub mod truth;
+pub mod wire;
 
 use std::collections::BTreeMap;
 

@@ -87,16 +87,28 @@ impl Receiver {
 
     /// What came before this call to `endpoint`, from where it is relayed.
     pub fn seen_behind(&mut self, endpoint: &str) -> Seen {
+        self.synchronize(endpoint);
+        self.shared.0.lock().unwrap().clone()
+    }
+
+    /// Waits until all is taken that was sent to `endpoint` so far.
+    fn synchronize(&mut self, endpoint: &str) {
         self.syncs += 1;
         knock(endpoint, SYNC);
         let seen = self.shared.0.lock().unwrap();
-        let seen = self.shared.1.wait_while(seen, |seen| seen.syncs < self.syncs).unwrap();
-        seen.clone()
+        drop(self.shared.1.wait_while(seen, |seen| seen.syncs < self.syncs).unwrap());
     }
 
     /// The lines that came and are no gauge of ours, by their datagrams.
     pub fn others(&mut self) -> Vec<String> {
         self.seen().others
+    }
+
+    /// The same, but only those since the last such call, and before this one to
+    /// `endpoint`, from where they are relayed.
+    pub fn take_others(&mut self, endpoint: &str) -> Vec<String> {
+        self.synchronize(endpoint);
+        std::mem::take(&mut self.shared.0.lock().unwrap().others)
     }
 
     /// The values that came under each name that is no gauge of ours, in order.

@@ -1,0 +1,323 @@
+//! One instance's life, through several brokers, and the three servers that hear of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::servers::Servers;
+use super::step::{Kind, Options, Place, Step, Submission, BROKERS, QUEUES};
+use crate::support::artifact::{plugin, NAME};
+use crate::support::broker::{in_an_hour, Broker, Setup, ENDLESS, SIMULATED};
+use crate::support::compiled::compiled;
+
+/// Jobs that later steps may mean.
+const REMEMBERED: usize = 20;
+/// What a job runs into that has a time limit. (With a point: no locale of a test's own.)
+const LIMIT: &str = "-t0.3s";
+
+/// The instance, and what is known of it.
+pub struct Instance {
+    state: TempDir,
+    /// `None` while it is killed or ended.
+    broker: Option<Broker>,
+    pub servers: Servers,
+    pub options: Options,
+    misbehaving: PathBuf,
+    /// Whether that one is loaded.
+    misbehaves: bool,
+    /// Whether `flux jobs` can be believed about jobs that have no priority any more.
+    lists_waiting: bool,
+    /// The last jobs that were submitted, the newest first.
+    jobs: VecDeque<String>,
+    /// How often what happened, and how many jobs there were.
+    pub tally: BTreeMap<&'static str, u64>,
+}
+
+impl Instance {
+    pub fn start(seed: u64) -> Instance {
+        let source = "tests/fake_job_manager/misbehaving.c";
+        let mut instance = Instance {
+            state: tempfile::tempdir().unwrap(),
+            broker: None,
+            servers: Servers::start(seed),
+            options: Options::first(),
+            misbehaving: compiled(source, "chaos.so", &["-shared", "-fPIC"]),
+            misbehaves: false,
+            lists_waiting: false,
+            jobs: VecDeque::new(),
+            tally: BTreeMap::new(),
+        };
+        instance.start_broker();
+        instance.broker().flux(&["queue", "start", "--all"]);
+        instance.lists_waiting = instance.asks_whether_it_lists_waiting();
+        instance
+    }
+
+    /// A job that was in SCHED, whose urgency changes, and that another plugin then has no
+    /// priority for, is in PRIORITY again. Up to 0.78 at least, job-list leaves it in SCHED,
+    /// where the job manager's own list and this plugin have it in PRIORITY.
+    fn asks_whether_it_lists_waiting(&self) -> bool {
+        let broker = self.broker();
+        let job = broker.submit(&["-q", QUEUES[0], "--urgency=hold"]).remove(0);
+        broker.wait_stats(|stats| stats["SCHED"] == 1);
+        broker.load(&self.misbehaving, &["wait=job.state.priority"]).unwrap();
+        broker.flux(&["job", "urgency", &job, "default"]);
+        broker.eventlog(&job, "urgency");
+        let end = Instant::now() + Duration::from_secs(2);
+        let is_listed = || broker.stats()["PRIORITY"] == 1;
+        while !is_listed() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(50));
+        }
+        let is_listed = is_listed();
+        broker.flux(&["cancel", &job]);
+        broker.drain();
+        broker.remove(&self.misbehaving_name());
+        is_listed
+    }
+
+    fn misbehaving_name(&self) -> String {
+        let name = self.misbehaving.file_name().expect("it is a file");
+        name.to_str().expect("it is ours").to_owned()
+    }
+
+    pub fn broker(&self) -> &Broker {
+        self.broker.as_ref().expect("a broker runs")
+    }
+
+    pub fn end(mut self) -> BTreeMap<&'static str, u64> {
+        self.broker.take().expect("a broker runs").end_with_complaints();
+        std::mem::take(&mut self.tally)
+    }
+
+    pub fn count(&mut self, what: &'static str, by: u64) {
+        *self.tally.entry(what).or_default() += by;
+    }
+
+    /// What the plugin is loaded with, and no configuration changes.
+    fn conf(&self) -> [String; 2] {
+        [format!("endpoint={}", self.servers.endpoints()), "prefix=chaos.job.state".to_owned()]
+    }
+
+    fn start_broker(&mut self) {
+        let [endpoint, prefix] = self.conf().map(|pair| {
+            let (key, value) = pair.split_once('=').expect("KEY=VALUE");
+            format!("{key} = \"{value}\"")
+        });
+        let queues: String = QUEUES.iter().map(|queue| format!("[queues.{queue}]\n")).collect();
+        let setup = Setup::new(None)
+            .brokers(BROKERS)
+            .state(self.state.path())
+            .exit_timeout("1s")
+            // A broker that is killed keeps what was written so far.
+            .config(&format!("[kvs]\ncheckpoint-period = \"100ms\"\n{queues}"))
+            .plugin(plugin(), &format!("{endpoint}, {prefix}"))
+            .table(self.options.table());
+        self.broker = Some(setup.start());
+        self.misbehaves = false;
+    }
+
+    /// A flux command that may fail: the instance is not in the state for it, or an older
+    /// Flux has it under another name. Returns whether it succeeded.
+    fn may(&self, arguments: &[&str]) -> bool {
+        self.broker().try_flux(arguments).status.success()
+    }
+
+    /// The job that was submitted so many jobs ago.
+    fn job(&self, ago: usize) -> Option<&String> {
+        self.jobs.get(ago % self.jobs.len().max(1))
+    }
+
+    fn may_with(&self, ago: usize, command: &[&str], more: &[&str]) {
+        if let Some(job) = self.job(ago) {
+            self.may(&[command, &[job], more].concat());
+        }
+    }
+
+    pub fn act(&mut self, step: &Step) {
+        match step {
+            Step::Submit(submission) => self.submit(submission),
+            Step::Cancel(job) => self.may_with(*job, &["cancel"], &[]),
+            Step::CancelAll(states) => {
+                self.may(&["cancel", "--all", &format!("--states={states}")]);
+            }
+            Step::Raise(job, severity) => {
+                let severity = format!("--severity={severity}");
+                self.may_with(*job, &["job", "raise", &severity, "--type=mishap"], &[]);
+            }
+            Step::Urgency(job, urgency) => {
+                self.may_with(*job, &["job", "urgency"], &[&urgency.to_string()]);
+            }
+            Step::Move(job, queue) if cfg!(flux_update) => {
+                self.may_with(*job, &["update"], &[&format!("queue={queue}")]);
+            }
+            Step::Move(..) => (),
+            Step::Purge(keep) => {
+                self.broker().flux(&["job", "purge", "--force", &format!("--num-limit={keep}")]);
+            }
+            Step::Queue(command, queue) => self.queue(command, queue),
+            Step::Configure(options) => {
+                self.broker().configure(&options.table()).unwrap();
+                self.options = options.clone();
+                self.servers.plugin_began_anew();
+            }
+            Step::LoadAgain => {
+                self.broker().remove(NAME);
+                self.load();
+            }
+            Step::ReloadModules => {
+                self.broker().wait_quiet();
+                self.broker().reload_modules();
+                // It is not in the configuration.
+                self.misbehaves = false;
+                self.servers.plugin_began_anew();
+            }
+            Step::ReloadScheduler => {
+                self.broker().flux(&["module", "reload", "sched-simple"]);
+            }
+            Step::Misbehave(conf, place) => self.misbehave(conf, *place),
+            Step::Behave => self.behave(),
+            Step::CloseServer => self.servers.restarting.close(),
+            Step::OpenServer => self.servers.restarting.open(),
+            Step::StopBroker(milliseconds) => {
+                self.broker().pause(Duration::from_millis(*milliseconds));
+            }
+            Step::Drain(rank) => {
+                self.may(&["resource", "drain", &rank.to_string(), "chaos"]);
+            }
+            Step::Undrain(rank) => {
+                self.may(&["resource", "undrain", &rank.to_string()]);
+            }
+            Step::Kill => self.kill(),
+            Step::Restart => {
+                self.broker.take().expect("a broker runs").end_with_complaints();
+                self.servers.plugin_began_anew();
+                self.start_broker();
+            }
+        }
+        self.count(name(step), 1);
+    }
+
+    fn submit(&mut self, submission: &Submission) {
+        let Submission { kind, queue, bank, cores, jobs } = submission;
+        let (cores, jobs) = (format!("-n{cores}"), format!("--cc=1-{jobs}"));
+        let bank = bank.map(|bank| format!("--setattr=bank={bank}"));
+        let mut arguments = vec!["submit", "-q", queue, &jobs];
+        arguments.extend(bank.as_deref());
+        let text;
+        match kind {
+            Kind::Short => arguments.push(SIMULATED),
+            Kind::Endless => arguments.extend([ENDLESS, &cores]),
+            Kind::Held => arguments.extend([SIMULATED, &cores, "--urgency=hold"]),
+            Kind::Urgent(urgency) => {
+                text = format!("--urgency={urgency}");
+                arguments.extend([SIMULATED, &cores, &text]);
+            }
+            Kind::Failing => (),
+            Kind::Late => arguments.extend([ENDLESS, LIMIT]),
+            Kind::InAnHour => {
+                text = in_an_hour();
+                arguments.extend([SIMULATED, &text]);
+            }
+            Kind::After(scheme, ago) => {
+                let Some(job) = self.job(*ago) else { return };
+                text = format!("--dependency={scheme}:{job}");
+                arguments.extend([SIMULATED, &cores, &text]);
+            }
+            Kind::Exclusive => arguments.extend([ENDLESS, "-N1", "--exclusive"]),
+        }
+        arguments.push(if let Kind::Failing = kind { "false" } else { "true" });
+        // Some are refused: the queue is disabled, the other plugin rejects them, or the job
+        // that they are to follow is purged.
+        let output = self.broker().try_flux(&arguments);
+        let ids = String::from_utf8(output.stdout).unwrap();
+        let ids: Vec<_> = ids.lines().map(str::to_owned).collect();
+        self.count("jobs", ids.len() as u64);
+        ids.into_iter().for_each(|id| self.jobs.push_front(id));
+        self.jobs.truncate(REMEMBERED);
+    }
+
+    /// An older Flux takes the queue as an option, and a reason at the end.
+    fn queue(&self, command: &str, queue: &str) {
+        let (now, older): (&[&str], &[&str]) = match command {
+            "disable" => (&["-m", "chaos", queue], &["-q", queue, "chaos"]),
+            _ => (&[queue], &["-q", queue]),
+        };
+        let worked = self.may(&[&["queue", command], now].concat())
+            || self.may(&[&["queue", command], older].concat());
+        assert!(worked, "flux queue {command}: {queue}");
+    }
+
+    /// Loads our plugin, which was removed.
+    fn load(&mut self) {
+        let conf = self.conf();
+        self.broker().load(plugin(), &conf.each_ref().map(String::as_str)).unwrap();
+        self.servers.plugin_began_anew();
+    }
+
+    fn behave(&mut self) {
+        if std::mem::take(&mut self.misbehaves) {
+            self.broker().remove(&self.misbehaving_name());
+        }
+    }
+
+    fn misbehave(&mut self, conf: &str, place: Place) {
+        self.behave();
+        if conf.starts_with("wait=") && !self.lists_waiting {
+            return self.count("left out: flux jobs does not tell who waits for a priority", 1);
+        }
+        if place == Place::Before {
+            self.broker().remove(NAME);
+        }
+        self.broker().load(&self.misbehaving, &[conf]).unwrap();
+        self.misbehaves = true;
+        if place == Place::Before {
+            self.load();
+        }
+    }
+
+    /// Kills the broker when it is quiet. (Killed, or its job manager reloaded, while a job
+    /// is in CLEANUP, flux-core 0.88.0 may fail to replay it, with or without this plugin,
+    /// and is then never idle again: "CLEANUP->INACTIVE action failed".)
+    fn kill(&mut self) {
+        self.broker().wait_quiet();
+        self.broker.take().expect("a broker runs").kill();
+        self.servers.broker_was_killed();
+        self.start_broker();
+    }
+}
+
+impl Drop for Instance {
+    /// A broker that something is wrong with may never end of its own.
+    fn drop(&mut self) {
+        if let Some(broker) = self.broker.take() {
+            broker.kill();
+        }
+    }
+}
+
+/// How a step is counted.
+fn name(step: &Step) -> &'static str {
+    match step {
+        Step::Submit(_) => "submissions",
+        Step::Cancel(_) | Step::CancelAll(_) => "cancels",
+        Step::Raise(..) => "raises",
+        Step::Urgency(..) => "urgencies",
+        Step::Move(..) => "moves",
+        Step::Purge(_) => "purges",
+        Step::Queue(..) => "queue commands",
+        Step::Configure(_) => "configurations",
+        Step::LoadAgain => "loads",
+        Step::ReloadModules => "reloads of the job manager",
+        Step::ReloadScheduler => "reloads of the scheduler",
+        Step::Misbehave(..) => "plugins that fail",
+        Step::Behave => "their removals",
+        Step::CloseServer | Step::OpenServer => "server restarts",
+        Step::StopBroker(_) => "stops",
+        Step::Drain(_) | Step::Undrain(_) => "drains",
+        Step::Kill => "kills",
+        Step::Restart => "restarts",
+    }
+}

@@ -1,0 +1,169 @@
+//! What a real broker says, by its own commands, of every gauge there is. Gauges at 0 are
+//! left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::broker::Broker;
+use super::gauges::Gauges;
+use super::{queues, STATES};
+
+/// The jobspecs of jobs that were asked for. To be kept no longer than nothing changes: a
+/// plugin may give any job another bank.
+#[derive(Default)]
+pub struct Jobspecs(BTreeMap<String, Value>);
+
+impl Jobspecs {
+    fn get(&mut self, broker: &Broker, id: &str) -> &Value {
+        self.0.entry(id.to_owned()).or_insert_with(|| {
+            serde_json::from_str(&broker.flux(&["job", "info", id, "jobspec"])).unwrap()
+        })
+    }
+
+    fn system(&mut self, broker: &Broker, id: &str) -> &Value {
+        &self.get(broker, id)["attributes"]["system"]
+    }
+
+    /// The cores that a job names. (Of whole nodes, --exclusive, flux jobs does not say how
+    /// many cores a job asks for: that depends on the nodes. It is these at least.)
+    fn cores(&mut self, broker: &Broker, id: &str) -> i64 {
+        fn sum(resources: &Value) -> i64 {
+            let each = |resource: &Value| {
+                let count = resource["count"].as_i64().expect("no test asks for a range");
+                count * if resource["type"] == "core" { 1 } else { sum(&resource["with"]) }
+            };
+            resources.as_array().into_iter().flatten().map(each).sum()
+        }
+        sum(&self.get(broker, id)["resources"])
+    }
+
+    /// A job's bank, or nothing. (flux jobs knows {bank} since 0.55.)
+    fn bank(&mut self, broker: &Broker, id: &str) -> String {
+        self.system(broker, id)["bank"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The schemes of a job's dependencies.
+    fn schemes(&mut self, broker: &Broker, id: &str) -> BTreeSet<String> {
+        let dependencies = self.system(broker, id)["dependencies"].as_array();
+        let schemes = dependencies.into_iter().flatten().filter_map(|it| it["scheme"].as_str());
+        schemes.map(str::to_owned).collect()
+    }
+}
+
+/// The families states and queues: what `flux job stats` prints.
+pub fn states(broker: &Broker) -> Gauges {
+    let stats = broker.stats_json();
+    let mut truth = Gauges::new();
+    for state in STATES {
+        let count = stats["job_states"][state.to_lowercase()].as_i64().unwrap_or(0);
+        truth.insert(format!("state.{state}"), count);
+    }
+    let by_queue = queues::truth(&stats).into_iter();
+    truth.extend(by_queue.map(|(name, count)| (format!("queue.{name}"), count)));
+    truth.retain(|_, level| *level != 0);
+    truth
+}
+
+/// What jobs add to the families resources, users and banks; for GPUs that jobs wait for,
+/// what `gpus` says, for no command tells them.
+pub fn usage(broker: &Broker, gpus: i64, jobspecs: &mut Jobspecs) -> Gauges {
+    let mut truth = Gauges::new();
+    let resources = ["nodes.allocated", "cores.allocated", "gpus.allocated"];
+    let list = ["resource", "list", "-s", "allocated", "-no", "{nnodes} {ncores} {ngpus}"];
+    let held = broker.flux(&list);
+    for (name, number) in resources.iter().zip(held.split_whitespace()) {
+        truth.insert(format!("resource.{name}"), number.parse().unwrap());
+    }
+    truth.insert("resource.gpus.requested".into(), gpus);
+    let format = "{id},{userid},{state},{nnodes},{ncores}";
+    let jobs = broker.flux(&["jobs", "-A", "-f", "pending,running", "-c0", "-no", format]);
+    for line in jobs.lines() {
+        let fields: Vec<_> = line.split(',').collect();
+        let &[id, user, state, nodes, cores] = &fields[..] else { panic!("{line}") };
+        let bank = jobspecs.bank(broker, id);
+        let mut add = |name: String, by: i64| *truth.entry(name).or_default() += by;
+        let number = |text: &str| text.parse().unwrap_or(0);
+        let holds = ["RUN", "CLEANUP"].contains(&state);
+        for (kind, name) in [("user", user), ("bank", &bank)] {
+            if !name.is_empty() {
+                add(format!("{kind}.{name}.{state}"), 1);
+                add(format!("{kind}_cores.{name}"), if holds { number(cores) } else { 0 });
+            }
+        }
+        if !holds {
+            add("resource.nodes.requested".into(), number(nodes));
+            let cores = cores.parse().unwrap_or_else(|_| jobspecs.cores(broker, id));
+            add("resource.cores.requested".into(), cores);
+        }
+    }
+    truth.retain(|_, level| *level != 0);
+    truth
+}
+
+/// What there is of nodes, cores and GPUs: what `flux resource list` and `flux resource
+/// status` print.
+pub fn machine(broker: &Broker) -> Gauges {
+    let mut gauges = Gauges::new();
+    let mut add = |name: &str, number: &str| {
+        let number = number.parse::<i64>().unwrap_or_else(|_| panic!("{name}: {number:?}"));
+        *gauges.entry(format!("resource.{name}")).or_default() += number;
+    };
+    let format = "{state} {nnodes} {ncores} {ngpus}";
+    let list = broker.flux(&["resource", "list", "-s", "all,up,down", "-n", "-o", format]);
+    for line in list.lines() {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [state, nodes, cores, gpus] = fields[..] else { panic!("{list}") };
+        let state = if state == "all" { "total" } else { state };
+        add(&format!("nodes.{state}"), nodes);
+        if state != "up" {
+            add(&format!("cores.{state}"), cores);
+        }
+        if state == "total" {
+            add("gpus.total", gpus);
+        }
+    }
+    let drained = broker.flux(&["resource", "status", "-s", "drain", "-n", "-o", "{nnodes}"]);
+    drained.lines().for_each(|nodes| add("nodes.drained", nodes.trim()));
+    gauges.retain(|_, level| *level != 0);
+    gauges
+}
+
+/// Why each job waits that waits, by the broker's own word of its state, urgency and
+/// priority.
+pub fn why_jobs_wait(broker: &Broker) -> Gauges {
+    let format = "{state}|{urgency}|{priority}";
+    let mut reasons = Gauges::new();
+    for line in broker.flux(&["jobs", "-A", "-f", "pending", "-c0", "-n", "-o", format]).lines() {
+        let reason = match line.split('|').collect::<Vec<_>>()[..] {
+            ["DEPEND", ..] => "dependency",
+            ["PRIORITY" | "SCHED", "0", _] => "held",
+            ["PRIORITY", ..] | ["SCHED", _, "0"] => "priority",
+            ["SCHED", ..] => "resources",
+            _ => panic!("{line}"),
+        };
+        *reasons.entry(format!("pending.{reason}")).or_default() += 1;
+    }
+    reasons
+}
+
+/// The jobs that wait for a dependency, by the schemes that their jobspecs ask for.
+pub fn dependencies(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
+    let mut waiting = Gauges::new();
+    for id in broker.flux(&["jobs", "-A", "-f", "depend", "-c0", "-no", "{id}"]).lines() {
+        for scheme in jobspecs.schemes(broker, id) {
+            *waiting.entry(format!("dependency.{scheme}")).or_default() += 1;
+        }
+    }
+    waiting
+}
+
+/// Every gauge of every family. No job asks for GPUs.
+pub fn all(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
+    let mut truth = states(broker);
+    truth.extend(usage(broker, 0, jobspecs));
+    truth.extend(machine(broker));
+    truth.extend(why_jobs_wait(broker));
+    truth.extend(dependencies(broker, jobspecs));
+    truth
+}

@@ -177,7 +177,8 @@ impl MetricSpec {
 pub struct Occasion {
     /// The event.
     pub what: What,
-    /// Whether it is news. Until a load is over, jobs are reported that are there.
+    /// Whether the event is new. Until a load is over, Flux reports jobs that exist
+    /// already.
     pub is_live: bool,
     /// When the job was submitted, if times are needed.
     pub submitted: Option<Moment>,
@@ -185,14 +186,15 @@ pub struct Occasion {
     pub result: Option<Ending>,
 }
 
-/// What became of a job.
+/// What became of a job: the table's own [`JobResult`](crate::jobtap::JobResult), so
+/// that families need no Flux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Its tasks ended with 0.
     Completed,
     /// Its tasks ended with something else, or an exception ended it.
     Failed,
-    /// Somebody cancelled it.
+    /// Somebody canceled it.
     Canceled,
     /// Its time was up.
     Timeout,
@@ -227,7 +229,8 @@ pub trait Family {
         let _ = (job, visit);
     }
 
-    /// How a change moves the gauges.
+    /// How a change moves the gauges. Apart from [`changed`](Self::changed), for jobs
+    /// are also counted and put right without any event: then no counter counts.
     fn moves(&mut self, change: &Change, visit: Visit<'_>) {
         if let Some(after) = &change.after {
             self.gauges(after, visit);
@@ -242,7 +245,7 @@ pub trait Family {
         let _ = (table, visit);
     }
 
-    /// The counters and timings of a change.
+    /// The counters and timings of a change that an event made.
     fn changed(&mut self, change: &Change, occasion: &Occasion, out: &mut dyn Out) {
         let _ = (change, occasion, out);
     }
@@ -253,7 +256,7 @@ pub trait Family {
     }
 }
 
-/// A gauge for each active state, and what a job adds to that of its own.
+/// A gauge for each active state, with the tag `key`.
 fn by_state(name: &'static str, key: &'static str, value: &str) -> Vec<MetricSpec> {
     let active = State::ALL.into_iter().filter(|&state| state != State::Inactive);
     let tags = |state: State| vec![(key, value.into()), ("state", state.into())];

@@ -79,8 +79,8 @@ impl Inactive {
         self.move_by(1)
     }
 
-    /// `job.inactive-add`. Returns whether it was news: it does not
-    /// where it follows a move.
+    /// `job.inactive-add`. Returns whether the job is counted by it. It is not if its
+    /// move to INACTIVE was counted already.
     pub(super) fn added(&mut self, id: u64) -> bool {
         match self.expected.iter().position(|&expected| expected == id) {
             Some(index) => {

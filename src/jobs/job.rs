@@ -31,6 +31,10 @@ impl Needs {
     /// No job's: how many nodes there are.
     pub const MACHINE: Needs = Needs(128);
 
+    /// What only the job's [`Facts`] say.
+    const FACTS: Needs =
+        Self::QUEUE.and(Self::USER).and(Self::BANK).and(Self::RESOURCES).and(Self::WAITING);
+
     /// Both.
     pub const fn and(self, other: Needs) -> Needs {
         Needs(self.0 | other.0)
@@ -41,9 +45,9 @@ impl Needs {
         self.0 & other.0 == other.0
     }
 
-    /// Whether something is needed that only the job's [`Facts`] say.
+    /// Whether something of `FACTS` is needed.
     pub(super) const fn facts(self) -> bool {
-        self.0 & 31 != 0
+        self.0 & Self::FACTS.0 != 0
     }
 }
 
@@ -52,22 +56,23 @@ impl Needs {
 pub(super) enum Reading {
     /// Nothing is known of it yet.
     New,
-    /// They may have changed, but for what it holds.
+    /// They may have changed, except for what it holds.
     Again,
     /// Only how urgent it is may have changed.
     Urgency,
-    /// It waits no more: its R, if it has one, says what it holds from now on, and
-    /// nothing else is new.
+    /// It waits no more. Its R, if it has one, says what it holds from now on. Nothing
+    /// else is new.
     Start,
 }
 
-/// One active job, as far as the enabled families need to know it. 64 bytes;
-/// what a job takes in all is measured in tests/fake/cost.rs.
+/// One active job, as far as the enabled families need to know it. It takes 64 bytes,
+/// and 72 in the table, with its id. All that a job takes is measured in
+/// tests/fake/cost.rs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// Its state; `None`: one that this version does not know.
     pub state: Option<State>,
-    /// When it entered it; `None` if nobody saw it.
+    /// When it entered that state; `None` if that is not known.
     pub entered: Option<Moment>,
     /// Its queue, in [`Lists::queues`].
     pub queue: NameIndex,
@@ -356,8 +361,8 @@ impl Job {
             return Ok(());
         }
         (self.holds, self.amounts, self.ranks) = (false, Amounts::default(), Ranks::None);
-        // What went past the scheduler is not the scheduler's to lend. And a job
-        // that was cancelled as it waited has no R.
+        // The scheduler allocates nothing to a job that bypasses it. And a job that
+        // is canceled while it waits has no R.
         let bypass = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
         let Some(r) = facts.r.filter(|_| !bypass) else { return Ok(()) };
         let Some(amounts) = allocated(r) else {

@@ -147,7 +147,7 @@ fn until_the_load_is_over_a_job_is_where_it_moved_last() {
         // Replayed at a restart, then reported where it was, or where it is.
         (&[moved(DEPEND, SCHED), new(DEPEND)], Some(Sched), 0),
         (&[moved(DEPEND, SCHED), new(SCHED)], Some(Sched), 0),
-        // Ended there, and never reported; or cancelled by another plugin.
+        // Ended there, and never reported; or canceled by another plugin.
         (&[moved(CLEANUP, INACTIVE), What::InactiveAdd], Some(Inactive), 0),
         (
             &[moved(SCHED, CLEANUP), moved(CLEANUP, INACTIVE), What::InactiveAdd, new(SCHED)],
@@ -228,7 +228,7 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
     table.apply(Event { id: 1, what: to(INACTIVE, CLEANUP, 12.0) }, &running);
     assert_eq!(table.job(1), None);
 
-    // Cancelled as it waited: it never held anything.
+    // Canceled as it waited: it never held anything.
     table.apply(Event { id: 1, what: What::New { state: SCHED } }, &waiting);
     table.apply(Event { id: 1, what: moved(SCHED, CLEANUP) }, &waiting);
     assert_eq!(cores(&table), (false, 0, vec![]));

@@ -28,7 +28,7 @@ pub struct Callbacks<P: Plugin> {
     /// It outlives the handlers.
     instance: *const Instance<P>,
     registrations: Vec<Registration>,
-    /// What was asked for in vain.
+    /// The last callback or option that cannot be had. It fails the load.
     error: Option<Error>,
 }
 
@@ -198,18 +198,19 @@ impl<P: Plugin> Callbacks<P> {
         self.instance().handlers.borrow_mut().push(handler);
     }
 
+    /// Not inlined: `add` is in the .so once for each callback, this only once.
     #[inline(never)]
     fn push(&mut self, topic: &CStr, call: Call, data: *mut c_void) {
         self.registrations.push(Registration { topic: topic.to_owned(), call, data });
     }
 
-    /// The instance.
     pub(super) fn instance(&self) -> &Instance<P> {
         // SAFETY: it made this, and outlives it.
         unsafe { &*self.instance }
     }
 
-    /// Hands all over to Flux.
+    /// Registers all with Flux at the end of `init`, and not one by one: their order
+    /// depends on all topics.
     pub(super) fn register(mut self) -> Result<(), Error> {
         if let Some(error) = self.error.take() {
             return Err(error);

@@ -128,7 +128,8 @@ impl<P: Plugin> Jobtap<P> {
         }
     }
 
-    /// The instance.
+    /// The instance. Weak in `self`, for the instance owns the plugin, which may own
+    /// this handle.
     ///
     /// # Errors
     /// If the plugin is at its end.

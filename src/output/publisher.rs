@@ -68,7 +68,7 @@ pub struct Publisher {
 /// One metric.
 #[derive(Debug)]
 struct Entry {
-    /// `None` if its name is too long, or if it cannot be known.
+    /// `None` if its name is too long, or if this Flux does not say its value.
     metric: Option<Metric>,
     kind: Kind,
     /// Where the gauge stands; `None` while nobody knows.
@@ -376,7 +376,7 @@ impl Sink for Publisher {
     fn set(&mut self, family: FamilyId, gauge: Series, level: Option<i64>) {
         let (is_running, owner) = (self.phase == Phase::Running, self.mode.owner);
         let Some(entry) = self.entry(family, gauge) else { return };
-        // A server that comes meanwhile gets no value: the next one is whole.
+        // A server that comes meanwhile gets no value, so the next one is no increment.
         if level.is_none() && owner {
             entry.published = None;
         }

@@ -1,23 +1,22 @@
-//! One loaded plugin: callbacks to the job table, the table's changes to the
-//! families, and what they make of it to the publisher.
+//! One loaded plugin. It passes callbacks to the job table, the table's changes to
+//! the families, and the families' metrics to the publisher.
 //!
-//! What a dashboard sees of a plugin's life:
+//! What a dashboard shows of a plugin's life:
 //!
-//! - At load nothing is sent until the reactor turns, when all active jobs are
-//!   reported and Flux can no longer refuse the load. Then every gauge is sent
-//!   once, so that a server that remembers an earlier life starts right.
-//! - While it lives, changes are sent at the end of each turn of the reactor, or
-//!   summed over `period`, and every `resync` seconds each gauge's absolute value.
+//! - At load, nothing is sent until the reactor turns. By then all active jobs are
+//!   reported, and Flux can no longer refuse the load. Then every gauge is sent once:
+//!   a server may remember values of an earlier life.
+//! - While the plugin runs, changes are sent at the end of each turn of the reactor, or
+//!   summed over `period`. Every `resync` seconds each gauge's absolute value is sent.
 //! - Every `verify` seconds the table is compared with the job manager's own jobs.
-//! - At removal, which is also how an instance ends, the active states go to 0,
-//!   for nobody watches them any more: no gauge shows jobs that nobody counts. INACTIVE keeps
-//!   its last value: those jobs are over whether anybody counts or not.
-//! - A configuration that changes meanwhile takes nothing away from the servers
-//!   and names that stay, and treats those that go and come as at removal and at
-//!   load.
-//! - With `resync` 0 and increments, several instances may share one name and
-//!   the server shows their sum. Then no absolute value is ever sent, and at
-//!   removal the plugin subtracts all that it added, INACTIVE too.
+//! - At removal, which is also how an instance ends, the gauges of active states go to
+//!   0. Nobody counts those jobs any more. INACTIVE keeps its last value: those jobs
+//!   are over whether anybody counts or not.
+//! - When the configuration changes, servers and names that stay lose nothing. Those
+//!   that go are treated as at removal, those that come as at load.
+//! - With `resync` 0 and increments, several instances may share one name: the server
+//!   shows their sum. Then no absolute value is ever sent. At removal the plugin
+//!   subtracts all that it added, INACTIVE too.
 
 mod configure;
 mod counts;
@@ -173,7 +172,7 @@ impl StateCounts {
     }
 
     fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        // What it is called for by mistake is no news.
+        // Old versions of Flux also call it for active jobs: see `Callbacks`.
         if job.state()? != JobState::INACTIVE {
             return Ok(());
         }
@@ -251,8 +250,9 @@ impl StateCounts {
         change.unread.map_or(Ok(()), |unread| Err(Error::new(unread.0)))
     }
 
-    /// As `apply_event`, for families that need to know when, and what became of the
-    /// job. What one of them cannot read keeps no other from the event.
+    /// As `apply_event`, for families that need the time or the result. If one of them
+    /// cannot be read, the event is applied all the same. Not inlined: it would make
+    /// `job_state` longer for the families that need neither.
     #[inline(never)]
     fn timed(
         &mut self,

@@ -248,9 +248,10 @@ impl<T: Transport> Stats<T> {
         Ok(metric)
     }
 
-    /// Interns a metric with tags of its own, anew at each call. In the plain
-    /// dialect, which has no tags, their values are parts of its name; `name`
-    /// may then be empty, if there is a prefix or a tag.
+    /// Makes a metric with tags of its own. Each call makes another one: unlike
+    /// [`metric`](Self::metric) it looks for no earlier one. In the plain dialect,
+    /// which has no tags, their values are parts of its name; `name` may then be
+    /// empty, if there is a prefix or a tag.
     ///
     /// # Errors
     /// If name and tags together are longer than [`MAX_NAME`].
@@ -364,8 +365,8 @@ impl<T: Transport> Stats<T> {
         }
     }
 
-    /// Sends what is pending, in full datagrams. A gauge whose moves added up
-    /// to nothing is left alone.
+    /// Sends what is pending, in as few datagrams as possible. A gauge whose moves add
+    /// up to 0 is not sent.
     pub fn flush(&mut self) {
         let mut changed = std::mem::take(&mut self.changed);
         if let Some(context) = self.context.get_mut().and_then(Option::as_mut) {
@@ -475,7 +476,8 @@ impl<T: Transport> Stats<T> {
         }
     }
 
-    // On the path of every transition, where only the first is worth a call.
+    // Inlined, for it is on the path of every transition. Only the first call has
+    // something to make.
     #[inline(always)]
     fn context(&self) -> Option<&Context<T>> {
         match self.context.get() {

@@ -135,8 +135,8 @@ pub enum Kind {
     /// A gauge that is a sum over the active jobs. It goes to 0 at the end, for
     /// nobody watches them any more.
     Sum,
-    /// The same, of what jobs hold, which R says. Not every Flux passes R.
-    Held,
+    /// The same, of what is allocated to jobs, which R says. Not every Flux passes R.
+    Allocated,
     /// A gauge that is a number of the table's, and may not be known yet. It keeps
     /// its value at the end: inactive jobs are over whether anybody counts or not.
     Number,
@@ -153,7 +153,7 @@ impl Kind {
     /// What statsd calls it.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Sum | Kind::Held | Kind::Number | Kind::Asked => "gauge",
+            Kind::Sum | Kind::Allocated | Kind::Number | Kind::Asked => "gauge",
             Kind::Counter => "counter",
             Kind::Timing => "timing",
         }
@@ -161,7 +161,7 @@ impl Kind {
 
     /// Whether it is a gauge that is a sum over the active jobs.
     pub fn is_sum(self) -> bool {
-        matches!(self, Kind::Sum | Kind::Held)
+        matches!(self, Kind::Sum | Kind::Allocated)
     }
 }
 

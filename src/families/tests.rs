@@ -83,7 +83,7 @@ fn job(state: State) -> Job {
 }
 
 fn running(ranks: Ranks) -> Job {
-    Job { holds: true, ranks, ..job(Run) }
+    Job { has_allocation: true, ranks, ..job(Run) }
 }
 
 fn all() -> Vec<FamilyId> {

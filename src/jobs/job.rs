@@ -20,7 +20,7 @@ impl Needs {
     pub const USER: Needs = Needs(2);
     /// Its bank.
     pub const BANK: Needs = Needs(4);
-    /// What it asks for and holds.
+    /// What it asks for, and what is allocated to it.
     pub const RESOURCES: Needs = Needs(8);
     /// Its urgency, its priority and its dependencies.
     pub const WAITING: Needs = Needs(16);
@@ -56,11 +56,11 @@ impl Needs {
 pub(super) enum Reading {
     /// Nothing is known of it yet.
     New,
-    /// They may have changed, except for what it holds.
+    /// They may have changed, except for what is allocated to it.
     Again,
     /// Only how urgent it is may have changed.
     Urgency,
-    /// It waits no more. Its R, if it has one, says what it holds from now on. Nothing
+    /// It waits no more. Its R, if it has one, says what is allocated to it. Nothing
     /// else is new.
     Start,
 }
@@ -80,12 +80,13 @@ pub struct Job {
     pub user: NameIndex,
     /// Its bank, in [`Lists::banks`].
     pub bank: NameIndex,
-    /// What it holds if it [`holds`](Self::holds), else what it asks for.
+    /// What is allocated to it if it [has an allocation](Self::has_allocation), else what
+    /// it asks for.
     pub amounts: Amounts,
-    /// The ranks of the nodes that it holds.
+    /// The ranks of the nodes that are allocated to it.
     pub ranks: Ranks,
-    /// Whether it holds resources.
-    pub holds: bool,
+    /// Whether resources are allocated to it.
+    pub has_allocation: bool,
     /// Whether its events are subscribed to.
     pub is_subscribed: bool,
     /// Whether its urgency is 0.
@@ -249,7 +250,7 @@ impl Job {
             bank: 0,
             amounts: Amounts::default(),
             ranks: Ranks::None,
-            holds: false,
+            has_allocation: false,
             is_subscribed: false,
             is_held: false,
             has_no_priority: false,
@@ -280,7 +281,8 @@ impl Job {
             self.bank = nothing.bank;
         }
         if !needs.has(Needs::RESOURCES) {
-            (self.holds, self.amounts, self.ranks) = (false, nothing.amounts, nothing.ranks);
+            (self.has_allocation, self.amounts, self.ranks) =
+                (false, nothing.amounts, nothing.ranks);
         }
         if !needs.has(Needs::WAITING) {
             (self.is_held, self.has_no_priority, self.schemes) = (false, false, 0);
@@ -349,7 +351,7 @@ impl Job {
         starts: bool,
     ) -> Result<(), Unread> {
         if self.is_waiting() {
-            (self.holds, self.ranks) = (false, Ranks::None);
+            (self.has_allocation, self.ranks) = (false, Ranks::None);
             let amounts = requested(facts.jobspec);
             self.amounts = amounts.unwrap_or_default();
             return amounts.map(|_| ()).ok_or_else(|| {
@@ -360,7 +362,7 @@ impl Job {
         if !starts {
             return Ok(());
         }
-        (self.holds, self.amounts, self.ranks) = (false, Amounts::default(), Ranks::None);
+        (self.has_allocation, self.amounts, self.ranks) = (false, Amounts::default(), Ranks::None);
         // The scheduler allocates nothing to a job that bypasses it. And a job that
         // is canceled while it waits has no R.
         let bypass = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
@@ -368,7 +370,7 @@ impl Job {
         let Some(amounts) = allocated(r) else {
             return Err(Unread("R: not understood; the job counts as holding nothing".to_owned()));
         };
-        (self.holds, self.amounts, self.ranks) = (true, amounts, Ranks::of(r));
+        (self.has_allocation, self.amounts, self.ranks) = (true, amounts, Ranks::of(r));
         Ok(())
     }
 }

@@ -427,7 +427,7 @@ impl JobTable {
             false => waited.then_some(Reading::Start),
             // Old versions of Flux send a job whose jobspec was updated back to
             // PRIORITY, and do not call job.update.
-            true if known == Some(State::Priority) || job.holds => Some(Reading::Again),
+            true if known == Some(State::Priority) || job.has_allocation => Some(Reading::Again),
             true => needs.has(Needs::WAITING).then_some(Reading::Urgency),
         };
         let mut unread = None;

@@ -199,7 +199,7 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
     let at = |seconds| Some(Moment::from_seconds(seconds));
     let cores = |table: &JobTable| {
         let job = table.job(1).unwrap();
-        (job.holds, job.amounts.cores, job.ranks.ranges().collect::<Vec<_>>())
+        (job.has_allocation, job.amounts.cores, job.ranks.ranges().collect::<Vec<_>>())
     };
     let change = table.apply(Event { id: 1, what: What::New { state: NEW } }, &waiting);
     assert_eq!(change.unread, None);

@@ -50,9 +50,9 @@ pub struct Publisher {
     names: MetricNames,
     mode: Mode,
     phase: Phase,
-    /// Whether this Flux says what jobs hold; where it does not, those gauges are
+    /// Whether this Flux says what is allocated to jobs; where it does not, those gauges are
     /// not sent.
-    knows_held: bool,
+    knows_allocated: bool,
     /// By the indices of the family, the name and the metric.
     families: Vec<Vec<Vec<Entry>>>,
     /// Gauges that moved since the last flush.
@@ -89,7 +89,7 @@ impl Publisher {
             names: MetricNames::default(),
             mode: Mode { values: false, owner: true },
             phase: Phase::Loading,
-            knows_held: true,
+            knows_allocated: true,
             families: FAMILIES.iter().map(|_| Vec::new()).collect(),
             moved: Vec::new(),
             all_due: false,
@@ -118,9 +118,9 @@ impl Publisher {
         self.phase == Phase::Running
     }
 
-    /// Whether this Flux says what jobs hold. To be set before anything is defined.
-    pub fn set_knows_held(&mut self, knows_held: bool) {
-        self.knows_held = knows_held;
+    /// Whether this Flux says what is allocated to jobs. To be set before anything is defined.
+    pub fn set_knows_allocated(&mut self, knows_allocated: bool) {
+        self.knows_allocated = knows_allocated;
     }
 
     /// How gauges are sent from now on.
@@ -337,7 +337,7 @@ impl Sink for Publisher {
     }
 
     fn define(&mut self, family: FamilyId, name: NameIndex, metrics: Vec<MetricSpec>) {
-        let Publisher { families, stats, names, phase, knows_held, .. } = self;
+        let Publisher { families, stats, names, phase, knows_allocated, .. } = self;
         let by_name = &mut families[family.index()];
         let name = usize::from(name);
         if by_name.len() <= name {
@@ -345,7 +345,7 @@ impl Sink for Publisher {
         }
         let mut old = std::mem::take(&mut by_name[name]).into_iter();
         let entry = |spec: MetricSpec| {
-            let is_known = *knows_held || spec.kind != Kind::Held;
+            let is_known = *knows_allocated || spec.kind != Kind::Allocated;
             let metric = names.metric(stats, &spec).ok().filter(|_| is_known);
             match old.next() {
                 Some(entry) => Entry { metric, ..entry },

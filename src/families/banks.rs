@@ -6,7 +6,7 @@ use crate::jobs::{Job, Lists, Needs, State};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "banks",
-    needs: Needs::BANK.and(Needs::RESOURCES),
+    needs: Needs::BANK.union(Needs::RESOURCES),
     tags: &["bank", "state"],
     make: || Box::new(Banks),
 };

@@ -61,7 +61,7 @@ impl FamilyId {
 
     /// What these need to know of a job.
     pub fn needs(families: &[FamilyId]) -> Needs {
-        families.iter().fold(Needs::STATE, |all, id| all.and(id.spec().needs))
+        families.iter().fold(Needs::STATE, |all, id| all.union(id.spec().needs))
     }
 
     /// What there is to know of it.

@@ -6,7 +6,7 @@ use crate::rfc::status::Machine;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "resources",
-    needs: Needs::RESOURCES.and(Needs::MACHINE),
+    needs: Needs::RESOURCES.union(Needs::MACHINE),
     tags: &["resource", "use"],
     make: || Box::<Resources>::default(),
 };

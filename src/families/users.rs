@@ -6,7 +6,7 @@ use crate::jobs::{Job, Lists, Needs, State};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "users",
-    needs: Needs::USER.and(Needs::RESOURCES),
+    needs: Needs::USER.union(Needs::RESOURCES),
     tags: &["user", "state"],
     make: || Box::new(Users),
 };

@@ -33,15 +33,15 @@ impl Needs {
 
     /// What only the job's [`Facts`] say.
     const FACTS: Needs =
-        Self::QUEUE.and(Self::USER).and(Self::BANK).and(Self::RESOURCES).and(Self::WAITING);
+        Self::QUEUE.union(Self::USER).union(Self::BANK).union(Self::RESOURCES).union(Self::WAITING);
 
     /// Both.
-    pub const fn and(self, other: Needs) -> Needs {
+    pub const fn union(self, other: Needs) -> Needs {
         Needs(self.0 | other.0)
     }
 
     /// Whether all of `other` is needed.
-    pub const fn has(self, other: Needs) -> bool {
+    pub const fn contains(self, other: Needs) -> bool {
         self.0 & other.0 == other.0
     }
 
@@ -271,23 +271,23 @@ impl Job {
     /// Forgets what is not needed.
     pub(super) fn forget_all_but(&mut self, needs: Needs) {
         let nothing = Job::new(None);
-        if !needs.has(Needs::QUEUE) {
+        if !needs.contains(Needs::QUEUE) {
             self.queue = nothing.queue;
         }
-        if !needs.has(Needs::USER) {
+        if !needs.contains(Needs::USER) {
             self.user = nothing.user;
         }
-        if !needs.has(Needs::BANK) {
+        if !needs.contains(Needs::BANK) {
             self.bank = nothing.bank;
         }
-        if !needs.has(Needs::RESOURCES) {
+        if !needs.contains(Needs::RESOURCES) {
             (self.has_allocation, self.amounts, self.ranks) =
                 (false, nothing.amounts, nothing.ranks);
         }
-        if !needs.has(Needs::WAITING) {
+        if !needs.contains(Needs::WAITING) {
             (self.is_held, self.has_no_priority, self.schemes) = (false, false, 0);
         }
-        if !needs.has(Needs::TIMES) {
+        if !needs.contains(Needs::TIMES) {
             self.entered = None;
         }
     }
@@ -300,7 +300,7 @@ impl Job {
         lists: &mut Lists,
         occasion: Reading,
     ) -> Result<(), Unread> {
-        if needs.has(Needs::WAITING) && occasion != Reading::Start {
+        if needs.contains(Needs::WAITING) && occasion != Reading::Start {
             self.is_held = facts.urgency == 0;
             self.has_no_priority = facts.priority == 0;
         }
@@ -312,7 +312,7 @@ impl Job {
         let mut outcome = Ok(());
         let system = facts.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
         let text = |key| system.and_then(|system| system.member(key));
-        if needs.has(Needs::QUEUE) {
+        if needs.contains(Needs::QUEUE) {
             let queue = text(c"queue");
             let queue = queue.as_ref().and_then(Json::text).unwrap_or_default();
             self.queue = match queue.len() {
@@ -326,17 +326,17 @@ impl Job {
                 }
             };
         }
-        if needs.has(Needs::USER) && self.user == 0 {
+        if needs.contains(Needs::USER) && self.user == 0 {
             self.user = lists.users.index(itoa::Buffer::new().format(facts.user));
         }
-        if needs.has(Needs::BANK) {
+        if needs.contains(Needs::BANK) {
             let bank = text(c"bank");
             self.bank = lists.banks.index(bank.as_ref().and_then(Json::text).unwrap_or_default());
         }
-        if needs.has(Needs::WAITING) {
+        if needs.contains(Needs::WAITING) {
             self.schemes = system.map_or(0, |system| schemes(system, lists));
         }
-        if needs.has(Needs::RESOURCES) {
+        if needs.contains(Needs::RESOURCES) {
             if let Err(unread) = self.read_resources(facts, system, occasion != Reading::Again) {
                 outcome = Err(unread);
             }

@@ -185,10 +185,10 @@ impl JobTable {
     /// was not before is not known of the jobs that are there, until each is
     /// [reconciled](Self::reconcile).
     pub fn set_needs(&mut self, needs: Needs) {
-        if !needs.has(Needs::QUEUE) {
+        if !needs.contains(Needs::QUEUE) {
             self.queues = Queues::default();
         }
-        if !needs.has(Needs::MACHINE) {
+        if !needs.contains(Needs::MACHINE) {
             self.machine = None;
         }
         self.needs = needs;
@@ -302,7 +302,7 @@ impl JobTable {
                 Change { before, inactive: -i64::from(removed), anomaly, ..Change::default() }
             }
         };
-        if change.inactive != 0 && self.needs.has(Needs::QUEUE) {
+        if change.inactive != 0 && self.needs.contains(Needs::QUEUE) {
             change.queue = match &change.before {
                 Some(job) => job.queue,
                 // An inactive job is in no table, but it has its jobspec still.
@@ -428,7 +428,7 @@ impl JobTable {
             // Old versions of Flux send a job whose jobspec was updated back to
             // PRIORITY, and do not call job.update.
             true if known == Some(State::Priority) || job.has_allocation => Some(Reading::Again),
-            true => needs.has(Needs::WAITING).then_some(Reading::Urgency),
+            true => needs.contains(Needs::WAITING).then_some(Reading::Urgency),
         };
         let mut unread = None;
         if let Some(reading) = reading.filter(|_| needs.facts()) {
@@ -506,7 +506,7 @@ impl JobTable {
     }
 
     fn finish(&mut self, change: &mut Change) {
-        if self.needs.has(Needs::QUEUE) {
+        if self.needs.contains(Needs::QUEUE) {
             self.count_queues(change);
         }
         let state = |job: &Option<Job>| job.as_ref().and_then(|job| job.state);

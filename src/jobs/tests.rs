@@ -60,11 +60,11 @@ fn moved(previous: i32, state: i32) -> What {
 }
 
 const ALL_NEEDS: Needs = Needs::QUEUE
-    .and(Needs::USER)
-    .and(Needs::BANK)
-    .and(Needs::RESOURCES)
-    .and(Needs::WAITING)
-    .and(Needs::TIMES);
+    .union(Needs::USER)
+    .union(Needs::BANK)
+    .union(Needs::RESOURCES)
+    .union(Needs::WAITING)
+    .union(Needs::TIMES);
 
 /// A table of an instance that had `inactive` jobs at load.
 fn table(inactive: u64) -> JobTable {

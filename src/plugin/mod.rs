@@ -149,7 +149,7 @@ impl StateCounts {
             let (state, previous) = (state.0, previous.map(|state| state.0));
             Event { id, what: What::Moved { state, previous, at } }
         };
-        if !needs.has(Needs::TIMES) && !needs.has(Needs::RESULT) {
+        if !needs.contains(Needs::TIMES) && !needs.contains(Needs::RESULT) {
             return self.apply_event(moved(None), job, None, None);
         }
         self.timed(moved, job, previous.is_some() && state == JobState::INACTIVE)
@@ -157,7 +157,7 @@ impl StateCounts {
 
     fn job_exception(&mut self, event: &JobEvent<'_>, _: &Job<'_>) -> Result<(), Error> {
         let kind = event.exception_type()?;
-        if self.table.needs().has(Needs::RESULT) {
+        if self.table.needs().contains(Needs::RESULT) {
             // Its type is a user's text, and may be anything.
             let kind = if kind.is_empty() { OTHER } else { &kind };
             let exception = self.table.lists_mut().exceptions.index(kind);
@@ -262,7 +262,7 @@ impl StateCounts {
     ) -> Result<(), Error> {
         let needs = self.table.needs();
         let (mut at, mut submitted, mut result, mut outcome) = (None, None, None, Ok(()));
-        if needs.has(Needs::TIMES) {
+        if needs.contains(Needs::TIMES) {
             match job.times() {
                 Ok(times) => {
                     at = times.event.map(Moment::from_seconds);
@@ -271,7 +271,7 @@ impl StateCounts {
                 Err(error) => outcome = Err(error),
             }
         }
-        if needs.has(Needs::RESULT) && ends {
+        if needs.contains(Needs::RESULT) && ends {
             match job.result() {
                 Ok(JobResult::Completed) => result = Some(Ending::Completed),
                 Ok(JobResult::Failed) => result = Some(Ending::Failed),
@@ -285,7 +285,7 @@ impl StateCounts {
 
     /// Asks for the exceptions of an active job, if they are wanted.
     fn subscribe(&mut self, id: u64) -> Result<(), Error> {
-        match self.table.needs().has(Needs::RESULT) && self.table.note_subscription(id) {
+        match self.table.needs().contains(Needs::RESULT) && self.table.note_subscription(id) {
             true => self.jobtap.subscribe(id),
             false => Ok(()),
         }

@@ -21,8 +21,8 @@ impl StateCounts {
     /// Families come: where some of what they send cannot be known, that is logged,
     /// and not sent.
     pub(super) fn look_at_version(&mut self, comes: &[FamilyId]) {
-        let need_r = |family: &FamilyId| family.spec().needs.has(Needs::RESOURCES);
-        if self.table.needs().has(Needs::RESOURCES) || !comes.iter().any(need_r) {
+        let need_r = |family: &FamilyId| family.spec().needs.contains(Needs::RESOURCES);
+        if self.table.needs().contains(Needs::RESOURCES) || !comes.iter().any(need_r) {
             return;
         }
         let version = self.jobtap.attribute(c"version");

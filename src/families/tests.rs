@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{json, Value};
 
 use super::*;
-use crate::jobs::{Event, Facts, Ranks, Source, Unread};
+use crate::jobs::{Event, Facts, Ranks, ReadError, Source};
 use crate::rfc::resources::Amounts;
 use crate::rfc::status::Machine;
 use State::*;
@@ -219,7 +219,7 @@ struct Known {
 impl Source for Known {
     type Json<'a> = &'a Value;
 
-    fn facts(&self) -> Result<Facts<&Value>, Unread> {
+    fn facts(&self) -> Result<Facts<&Value>, ReadError> {
         let Known { user, urgency, jobspec, r } = self;
         let (user, urgency) = (*user, *urgency);
         Ok(Facts { user, urgency, priority: urgency.into(), jobspec, r: Some(r) })
@@ -297,8 +297,8 @@ struct Nobody;
 impl Source for Nobody {
     type Json<'a> = &'a Value;
 
-    fn facts(&self) -> Result<Facts<&Value>, Unread> {
-        Err(Unread(String::new()))
+    fn facts(&self) -> Result<Facts<&Value>, ReadError> {
+        Err(ReadError(String::new()))
     }
 }
 

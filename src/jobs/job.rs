@@ -183,13 +183,13 @@ pub trait Source {
     ///
     /// # Errors
     /// Why it cannot be read.
-    fn facts(&self) -> Result<Facts<Self::Json<'_>>, Unread>;
+    fn facts(&self) -> Result<Facts<Self::Json<'_>>, ReadError>;
 }
 
 /// What could not be read of a job, in words for an administrator. The job counts
 /// all the same, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread(pub String);
+pub struct ReadError(pub String);
 
 /// The lists of names that jobs are counted by.
 #[derive(Debug)]
@@ -299,7 +299,7 @@ impl Job {
         needs: Needs,
         lists: &mut Lists,
         occasion: Reading,
-    ) -> Result<(), Unread> {
+    ) -> Result<(), ReadError> {
         if needs.contains(Needs::WAITING) && occasion != Reading::Start {
             self.is_held = facts.urgency == 0;
             self.has_no_priority = facts.priority == 0;
@@ -318,7 +318,7 @@ impl Job {
             self.queue = match queue.len() {
                 0..=LONGEST_QUEUE => lists.queues.index(queue),
                 length => {
-                    outcome = Err(Unread(format!(
+                    outcome = Err(ReadError(format!(
                         "queue: a name of {length} bytes (want at most {LONGEST_QUEUE}); the job \
                          counts in no queue"
                     )));
@@ -349,14 +349,14 @@ impl Job {
         facts: &Facts<J>,
         system: Option<J>,
         starts: bool,
-    ) -> Result<(), Unread> {
+    ) -> Result<(), ReadError> {
         if self.is_waiting() {
             (self.has_allocation, self.ranks) = (false, Ranks::None);
             let amounts = requested(facts.jobspec);
             self.amounts = amounts.unwrap_or_default();
             return amounts.map(|_| ()).ok_or_else(|| {
                 let what = "jobspec: resources not understood; the job counts as asking for none";
-                Unread(what.to_owned())
+                ReadError(what.to_owned())
             });
         }
         if !starts {
@@ -368,7 +368,9 @@ impl Job {
         let bypass = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
         let Some(r) = facts.r.filter(|_| !bypass) else { return Ok(()) };
         let Some(amounts) = allocated(r) else {
-            return Err(Unread("R: not understood; the job counts as holding nothing".to_owned()));
+            return Err(ReadError(
+                "R: not understood; the job counts as holding nothing".to_owned(),
+            ));
         };
         (self.has_allocation, self.amounts, self.ranks) = (true, amounts, Ranks::of(r));
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::inactive::Inactive;
-use super::job::{Job, Lists, Moment, Needs, Reading, Source, Unread};
+use super::job::{Job, Lists, Moment, Needs, ReadError, Reading, Source};
 use super::names::{Dash, NameIndex};
 use super::queues::{ByQueue, Queues};
 use super::state::State;
@@ -59,7 +59,7 @@ pub struct Change {
     /// What was wrong with the event.
     pub anomaly: Option<Anomaly>,
     /// What could not be read of the job.
-    pub unread: Option<Unread>,
+    pub unread: Option<ReadError>,
 }
 
 /// An event that contradicts what is known.
@@ -493,7 +493,7 @@ impl JobTable {
         }
     }
 
-    fn read(&mut self, job: &mut Job, source: &impl Source) -> Option<Unread> {
+    fn read(&mut self, job: &mut Job, source: &impl Source) -> Option<ReadError> {
         if !self.needs.facts() {
             return None;
         }

@@ -28,7 +28,7 @@ struct Known {
 impl Source for Known {
     type Json<'a> = &'a Value;
 
-    fn facts(&self) -> Result<Facts<&Value>, Unread> {
+    fn facts(&self) -> Result<Facts<&Value>, ReadError> {
         let Known { user, urgency, jobspec, r } = self;
         let (user, urgency, r) = (*user, *urgency, r.as_ref());
         Ok(Facts { user, urgency, priority: urgency.into(), jobspec, r })
@@ -247,11 +247,13 @@ fn what_cannot_be_read_is_said_and_the_job_counts_all_the_same() {
     let mut unread = |what| table.apply(Event { id: 1, what }, &nonsense).unread;
     assert_eq!(
         unread(What::New { state: SCHED }),
-        Some(Unread("jobspec: resources not understood; the job counts as asking for none".into()))
+        Some(ReadError(
+            "jobspec: resources not understood; the job counts as asking for none".into()
+        ))
     );
     assert_eq!(
         unread(moved(SCHED, RUN)),
-        Some(Unread("R: not understood; the job counts as holding nothing".into()))
+        Some(ReadError("R: not understood; the job counts as holding nothing".into()))
     );
     assert_eq!(unread(moved(RUN, CLEANUP)), None);
     let long = known(5, &"q".repeat(300), "", None);

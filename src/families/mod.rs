@@ -16,7 +16,7 @@ mod timings;
 mod users;
 
 use crate::jobs::names::{NameIndex, Names};
-use crate::jobs::{Change, Job, JobTable, Lists, Moment, Needs, State, What};
+use crate::jobs::{Change, EventKind, Job, JobTable, Lists, Moment, Needs, State};
 
 pub use set::{Families, Sink};
 
@@ -176,7 +176,7 @@ impl MetricSpec {
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion {
     /// The event.
-    pub what: What,
+    pub what: EventKind,
     /// Whether the event is new. Until a load is over, Flux reports jobs that exist
     /// already.
     pub is_live: bool,

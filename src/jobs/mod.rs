@@ -32,7 +32,7 @@ pub use job::{
     Facts, Job, Lists, Moment, Needs, Ranks, ReadError, Source, MOST_NAMES, MOST_QUEUES,
 };
 pub use state::State;
-pub use table::{Anomaly, Change, Event, JobTable, What};
+pub use table::{Anomaly, Change, Event, EventKind, JobTable};
 
 #[cfg(test)]
 mod tests;

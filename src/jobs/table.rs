@@ -17,12 +17,12 @@ pub struct Event {
     /// The job's id.
     pub id: u64,
     /// Which event.
-    pub what: What,
+    pub what: EventKind,
 }
 
 /// Which event it was. States are `flux_job_state_t` numbers, as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum EventKind {
     /// `job.new`
     New {
         /// The job's current state.
@@ -282,20 +282,20 @@ impl JobTable {
         self.events += 1;
         let id = event.id;
         let mut change = match event.what {
-            What::New { state } => self.job_reported(id, state, source),
-            What::Moved { state, previous: None, .. } => match self.job(id) {
+            EventKind::New { state } => self.job_reported(id, state, source),
+            EventKind::Moved { state, previous: None, .. } => match self.job(id) {
                 Some(_) => Change::default(),
                 None => self.job_reported(id, state, source),
             },
-            What::Moved { state, previous: Some(previous), at } => {
+            EventKind::Moved { state, previous: Some(previous), at } => {
                 self.moved(id, state, previous, at, source)
             }
-            What::Updated => self.updated(id, source),
-            What::InactiveAdd => {
+            EventKind::Updated => self.updated(id, source),
+            EventKind::InactiveAdd => {
                 let added = self.inactive.added(id);
                 Change { before: self.remove(id), inactive: added.into(), ..Change::default() }
             }
-            What::InactiveRemove => {
+            EventKind::InactiveRemove => {
                 let before = self.remove(id);
                 let removed = self.inactive.removed(id);
                 let anomaly = (!removed).then_some(Anomaly::MissedEvent(State::Inactive));

@@ -32,7 +32,7 @@ mod version;
 use crate::config::{BrokerInfo, Config};
 use crate::families::{Ending, Families, Occasion};
 use crate::jobs::names::OTHER;
-use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
+use crate::jobs::{Anomaly, Event, EventKind, JobTable, Moment, Needs, State};
 use crate::jobtap::{
     Callbacks, Conf, Error, Job, JobEvent, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin,
     Timer, Transition, TurnEnd,
@@ -133,7 +133,7 @@ impl StateCounts {
     fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
         let state = job.state()?;
         let id = job.id()?;
-        let event = Event { id, what: What::New { state: state.0 } };
+        let event = Event { id, what: EventKind::New { state: state.0 } };
         let applied = self.apply_event(event, job, None, None);
         applied.and(self.subscribe(id))
     }
@@ -147,7 +147,7 @@ impl StateCounts {
         let needs = self.table.needs();
         let moved = |at| {
             let (state, previous) = (state.0, previous.map(|state| state.0));
-            Event { id, what: What::Moved { state, previous, at } }
+            Event { id, what: EventKind::Moved { state, previous, at } }
         };
         if !needs.contains(Needs::TIMES) && !needs.contains(Needs::RESULT) {
             return self.apply_event(moved(None), job, None, None);
@@ -168,7 +168,7 @@ impl StateCounts {
     }
 
     fn job_update(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.apply_event(Event { id: job.id()?, what: What::Updated }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: EventKind::Updated }, job, None, None)
     }
 
     fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
@@ -176,11 +176,11 @@ impl StateCounts {
         if job.state()? != JobState::INACTIVE {
             return Ok(());
         }
-        self.apply_event(Event { id: job.id()?, what: What::InactiveAdd }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: EventKind::InactiveAdd }, job, None, None)
     }
 
     fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.apply_event(Event { id: job.id()?, what: What::InactiveRemove }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: EventKind::InactiveRemove }, job, None, None)
     }
 }
 

@@ -157,7 +157,7 @@ impl<P: Plugin> Callbacks<P> {
             LoadOrder::ByState => c"state",
             LoadOrder::ByStateReversed => c"-state",
         };
-        let plugin = self.instance().handle;
+        let plugin = self.instance().flux_plugin;
         // SAFETY: the plugin is being loaded; Flux copies the text.
         let code = unsafe { sys::flux_jobtap_set_load_sort_order(plugin, order.as_ptr()) };
         if code < 0 {
@@ -215,7 +215,7 @@ impl<P: Plugin> Callbacks<P> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let plugin = self.instance().handle;
+        let plugin = self.instance().flux_plugin;
         let topics: Vec<_> =
             self.registrations.iter().map(|one| one.topic.as_bytes_with_nul()).collect();
         for (topic, group) in in_order(&topics) {
@@ -336,7 +336,7 @@ where
     F: Fn(&mut P, &Job<'_>) -> Result<(), Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         instance.dispatch(name, |plugin| callback(plugin, &job));
         0
     }
@@ -349,7 +349,7 @@ where
     F: Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         instance.dispatch(name, |plugin| callback(plugin, args.transition()?, &job));
         0
     }
@@ -362,7 +362,7 @@ where
     F: Fn(&mut P, &JobEvent<'_>, &Job<'_>) -> Result<(), Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         instance.dispatch(name, |plugin| callback(plugin, &JobEvent::new(args), &job));
         0
     }
@@ -377,7 +377,7 @@ where
     fn call(instance: &Instance<P>, _: &'static str, callback: &F, args: &Args) -> c_int {
         // SAFETY: the plugin lives; the conf is its own copy and does not
         // change while this call runs.
-        let conf = unsafe { c_text(sys::flux_plugin_get_conf(instance.handle)) };
+        let conf = unsafe { c_text(sys::flux_plugin_get_conf(instance.flux_plugin)) };
         let outcome = instance.try_dispatch(|plugin| {
             let broker = args.json()?;
             callback(plugin, Conf { plugin: conf.as_deref(), broker: &broker })
@@ -390,7 +390,7 @@ where
                 // names the one string it gets; Flux copies the text.
                 unsafe {
                     sys::flux_jobtap_error(
-                        instance.handle,
+                        instance.flux_plugin,
                         args.raw(),
                         c"%s".as_ptr(),
                         text.as_ptr(),

@@ -145,7 +145,7 @@ fn reject<P: Plugin>(instance: &Instance<P>, args: &Args, error: &Error) -> c_in
     // SAFETY: the plugin and the args live; the format is constant and names the one
     // string it gets; Flux copies the text.
     unsafe {
-        sys::flux_jobtap_reject_job(instance.handle, args.raw(), c"%s".as_ptr(), text.as_ptr())
+        sys::flux_jobtap_reject_job(instance.flux_plugin, args.raw(), c"%s".as_ptr(), text.as_ptr())
     }
 }
 
@@ -156,7 +156,7 @@ where
     F: Fn(&mut P, &Job<'_>) -> Result<(), Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         match instance.try_dispatch(|plugin| callback(plugin, &job)) {
             Ok(()) => 0,
             // job.validate is asked of updates, too, whatever the state.
@@ -176,7 +176,7 @@ where
     F: Fn(&mut P, &DependencyRequest<'_>, &Job<'_>) -> Result<Dependency, Error>,
 {
     fn call(instance: &Instance<P>, _: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         let outcome = instance.try_dispatch(|plugin| {
             let json = args.items().and_then(|items| items.member(c"dependency"));
             let json = json.ok_or_else(|| Error::new("no dependency"))?;
@@ -191,7 +191,7 @@ where
                 let (id, description) = (job.id()?, c_string(&description));
                 // SAFETY: the plugin lives; Flux copies the text.
                 match unsafe {
-                    sys::flux_jobtap_dependency_add(instance.handle, id, description.as_ptr())
+                    sys::flux_jobtap_dependency_add(instance.flux_plugin, id, description.as_ptr())
                 } {
                     0.. => Ok(()),
                     _ => Err(Error::last_os_error("flux_jobtap_dependency_add")),
@@ -212,7 +212,7 @@ where
     F: Fn(&mut P, &Job<'_>) -> Result<Priority, Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         let outcome = instance.try_dispatch(|plugin| callback(plugin, &job));
         let packed = outcome.and_then(|priority| match priority {
             Priority::Is(priority) => args.answer_integer(c"priority", priority.into()),
@@ -223,7 +223,7 @@ where
             Priority::Unavailable => {
                 // SAFETY: the plugin and the args live.
                 let code =
-                    unsafe { sys::flux_jobtap_priority_unavail(instance.handle, args.raw()) };
+                    unsafe { sys::flux_jobtap_priority_unavail(instance.flux_plugin, args.raw()) };
                 args.check("add to", code)
             }
         });
@@ -241,7 +241,7 @@ where
     F: Fn(&mut P, &UpdateRequest<'_>, &Job<'_>) -> Result<Update, Error>,
 {
     fn call(instance: &Instance<P>, _: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         let outcome = instance.try_dispatch(|plugin| {
             let item = |key| args.items().and_then(|items| items.member(key));
             let (key, value) = (item(c"key").and_then(|key| key.text()), item(c"value"));

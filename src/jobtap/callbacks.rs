@@ -102,7 +102,7 @@ impl<P: Plugin> Callbacks<P> {
             JobState::INACTIVE => c"job.state.inactive",
             JobState(number) => {
                 let text = format!("Flux has no callback for jobs that enter state {number}");
-                return self.fail(Error::new(text));
+                return self.set_error(Error::new(text));
             }
         };
         self.add::<Moved, _>(topic, "job.state", callback);
@@ -161,7 +161,7 @@ impl<P: Plugin> Callbacks<P> {
         // SAFETY: the plugin is being loaded; Flux copies the text.
         let code = unsafe { sys::flux_jobtap_set_load_sort_order(plugin, order.as_ptr()) };
         if code < 0 {
-            self.fail(Error::last_os_error("flux_jobtap_set_load_sort_order"));
+            self.set_error(Error::last_os_error("flux_jobtap_set_load_sort_order"));
         }
     }
 
@@ -170,12 +170,12 @@ impl<P: Plugin> Callbacks<P> {
     }
 
     /// Fails the load.
-    pub(super) fn fail(&mut self, error: Error) {
+    pub(super) fn set_error(&mut self, error: Error) {
         self.error = Some(error);
     }
 
     /// Adds `callback`, of kind `K`, for `topic`; `name` is what the log calls it.
-    pub(super) fn add<K: Kind<P, F>, F: 'static>(
+    pub(super) fn add<K: HandlerKind<P, F>, F: 'static>(
         &mut self,
         topic: &CStr,
         name: &'static str,
@@ -301,7 +301,7 @@ pub(super) struct Handler<P: Plugin, F> {
 }
 
 /// A kind of callback: how it is called, and what becomes of its outcome.
-pub(super) trait Kind<P: Plugin, F> {
+pub(super) trait HandlerKind<P: Plugin, F> {
     /// Calls `callback`, which the log calls `name`. Returns what the callback
     /// returns, 0 or -1.
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int;
@@ -312,7 +312,7 @@ pub(super) trait Kind<P: Plugin, F> {
 /// # Safety
 /// - `args` are Flux's, for the callback that is running.
 /// - `data` points to a `Handler<P, F>` of a living instance.
-unsafe extern "C" fn shim<P: Plugin, K: Kind<P, F>, F>(
+unsafe extern "C" fn shim<P: Plugin, K: HandlerKind<P, F>, F>(
     _plugin: *mut sys::flux_plugin_t,
     _topic: *const c_char,
     args: *mut sys::flux_plugin_arg_t,
@@ -331,7 +331,7 @@ unsafe extern "C" fn shim<P: Plugin, K: Kind<P, F>, F>(
 
 pub(super) struct Notice;
 
-impl<P: Plugin, F> Kind<P, F> for Notice
+impl<P: Plugin, F> HandlerKind<P, F> for Notice
 where
     F: Fn(&mut P, &Job<'_>) -> Result<(), Error>,
 {
@@ -344,7 +344,7 @@ where
 
 struct Moved;
 
-impl<P: Plugin, F> Kind<P, F> for Moved
+impl<P: Plugin, F> HandlerKind<P, F> for Moved
 where
     F: Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error>,
 {
@@ -357,7 +357,7 @@ where
 
 struct Posted;
 
-impl<P: Plugin, F> Kind<P, F> for Posted
+impl<P: Plugin, F> HandlerKind<P, F> for Posted
 where
     F: Fn(&mut P, &JobEvent<'_>, &Job<'_>) -> Result<(), Error>,
 {
@@ -370,7 +370,7 @@ where
 
 struct ConfUpdate;
 
-impl<P: Plugin, F> Kind<P, F> for ConfUpdate
+impl<P: Plugin, F> HandlerKind<P, F> for ConfUpdate
 where
     F: Fn(&mut P, Conf<'_>) -> Result<(), Error>,
 {
@@ -403,7 +403,7 @@ where
 
 struct Query;
 
-impl<P: Plugin, F> Kind<P, F> for Query
+impl<P: Plugin, F> HandlerKind<P, F> for Query
 where
     F: Fn(&mut P) -> String,
 {

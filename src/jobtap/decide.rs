@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use super::args::Args;
-use super::callbacks::{Callbacks, Kind, Notice};
+use super::callbacks::{Callbacks, HandlerKind, Notice};
 use super::error::Error;
 use super::instance::Instance;
 use super::job::Job;
@@ -151,7 +151,7 @@ fn reject<P: Plugin>(instance: &Instance<P>, args: &Args, error: &Error) -> c_in
 
 struct Verdict;
 
-impl<P: Plugin, F> Kind<P, F> for Verdict
+impl<P: Plugin, F> HandlerKind<P, F> for Verdict
 where
     F: Fn(&mut P, &Job<'_>) -> Result<(), Error>,
 {
@@ -171,7 +171,7 @@ where
 
 struct Depends;
 
-impl<P: Plugin, F> Kind<P, F> for Depends
+impl<P: Plugin, F> HandlerKind<P, F> for Depends
 where
     F: Fn(&mut P, &DependencyRequest<'_>, &Job<'_>) -> Result<Dependency, Error>,
 {
@@ -207,7 +207,7 @@ where
 
 struct Prioritized;
 
-impl<P: Plugin, F> Kind<P, F> for Prioritized
+impl<P: Plugin, F> HandlerKind<P, F> for Prioritized
 where
     F: Fn(&mut P, &Job<'_>) -> Result<Priority, Error>,
 {
@@ -236,7 +236,7 @@ where
 
 struct Updated;
 
-impl<P: Plugin, F> Kind<P, F> for Updated
+impl<P: Plugin, F> HandlerKind<P, F> for Updated
 where
     F: Fn(&mut P, &UpdateRequest<'_>, &Job<'_>) -> Result<Update, Error>,
 {

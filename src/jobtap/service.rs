@@ -60,7 +60,7 @@ impl<P: Plugin> Callbacks<P> {
             }
         };
         if code < 0 {
-            self.fail(Error::last_os_error("flux_jobtap_service_register_ex"));
+            self.set_error(Error::last_os_error("flux_jobtap_service_register_ex"));
         }
     }
 }

@@ -31,7 +31,7 @@
 //! The job manager calls, and the table and the gauges change:
 //!
 //! ```text
-//! jobtap/callbacks.rs         shim                      what Flux calls
+//! jobtap/callbacks.rs         trampoline                what Flux calls
 //! jobtap/callbacks.rs         Moved::call               the topic is job.state.*
 //! jobtap/instance.rs          Instance::dispatch        an error is logged once
 //! jobtap/panics.rs            catch_panic               no panic reaches C
@@ -50,7 +50,7 @@
 //! At the end of the turn, or of a period, what changed is sent:
 //!
 //! ```text
-//! jobtap/turn.rs              ended                     what Flux calls
+//! jobtap/turn.rs              on_turn_end               what Flux calls
 //! plugin/mod.rs               StateCounts::flush
 //! output/publisher.rs         Publisher::flush          rising gauges first
 //! output/publisher.rs         Entry::send_change        an increment, or a value

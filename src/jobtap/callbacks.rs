@@ -1,4 +1,4 @@
-//! Which callbacks a plugin wants, and the one shim between them and the job manager.
+//! Which callbacks a plugin wants, and the one trampoline between them and the job manager.
 
 use std::any::Any;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
@@ -182,7 +182,7 @@ impl<P: Plugin> Callbacks<P> {
         callback: F,
     ) {
         let data = self.keep(name, callback);
-        self.push(topic, shim::<P, K, F>, data);
+        self.push(topic, trampoline::<P, K, F>, data);
     }
 
     /// Keeps a callback until the instance's end: a `Handler<P, F>`, the argument of what
@@ -312,7 +312,7 @@ pub(super) trait HandlerKind<P: Plugin, F> {
 /// # Safety
 /// - `args` are Flux's, for the callback that is running.
 /// - `data` points to a `Handler<P, F>` of a living instance.
-unsafe extern "C" fn shim<P: Plugin, K: HandlerKind<P, F>, F>(
+unsafe extern "C" fn trampoline<P: Plugin, K: HandlerKind<P, F>, F>(
     _plugin: *mut sys::flux_plugin_t,
     _topic: *const c_char,
     args: *mut sys::flux_plugin_arg_t,

@@ -152,7 +152,7 @@ impl StateCounts {
         if !needs.contains(Needs::TIMES) && !needs.contains(Needs::RESULT) {
             return self.apply_event(moved(None), job, None, None);
         }
-        self.timed(moved, job, previous.is_some() && state == JobState::INACTIVE)
+        self.apply_with_times(moved, job, previous.is_some() && state == JobState::INACTIVE)
     }
 
     fn job_exception(&mut self, event: &JobEvent<'_>, _: &Job<'_>) -> Result<(), Error> {
@@ -191,7 +191,7 @@ impl StateCounts {
         self.table.loaded();
         self.publisher.start();
         self.attend_outputs();
-        self.report.flushed();
+        self.report.note_flush();
         self.ask_for_counts();
         self.ask_for_queues();
         self.ask_for_machine();
@@ -202,7 +202,7 @@ impl StateCounts {
         self.publisher.flush();
         self.publisher.report_failures();
         self.attend_outputs();
-        self.report.flushed();
+        self.report.note_flush();
     }
 
     /// Something may be pending: it is sent at the end of this turn, unless it
@@ -223,7 +223,7 @@ impl StateCounts {
             return;
         }
         self.publisher.resync();
-        self.report.resynced();
+        self.report.note_resync();
         if self.config.as_ref().is_some_and(|config| config.period > config.resync) {
             self.flush();
         }
@@ -254,7 +254,7 @@ impl StateCounts {
     /// cannot be read, the event is applied all the same. Not inlined: it would make
     /// `job_state` longer for the families that need neither.
     #[inline(never)]
-    fn timed(
+    fn apply_with_times(
         &mut self,
         moved: impl Fn(Option<Moment>) -> Event,
         job: &Job<'_>,

@@ -191,12 +191,12 @@ impl Publisher {
         }
         let mut moved = std::mem::take(&mut self.moved);
         let Publisher { families, stats, mode, .. } = self;
-        let mut entry = |(family, series): (FamilyId, Series), rose: bool| {
+        let mut entry = |(family, series): (FamilyId, Series), first: bool| {
             let entries = families[family.index()].get_mut(usize::from(series.name));
             let entry = entries.and_then(|entries| entries.get_mut(usize::from(series.metric)));
             let Some(entry) = entry else { return };
             entry.has_moved = false;
-            if entry.rose() == rose {
+            if entry.sends_first() == first {
                 entry.send_change(*mode, stats);
             }
         };
@@ -311,8 +311,9 @@ impl Publisher {
 }
 
 impl Entry {
-    /// Whether it rose since it was last sent. What was never sent rises.
-    fn rose(&self) -> bool {
+    /// Whether it is sent before the gauges that fell: it rose since it was last sent, or
+    /// was never sent.
+    fn sends_first(&self) -> bool {
         self.published.is_none_or(|published| self.level.is_some_and(|level| level > published))
     }
 

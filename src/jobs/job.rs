@@ -298,13 +298,13 @@ impl Job {
         facts: &Facts<J>,
         needs: Needs,
         lists: &mut Lists,
-        occasion: Reading,
+        reading: Reading,
     ) -> Result<(), ReadError> {
-        if needs.contains(Needs::WAITING) && occasion != Reading::Start {
+        if needs.contains(Needs::WAITING) && reading != Reading::Start {
             self.is_held = facts.urgency == 0;
             self.has_no_priority = facts.priority == 0;
         }
-        let needs = match occasion {
+        let needs = match reading {
             Reading::Urgency => return Ok(()),
             Reading::Start => Needs(needs.0 & Needs::RESOURCES.0),
             _ => needs,
@@ -337,7 +337,7 @@ impl Job {
             self.schemes = system.map_or(0, |system| schemes(system, lists));
         }
         if needs.contains(Needs::RESOURCES) {
-            if let Err(unread) = self.read_resources(facts, system, occasion != Reading::Again) {
+            if let Err(unread) = self.read_resources(facts, system, reading != Reading::Again) {
                 outcome = Err(unread);
             }
         }

@@ -409,12 +409,12 @@ impl<T: Transport> Stats<T> {
         impl<T: Transport> Drop for End<'_, T> {
             fn drop(&mut self) {
                 self.stats.send();
-                self.stats.select(None);
+                self.stats.restrict_to(None);
                 self.stats.aggregated = self.aggregated;
             }
         }
         self.flush();
-        self.select(Some(server));
+        self.restrict_to(Some(server));
         let aggregated = std::mem::replace(&mut self.aggregated, false);
         let end = End { stats: self, aggregated };
         let _ = end.stats.batch(|stats| {
@@ -423,9 +423,9 @@ impl<T: Transport> Stats<T> {
         });
     }
 
-    fn select(&mut self, only: Option<usize>) {
+    fn restrict_to(&mut self, only: Option<usize>) {
         if let Some(transport) = self.transport_mut() {
-            transport.select(only);
+            transport.restrict_to(only);
         }
     }
 

@@ -28,7 +28,7 @@ impl Transport for Outputs {
         }
     }
 
-    fn select(&mut self, only: Option<usize>) {
+    fn restrict_to(&mut self, only: Option<usize>) {
         self.only = only;
     }
 

@@ -7,7 +7,7 @@
 mod invariants;
 
 use libfuzzer_sys::fuzz_target;
-use state_counts::jobs::{Event, What};
+use state_counts::jobs::{Event, EventKind};
 
 /// A byte or two for an event: one of the states that there are, or any number.
 fn state(byte: u8) -> i32 {
@@ -19,12 +19,12 @@ fn state(byte: u8) -> i32 {
 
 fn event((id, kind, new, old): Bytes) -> Event {
     let what = match kind % 8 {
-        0 => What::New { state: state(new) },
-        1 => What::InactiveAdd,
-        2 => What::InactiveRemove,
-        3 => What::Moved { state: state(new), previous: None, at: None },
-        4 => What::Updated,
-        _ => What::Moved { state: state(new), previous: Some(state(old)), at: None },
+        0 => EventKind::New { state: state(new) },
+        1 => EventKind::InactiveAdd,
+        2 => EventKind::InactiveRemove,
+        3 => EventKind::Moved { state: state(new), previous: None, at: None },
+        4 => EventKind::Updated,
+        _ => EventKind::Moved { state: state(new), previous: Some(state(old)), at: None },
     };
     Event { id: u64::from(id % 4), what }
 }

@@ -6,7 +6,7 @@ use crate::jobs::{Job, Lists, Needs, State};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "banks",
-    needs: Needs::BANK.and(Needs::RESOURCES),
+    needs: Needs::BANK.union(Needs::RESOURCES),
     tags: &["bank", "state"],
     make: || Box::new(Banks),
 };
@@ -20,7 +20,7 @@ impl Family for Banks {
     fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
         let Some(bank) = name else { return Vec::new() };
         let mut metrics = by_state("bank", "bank", bank);
-        metrics.push(MetricSpec::new(Kind::Held, "bank_cores", vec![("bank", bank.into())]));
+        metrics.push(MetricSpec::new(Kind::Allocated, "bank_cores", vec![("bank", bank.into())]));
         metrics
     }
 
@@ -31,7 +31,7 @@ impl Family for Banks {
     fn gauges(&self, job: &Job, visit: Visit<'_>) {
         let (Some(state), 1..) = (job.state, job.bank) else { return };
         visit(Series::of(job.bank, state as usize), 1);
-        if job.holds {
+        if job.has_allocation {
             visit(Series::of(job.bank, CORES), job.amounts.cores.into());
         }
     }

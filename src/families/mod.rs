@@ -16,7 +16,7 @@ mod timings;
 mod users;
 
 use crate::jobs::names::{NameIndex, Names};
-use crate::jobs::{Change, Job, JobTable, Lists, Moment, Needs, State, What};
+use crate::jobs::{Change, EventKind, Job, JobTable, Lists, Moment, Needs, State};
 
 pub use set::{Families, Sink};
 
@@ -61,7 +61,7 @@ impl FamilyId {
 
     /// What these need to know of a job.
     pub fn needs(families: &[FamilyId]) -> Needs {
-        families.iter().fold(Needs::STATE, |all, id| all.and(id.spec().needs))
+        families.iter().fold(Needs::STATE, |all, id| all.union(id.spec().needs))
     }
 
     /// What there is to know of it.
@@ -135,8 +135,8 @@ pub enum Kind {
     /// A gauge that is a sum over the active jobs. It goes to 0 at the end, for
     /// nobody watches them any more.
     Sum,
-    /// The same, of what jobs hold, which R says. Not every Flux passes R.
-    Held,
+    /// The same, of what is allocated to jobs, which R says. Not every Flux passes R.
+    Allocated,
     /// A gauge that is a number of the table's, and may not be known yet. It keeps
     /// its value at the end: inactive jobs are over whether anybody counts or not.
     Number,
@@ -153,7 +153,7 @@ impl Kind {
     /// What statsd calls it.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Sum | Kind::Held | Kind::Number | Kind::Asked => "gauge",
+            Kind::Sum | Kind::Allocated | Kind::Number | Kind::Asked => "gauge",
             Kind::Counter => "counter",
             Kind::Timing => "timing",
         }
@@ -161,7 +161,7 @@ impl Kind {
 
     /// Whether it is a gauge that is a sum over the active jobs.
     pub fn is_sum(self) -> bool {
-        matches!(self, Kind::Sum | Kind::Held)
+        matches!(self, Kind::Sum | Kind::Allocated)
     }
 }
 
@@ -176,8 +176,9 @@ impl MetricSpec {
 #[derive(Clone, Copy, Debug)]
 pub struct Occasion {
     /// The event.
-    pub what: What,
-    /// Whether it is news. Until a load is over, jobs are reported that are there.
+    pub what: EventKind,
+    /// Whether the event is new. Until a load is over, Flux reports jobs that exist
+    /// already.
     pub is_live: bool,
     /// When the job was submitted, if times are needed.
     pub submitted: Option<Moment>,
@@ -185,14 +186,15 @@ pub struct Occasion {
     pub result: Option<Ending>,
 }
 
-/// What became of a job.
+/// What became of a job: the table's own [`JobResult`](crate::jobtap::JobResult), so
+/// that families need no Flux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Its tasks ended with 0.
     Completed,
     /// Its tasks ended with something else, or an exception ended it.
     Failed,
-    /// Somebody cancelled it.
+    /// Somebody canceled it.
     Canceled,
     /// Its time was up.
     Timeout,
@@ -227,7 +229,8 @@ pub trait Family {
         let _ = (job, visit);
     }
 
-    /// How a change moves the gauges.
+    /// How a change moves the gauges. Apart from [`changed`](Self::changed), for jobs
+    /// are also counted and put right without any event: then no counter counts.
     fn moves(&mut self, change: &Change, visit: Visit<'_>) {
         if let Some(after) = &change.after {
             self.gauges(after, visit);
@@ -242,7 +245,7 @@ pub trait Family {
         let _ = (table, visit);
     }
 
-    /// The counters and timings of a change.
+    /// The counters and timings of a change that an event made.
     fn changed(&mut self, change: &Change, occasion: &Occasion, out: &mut dyn Out) {
         let _ = (change, occasion, out);
     }
@@ -253,7 +256,7 @@ pub trait Family {
     }
 }
 
-/// A gauge for each active state, and what a job adds to that of its own.
+/// A gauge for each active state, with the tag `key`.
 fn by_state(name: &'static str, key: &'static str, value: &str) -> Vec<MetricSpec> {
     let active = State::ALL.into_iter().filter(|&state| state != State::Inactive);
     let tags = |state: State| vec![(key, value.into()), ("state", state.into())];

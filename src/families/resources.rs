@@ -6,7 +6,7 @@ use crate::rfc::status::Machine;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "resources",
-    needs: Needs::RESOURCES.and(Needs::MACHINE),
+    needs: Needs::RESOURCES.union(Needs::MACHINE),
     tags: &["resource", "use"],
     make: || Box::<Resources>::default(),
 };
@@ -27,9 +27,9 @@ const GPUS_TOTAL: Series = Series::fixed(12);
 
 /// In the order of these.
 const METRICS: [(&str, &str, Kind); 13] = [
-    ("nodes", "allocated", Kind::Held),
-    ("cores", "allocated", Kind::Held),
-    ("gpus", "allocated", Kind::Held),
+    ("nodes", "allocated", Kind::Allocated),
+    ("cores", "allocated", Kind::Allocated),
+    ("gpus", "allocated", Kind::Allocated),
     ("nodes", "requested", Kind::Sum),
     ("cores", "requested", Kind::Sum),
     ("gpus", "requested", Kind::Sum),
@@ -64,7 +64,7 @@ impl Family for Resources {
 
     fn gauges(&self, job: &Job, visit: Visit<'_>) {
         let amounts = &job.amounts;
-        if job.holds {
+        if job.has_allocation {
             visit(CORES_ALLOCATED, amounts.cores.into());
             visit(GPUS_ALLOCATED, amounts.gpus.into());
         } else if job.is_waiting() {

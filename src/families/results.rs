@@ -2,7 +2,7 @@
 
 use super::{Family, FamilySpec, Kind, MetricSpec, Occasion, Out, Series};
 use crate::jobs::names::{NameIndex, Names};
-use crate::jobs::{Change, Lists, Needs, State, What};
+use crate::jobs::{Change, EventKind, Lists, Needs, State};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "results",
@@ -18,7 +18,7 @@ const RESULTS: [&str; 5] = ["completed", "failed", "canceled", "timeout", "submi
 const SUBMITTED: Series = Series::fixed(4);
 
 /// A job that is new in NEW; others were there before.
-const SUBMISSION: What = What::New { state: 1 << State::New as i32 };
+const SUBMISSION: EventKind = EventKind::New { state: 1 << State::New as i32 };
 
 impl Family for Results {
     fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {

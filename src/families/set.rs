@@ -22,7 +22,7 @@ pub trait Sink {
     fn forget(&mut self, family: FamilyId);
 }
 
-/// The families that are enabled.
+/// The enabled families. Each sees every change, and its metrics go to one [`Sink`].
 #[derive(Default)]
 pub struct Families {
     enabled: Vec<(FamilyId, Box<dyn Family>)>,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{json, Value};
 
 use super::*;
-use crate::jobs::{Event, Facts, Ranks, Source, Unread};
+use crate::jobs::{Event, Facts, Ranks, ReadError, Source};
 use crate::rfc::resources::Amounts;
 use crate::rfc::status::Machine;
 use State::*;
@@ -83,7 +83,7 @@ fn job(state: State) -> Job {
 }
 
 fn running(ranks: Ranks) -> Job {
-    Job { holds: true, ranks, ..job(Run) }
+    Job { has_allocation: true, ranks, ..job(Run) }
 }
 
 fn all() -> Vec<FamilyId> {
@@ -219,7 +219,7 @@ struct Known {
 impl Source for Known {
     type Json<'a> = &'a Value;
 
-    fn facts(&self) -> Result<Facts<&Value>, Unread> {
+    fn facts(&self) -> Result<Facts<&Value>, ReadError> {
         let Known { user, urgency, jobspec, r } = self;
         let (user, urgency) = (*user, *urgency);
         Ok(Facts { user, urgency, priority: urgency.into(), jobspec, r: Some(r) })
@@ -242,15 +242,15 @@ fn known() -> impl Strategy<Value = Known> {
 }
 
 /// Any event, legal or not; or what the job manager answers in a check.
-fn event() -> impl Strategy<Value = (u64, Option<What>, i32)> {
+fn event() -> impl Strategy<Value = (u64, Option<EventKind>, i32)> {
     let number = || prop_oneof![9 => (0u32..7).prop_map(|index| 1 << index), 1 => Just(128)];
     let what = prop_oneof![
-        2 => number().prop_map(|state| Some(What::New { state })),
+        2 => number().prop_map(|state| Some(EventKind::New { state })),
         6 => (number(), prop::option::weighted(0.9, number()))
-            .prop_map(|(state, previous)| Some(What::Moved { state, previous, at: None })),
-        1 => Just(Some(What::Updated)),
-        1 => Just(Some(What::InactiveAdd)),
-        1 => Just(Some(What::InactiveRemove)),
+            .prop_map(|(state, previous)| Some(EventKind::Moved { state, previous, at: None })),
+        1 => Just(Some(EventKind::Updated)),
+        1 => Just(Some(EventKind::InactiveAdd)),
+        1 => Just(Some(EventKind::InactiveRemove)),
         2 => Just(None),
     ];
     (0u64..5, what, number())
@@ -297,8 +297,8 @@ struct Nobody;
 impl Source for Nobody {
     type Json<'a> = &'a Value;
 
-    fn facts(&self) -> Result<Facts<&Value>, Unread> {
-        Err(Unread(String::new()))
+    fn facts(&self) -> Result<Facts<&Value>, ReadError> {
+        Err(ReadError(String::new()))
     }
 }
 
@@ -306,7 +306,7 @@ impl Source for Nobody {
 fn a_family_that_is_switched_on_late_knows_all_jobs() {
     let (mut families, mut levels, mut table) = (Families::default(), Levels::default(), table());
     for (id, state) in [(1, 8), (2, 8), (3, 16)] {
-        table.apply(Event { id, what: What::New { state } }, &Nobody);
+        table.apply(Event { id, what: EventKind::New { state } }, &Nobody);
     }
     let states = FamilyId::named("states").unwrap();
     families.switch(&[states], &mut levels);
@@ -351,15 +351,18 @@ fn times_and_results_are_sent_when_they_are_known() {
     families.switch(&wanted, &mut levels);
     let at = |seconds| Some(Moment::from_seconds(seconds));
     let entered = |state, seconds| Job { entered: at(seconds), ..job(state) };
-    let moved =
-        |state, previous, seconds| What::Moved { state, previous: Some(previous), at: at(seconds) };
+    let moved = |state, previous, seconds| EventKind::Moved {
+        state,
+        previous: Some(previous),
+        at: at(seconds),
+    };
     let mut sent = |change: Change, what, is_live, result| {
         let occasion = Occasion { what, is_live, submitted: at(1.0), result };
         families.changed(&change, Some(&occasion), &table, &mut levels);
         std::mem::take(&mut levels.others)
     };
     let none: [&str; 0] = [];
-    let new = What::New { state: 1 };
+    let new = EventKind::New { state: 1 };
     assert_eq!(sent(change(None, Some(&job(New))), new, true, None), ["result.submitted +1"]);
     assert_eq!(sent(change(None, Some(&job(New))), new, false, None), none, "it was there before");
     let (sched, run) = (entered(Sched, 10.0), entered(Run, 10.5));

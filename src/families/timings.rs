@@ -1,7 +1,7 @@
 //! `timings`: how long jobs stay in each state.
 
 use super::{Family, FamilySpec, Kind, MetricSpec, Occasion, Out, Series};
-use crate::jobs::{Change, Needs, State, What};
+use crate::jobs::{Change, EventKind, Needs, State};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "timings",
@@ -29,7 +29,8 @@ impl Family for Timings {
     /// A job whose beginning nobody saw is unknown until its next move: no time is
     /// better than a wrong one.
     fn changed(&mut self, change: &Change, occasion: &Occasion, out: &mut dyn Out) {
-        let What::Moved { state, previous: Some(previous), at: Some(at) } = occasion.what else {
+        let EventKind::Moved { state, previous: Some(previous), at: Some(at) } = occasion.what
+        else {
             return;
         };
         let left = State::from_number(previous);

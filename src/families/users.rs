@@ -6,7 +6,7 @@ use crate::jobs::{Job, Lists, Needs, State};
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
     name: "users",
-    needs: Needs::USER.and(Needs::RESOURCES),
+    needs: Needs::USER.union(Needs::RESOURCES),
     tags: &["user", "state"],
     make: || Box::new(Users),
 };
@@ -20,7 +20,7 @@ impl Family for Users {
     fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
         let Some(user) = name else { return Vec::new() };
         let mut metrics = by_state("user", "user", user);
-        metrics.push(MetricSpec::new(Kind::Held, "user_cores", vec![("user", user.into())]));
+        metrics.push(MetricSpec::new(Kind::Allocated, "user_cores", vec![("user", user.into())]));
         metrics
     }
 
@@ -31,7 +31,7 @@ impl Family for Users {
     fn gauges(&self, job: &Job, visit: Visit<'_>) {
         let (Some(state), 1..) = (job.state, job.user) else { return };
         visit(Series::of(job.user, state as usize), 1);
-        if job.holds {
+        if job.has_allocation {
             visit(Series::of(job.user, CORES), job.amounts.cores.into());
         }
     }

@@ -3,7 +3,7 @@
 //! Flux does not report the jobs that were inactive before the load, so the broker
 //! is asked; it answers later, with the number at some moment in between. While
 //! the answer travels, jobs end and are purged, so the answer pins the number
-//! from before the load only to a range: as wide as the count swung meanwhile.
+//! from before the load only to a range: as wide as the count varied meanwhile.
 //! Ranges of several answers intersect, and one answer during which nothing
 //! changed settles it.
 
@@ -79,8 +79,8 @@ impl Inactive {
         self.move_by(1)
     }
 
-    /// `job.inactive-add`. Returns whether it was news: it does not
-    /// where it follows a move.
+    /// `job.inactive-add`. Returns whether the job is counted by it. It is not if its
+    /// move to INACTIVE was counted already.
     pub(super) fn added(&mut self, id: u64) -> bool {
         match self.expected.iter().position(|&expected| expected == id) {
             Some(index) => {
@@ -151,7 +151,7 @@ struct Range {
     /// Jobs added since the load, less those removed.
     net: i64,
     /// The least and the greatest `net` since the question.
-    swing: (i64, i64),
+    extremes: (i64, i64),
     /// What the number at load can be, from the answers so far.
     possible: Option<(i64, i64)>,
 }
@@ -159,11 +159,11 @@ struct Range {
 impl Range {
     fn moved(&mut self, by: i64) {
         self.net += by;
-        self.swing = (self.swing.0.min(self.net), self.swing.1.max(self.net));
+        self.extremes = (self.extremes.0.min(self.net), self.extremes.1.max(self.net));
     }
 
     fn begin(&mut self) {
-        self.swing = (self.net, self.net);
+        self.extremes = (self.net, self.net);
     }
 
     /// Returns the number, if it is known now, and whether this answer
@@ -175,8 +175,8 @@ impl Range {
     /// was counted too often.
     fn end(&mut self, inactive: u64) -> (Option<u64>, bool) {
         let inactive = i64::try_from(inactive).unwrap_or(i64::MAX);
-        let bound = |swing: i64| inactive.saturating_sub(swing);
-        let answer = (bound(self.swing.1), bound(self.swing.0));
+        let bound = |net: i64| inactive.saturating_sub(net);
+        let answer = (bound(self.extremes.1), bound(self.extremes.0));
         let (possible, contradicted) = match self.possible {
             Some(earlier) => {
                 let both = (answer.0.max(earlier.0), answer.1.min(earlier.1));

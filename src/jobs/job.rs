@@ -20,7 +20,7 @@ impl Needs {
     pub const USER: Needs = Needs(2);
     /// Its bank.
     pub const BANK: Needs = Needs(4);
-    /// What it asks for and holds.
+    /// What it asks for, and what is allocated to it.
     pub const RESOURCES: Needs = Needs(8);
     /// Its urgency, its priority and its dependencies.
     pub const WAITING: Needs = Needs(16);
@@ -31,19 +31,23 @@ impl Needs {
     /// No job's: how many nodes there are.
     pub const MACHINE: Needs = Needs(128);
 
+    /// What only the job's [`Facts`] say.
+    const FACTS: Needs =
+        Self::QUEUE.union(Self::USER).union(Self::BANK).union(Self::RESOURCES).union(Self::WAITING);
+
     /// Both.
-    pub const fn and(self, other: Needs) -> Needs {
+    pub const fn union(self, other: Needs) -> Needs {
         Needs(self.0 | other.0)
     }
 
     /// Whether all of `other` is needed.
-    pub const fn has(self, other: Needs) -> bool {
+    pub const fn contains(self, other: Needs) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether something is needed that only the job's [`Facts`] say.
+    /// Whether something of `FACTS` is needed.
     pub(super) const fn facts(self) -> bool {
-        self.0 & 31 != 0
+        self.0 & Self::FACTS.0 != 0
     }
 }
 
@@ -52,22 +56,23 @@ impl Needs {
 pub(super) enum Reading {
     /// Nothing is known of it yet.
     New,
-    /// They may have changed, but for what it holds.
+    /// They may have changed, except for what is allocated to it.
     Again,
     /// Only how urgent it is may have changed.
     Urgency,
-    /// It waits no more: its R, if it has one, says what it holds from now on, and
-    /// nothing else is new.
+    /// It waits no more. Its R, if it has one, says what is allocated to it. Nothing
+    /// else is new.
     Start,
 }
 
-/// One active job, as far as the enabled families need to know it. 64 bytes;
-/// what a job takes in all is measured in tests/fake/cost.rs.
+/// One active job, as far as the enabled families need to know it. It takes 64 bytes,
+/// and 72 in the table, with its id. All that a job takes is measured in
+/// tests/fake/cost.rs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// Its state; `None`: one that this version does not know.
     pub state: Option<State>,
-    /// When it entered it; `None` if nobody saw it.
+    /// When it entered that state; `None` if that is not known.
     pub entered: Option<Moment>,
     /// Its queue, in [`Lists::queues`].
     pub queue: NameIndex,
@@ -75,12 +80,13 @@ pub struct Job {
     pub user: NameIndex,
     /// Its bank, in [`Lists::banks`].
     pub bank: NameIndex,
-    /// What it holds if it [`holds`](Self::holds), else what it asks for.
+    /// What is allocated to it if it [has an allocation](Self::has_allocation), else what
+    /// it asks for.
     pub amounts: Amounts,
-    /// The ranks of the nodes that it holds.
+    /// The ranks of the nodes that are allocated to it.
     pub ranks: Ranks,
-    /// Whether it holds resources.
-    pub holds: bool,
+    /// Whether resources are allocated to it.
+    pub has_allocation: bool,
     /// Whether its events are subscribed to.
     pub is_subscribed: bool,
     /// Whether its urgency is 0.
@@ -177,13 +183,13 @@ pub trait Source {
     ///
     /// # Errors
     /// Why it cannot be read.
-    fn facts(&self) -> Result<Facts<Self::Json<'_>>, Unread>;
+    fn facts(&self) -> Result<Facts<Self::Json<'_>>, ReadError>;
 }
 
 /// What could not be read of a job, in words for an administrator. The job counts
 /// all the same, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread(pub String);
+pub struct ReadError(pub String);
 
 /// The lists of names that jobs are counted by.
 #[derive(Debug)]
@@ -244,7 +250,7 @@ impl Job {
             bank: 0,
             amounts: Amounts::default(),
             ranks: Ranks::None,
-            holds: false,
+            has_allocation: false,
             is_subscribed: false,
             is_held: false,
             has_no_priority: false,
@@ -265,22 +271,23 @@ impl Job {
     /// Forgets what is not needed.
     pub(super) fn forget_all_but(&mut self, needs: Needs) {
         let nothing = Job::new(None);
-        if !needs.has(Needs::QUEUE) {
+        if !needs.contains(Needs::QUEUE) {
             self.queue = nothing.queue;
         }
-        if !needs.has(Needs::USER) {
+        if !needs.contains(Needs::USER) {
             self.user = nothing.user;
         }
-        if !needs.has(Needs::BANK) {
+        if !needs.contains(Needs::BANK) {
             self.bank = nothing.bank;
         }
-        if !needs.has(Needs::RESOURCES) {
-            (self.holds, self.amounts, self.ranks) = (false, nothing.amounts, nothing.ranks);
+        if !needs.contains(Needs::RESOURCES) {
+            (self.has_allocation, self.amounts, self.ranks) =
+                (false, nothing.amounts, nothing.ranks);
         }
-        if !needs.has(Needs::WAITING) {
+        if !needs.contains(Needs::WAITING) {
             (self.is_held, self.has_no_priority, self.schemes) = (false, false, 0);
         }
-        if !needs.has(Needs::TIMES) {
+        if !needs.contains(Needs::TIMES) {
             self.entered = None;
         }
     }
@@ -291,13 +298,13 @@ impl Job {
         facts: &Facts<J>,
         needs: Needs,
         lists: &mut Lists,
-        occasion: Reading,
-    ) -> Result<(), Unread> {
-        if needs.has(Needs::WAITING) && occasion != Reading::Start {
+        reading: Reading,
+    ) -> Result<(), ReadError> {
+        if needs.contains(Needs::WAITING) && reading != Reading::Start {
             self.is_held = facts.urgency == 0;
             self.has_no_priority = facts.priority == 0;
         }
-        let needs = match occasion {
+        let needs = match reading {
             Reading::Urgency => return Ok(()),
             Reading::Start => Needs(needs.0 & Needs::RESOURCES.0),
             _ => needs,
@@ -305,13 +312,13 @@ impl Job {
         let mut outcome = Ok(());
         let system = facts.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
         let text = |key| system.and_then(|system| system.member(key));
-        if needs.has(Needs::QUEUE) {
+        if needs.contains(Needs::QUEUE) {
             let queue = text(c"queue");
             let queue = queue.as_ref().and_then(Json::text).unwrap_or_default();
             self.queue = match queue.len() {
                 0..=LONGEST_QUEUE => lists.queues.index(queue),
                 length => {
-                    outcome = Err(Unread(format!(
+                    outcome = Err(ReadError(format!(
                         "queue: a name of {length} bytes (want at most {LONGEST_QUEUE}); the job \
                          counts in no queue"
                     )));
@@ -319,18 +326,18 @@ impl Job {
                 }
             };
         }
-        if needs.has(Needs::USER) && self.user == 0 {
+        if needs.contains(Needs::USER) && self.user == 0 {
             self.user = lists.users.index(itoa::Buffer::new().format(facts.user));
         }
-        if needs.has(Needs::BANK) {
+        if needs.contains(Needs::BANK) {
             let bank = text(c"bank");
             self.bank = lists.banks.index(bank.as_ref().and_then(Json::text).unwrap_or_default());
         }
-        if needs.has(Needs::WAITING) {
+        if needs.contains(Needs::WAITING) {
             self.schemes = system.map_or(0, |system| schemes(system, lists));
         }
-        if needs.has(Needs::RESOURCES) {
-            if let Err(unread) = self.read_resources(facts, system, occasion != Reading::Again) {
+        if needs.contains(Needs::RESOURCES) {
+            if let Err(unread) = self.read_resources(facts, system, reading != Reading::Again) {
                 outcome = Err(unread);
             }
         }
@@ -342,28 +349,30 @@ impl Job {
         facts: &Facts<J>,
         system: Option<J>,
         starts: bool,
-    ) -> Result<(), Unread> {
+    ) -> Result<(), ReadError> {
         if self.is_waiting() {
-            (self.holds, self.ranks) = (false, Ranks::None);
+            (self.has_allocation, self.ranks) = (false, Ranks::None);
             let amounts = requested(facts.jobspec);
             self.amounts = amounts.unwrap_or_default();
             return amounts.map(|_| ()).ok_or_else(|| {
                 let what = "jobspec: resources not understood; the job counts as asking for none";
-                Unread(what.to_owned())
+                ReadError(what.to_owned())
             });
         }
         if !starts {
             return Ok(());
         }
-        (self.holds, self.amounts, self.ranks) = (false, Amounts::default(), Ranks::None);
-        // What went past the scheduler is not the scheduler's to lend. And a job
-        // that was cancelled as it waited has no R.
+        (self.has_allocation, self.amounts, self.ranks) = (false, Amounts::default(), Ranks::None);
+        // The scheduler allocates nothing to a job that bypasses it. And a job that
+        // is canceled while it waits has no R.
         let bypass = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
         let Some(r) = facts.r.filter(|_| !bypass) else { return Ok(()) };
         let Some(amounts) = allocated(r) else {
-            return Err(Unread("R: not understood; the job counts as holding nothing".to_owned()));
+            return Err(ReadError(
+                "R: not understood; the job counts as holding nothing".to_owned(),
+            ));
         };
-        (self.holds, self.amounts, self.ranks) = (true, amounts, Ranks::of(r));
+        (self.has_allocation, self.amounts, self.ranks) = (true, amounts, Ranks::of(r));
         Ok(())
     }
 }

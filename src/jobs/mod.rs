@@ -28,9 +28,11 @@ pub mod queues;
 mod state;
 mod table;
 
-pub use job::{Facts, Job, Lists, Moment, Needs, Ranks, Source, Unread, MOST_NAMES, MOST_QUEUES};
+pub use job::{
+    Facts, Job, Lists, Moment, Needs, Ranks, ReadError, Source, MOST_NAMES, MOST_QUEUES,
+};
 pub use state::State;
-pub use table::{Anomaly, Change, Event, JobTable, What};
+pub use table::{Anomaly, Change, Event, EventKind, JobTable};
 
 #[cfg(test)]
 mod tests;

@@ -39,8 +39,9 @@ impl Dash {
     }
 
     /// A character of a name as it is sent: what differs after this differs in every
-    /// dialect. All but letters, digits, `-` and `_` becomes `_`: a dot or a slash
-    /// would make a folder of a name, `:` or `|` would end it.
+    /// dialect. Of ASCII, all but letters, digits, `-` and `_` becomes `_`: a dot or a
+    /// slash would make a folder of a name, `:` or `|` would end it. All that is not
+    /// ASCII stays.
     fn clean(self, c: char) -> char {
         match c.is_ascii() && !c.is_ascii_alphanumeric() && c != '-' {
             true => '_',

@@ -1,6 +1,10 @@
 //! The states of a job.
 
 /// A job state, in the order in which a job passes through them (RFC 21).
+///
+/// The table counts by these seven: they are its indices, and need no Flux. Flux's own
+/// number, which may be one unknown to this version, is
+/// [`JobState`](crate::jobtap::JobState) in the jobtap layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// Submitted, not yet validated.
@@ -39,7 +43,8 @@ impl State {
         Self::ALL.get(index).copied().filter(|_| number == 1 << index)
     }
 
-    /// Whether a job in this state waits for its resources.
+    /// Whether a job in this state waits for its resources. These are the states of
+    /// Flux's PENDING, and NEW.
     pub fn is_waiting(self) -> bool {
         self < State::Run
     }

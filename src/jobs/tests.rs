@@ -28,7 +28,7 @@ struct Known {
 impl Source for Known {
     type Json<'a> = &'a Value;
 
-    fn facts(&self) -> Result<Facts<&Value>, Unread> {
+    fn facts(&self) -> Result<Facts<&Value>, ReadError> {
         let Known { user, urgency, jobspec, r } = self;
         let (user, urgency, r) = (*user, *urgency, r.as_ref());
         Ok(Facts { user, urgency, priority: urgency.into(), jobspec, r })
@@ -55,16 +55,16 @@ fn plain() -> Known {
     known(7, "", "", None)
 }
 
-fn moved(previous: i32, state: i32) -> What {
-    What::Moved { state, previous: Some(previous), at: None }
+fn moved(previous: i32, state: i32) -> EventKind {
+    EventKind::Moved { state, previous: Some(previous), at: None }
 }
 
 const ALL_NEEDS: Needs = Needs::QUEUE
-    .and(Needs::USER)
-    .and(Needs::BANK)
-    .and(Needs::RESOURCES)
-    .and(Needs::WAITING)
-    .and(Needs::TIMES);
+    .union(Needs::USER)
+    .union(Needs::BANK)
+    .union(Needs::RESOURCES)
+    .union(Needs::WAITING)
+    .union(Needs::TIMES);
 
 /// A table of an instance that had `inactive` jobs at load.
 fn table(inactive: u64) -> JobTable {
@@ -84,18 +84,19 @@ fn states(change: &Change) -> (Option<State>, Option<State>, i64) {
 #[test]
 fn each_event_changes_what_it_should() {
     // What came before, the event, what changed, its anomaly.
-    type Case<'a> = (&'a [What], What, (Option<State>, Option<State>, i64), Option<Anomaly>);
-    let new = |state| What::New { state };
-    let reported = |state| What::Moved { state, previous: None, at: None };
+    type Case<'a> =
+        (&'a [EventKind], EventKind, (Option<State>, Option<State>, i64), Option<Anomaly>);
+    let new = |state| EventKind::New { state };
+    let reported = |state| EventKind::Moved { state, previous: None, at: None };
     let cases: &[Case] = &[
         (&[], new(NEW), (None, Some(New), 0), None),
         (&[], new(RUN), (None, Some(Run), 0), None),
         (&[new(NEW)], moved(NEW, DEPEND), (Some(New), Some(Depend), 0), None),
         (&[new(DEPEND)], reported(DEPEND), (None, None, 0), None),
         (&[new(CLEANUP)], moved(CLEANUP, INACTIVE), (Some(Cleanup), None, 1), None),
-        (&[new(CLEANUP), moved(CLEANUP, INACTIVE)], What::InactiveAdd, (None, None, 0), None),
-        (&[], What::InactiveAdd, (None, None, 1), None),
-        (&[What::InactiveAdd], What::InactiveRemove, (None, None, -1), None),
+        (&[new(CLEANUP), moved(CLEANUP, INACTIVE)], EventKind::InactiveAdd, (None, None, 0), None),
+        (&[], EventKind::InactiveAdd, (None, None, 1), None),
+        (&[EventKind::InactiveAdd], EventKind::InactiveRemove, (None, None, -1), None),
         // An event never came: the next one says where the job is.
         (
             &[new(NEW)],
@@ -111,16 +112,21 @@ fn each_event_changes_what_it_should() {
             Some(Anomaly::MissedEvent(Cleanup)),
         ),
         (&[], moved(CLEANUP, INACTIVE), (None, None, 1), Some(Anomaly::MissedEvent(Cleanup))),
-        (&[new(CLEANUP)], What::InactiveAdd, (Some(Cleanup), None, 1), None),
-        (&[new(CLEANUP), What::InactiveAdd], What::InactiveRemove, (None, None, -1), None),
-        (&[], What::InactiveRemove, (None, None, 0), Some(Anomaly::MissedEvent(Inactive))),
+        (&[new(CLEANUP)], EventKind::InactiveAdd, (Some(Cleanup), None, 1), None),
+        (
+            &[new(CLEANUP), EventKind::InactiveAdd],
+            EventKind::InactiveRemove,
+            (None, None, -1),
+            None,
+        ),
+        (&[], EventKind::InactiveRemove, (None, None, 0), Some(Anomaly::MissedEvent(Inactive))),
         // A state that is not known here is in no count.
         (&[new(RUN)], moved(RUN, 128), (Some(Run), None, 0), Some(Anomaly::UnknownState(128))),
         (&[], new(3), (None, None, 0), Some(Anomaly::UnknownState(3))),
         (&[new(3)], moved(3, RUN), (None, Some(Run), 0), Some(Anomaly::UnknownState(3))),
         // What is posted about a job that was not accepted.
-        (&[], What::Updated, (None, None, 0), None),
-        (&[new(RUN)], What::Updated, (None, None, 0), None),
+        (&[], EventKind::Updated, (None, None, 0), None),
+        (&[new(RUN)], EventKind::Updated, (None, None, 0), None),
     ];
     for (before, what, changed, anomaly) in cases {
         let mut table = table(0);
@@ -139,29 +145,33 @@ fn each_event_changes_what_it_should() {
 fn until_the_load_is_over_a_job_is_where_it_moved_last() {
     // A job's events, the state that it is counted in, and how many of them were
     // anomalies.
-    type Case<'a> = (&'a [What], Option<State>, u64);
-    let new = |state| What::New { state };
+    type Case<'a> = (&'a [EventKind], Option<State>, u64);
+    let new = |state| EventKind::New { state };
     let cases: &[Case] = &[
         (&[new(RUN)], Some(Run), 0),
         (&[new(DEPEND), moved(DEPEND, SCHED)], Some(Sched), 0),
         // Replayed at a restart, then reported where it was, or where it is.
         (&[moved(DEPEND, SCHED), new(DEPEND)], Some(Sched), 0),
         (&[moved(DEPEND, SCHED), new(SCHED)], Some(Sched), 0),
-        // Ended there, and never reported; or cancelled by another plugin.
-        (&[moved(CLEANUP, INACTIVE), What::InactiveAdd], Some(Inactive), 0),
+        // Ended there, and never reported; or canceled by another plugin.
+        (&[moved(CLEANUP, INACTIVE), EventKind::InactiveAdd], Some(Inactive), 0),
         (
-            &[moved(SCHED, CLEANUP), moved(CLEANUP, INACTIVE), What::InactiveAdd, new(SCHED)],
+            &[moved(SCHED, CLEANUP), moved(CLEANUP, INACTIVE), EventKind::InactiveAdd, new(SCHED)],
             Some(Inactive),
             0,
         ),
-        (&[new(DEPEND), What::Moved { state: DEPEND, previous: None, at: None }], Some(Depend), 0),
+        (
+            &[new(DEPEND), EventKind::Moved { state: DEPEND, previous: None, at: None }],
+            Some(Depend),
+            0,
+        ),
         // Into a state that is not known here, and reported where it was.
         (&[new(RUN), moved(RUN, 128)], None, 1),
         (&[moved(SCHED, 128), new(SCHED)], None, 1),
         // Contradictions: counted, and the last one is believed.
         (&[new(RUN), moved(SCHED, CLEANUP)], Some(Cleanup), 1),
         (
-            &[moved(CLEANUP, INACTIVE), What::InactiveAdd, moved(CLEANUP, INACTIVE)],
+            &[moved(CLEANUP, INACTIVE), EventKind::InactiveAdd, moved(CLEANUP, INACTIVE)],
             Some(Inactive),
             1,
         ),
@@ -199,9 +209,9 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
     let at = |seconds| Some(Moment::from_seconds(seconds));
     let cores = |table: &JobTable| {
         let job = table.job(1).unwrap();
-        (job.holds, job.amounts.cores, job.ranks.ranges().collect::<Vec<_>>())
+        (job.has_allocation, job.amounts.cores, job.ranks.ranges().collect::<Vec<_>>())
     };
-    let change = table.apply(Event { id: 1, what: What::New { state: NEW } }, &waiting);
+    let change = table.apply(Event { id: 1, what: EventKind::New { state: NEW } }, &waiting);
     assert_eq!(change.unread, None);
     assert_eq!(cores(&table), (false, 4, vec![]));
     let lists = table.lists();
@@ -212,15 +222,18 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
     assert_eq!((lists.schemes.name(1), job.schemes), (Some("afterok"), 1 << 1));
     assert_eq!(job.entered, None);
 
-    let to =
-        |state, previous, seconds| What::Moved { state, previous: Some(previous), at: at(seconds) };
+    let to = |state, previous, seconds| EventKind::Moved {
+        state,
+        previous: Some(previous),
+        at: at(seconds),
+    };
     table.apply(Event { id: 1, what: to(SCHED, NEW, 10.0) }, &waiting);
     let change = table.apply(Event { id: 1, what: to(RUN, SCHED, 10.25) }, &running);
     assert_eq!(cores(&table), (true, 12, vec![(0, 1), (5, 5)]));
     let entered = |job: Option<Job>| job.unwrap().entered.unwrap();
     assert_eq!(entered(change.after).since(entered(change.before)), 250.0);
     // What a job holds does not change with its jobspec.
-    table.apply(Event { id: 1, what: What::Updated }, &known(7, "debug", "chem", Some("0")));
+    table.apply(Event { id: 1, what: EventKind::Updated }, &known(7, "debug", "chem", Some("0")));
     assert_eq!(cores(&table), (true, 12, vec![(0, 1), (5, 5)]));
     assert_eq!(table.lists().banks.name(table.job(1).unwrap().bank), Some("chem"));
     table.apply(Event { id: 1, what: to(CLEANUP, RUN, 11.0) }, &running);
@@ -228,14 +241,14 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
     table.apply(Event { id: 1, what: to(INACTIVE, CLEANUP, 12.0) }, &running);
     assert_eq!(table.job(1), None);
 
-    // Cancelled as it waited: it never held anything.
-    table.apply(Event { id: 1, what: What::New { state: SCHED } }, &waiting);
+    // Canceled as it waited: it never held anything.
+    table.apply(Event { id: 1, what: EventKind::New { state: SCHED } }, &waiting);
     table.apply(Event { id: 1, what: moved(SCHED, CLEANUP) }, &waiting);
     assert_eq!(cores(&table), (false, 0, vec![]));
     // Its R is not the scheduler's.
     let mut past = known(7, "", "", Some("3"));
     past.jobspec["attributes"]["system"]["alloc-bypass"] = json!({});
-    table.apply(Event { id: 1, what: What::New { state: RUN } }, &past);
+    table.apply(Event { id: 1, what: EventKind::New { state: RUN } }, &past);
     assert_eq!(cores(&table), (false, 0, vec![]));
 }
 
@@ -246,10 +259,10 @@ fn inactive_jobs_take_no_place_in_the_lists_but_the_queues() {
     table.set_needs(ALL_NEEDS);
     for id in 0..200 {
         let old = known(1000 + id as u32, "batch", &format!("old{id}"), Some("0"));
-        table.apply(Event { id, what: What::InactiveAdd }, &old);
+        table.apply(Event { id, what: EventKind::InactiveAdd }, &old);
     }
     table.apply(
-        Event { id: 200, what: What::New { state: SCHED } },
+        Event { id: 200, what: EventKind::New { state: SCHED } },
         &known(7, "batch", "phys", None),
     );
     let (job, lists) = (table.job(200).unwrap(), table.lists());
@@ -262,10 +275,10 @@ fn inactive_jobs_take_no_place_in_the_lists_but_the_queues() {
 fn a_job_that_waits_in_an_unknown_state_holds_what_it_gets() {
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
-    table.apply(Event { id: 1, what: What::New { state: 1 << 9 } }, &known(7, "", "", None));
+    table.apply(Event { id: 1, what: EventKind::New { state: 1 << 9 } }, &known(7, "", "", None));
     table.apply(Event { id: 1, what: moved(1 << 9, RUN) }, &known(7, "", "", Some("0-1")));
     let job = table.job(1).unwrap();
-    assert_eq!((job.holds, job.amounts.cores), (true, 8));
+    assert_eq!((job.has_allocation, job.amounts.cores), (true, 8));
 }
 
 #[test]
@@ -275,16 +288,18 @@ fn what_cannot_be_read_is_said_and_the_job_counts_all_the_same() {
     let nonsense = Known { user: 5, urgency: 16, jobspec: json!([1, "x"]), r: Some(json!("y")) };
     let mut unread = |what| table.apply(Event { id: 1, what }, &nonsense).unread;
     assert_eq!(
-        unread(What::New { state: SCHED }),
-        Some(Unread("jobspec: resources not understood; the job counts as asking for none".into()))
+        unread(EventKind::New { state: SCHED }),
+        Some(ReadError(
+            "jobspec: resources not understood; the job counts as asking for none".into()
+        ))
     );
     assert_eq!(
         unread(moved(SCHED, RUN)),
-        Some(Unread("R: not understood; the job counts as holding nothing".into()))
+        Some(ReadError("R: not understood; the job counts as holding nothing".into()))
     );
     assert_eq!(unread(moved(RUN, CLEANUP)), None);
     let long = known(5, &"q".repeat(300), "", None);
-    let change = table.apply(Event { id: 2, what: What::New { state: NEW } }, &long);
+    let change = table.apply(Event { id: 2, what: EventKind::New { state: NEW } }, &long);
     assert!(change.unread.unwrap().0.contains("300 bytes"));
     assert_eq!(table.job(2).unwrap().queue, 0);
     assert_eq!(table.count(New), Some(1));
@@ -299,7 +314,7 @@ fn a_record_is_small_and_a_known_job_allocates_nothing() {
     let (waiting, running) =
         (known(7, "batch", "phys", None), known(7, "batch", "phys", Some("0-3")));
     let mut live = |id| {
-        table.apply(Event { id, what: What::New { state: NEW } }, &waiting);
+        table.apply(Event { id, what: EventKind::New { state: NEW } }, &waiting);
         allocation_counter::measure(|| {
             for pair in [NEW, DEPEND, PRIORITY, SCHED, RUN, CLEANUP].windows(2) {
                 let known = if pair[1] < RUN { &waiting } else { &running };
@@ -317,14 +332,14 @@ fn number() -> impl Strategy<Value = i32> {
 }
 
 /// Any event, legal or not.
-fn what() -> impl Strategy<Value = What> {
+fn what() -> impl Strategy<Value = EventKind> {
     prop_oneof![
-        2 => number().prop_map(|state| What::New { state }),
+        2 => number().prop_map(|state| EventKind::New { state }),
         6 => (number(), prop::option::weighted(0.9, number()))
-            .prop_map(|(state, previous)| What::Moved { state, previous, at: None }),
-        1 => Just(What::Updated),
-        1 => Just(What::InactiveAdd),
-        1 => Just(What::InactiveRemove),
+            .prop_map(|(state, previous)| EventKind::Moved { state, previous, at: None }),
+        1 => Just(EventKind::Updated),
+        1 => Just(EventKind::InactiveAdd),
+        1 => Just(EventKind::InactiveRemove),
     ]
 }
 
@@ -337,28 +352,28 @@ struct Fold {
 }
 
 impl Fold {
-    fn hear(&mut self, id: u64, what: What) {
+    fn hear(&mut self, id: u64, what: EventKind) {
         match what {
-            What::Moved { state: INACTIVE, previous: Some(_), .. } => {
+            EventKind::Moved { state: INACTIVE, previous: Some(_), .. } => {
                 self.jobs.remove(&id);
                 if !self.ended.insert(id, true).unwrap_or(false) {
                     self.inactive += 1;
                 }
             }
-            What::New { state } | What::Moved { state, previous: Some(_), .. } => {
+            EventKind::New { state } | EventKind::Moved { state, previous: Some(_), .. } => {
                 self.jobs.insert(id, state);
             }
-            What::Moved { state, previous: None, .. } => {
+            EventKind::Moved { state, previous: None, .. } => {
                 self.jobs.entry(id).or_insert(state);
             }
-            What::Updated => (),
-            What::InactiveAdd => {
+            EventKind::Updated => (),
+            EventKind::InactiveAdd => {
                 self.jobs.remove(&id);
                 if !self.ended.insert(id, false).unwrap_or(false) {
                     self.inactive += 1;
                 }
             }
-            What::InactiveRemove => {
+            EventKind::InactiveRemove => {
                 self.jobs.remove(&id);
                 self.ended.insert(id, false);
                 self.inactive = self.inactive.saturating_sub(1);
@@ -400,11 +415,11 @@ impl JobManager {
         let Some(&id) = ids.get(job % 12) else {
             self.submitted += 1;
             self.active.insert(self.submitted, NEW);
-            return vec![Event { id: self.submitted, what: What::New { state: NEW } }];
+            return vec![Event { id: self.submitted, what: EventKind::New { state: NEW } }];
         };
         let Some(&state) = self.active.get(&id) else {
             self.inactive.remove(&id);
-            return vec![Event { id, what: What::InactiveRemove }];
+            return vec![Event { id, what: EventKind::InactiveRemove }];
         };
         let ways: &[i32] = match state {
             NEW => &[DEPEND, CLEANUP],
@@ -419,7 +434,7 @@ impl JobManager {
         if to == INACTIVE {
             self.active.remove(&id);
             self.inactive.insert(id);
-            events.push(Event { id, what: What::InactiveAdd });
+            events.push(Event { id, what: EventKind::InactiveAdd });
         } else {
             self.active.insert(id, to);
         }

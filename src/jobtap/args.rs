@@ -24,7 +24,7 @@ pub struct Transition {
 /// No state has this number, so it marks an optional item that was not there.
 const UNSET: c_int = 0;
 
-/// One callback's arguments.
+/// The arguments of the running callback. They are void when it returns.
 pub(super) struct Args(*mut sys::flux_plugin_arg_t);
 
 impl Args {
@@ -57,9 +57,10 @@ impl Args {
 
     /// The state entered, the state left, if there is one, and the job's id.
     ///
-    /// On the path of every transition: looked at where they lie. An unpack format
-    /// with these three makes jansson allocate four times, for a set of the keys
-    /// that it has seen. It is for the error, in Flux's own words.
+    /// On the path of every transition, hence inlined, and hence read in place: an
+    /// unpack format with these three makes jansson allocate four times, for the set of
+    /// the keys that it has seen. That format is used only where reading in place
+    /// fails: then the error is in Flux's own words.
     #[inline(always)]
     pub(super) fn transition(&self) -> Result<Transition, Error> {
         let integer = |key| Some(self.items()?.member(key)?.integer()?.get());
@@ -166,7 +167,7 @@ impl Args {
     }
 
     /// Turns a return code into a `Result` with Flux's own words; `what` was to
-    /// be done.
+    /// be done. Inlined: where the code is 0, nothing is called.
     #[inline(always)]
     pub(super) fn check(&self, what: &str, code: c_int) -> Result<(), Error> {
         match code {

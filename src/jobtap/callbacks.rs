@@ -1,4 +1,4 @@
-//! Which callbacks a plugin wants, and the one shim between them and the job manager.
+//! Which callbacks a plugin wants, and the one trampoline between them and the job manager.
 
 use std::any::Any;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
@@ -28,7 +28,7 @@ pub struct Callbacks<P: Plugin> {
     /// It outlives the handlers.
     instance: *const Instance<P>,
     registrations: Vec<Registration>,
-    /// What was asked for in vain.
+    /// The last callback or option that cannot be had. It fails the load.
     error: Option<Error>,
 }
 
@@ -102,7 +102,7 @@ impl<P: Plugin> Callbacks<P> {
             JobState::INACTIVE => c"job.state.inactive",
             JobState(number) => {
                 let text = format!("Flux has no callback for jobs that enter state {number}");
-                return self.fail(Error::new(text));
+                return self.set_error(Error::new(text));
             }
         };
         self.add::<Moved, _>(topic, "job.state", callback);
@@ -157,11 +157,11 @@ impl<P: Plugin> Callbacks<P> {
             LoadOrder::ByState => c"state",
             LoadOrder::ByStateReversed => c"-state",
         };
-        let plugin = self.instance().handle;
+        let plugin = self.instance().flux_plugin;
         // SAFETY: the plugin is being loaded; Flux copies the text.
         let code = unsafe { sys::flux_jobtap_set_load_sort_order(plugin, order.as_ptr()) };
         if code < 0 {
-            self.fail(Error::last_os_error("flux_jobtap_set_load_sort_order"));
+            self.set_error(Error::last_os_error("flux_jobtap_set_load_sort_order"));
         }
     }
 
@@ -170,19 +170,19 @@ impl<P: Plugin> Callbacks<P> {
     }
 
     /// Fails the load.
-    pub(super) fn fail(&mut self, error: Error) {
+    pub(super) fn set_error(&mut self, error: Error) {
         self.error = Some(error);
     }
 
     /// Adds `callback`, of kind `K`, for `topic`; `name` is what the log calls it.
-    pub(super) fn add<K: Kind<P, F>, F: 'static>(
+    pub(super) fn add<K: HandlerKind<P, F>, F: 'static>(
         &mut self,
         topic: &CStr,
         name: &'static str,
         callback: F,
     ) {
         let data = self.keep(name, callback);
-        self.push(topic, shim::<P, K, F>, data);
+        self.push(topic, trampoline::<P, K, F>, data);
     }
 
     /// Keeps a callback until the instance's end: a `Handler<P, F>`, the argument of what
@@ -198,23 +198,24 @@ impl<P: Plugin> Callbacks<P> {
         self.instance().handlers.borrow_mut().push(handler);
     }
 
+    /// Not inlined: `add` is in the .so once for each callback, this only once.
     #[inline(never)]
     fn push(&mut self, topic: &CStr, call: Call, data: *mut c_void) {
         self.registrations.push(Registration { topic: topic.to_owned(), call, data });
     }
 
-    /// The instance.
     pub(super) fn instance(&self) -> &Instance<P> {
         // SAFETY: it made this, and outlives it.
         unsafe { &*self.instance }
     }
 
-    /// Hands all over to Flux.
+    /// Registers all with Flux at the end of `init`, and not one by one: their order
+    /// depends on all topics.
     pub(super) fn register(mut self) -> Result<(), Error> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let plugin = self.instance().handle;
+        let plugin = self.instance().flux_plugin;
         let topics: Vec<_> =
             self.registrations.iter().map(|one| one.topic.as_bytes_with_nul()).collect();
         for (topic, group) in in_order(&topics) {
@@ -300,7 +301,7 @@ pub(super) struct Handler<P: Plugin, F> {
 }
 
 /// A kind of callback: how it is called, and what becomes of its outcome.
-pub(super) trait Kind<P: Plugin, F> {
+pub(super) trait HandlerKind<P: Plugin, F> {
     /// Calls `callback`, which the log calls `name`. Returns what the callback
     /// returns, 0 or -1.
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int;
@@ -311,7 +312,7 @@ pub(super) trait Kind<P: Plugin, F> {
 /// # Safety
 /// - `args` are Flux's, for the callback that is running.
 /// - `data` points to a `Handler<P, F>` of a living instance.
-unsafe extern "C" fn shim<P: Plugin, K: Kind<P, F>, F>(
+unsafe extern "C" fn trampoline<P: Plugin, K: HandlerKind<P, F>, F>(
     _plugin: *mut sys::flux_plugin_t,
     _topic: *const c_char,
     args: *mut sys::flux_plugin_arg_t,
@@ -330,12 +331,12 @@ unsafe extern "C" fn shim<P: Plugin, K: Kind<P, F>, F>(
 
 pub(super) struct Notice;
 
-impl<P: Plugin, F> Kind<P, F> for Notice
+impl<P: Plugin, F> HandlerKind<P, F> for Notice
 where
     F: Fn(&mut P, &Job<'_>) -> Result<(), Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         instance.dispatch(name, |plugin| callback(plugin, &job));
         0
     }
@@ -343,12 +344,12 @@ where
 
 struct Moved;
 
-impl<P: Plugin, F> Kind<P, F> for Moved
+impl<P: Plugin, F> HandlerKind<P, F> for Moved
 where
     F: Fn(&mut P, Transition, &Job<'_>) -> Result<(), Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         instance.dispatch(name, |plugin| callback(plugin, args.transition()?, &job));
         0
     }
@@ -356,12 +357,12 @@ where
 
 struct Posted;
 
-impl<P: Plugin, F> Kind<P, F> for Posted
+impl<P: Plugin, F> HandlerKind<P, F> for Posted
 where
     F: Fn(&mut P, &JobEvent<'_>, &Job<'_>) -> Result<(), Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         instance.dispatch(name, |plugin| callback(plugin, &JobEvent::new(args), &job));
         0
     }
@@ -369,14 +370,14 @@ where
 
 struct ConfUpdate;
 
-impl<P: Plugin, F> Kind<P, F> for ConfUpdate
+impl<P: Plugin, F> HandlerKind<P, F> for ConfUpdate
 where
     F: Fn(&mut P, Conf<'_>) -> Result<(), Error>,
 {
     fn call(instance: &Instance<P>, _: &'static str, callback: &F, args: &Args) -> c_int {
         // SAFETY: the plugin lives; the conf is its own copy and does not
         // change while this call runs.
-        let conf = unsafe { c_text(sys::flux_plugin_get_conf(instance.handle)) };
+        let conf = unsafe { c_text(sys::flux_plugin_get_conf(instance.flux_plugin)) };
         let outcome = instance.try_dispatch(|plugin| {
             let broker = args.json()?;
             callback(plugin, Conf { plugin: conf.as_deref(), broker: &broker })
@@ -389,7 +390,7 @@ where
                 // names the one string it gets; Flux copies the text.
                 unsafe {
                     sys::flux_jobtap_error(
-                        instance.handle,
+                        instance.flux_plugin,
                         args.raw(),
                         c"%s".as_ptr(),
                         text.as_ptr(),
@@ -402,7 +403,7 @@ where
 
 struct Query;
 
-impl<P: Plugin, F> Kind<P, F> for Query
+impl<P: Plugin, F> HandlerKind<P, F> for Query
 where
     F: Fn(&mut P) -> String,
 {

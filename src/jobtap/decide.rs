@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use super::args::Args;
-use super::callbacks::{Callbacks, Kind, Notice};
+use super::callbacks::{Callbacks, HandlerKind, Notice};
 use super::error::Error;
 use super::instance::Instance;
 use super::job::Job;
@@ -145,18 +145,18 @@ fn reject<P: Plugin>(instance: &Instance<P>, args: &Args, error: &Error) -> c_in
     // SAFETY: the plugin and the args live; the format is constant and names the one
     // string it gets; Flux copies the text.
     unsafe {
-        sys::flux_jobtap_reject_job(instance.handle, args.raw(), c"%s".as_ptr(), text.as_ptr())
+        sys::flux_jobtap_reject_job(instance.flux_plugin, args.raw(), c"%s".as_ptr(), text.as_ptr())
     }
 }
 
 struct Verdict;
 
-impl<P: Plugin, F> Kind<P, F> for Verdict
+impl<P: Plugin, F> HandlerKind<P, F> for Verdict
 where
     F: Fn(&mut P, &Job<'_>) -> Result<(), Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         match instance.try_dispatch(|plugin| callback(plugin, &job)) {
             Ok(()) => 0,
             // job.validate is asked of updates, too, whatever the state.
@@ -171,12 +171,12 @@ where
 
 struct Depends;
 
-impl<P: Plugin, F> Kind<P, F> for Depends
+impl<P: Plugin, F> HandlerKind<P, F> for Depends
 where
     F: Fn(&mut P, &DependencyRequest<'_>, &Job<'_>) -> Result<Dependency, Error>,
 {
     fn call(instance: &Instance<P>, _: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         let outcome = instance.try_dispatch(|plugin| {
             let json = args.items().and_then(|items| items.member(c"dependency"));
             let json = json.ok_or_else(|| Error::new("no dependency"))?;
@@ -191,7 +191,7 @@ where
                 let (id, description) = (job.id()?, c_string(&description));
                 // SAFETY: the plugin lives; Flux copies the text.
                 match unsafe {
-                    sys::flux_jobtap_dependency_add(instance.handle, id, description.as_ptr())
+                    sys::flux_jobtap_dependency_add(instance.flux_plugin, id, description.as_ptr())
                 } {
                     0.. => Ok(()),
                     _ => Err(Error::last_os_error("flux_jobtap_dependency_add")),
@@ -207,12 +207,12 @@ where
 
 struct Prioritized;
 
-impl<P: Plugin, F> Kind<P, F> for Prioritized
+impl<P: Plugin, F> HandlerKind<P, F> for Prioritized
 where
     F: Fn(&mut P, &Job<'_>) -> Result<Priority, Error>,
 {
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         let outcome = instance.try_dispatch(|plugin| callback(plugin, &job));
         let packed = outcome.and_then(|priority| match priority {
             Priority::Is(priority) => args.answer_integer(c"priority", priority.into()),
@@ -223,7 +223,7 @@ where
             Priority::Unavailable => {
                 // SAFETY: the plugin and the args live.
                 let code =
-                    unsafe { sys::flux_jobtap_priority_unavail(instance.handle, args.raw()) };
+                    unsafe { sys::flux_jobtap_priority_unavail(instance.flux_plugin, args.raw()) };
                 args.check("add to", code)
             }
         });
@@ -236,12 +236,12 @@ where
 
 struct Updated;
 
-impl<P: Plugin, F> Kind<P, F> for Updated
+impl<P: Plugin, F> HandlerKind<P, F> for Updated
 where
     F: Fn(&mut P, &UpdateRequest<'_>, &Job<'_>) -> Result<Update, Error>,
 {
     fn call(instance: &Instance<P>, _: &'static str, callback: &F, args: &Args) -> c_int {
-        let job = Job::current(instance.handle, args);
+        let job = Job::current(instance.flux_plugin, args);
         let outcome = instance.try_dispatch(|plugin| {
             let item = |key| args.items().and_then(|items| items.member(key));
             let (key, value) = (item(c"key").and_then(|key| key.text()), item(c"value"));

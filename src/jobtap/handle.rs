@@ -74,7 +74,7 @@ impl<P: Plugin> Jobtap<P> {
         let instance = self.running().ok()?;
         // SAFETY: a callback runs, so the plugin lives; what the callback posts waits
         // until it has returned.
-        let found = unsafe { FoundJob::new(instance.handle, id) }?;
+        let found = unsafe { FoundJob::new(instance.flux_plugin, id) }?;
         Some(body(&found.job()))
     }
 
@@ -85,7 +85,7 @@ impl<P: Plugin> Jobtap<P> {
     pub fn subscribe(&self, id: u64) -> Result<(), Error> {
         let instance = self.running()?;
         // SAFETY: a callback runs, so the plugin lives.
-        match unsafe { sys::flux_jobtap_job_subscribe(instance.handle, id) } {
+        match unsafe { sys::flux_jobtap_job_subscribe(instance.flux_plugin, id) } {
             0.. => Ok(()),
             _ => Err(Error::last_os_error("flux_jobtap_job_subscribe")),
         }
@@ -110,7 +110,7 @@ impl<P: Plugin> Jobtap<P> {
     pub fn unsubscribe(&self, id: u64) {
         if let Ok(instance) = self.running() {
             // SAFETY: a callback runs, so the plugin lives.
-            unsafe { sys::flux_jobtap_job_unsubscribe(instance.handle, id) };
+            unsafe { sys::flux_jobtap_job_unsubscribe(instance.flux_plugin, id) };
         }
     }
 
@@ -121,14 +121,16 @@ impl<P: Plugin> Jobtap<P> {
     pub fn event_posted(&self, id: u64, name: &str) -> Result<bool, Error> {
         let (instance, name) = (self.running()?, c_string(name));
         // SAFETY: a callback runs, so the plugin lives; the name is a C string.
-        match unsafe { sys::flux_jobtap_job_event_posted(instance.handle, id, name.as_ptr()) } {
+        match unsafe { sys::flux_jobtap_job_event_posted(instance.flux_plugin, id, name.as_ptr()) }
+        {
             0 => Ok(false),
             1.. => Ok(true),
             _ => Err(Error::last_os_error("flux_jobtap_job_event_posted")),
         }
     }
 
-    /// The instance.
+    /// The instance. Weak in `self`, for the instance owns the plugin, which may own
+    /// this handle.
     ///
     /// # Errors
     /// If the plugin is at its end.

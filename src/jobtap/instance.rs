@@ -20,7 +20,7 @@ use super::text::c_string;
 pub(super) struct Instance<P: Plugin> {
     pub(super) flux: NonNull<sys::flux_t>,
     /// The plugin as Flux has it, which lives as long as the instance.
-    pub(super) handle: *mut sys::flux_plugin_t,
+    pub(super) flux_plugin: *mut sys::flux_plugin_t,
     /// `None` only while `init` runs. Borrowed while a callback runs.
     plugin: RefCell<Option<P>>,
     /// What the running callback posts.
@@ -88,7 +88,7 @@ impl<P: Plugin> Instance<P> {
                 return;
             }
             for (what, post) in posts {
-                let outcome = catch_panic(|| post(self.handle));
+                let outcome = catch_panic(|| post(self.flux_plugin));
                 if let Err(error) = outcome.unwrap_or_else(|panic| Err(Error::bug(&panic))) {
                     self.log_once(what, &error);
                 }
@@ -151,7 +151,7 @@ pub unsafe fn register<P: Plugin>(plugin: *mut sys::flux_plugin_t) -> c_int {
     };
     let instance = Rc::new(Instance::<P> {
         flux,
-        handle: plugin,
+        flux_plugin: plugin,
         plugin: RefCell::new(None),
         outbox: Outbox::default(),
         resources: Rc::default(),

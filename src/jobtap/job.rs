@@ -87,7 +87,7 @@ pub enum JobResult {
     Completed,
     /// Its tasks ended with something else, or it got an exception.
     Failed,
-    /// Somebody cancelled it.
+    /// Somebody canceled it.
     Canceled,
     /// Its time was up.
     Timeout,

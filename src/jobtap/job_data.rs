@@ -40,7 +40,7 @@ impl<P: Plugin> Jobtap<P> {
         // leaves it).
         let code = unsafe {
             sys::flux_jobtap_job_aux_set(
-                instance.handle,
+                instance.flux_plugin,
                 id,
                 NAME.as_ptr(),
                 data as *mut c_void,
@@ -66,7 +66,7 @@ impl<P: Plugin> Jobtap<P> {
         let instance = self.running().ok()?;
         // SAFETY: a callback runs, so the plugin lives.
         let data = unsafe {
-            sys::flux_jobtap_job_aux_get(instance.handle, id, NAME.as_ptr()) as *const Data
+            sys::flux_jobtap_job_aux_get(instance.flux_plugin, id, NAME.as_ptr()) as *const Data
         };
         if data.is_null() {
             return None;
@@ -91,7 +91,7 @@ impl<P: Plugin> Jobtap<P> {
         // SAFETY: a callback runs, so the plugin lives; without a value the item goes.
         let code = unsafe {
             let (data, destructor) = (ptr::null_mut(), None);
-            sys::flux_jobtap_job_aux_set(instance.handle, id, NAME.as_ptr(), data, destructor)
+            sys::flux_jobtap_job_aux_set(instance.flux_plugin, id, NAME.as_ptr(), data, destructor)
         };
         match code {
             0.. => Ok(()),

@@ -50,20 +50,20 @@
 //! All `unsafe` code of the crate is in this module.
 //!
 //! - The job manager calls a plugin from one thread only, its reactor's.
-//! - A plugin's state, its *instance*, hangs on the plugin as an aux item, which Flux
-//!   destroys after the handlers and before `dlclose` (flux-core, plugin.c), so no
-//!   callback finds it gone and its destructor's code is still mapped.
+//! - A plugin's state, its *instance*, is an aux item of the plugin. Flux destroys it
+//!   after the handlers and before `dlclose` (flux-core, plugin.c). So no callback finds
+//!   it gone, and its destructor's code is still mapped.
 //! - The instance owns watchers and futures. [`Timer`], [`TurnEnd`] and [`Rpc`] are keys
-//!   to them: dropping one releases what it opens, forgetting one leaves that to the
+//!   to them. Dropping a key releases what it opens. Forgetting one leaves that to the
 //!   plugin's end.
-//! - Callbacks take `&mut self`, and none comes while another runs. The job manager
-//!   calls one plugin after another; what brings it back to a plugin in the middle of a
-//!   callback is only what that callback posts (flux-core, event.c:
-//!   `event_job_post_entry` runs all that follows before it returns, unless the job is
-//!   in the middle of an event already). So what posts events is made when the callback
-//!   has returned, and before the job manager goes on. What it leads to comes as it does
-//!   to a plugin in C: in order, and before the next post of the same callback. What it
-//!   cannot do is return an error: that is logged.
+//! - Callbacks take `&mut self`, and none is called while another runs. The job manager
+//!   calls one plugin after another. It calls a plugin in the middle of a callback only
+//!   if that callback posts an event (flux-core, event.c: `event_job_post_entry` runs
+//!   all that follows before it returns, unless the job is in the middle of an event
+//!   already). So posts wait until the callback has returned, and are made before the
+//!   job manager goes on. The callbacks that follow are called as for a plugin in C: in
+//!   order, and before the next post of the same callback. A post cannot return an error
+//!   to its callback: the error is logged.
 //! - A panic stops at the edge to C: since Rust 1.81 one that reached it would abort the
 //!   broker.
 //!

@@ -1,16 +1,16 @@
 //! What a callback asks Flux to do once it has returned.
 //!
-//! A function that posts an event runs callbacks before it returns, of all plugins
-//! and for as long as one event leads to another (flux-jobtap-plugins(7), "Event
-//! processing model"). Those that are the plugin's own would find it in the middle of
-//! the callback that posts. The job manager calls plugins one after another, never
-//! one within another but in such a function, so that only the plugin's own posts
-//! bring it there. So they are kept until the running callback has returned, and made
-//! before its caller, the job manager, goes on: the job that the callback is about is
-//! still the current one, and all that the posts lead to finds the plugin free.
+//! A function that posts an event runs callbacks of all plugins before it returns, for
+//! as long as one event leads to another (flux-jobtap-plugins(7), "Event processing
+//! model"). They may be callbacks of the plugin that posts, while its own callback still
+//! runs. Nothing else calls a plugin in the middle of a callback.
 //!
-//! The order is that of C's plugins: a post is made, and all that it leads to,
-//! before the next one of the same callback.
+//! So a post waits here until the running callback has returned. It is made before the
+//! job manager goes on. Then the job of the callback is still the current one, and the
+//! callbacks that follow find the plugin free.
+//!
+//! The order is that of plugins in C: a post, and all that it leads to, comes before the
+//! next post of the same callback.
 
 use std::cell::RefCell;
 use std::mem;

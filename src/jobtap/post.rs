@@ -222,7 +222,7 @@ impl<P: Plugin> Jobtap<P> {
     ///   lost, for the plugin is in use.
     /// - The layer's own items, handlers and job data stay untouched.
     pub unsafe fn as_raw(&self) -> *mut sys::flux_plugin_t {
-        self.instance().map_or(std::ptr::null_mut(), |instance| instance.handle)
+        self.instance().map_or(std::ptr::null_mut(), |instance| instance.flux_plugin)
     }
 
     /// Calls a function of Flux's that returns -1 and sets errno, once the running

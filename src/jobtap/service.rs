@@ -42,7 +42,7 @@ impl<P: Plugin> Callbacks<P> {
             Access::Owner => 0,
             Access::Users => sys::FLUX_ROLE_USER,
         };
-        let (plugin, handler) = (self.instance().handle, self.keep("service", callback));
+        let (plugin, handler) = (self.instance().flux_plugin, self.keep("service", callback));
         // SAFETY: the plugin is being loaded; Flux copies the texts. The argument lives
         // as long as the instance; Flux destroys the message handler with the plugin, and
         // delivers nothing meanwhile.
@@ -60,7 +60,7 @@ impl<P: Plugin> Callbacks<P> {
             }
         };
         if code < 0 {
-            self.fail(Error::last_os_error("flux_jobtap_service_register_ex"));
+            self.set_error(Error::last_os_error("flux_jobtap_service_register_ex"));
         }
     }
 }

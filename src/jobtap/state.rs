@@ -6,6 +6,9 @@ use super::sys;
 
 /// A `flux_job_state_t` as it came from Flux: one of the constants below, or,
 /// from a newer Flux, one that this crate does not know.
+///
+/// A number and no enum, because Flux may add states, and any plugin may name them. The
+/// job table has an enum of its own, [`State`](crate::jobs::State): what it counts by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobState(pub i32);
 

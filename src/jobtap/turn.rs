@@ -27,7 +27,7 @@ struct Request {
 }
 
 /// The callback.
-struct Ending<P: Plugin> {
+struct TurnEndCallback<P: Plugin> {
     request: Rc<Request>,
     instance: Weak<Instance<P>>,
     callback: Recurring<P>,
@@ -39,7 +39,7 @@ impl TurnEnd {
         callback: Box<dyn FnMut(&mut P)>,
     ) -> Result<TurnEnd, Error> {
         let request = Rc::new(Request { watcher: Watcher::none(), is_made: Cell::new(false) });
-        let ending = Rc::new(Ending {
+        let end = Rc::new(TurnEndCallback {
             request: request.clone(),
             instance: Rc::downgrade(instance),
             callback: RefCell::new(Some(callback)),
@@ -50,12 +50,12 @@ impl TurnEnd {
         unsafe {
             let watcher = sys::flux_prepare_watcher_create(
                 sys::flux_get_reactor(instance.flux.as_ptr()),
-                Some(ended::<P>),
-                Rc::as_ptr(&ending) as *mut c_void,
+                Some(on_turn_end::<P>),
+                Rc::as_ptr(&end) as *mut c_void,
             );
             request.watcher.take_over("flux_prepare_watcher_create", watcher)?;
         }
-        Ok(TurnEnd { request, _key: instance.resources.add(ending) })
+        Ok(TurnEnd { request, _key: instance.resources.add(end) })
     }
 
     /// Calls the callback once, at the end of this turn. Further requests in the
@@ -68,7 +68,7 @@ impl TurnEnd {
     }
 }
 
-impl<P: Plugin> Resource for Ending<P> {
+impl<P: Plugin> Resource for TurnEndCallback<P> {
     fn release(&self) {
         self.request.watcher.destroy();
         let callback = self.callback.take();
@@ -79,28 +79,28 @@ impl<P: Plugin> Resource for Ending<P> {
 /// The watcher's callback.
 ///
 /// # Safety
-/// - `arg` points to the `Ending<P>` in an `Rc`, whose watcher this is.
-unsafe extern "C" fn ended<P: Plugin>(
+/// - `arg` points to the `TurnEndCallback<P>` in an `Rc`, whose watcher this is.
+unsafe extern "C" fn on_turn_end<P: Plugin>(
     _: *mut sys::flux_reactor_t,
     _: *mut sys::flux_watcher_t,
     _: c_int,
     arg: *mut c_void,
 ) {
     // The callback may drop the key, and this with it: it is held meanwhile.
-    let ending = arg as *const Ending<P>;
+    let end = arg as *const TurnEndCallback<P>;
     // SAFETY: the watcher was not destroyed, so this was not released, and lives in
     // an Rc.
-    let ending = unsafe {
-        Rc::increment_strong_count(ending);
-        Rc::from_raw(ending)
+    let end = unsafe {
+        Rc::increment_strong_count(end);
+        Rc::from_raw(end)
     };
-    ending.request.watcher.stop();
-    ending.request.is_made.set(false);
-    run_callback(&ending.instance, "turn", |instance| {
-        let Some(mut callback) = ending.callback.take() else { return };
+    end.request.watcher.stop();
+    end.request.is_made.set(false);
+    run_callback(&end.instance, "turn", |instance| {
+        let Some(mut callback) = end.callback.take() else { return };
         instance.call("turn", &mut *callback);
-        if ending.request.watcher.is_alive() {
-            ending.callback.replace(Some(callback));
+        if end.request.watcher.is_alive() {
+            end.callback.replace(Some(callback));
         }
     });
 }

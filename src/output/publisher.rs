@@ -50,9 +50,9 @@ pub struct Publisher {
     names: MetricNames,
     mode: Mode,
     phase: Phase,
-    /// Whether this Flux says what jobs hold; where it does not, those gauges are
+    /// Whether this Flux says what is allocated to jobs; where it does not, those gauges are
     /// not sent.
-    knows_held: bool,
+    knows_allocated: bool,
     /// By the indices of the family, the name and the metric.
     families: Vec<Vec<Vec<Entry>>>,
     /// Gauges that moved since the last flush, and counters that are new.
@@ -68,7 +68,7 @@ pub struct Publisher {
 /// One metric.
 #[derive(Debug)]
 struct Entry {
-    /// `None` if its name is too long, or if it cannot be known.
+    /// `None` if its name is too long, or if this Flux does not say its value.
     metric: Option<Metric>,
     kind: Kind,
     /// Where the gauge stands; `None` while nobody knows.
@@ -91,7 +91,7 @@ impl Publisher {
             names: MetricNames::default(),
             mode: Mode { values: false, owner: true },
             phase: Phase::Loading,
-            knows_held: true,
+            knows_allocated: true,
             families: FAMILIES.iter().map(|_| Vec::new()).collect(),
             moved: Vec::new(),
             all_due: false,
@@ -120,9 +120,9 @@ impl Publisher {
         self.phase == Phase::Running
     }
 
-    /// Whether this Flux says what jobs hold. To be set before anything is defined.
-    pub fn set_knows_held(&mut self, knows_held: bool) {
-        self.knows_held = knows_held;
+    /// Whether this Flux says what is allocated to jobs. To be set before anything is defined.
+    pub fn set_knows_allocated(&mut self, knows_allocated: bool) {
+        self.knows_allocated = knows_allocated;
     }
 
     /// How gauges are sent from now on.
@@ -192,12 +192,12 @@ impl Publisher {
             });
         }
         let Publisher { families, stats, mode, moved, .. } = self;
-        let mut entry = |(family, series): (FamilyId, Series), rose: bool| {
+        let mut entry = |(family, series): (FamilyId, Series), first: bool| {
             let entries = families[family.index()].get_mut(usize::from(series.name));
             let entry = entries.and_then(|entries| entries.get_mut(usize::from(series.metric)));
             let Some(entry) = entry else { return };
             entry.has_moved = false;
-            if entry.rose() == rose {
+            if entry.sends_first() == first {
                 entry.send_change(*mode, stats);
             }
         };
@@ -252,7 +252,7 @@ impl Publisher {
             let Some(metric) = entry.metric else { return };
             match (owner, entry.kind, entry.level) {
                 (true, Kind::Number, Some(level)) => assert_sent(stats.gauge_set(metric, level)),
-                (true, Kind::Sum | Kind::Held, _) => assert_sent(stats.gauge_set(metric, 0)),
+                (true, Kind::Sum | Kind::Allocated, _) => assert_sent(stats.gauge_set(metric, 0)),
                 // It is not known now, but servers have what was.
                 (true, Kind::Asked, _) if entry.level.is_some() || entry.was_known => {
                     assert_sent(stats.gauge_set(metric, 0));
@@ -319,8 +319,9 @@ impl Publisher {
 }
 
 impl Entry {
-    /// Whether it rose since it was last sent. What was never sent rises.
-    fn rose(&self) -> bool {
+    /// Whether it is sent before the gauges that fell: it rose since it was last sent, or
+    /// was never sent.
+    fn sends_first(&self) -> bool {
         self.published.is_none_or(|published| self.level.is_some_and(|level| level > published))
     }
 
@@ -355,7 +356,7 @@ impl Sink for Publisher {
     }
 
     fn define(&mut self, family: FamilyId, name: NameIndex, metrics: Vec<MetricSpec>) {
-        let Publisher { families, stats, names, knows_held, .. } = self;
+        let Publisher { families, stats, names, knows_allocated, .. } = self;
         let by_name = &mut families[family.index()];
         let name = usize::from(name);
         if by_name.len() <= name {
@@ -363,7 +364,7 @@ impl Sink for Publisher {
         }
         let mut old = std::mem::take(&mut by_name[name]).into_iter();
         let entry = |spec: MetricSpec| {
-            let is_known = *knows_held || spec.kind != Kind::Held;
+            let is_known = *knows_allocated || spec.kind != Kind::Allocated;
             let metric = names.metric(stats, &spec).ok().filter(|_| is_known);
             match old.next() {
                 Some(entry) => Entry { metric, ..entry },
@@ -395,7 +396,7 @@ impl Sink for Publisher {
     fn set(&mut self, family: FamilyId, gauge: Series, level: Option<i64>) {
         let (is_running, owner) = (self.phase == Phase::Running, self.mode.owner);
         let Some(entry) = self.entry(family, gauge) else { return };
-        // A server that comes meanwhile gets no value: the next one is whole.
+        // A server that comes meanwhile gets no value, so the next one is no increment.
         if level.is_none() && owner {
             entry.was_known |= entry.published.take().is_some();
         }

@@ -47,7 +47,7 @@ pub(super) struct MachineQuestion {
 impl StateCounts {
     /// Asks, if it is wanted, unless a question is under way or has its time.
     pub(super) fn ask_for_machine(&mut self) {
-        if !self.table.needs().has(Needs::MACHINE) {
+        if !self.table.needs().contains(Needs::MACHINE) {
             self.machine = MachineQuestion::default();
             return;
         }

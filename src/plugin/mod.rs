@@ -1,23 +1,22 @@
-//! One loaded plugin: callbacks to the job table, the table's changes to the
-//! families, and what they make of it to the publisher.
+//! One loaded plugin. It passes callbacks to the job table, the table's changes to
+//! the families, and the families' metrics to the publisher.
 //!
-//! What a dashboard sees of a plugin's life:
+//! What a dashboard shows of a plugin's life:
 //!
-//! - At load nothing is sent until the reactor turns, when all active jobs are
-//!   reported and Flux can no longer refuse the load. Then every gauge is sent
-//!   once, so that a server that remembers an earlier life starts right.
-//! - While it lives, changes are sent at the end of each turn of the reactor, or
-//!   summed over `period`, and every `resync` seconds each gauge's absolute value.
+//! - At load, nothing is sent until the reactor turns. By then all active jobs are
+//!   reported, and Flux can no longer refuse the load. Then every gauge is sent once:
+//!   a server may remember values of an earlier life.
+//! - While the plugin runs, changes are sent at the end of each turn of the reactor, or
+//!   summed over `period`. Every `resync` seconds each gauge's absolute value is sent.
 //! - Every `verify` seconds the table is compared with the job manager's own jobs.
-//! - At removal, which is also how an instance ends, the active states go to 0,
-//!   for nobody watches them any more: no gauge shows jobs that nobody counts. INACTIVE keeps
-//!   its last value: those jobs are over whether anybody counts or not.
-//! - A configuration that changes meanwhile takes nothing away from the servers
-//!   and names that stay, and treats those that go and come as at removal and at
-//!   load.
-//! - With `resync` 0 and increments, several instances may share one name and
-//!   the server shows their sum. Then no absolute value is ever sent, and at
-//!   removal the plugin subtracts all that it added, INACTIVE too.
+//! - At removal, which is also how an instance ends, the gauges of active states go to
+//!   0. Nobody counts those jobs any more. INACTIVE keeps its last value: those jobs
+//!   are over whether anybody counts or not.
+//! - When the configuration changes, servers and names that stay lose nothing. Those
+//!   that go are treated as at removal, those that come as at load.
+//! - With `resync` 0 and increments, several instances may share one name: the server
+//!   shows their sum. Then no absolute value is ever sent. At removal the plugin
+//!   subtracts all that it added, INACTIVE too.
 
 mod configure;
 mod counts;
@@ -33,7 +32,7 @@ mod version;
 use crate::config::{BrokerInfo, Config};
 use crate::families::{Ending, Families, Occasion};
 use crate::jobs::names::OTHER;
-use crate::jobs::{Anomaly, Event, JobTable, Moment, Needs, State, What};
+use crate::jobs::{Anomaly, Event, EventKind, JobTable, Moment, Needs, State};
 use crate::jobtap::{
     Callbacks, Conf, Error, Job, JobEvent, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin,
     Timer, Transition, TurnEnd,
@@ -134,7 +133,7 @@ impl StateCounts {
     fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
         let state = job.state()?;
         let id = job.id()?;
-        let event = Event { id, what: What::New { state: state.0 } };
+        let event = Event { id, what: EventKind::New { state: state.0 } };
         let applied = self.apply_event(event, job, None, None);
         applied.and(self.subscribe(id))
     }
@@ -148,17 +147,17 @@ impl StateCounts {
         let needs = self.table.needs();
         let moved = |at| {
             let (state, previous) = (state.0, previous.map(|state| state.0));
-            Event { id, what: What::Moved { state, previous, at } }
+            Event { id, what: EventKind::Moved { state, previous, at } }
         };
-        if !needs.has(Needs::TIMES) && !needs.has(Needs::RESULT) {
+        if !needs.contains(Needs::TIMES) && !needs.contains(Needs::RESULT) {
             return self.apply_event(moved(None), job, None, None);
         }
-        self.timed(moved, job, previous.is_some() && state == JobState::INACTIVE)
+        self.apply_with_times(moved, job, previous.is_some() && state == JobState::INACTIVE)
     }
 
     fn job_exception(&mut self, event: &JobEvent<'_>, _: &Job<'_>) -> Result<(), Error> {
         let kind = event.exception_type()?;
-        if self.table.needs().has(Needs::RESULT) {
+        if self.table.needs().contains(Needs::RESULT) {
             // Its type is a user's text, and may be anything.
             let kind = if kind.is_empty() { OTHER } else { &kind };
             let exception = self.table.lists_mut().exceptions.index(kind);
@@ -169,19 +168,19 @@ impl StateCounts {
     }
 
     fn job_update(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.apply_event(Event { id: job.id()?, what: What::Updated }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: EventKind::Updated }, job, None, None)
     }
 
     fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        // What it is called for by mistake is no news.
+        // Old versions of Flux also call it for active jobs: see `Callbacks`.
         if job.state()? != JobState::INACTIVE {
             return Ok(());
         }
-        self.apply_event(Event { id: job.id()?, what: What::InactiveAdd }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: EventKind::InactiveAdd }, job, None, None)
     }
 
     fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.apply_event(Event { id: job.id()?, what: What::InactiveRemove }, job, None, None)
+        self.apply_event(Event { id: job.id()?, what: EventKind::InactiveRemove }, job, None, None)
     }
 }
 
@@ -192,7 +191,7 @@ impl StateCounts {
         self.table.loaded();
         self.publisher.start();
         self.attend_outputs();
-        self.report.flushed();
+        self.report.note_flush();
         self.ask_for_counts();
         self.ask_for_queues();
         self.ask_for_machine();
@@ -203,7 +202,7 @@ impl StateCounts {
         self.publisher.flush();
         self.publisher.report_failures();
         self.attend_outputs();
-        self.report.flushed();
+        self.report.note_flush();
     }
 
     /// Something may be pending: it is sent at the end of this turn, unless it
@@ -224,7 +223,7 @@ impl StateCounts {
             return;
         }
         self.publisher.resync();
-        self.report.resynced();
+        self.report.note_resync();
         if self.config.as_ref().is_some_and(|config| config.period > config.resync) {
             self.flush();
         }
@@ -250,10 +249,11 @@ impl StateCounts {
         change.unread.map_or(Ok(()), |unread| Err(Error::new(unread.0)))
     }
 
-    /// As `apply_event`, for families that need to know when, and what became of the
-    /// job. What one of them cannot read keeps no other from the event.
+    /// As `apply_event`, for families that need the time or the result. If one of them
+    /// cannot be read, the event is applied all the same. Not inlined: it would make
+    /// `job_state` longer for the families that need neither.
     #[inline(never)]
-    fn timed(
+    fn apply_with_times(
         &mut self,
         moved: impl Fn(Option<Moment>) -> Event,
         job: &Job<'_>,
@@ -261,7 +261,7 @@ impl StateCounts {
     ) -> Result<(), Error> {
         let needs = self.table.needs();
         let (mut at, mut submitted, mut result, mut outcome) = (None, None, None, Ok(()));
-        if needs.has(Needs::TIMES) {
+        if needs.contains(Needs::TIMES) {
             match job.times() {
                 Ok(times) => {
                     at = times.event.map(Moment::from_seconds);
@@ -270,7 +270,7 @@ impl StateCounts {
                 Err(error) => outcome = Err(error),
             }
         }
-        if needs.has(Needs::RESULT) && ends {
+        if needs.contains(Needs::RESULT) && ends {
             match job.result() {
                 Ok(JobResult::Completed) => result = Some(Ending::Completed),
                 Ok(JobResult::Failed) => result = Some(Ending::Failed),
@@ -284,7 +284,7 @@ impl StateCounts {
 
     /// Asks for the exceptions of an active job, if they are wanted.
     fn subscribe(&mut self, id: u64) -> Result<(), Error> {
-        match self.table.needs().has(Needs::RESULT) && self.table.note_subscription(id) {
+        match self.table.needs().contains(Needs::RESULT) && self.table.note_subscription(id) {
             true => self.jobtap.subscribe(id),
             false => Ok(()),
         }

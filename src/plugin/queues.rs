@@ -30,7 +30,7 @@ impl StateCounts {
     /// Asks, if queues are wanted.
     pub(super) fn ask_for_queues(&mut self) {
         self.queues.pause = None;
-        if !self.table.needs().has(Needs::QUEUE) {
+        if !self.table.needs().contains(Needs::QUEUE) {
             return;
         }
         self.table.queues_asked();
@@ -42,7 +42,7 @@ impl StateCounts {
 
     fn queues_answered(&mut self, response: Response<'_>) {
         self.queues.rpc = None;
-        if !self.table.needs().has(Needs::QUEUE) {
+        if !self.table.needs().contains(Needs::QUEUE) {
             return;
         }
         match response.text().and_then(|text| counts_by_queue(&text)) {

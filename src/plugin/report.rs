@@ -33,12 +33,12 @@ pub(super) struct Report {
 
 impl Report {
     /// What was pending was sent.
-    pub(super) fn flushed(&mut self) {
+    pub(super) fn note_flush(&mut self) {
         self.last_flush = Some(SystemTime::now());
     }
 
     /// All values were sent.
-    pub(super) fn resynced(&mut self) {
+    pub(super) fn note_resync(&mut self) {
         self.resyncs += 1;
     }
 

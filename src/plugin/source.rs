@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use crate::jobs::{Facts, Source, Unread};
+use crate::jobs::{Facts, ReadError, Source};
 use crate::jobtap::{Job, Json};
 use crate::rfc::resources;
 
@@ -15,8 +15,8 @@ impl Source for OfJob<'_> {
     where
         Self: 'a;
 
-    fn facts(&self) -> Result<Facts<Json<'_>>, Unread> {
-        let facts = self.0.facts().map_err(|error| Unread(error.to_string()))?;
+    fn facts(&self) -> Result<Facts<Json<'_>>, ReadError> {
+        let facts = self.0.facts().map_err(|error| ReadError(error.to_string()))?;
         let crate::jobtap::Facts { user, urgency, priority, jobspec, r } = facts;
         Ok(Facts { user, urgency, priority, jobspec, r })
     }

@@ -37,7 +37,8 @@ impl StateCounts {
         let kept: Vec<_> = wanted.iter().copied().filter(|&id| self.families.has(id)).collect();
         self.families.switch(&kept, &mut self.publisher);
         let (had, needs) = (self.table.needs(), FamilyId::needs(wanted));
-        let is_known = had.has(needs) && !self.switch.is_under_way() || kept.len() == wanted.len();
+        let is_known =
+            had.contains(needs) && !self.switch.is_under_way() || kept.len() == wanted.len();
         self.table.set_needs(needs);
         self.switch = Switch { wanted: wanted.to_vec(), ..Switch::default() };
         match self.publisher.is_running() && !is_known {

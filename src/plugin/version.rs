@@ -21,13 +21,13 @@ impl StateCounts {
     /// Families come: where some of what they send cannot be known, that is logged,
     /// and not sent.
     pub(super) fn look_at_version(&mut self, comes: &[FamilyId]) {
-        let need_r = |family: &FamilyId| family.spec().needs.has(Needs::RESOURCES);
-        if self.table.needs().has(Needs::RESOURCES) || !comes.iter().any(need_r) {
+        let need_r = |family: &FamilyId| family.spec().needs.contains(Needs::RESOURCES);
+        if self.table.needs().contains(Needs::RESOURCES) || !comes.iter().any(need_r) {
             return;
         }
         let version = self.jobtap.attribute(c"version");
         if let Some(version) = version.filter(|version| !passes_r(version)) {
-            self.publisher.set_knows_held(false);
+            self.publisher.set_knows_allocated(false);
             let (major, minor) = FIRST_WITH_R;
             self.warn(&format!(
                 "Flux {version} does not show plugins what jobs hold (Flux {major}.{minor} \

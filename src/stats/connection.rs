@@ -14,7 +14,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long after a datagram was sent again another one may be.
 const RETRANSMIT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A connected, non-blocking datagram socket.
+/// The way to one server: a connected, non-blocking datagram socket, while one can be
+/// opened.
 #[derive(Debug)]
 pub struct Connection {
     /// `None` while nobody knows where the server is.
@@ -28,7 +29,7 @@ pub struct Connection {
     open_errno: i32,
     /// When a datagram was last sent again.
     last_retransmit: Option<Instant>,
-    /// Whether the last that is known of the server is a failure.
+    /// Whether the last send or poll failed.
     last_failed: bool,
     counters: Counters,
 }
@@ -87,8 +88,7 @@ impl Connection {
         self.socket.is_some()
     }
 
-    /// Whether the last that is known of the server is a failure, rather than a
-    /// datagram that the kernel took.
+    /// Whether the last send failed, or a later [poll](Self::poll_error).
     pub fn last_failed(&self) -> bool {
         self.last_failed
     }
@@ -153,20 +153,18 @@ impl Connection {
         false
     }
 
-    /// The send failed.
     #[cold]
     fn failed(&mut self, datagram: &[u8], error: io::Error) {
         let errno = error.raw_os_error().unwrap_or(libc::ENOTCONN);
         self.counters.failed(errno);
         self.last_failed = true;
         match (&self.socket, errno) {
-            // A refusal answers an earlier datagram (ip(7)), and took this one's
-            // place. The server may be back, so it is sent again; but not every
-            // time, or each send to a dead server would be two. (Without, each
-            // second one is refused in place of the one before it.) A server that
-            // came back so misses one datagram at the most, the first, and only
-            // where others went before it so closely; those it missed as well,
-            // and the next resync heals them all.
+            // A refusal answers an earlier datagram (ip(7)), but this one was not
+            // sent because of it. The server may be back, so this one is sent again.
+            // Not every time: each send to a dead server would be two. So a server
+            // that comes back misses at most one datagram, the first, and only if
+            // others were sent just before it, which it missed, too. The next resync
+            // repairs them all.
             (Some(Socket::Udp(_)), libc::ECONNREFUSED)
                 if is_over(self.last_retransmit, RETRANSMIT_INTERVAL) =>
             {

@@ -4,7 +4,6 @@ use super::line::{self, Frame, Value};
 use super::packet::Packet;
 use super::transport::Transport;
 
-/// What it takes to send.
 #[derive(Debug)]
 pub(super) struct Context<T> {
     pub(super) transport: T,
@@ -16,7 +15,7 @@ impl<T: Transport> Context<T> {
         Context { transport, packet: Packet::new(max_datagram) }
     }
 
-    // On the path of every transition, as what it calls.
+    // Inlined, with what it calls: it is on the path of every transition.
     #[inline(always)]
     pub(super) fn append(&mut self, frame: &Frame, value: Value) {
         if let Some(full) = self.packet.group(|out| line::append(frame, value, out)) {

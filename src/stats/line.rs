@@ -24,22 +24,24 @@ pub(super) enum Value {
     Timing(u64),
 }
 
-/// A metric's line but for the value.
+/// A metric's line without the value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frame {
     /// The line of a gauge that rises by one, ready to be copied: the plugin
-    /// sends little else. Behind it zeros, up to a whole block.
+    /// sends little else. Zeros follow it, up to the length of a `BLOCK`.
     rise: Vec<u8>,
-    /// How many of its bytes stand before the value, and how many there are.
+    /// How many bytes of the line stand before the value.
     head: usize,
+    /// The length of the line, without the zeros.
     length: usize,
 }
 
-/// A copy of a length that the compiler knows is a few moves rather than a call.
+/// How many bytes are copied for a line that is not longer. A copy of a constant length
+/// is a few instructions rather than a call.
 const BLOCK: usize = 64;
 
 impl Frame {
-    /// The value's offset in `rise`, up to the type.
+    /// The value in `rise`.
     const ONE: &'static [u8] = b"+1";
 
     /// `head` is what stands before the value, the colon too, and `tail` what
@@ -59,7 +61,8 @@ impl Frame {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Appends the first `length` bytes of `rise`.
+    /// Appends the first `length` bytes of `rise`. Inlined, so that the copy of a block
+    /// is no call.
     #[inline(always)]
     fn append(&self, length: usize, out: &mut Vec<u8>) {
         match self.rise.first_chunk::<BLOCK>() {
@@ -83,7 +86,8 @@ impl Frame {
     }
 }
 
-/// Appends the lines for `value` to `out`, each with its newline.
+/// Appends the lines for `value` to `out`, each with its newline. Inlined for the
+/// common case, a gauge that moves by one.
 #[inline(always)]
 pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
     match value {
@@ -98,6 +102,7 @@ pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
     }
 }
 
+/// Not inlined: it would make every caller of `append` longer, for the rare case.
 #[inline(never)]
 fn append_any(frame: &Frame, value: Value, out: &mut Vec<u8>) {
     // A server reads "-5" as a decrement, so a negative level goes by way of 0.

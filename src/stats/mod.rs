@@ -248,9 +248,10 @@ impl<T: Transport> Stats<T> {
         Ok(metric)
     }
 
-    /// Interns a metric with tags of its own, anew at each call. In the plain
-    /// dialect, which has no tags, their values are parts of its name; `name`
-    /// may then be empty, if there is a prefix or a tag.
+    /// Makes a metric with tags of its own. Each call makes another one: unlike
+    /// [`metric`](Self::metric) it looks for no earlier one. In the plain dialect,
+    /// which has no tags, their values are parts of its name; `name` may then be
+    /// empty, if there is a prefix or a tag.
     ///
     /// # Errors
     /// If name and tags together are longer than [`MAX_NAME`].
@@ -364,8 +365,8 @@ impl<T: Transport> Stats<T> {
         }
     }
 
-    /// Sends what is pending, in full datagrams. A gauge whose moves added up
-    /// to nothing is left alone.
+    /// Sends what is pending, in as few datagrams as possible. A gauge whose moves add
+    /// up to 0 is not sent.
     pub fn flush(&mut self) {
         let mut changed = std::mem::take(&mut self.changed);
         if let Some(context) = self.context.get_mut().and_then(Option::as_mut) {
@@ -408,12 +409,12 @@ impl<T: Transport> Stats<T> {
         impl<T: Transport> Drop for End<'_, T> {
             fn drop(&mut self) {
                 self.stats.send();
-                self.stats.select(None);
+                self.stats.restrict_to(None);
                 self.stats.aggregated = self.aggregated;
             }
         }
         self.flush();
-        self.select(Some(server));
+        self.restrict_to(Some(server));
         let aggregated = std::mem::replace(&mut self.aggregated, false);
         let end = End { stats: self, aggregated };
         let _ = end.stats.batch(|stats| {
@@ -422,9 +423,9 @@ impl<T: Transport> Stats<T> {
         });
     }
 
-    fn select(&mut self, only: Option<usize>) {
+    fn restrict_to(&mut self, only: Option<usize>) {
         if let Some(transport) = self.transport_mut() {
-            transport.select(only);
+            transport.restrict_to(only);
         }
     }
 
@@ -475,7 +476,8 @@ impl<T: Transport> Stats<T> {
         }
     }
 
-    // On the path of every transition, where only the first is worth a call.
+    // Inlined, for it is on the path of every transition. Only the first call has
+    // something to make.
     #[inline(always)]
     fn context(&self) -> Option<&Context<T>> {
         match self.context.get() {

@@ -21,8 +21,8 @@ impl Packet {
     }
 
     /// Adds the lines that `write` appends; they stay together in one datagram.
-    /// If they do not fit behind what is there, returns how long that is: it has
-    /// to be sent first.
+    /// If they do not fit behind the lines before them, returns the length of those:
+    /// they have to be sent first.
     #[inline(always)]
     pub(super) fn group(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Option<usize> {
         let start = self.buffer.len();

@@ -15,7 +15,7 @@ pub trait Transport: Debug {
     fn send(&mut self, datagram: &[u8]);
 
     /// Sends to the server with this index alone, or to all, until the next call.
-    fn select(&mut self, only: Option<usize>);
+    fn restrict_to(&mut self, only: Option<usize>);
 
     /// What became of the datagrams so far, over all servers.
     fn counters(&self) -> Counters;
@@ -52,7 +52,7 @@ impl Transport for Connections {
         }
     }
 
-    fn select(&mut self, only: Option<usize>) {
+    fn restrict_to(&mut self, only: Option<usize>) {
         self.only = only;
     }
 

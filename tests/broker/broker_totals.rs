@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::artifact::plugin;
 use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use crate::support::broker_totals::{states, usage, Jobspecs};
 use crate::support::flux::user;
 use crate::support::gauges::{gauges_named, is_of_jobs, usage_gauges, Gauges};
 use crate::support::receiver::Receiver;
-use crate::support::truth::{states, usage, Jobspecs};
 
 const FAMILIES: &str = "states,resources,users,banks";
 

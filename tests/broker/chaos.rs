@@ -23,7 +23,7 @@ use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::truth::{self, Jobspecs};
+use crate::support::broker_totals::{self, Jobspecs};
 use instance::Instance;
 use serde_json::Value;
 use servers::LOSSY;
@@ -118,7 +118,7 @@ fn assert_true(instance: &mut Instance) -> Healed {
     // They change no more.
     let mut jobspecs = Jobspecs::default();
     loop {
-        let mut truth = truth::all(instance.broker(), &mut jobspecs);
+        let mut truth = broker_totals::all(instance.broker(), &mut jobspecs);
         if !cfg!(flux_r) {
             // Such a Flux does not show it to plugins.
             truth.retain(|name, _| !name.ends_with(".allocated") && !name.contains("_cores."));

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::support::artifact::{plugin, NAME};
 use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use crate::support::broker_totals::{usage, Jobspecs};
 use crate::support::compiled::compiled;
 use crate::support::gauges::{gauges_named, is_of_jobs};
 use crate::support::jobs::TOPICS;
 use crate::support::receiver::Receiver;
-use crate::support::truth::{usage, Jobspecs};
 use crate::support::{counts, Counts};
 use serde_json::{json, Value};
 

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::support::artifact::plugin;
 use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use crate::support::broker_totals::why_jobs_wait;
 use crate::support::compiled::compiled;
 use crate::support::gauges::gauges_named;
 use crate::support::receiver::Receiver;
 use crate::support::samples::{assert_same, counters, timings};
-use crate::support::truth::why_jobs_wait;
 use serde_json::{json, Value};
 
 /// When each event of a job happened, in seconds.

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::artifact::{plugin, NAME};
 use crate::support::broker::{Broker, Setup, ENDLESS};
+use crate::support::broker_totals;
 use crate::support::gauges::{gauges_named, Gauges};
 use crate::support::receiver::Receiver;
-use crate::support::truth;
 
 /// Waits until the gauges are what the broker says, and `wanted`.
 #[track_caller]
@@ -18,7 +18,7 @@ fn assert_brokers_word(broker: &Broker, receiver: &mut Receiver, wanted: &[(&str
     };
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        let (word, seen) = (truth::machine(broker), gauges_named(receiver, of_machine));
+        let (word, seen) = (broker_totals::machine(broker), gauges_named(receiver, of_machine));
         let level = |name: &str| word.get(&format!("resource.{name}")).copied().unwrap_or(0);
         let is_there = wanted.iter().all(|&(name, wanted)| level(name) == wanted);
         if is_there && seen == word {

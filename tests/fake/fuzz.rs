@@ -13,7 +13,7 @@ use crate::support::jobs::TOPICS;
 use crate::support::random::{cases, conf, text, value};
 use proptest::prelude::*;
 use serde_json::{json, Value};
-use state_counts::jobs::{Event, What};
+use state_counts::jobs::{Event, EventKind};
 
 proptest! {
     #![proptest_config(cases(1000))]
@@ -56,12 +56,12 @@ fn number() -> impl Strategy<Value = i32> {
 /// Any event, legal or not.
 fn event() -> impl Strategy<Value = Event> {
     let what = prop_oneof![
-        number().prop_map(|state| What::New { state }),
+        number().prop_map(|state| EventKind::New { state }),
         (number(), prop::option::weighted(0.9, number()))
-            .prop_map(|(state, previous)| What::Moved { state, previous, at: None }),
-        Just(What::Updated),
-        Just(What::InactiveAdd),
-        Just(What::InactiveRemove),
+            .prop_map(|(state, previous)| EventKind::Moved { state, previous, at: None }),
+        Just(EventKind::Updated),
+        Just(EventKind::InactiveAdd),
+        Just(EventKind::InactiveRemove),
     ];
     (0u64..4, what).prop_map(|(id, what)| Event { id, what })
 }

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 
 use serde_json::{json, Value};
 use state_counts::config::{BrokerInfo, Config, Template, KEYS};
-use state_counts::jobs::{Event, Facts, Job, JobTable, Source, State, Unread};
+use state_counts::jobs::{Event, Facts, Job, JobTable, ReadError, Source, State};
 use state_counts::rfc::resources::Json;
 use state_counts::stats::{Dialect, Endpoint, Stats};
 
@@ -100,8 +100,8 @@ impl Json for NoJson {
 impl Source for Unreadable {
     type Json<'a> = NoJson;
 
-    fn facts(&self) -> Result<Facts<NoJson>, Unread> {
-        Err(Unread("nothing can be read".to_owned()))
+    fn facts(&self) -> Result<Facts<NoJson>, ReadError> {
+        Err(ReadError("nothing can be read".to_owned()))
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod artifact;
 pub mod broker;
+pub mod broker_totals;
 pub mod compiled;
 pub mod configurations;
 pub mod costs;
@@ -28,7 +29,6 @@ pub mod servers;
 pub mod statsd;
 pub mod tagged;
 pub mod trace;
-pub mod truth;
 pub mod wire;
 
 use std::collections::BTreeMap;

@@ -28,7 +28,7 @@ impl Transport for Outputs {
         }
     }
 
-    fn select(&mut self, only: Option<usize>) {
+    fn restrict_to(&mut self, only: Option<usize>) {
         self.only = only;
     }
 
@@ -142,8 +142,9 @@ impl Outputs {
         }
     }
 
-    /// The next datagram to each that is refused is sent again, however soon:
-    /// it is worth more than others.
+    /// Each output sends its next datagram again if that is refused, however soon after
+    /// the last retransmission. For datagrams with absolute values, which repair what
+    /// was lost.
     pub(in crate::output) fn allow_retransmit(&mut self) {
         self.outputs.iter_mut().for_each(|output| output.connection.allow_retransmit());
     }

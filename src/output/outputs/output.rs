@@ -1,4 +1,4 @@
-//! One output: an endpoint, the way there, and how it fares.
+//! One output: an endpoint, the connection to it, and its health.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -14,7 +14,7 @@ const TRIAL_POLLS: u32 = 2;
 /// Failures that say that a server is there, and has too much to read.
 const HAS_SERVER: [i32; 3] = [libc::EAGAIN, libc::ENOBUFS, libc::EMSGSIZE];
 
-/// One endpoint: where it leads, the way there, and how it fares.
+/// One endpoint: its address, the connection to it, and its health.
 #[derive(Debug)]
 pub struct Output {
     endpoint: Endpoint,
@@ -76,7 +76,7 @@ impl Output {
         self.live
     }
 
-    /// How it fares, in a few words.
+    /// Its health, in a few words.
     pub fn state(&self) -> String {
         match (&self.same_as, &self.lookup_error, self.address()) {
             (Some(other), _, _) => format!("same as \"{other}\""),
@@ -174,7 +174,7 @@ impl Output {
         None
     }
 
-    /// Sends one datagram. Returns whether the kernel took it.
+    /// Sends one datagram. Returns whether the kernel took it at the first try.
     pub(in crate::output) fn send(&mut self, datagram: &[u8]) -> bool {
         if self.live {
             return self.connection.send(datagram);

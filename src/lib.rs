@@ -33,6 +33,7 @@
 //! ```text
 //! jobtap/callbacks.rs         trampoline                what Flux calls
 //! jobtap/callbacks.rs         Moved::call               the topic is job.state.*
+//! jobtap/job.rs               Job::current              what the job can be asked
 //! jobtap/instance.rs          Instance::dispatch        an error is logged once
 //! jobtap/panics.rs            catch_panic               no panic reaches C
 //! jobtap/args.rs              Args::transition          the arguments, as types
@@ -54,7 +55,7 @@
 //! plugin/mod.rs               StateCounts::flush
 //! output/publisher.rs         Publisher::flush          rising gauges first
 //! output/publisher.rs         Entry::send_change        an increment, or a value
-//! stats/mod.rs                Stats::gauge_add          summed by metric
+//! stats/mod.rs                Stats::gauge_add, put     summed by metric
 //! stats/mod.rs                Stats::flush              each sum once
 //! stats/context.rs            Context::append           a datagram for it
 //! stats/packet.rs             Packet::group             whole lines only

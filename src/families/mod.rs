@@ -179,7 +179,7 @@ pub struct Occasion {
     pub what: EventKind,
     /// Whether the event is new. Until a load is over, Flux reports jobs that exist
     /// already.
-    pub is_live: bool,
+    pub is_new: bool,
     /// When the job was submitted, if times are needed.
     pub submitted: Option<Moment>,
     /// What became of it, if that is needed and it ended.

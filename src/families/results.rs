@@ -36,7 +36,7 @@ impl Family for Results {
     }
 
     fn changed(&mut self, _: &Change, occasion: &Occasion, out: &mut dyn Out) {
-        if occasion.is_live && occasion.what == SUBMISSION {
+        if occasion.is_new && occasion.what == SUBMISSION {
             out.count(SUBMITTED, 1);
         }
         if let Some(ending) = occasion.result {

@@ -356,8 +356,8 @@ fn times_and_results_are_sent_when_they_are_known() {
         previous: Some(previous),
         at: at(seconds),
     };
-    let mut sent = |change: Change, what, is_live, result| {
-        let occasion = Occasion { what, is_live, submitted: at(1.0), result };
+    let mut sent = |change: Change, what, is_new, result| {
+        let occasion = Occasion { what, is_new, submitted: at(1.0), result };
         families.changed(&change, Some(&occasion), &table, &mut levels);
         std::mem::take(&mut levels.others)
     };

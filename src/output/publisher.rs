@@ -27,9 +27,9 @@ enum Phase {
 /// To whom something is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// All endpoints.
+    /// All outputs.
     All,
-    /// The endpoint with this index.
+    /// The output with this index.
     One(usize),
 }
 
@@ -229,7 +229,7 @@ impl Publisher {
         }
     }
 
-    /// The first values of these families, for the server with this index. What is
+    /// The first values of these families, for the output with this index. What is
     /// pending is flushed before.
     pub(super) fn publish_initial(&mut self, output: usize, families: &[FamilyId]) {
         let owner = self.mode.owner;
@@ -296,7 +296,7 @@ impl Publisher {
                 each(stats);
                 stats.flush();
             }
-            Target::One(endpoint) => stats.only(endpoint, each),
+            Target::One(output) => stats.only(output, each),
         }
     }
 

@@ -239,8 +239,8 @@ impl StateCounts {
         result: Option<Ending>,
     ) -> Result<(), Error> {
         let change = self.table.apply(event, &OfJob(job));
-        let is_live = self.publisher.is_running();
-        let occasion = Occasion { what: event.what, is_live, submitted, result };
+        let is_new = self.publisher.is_running();
+        let occasion = Occasion { what: event.what, is_new, submitted, result };
         self.families.changed(&change, Some(&occasion), &self.table, &mut self.publisher);
         self.request_flush();
         if let Some(anomaly) = change.anomaly {

@@ -105,7 +105,7 @@ pub struct Stats<T: Transport = Connections> {
     /// Tags that every metric has, behind its own.
     tags: Vec<Tag>,
     names: BTreeMap<Box<str>, Metric>,
-    metrics: Vec<Entry>,
+    metrics: Vec<Interned>,
     /// Metrics with something pending, in the order they first had it.
     changed: Vec<Metric>,
     aggregated: bool,
@@ -128,7 +128,7 @@ impl Default for Stats {
 
 /// An interned name.
 #[derive(Debug)]
-struct Entry {
+struct Interned {
     name: Box<str>,
     tags: Vec<Tag>,
     frame: Frame,
@@ -464,7 +464,7 @@ impl<T: Transport> Stats<T> {
     fn intern(&mut self, name: &str, tags: Vec<Tag>) -> Metric {
         let metric = Metric(self.metrics.len());
         let frame = self.dialect.frame(&self.prefix, name, tags.iter().chain(&self.tags));
-        self.metrics.push(Entry { name: name.into(), tags, frame, pending: None });
+        self.metrics.push(Interned { name: name.into(), tags, frame, pending: None });
         metric
     }
 

@@ -18,6 +18,10 @@ STEP, POINTS = 10, 2160
 # as much as becomes one value at most. There is next to nothing.
 QUIET = 60
 
+# Nothing is drawn on a screen, and in packages that are only unpacked X's library is not
+# found: an ImportError, which cairocffi takes well.
+sys.modules["xcffib"] = None
+
 asked = json.load(sys.stdin)
 with tempfile.TemporaryDirectory() as folder:
     with open(os.path.join(folder, "stored.py"), "w") as settings:

@@ -175,7 +175,7 @@ fn find_flux(found: &mut Vec<(String, String)>) {
     let Some(flux) = on_path("flux") else { return };
     // It may be replaced.
     println!("cargo:rerun-if-changed={}", flux.display());
-    if env::var_os("STATE_COUNTS_NO_BROKER").is_some() || !is_flux_core() {
+    if env::var_os("STATE_COUNTS_NO_BROKER").is_some_and(|it| !it.is_empty()) || !is_flux_core() {
         return;
     }
     let probe = Command::new(top().join("scripts/probe-flux")).output().expect("it is a script");
@@ -214,7 +214,7 @@ fn is_flux_core() -> bool {
 /// For fake/headers.rs, which compiles both sets of declarations.
 fn find_headers() {
     println!("cargo:rustc-check-cfg=cfg(have_flux_headers)");
-    if let Ok(folders) = env::var("DEP_FLUX_CORE_INCLUDE") {
+    if let Ok(folders) = env::var("DEP_STATE_COUNTS_INCLUDE") {
         println!("cargo:rustc-cfg=have_flux_headers");
         println!("cargo:rustc-env=STATE_COUNTS_FLUX_INCLUDES={folders}");
     }

@@ -1,4 +1,4 @@
-//! What is counted, not timed. tests/cost.rs asserts the same.
+//! What is counted, not timed. tests/fake/cost.rs asserts the same.
 
 use serde_json::json;
 

@@ -222,14 +222,14 @@ mod tests {
         ];
         for (rounds, settled) in table {
             let mut range = Range::default();
-            let mut truth = 100;
+            let mut actual = 100;
             let mut known = None;
             let mut step = |range: &mut Range, by: i64| {
                 for _ in 0..by.abs() {
                     range.moved(by.signum());
                 }
-                truth += by;
-                truth
+                actual += by;
+                actual
             };
             for &(before, after) in *rounds {
                 range.begin();
@@ -241,7 +241,7 @@ mod tests {
             }
             assert_eq!(known.is_some(), *settled, "{rounds:?}");
             if let Some(count) = known {
-                assert_eq!(count as i64, truth, "{rounds:?}");
+                assert_eq!(count as i64, actual, "{rounds:?}");
             }
         }
     }

@@ -318,12 +318,12 @@ impl JobTable {
         change
     }
 
-    /// The job manager says what it knows of a job: `truth` is its state, if it is
+    /// The job manager says what it knows of a job: `actual` is its state, if it is
     /// active, and who can say more. Puts the job right if that is something
     /// else; returns what changed.
-    pub fn reconcile(&mut self, id: u64, truth: Option<(i32, &impl Source)>) -> Change {
-        let truth = truth.map(|(state, source)| (State::from_number(state), source));
-        let mut change = match truth {
+    pub fn reconcile(&mut self, id: u64, actual: Option<(i32, &impl Source)>) -> Change {
+        let actual = actual.map(|(state, source)| (State::from_number(state), source));
+        let mut change = match actual {
             Some((state, source)) if state != Some(State::Inactive) => {
                 let before = self.job(id).cloned();
                 let mut after = Job::new(state);
@@ -420,8 +420,9 @@ impl JobTable {
             }
             Entry::Vacant(entry) => (None, entry.insert(Job::new(known))),
         };
-        // From a state of a newer Flux it may have been waiting, too.
-        let waited = job.is_waiting() || job.state.is_none();
+        // In a state of a newer Flux it may have been waiting; what it asks for is not known.
+        let was_unknown = job.state.is_none();
+        let waited = job.is_waiting() || was_unknown;
         job.state = known;
         job.entered = at;
         let reading = match job.is_waiting() {
@@ -429,7 +430,9 @@ impl JobTable {
             false => waited.then_some(Reading::Start),
             // Old versions of Flux send a job whose jobspec was updated back to
             // PRIORITY, and do not call job.update.
-            true if known == Some(State::Priority) || job.has_allocation => Some(Reading::Again),
+            true if known == Some(State::Priority) || job.has_allocation || was_unknown => {
+                Some(Reading::Again)
+            }
             true => needs.contains(Needs::WAITING).then_some(Reading::Urgency),
         };
         let mut unread = None;

@@ -272,13 +272,19 @@ fn inactive_jobs_take_no_place_in_the_lists_but_the_queues() {
 }
 
 #[test]
-fn a_job_that_waits_in_an_unknown_state_holds_what_it_gets() {
+fn a_job_that_waits_in_an_unknown_state_has_what_it_asks_for_and_gets() {
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
     table.apply(Event { id: 1, what: EventKind::New { state: 1 << 9 } }, &known(7, "", "", None));
     table.apply(Event { id: 1, what: moved(1 << 9, RUN) }, &known(7, "", "", Some("0-1")));
     let job = table.job(1).unwrap();
     assert_eq!((job.has_allocation, job.amounts.cores), (true, 8));
+    // And so does one that goes on waiting.
+    let waiting = known(7, "", "", None);
+    table.apply(Event { id: 2, what: EventKind::New { state: SCHED } }, &waiting);
+    table.apply(Event { id: 2, what: moved(SCHED, 1 << 9) }, &waiting);
+    table.apply(Event { id: 2, what: moved(1 << 9, SCHED) }, &waiting);
+    assert_eq!(table.job(2).unwrap().amounts.cores, 4);
 }
 
 #[test]
@@ -499,26 +505,26 @@ proptest! {
         steps in prop::collection::vec((any::<usize>(), any::<usize>(), any::<u8>()), 0..200),
         more in prop::collection::vec((any::<usize>(), any::<usize>()), 0..50)
     ) {
-        let (mut table, mut truth) = (table(0), JobManager::default());
+        let (mut table, mut job_manager) = (table(0), JobManager::default());
         table.set_needs(ALL_NEEDS);
         for (job, way, delivered) in steps {
             // Each event has a chance of its own to be withheld.
-            for (index, event) in truth.go_on(job, way).into_iter().enumerate() {
+            for (index, event) in job_manager.go_on(job, way).into_iter().enumerate() {
                 if delivered >> index & 3 != 0 {
                     table.apply(event, &plain());
                 }
             }
         }
-        truth.check(&mut table);
-        assert_counts(&table, |state| truth.count(state));
+        job_manager.check(&mut table);
+        assert_counts(&table, |state| job_manager.count(state));
         // Then there is nothing to repair, and nothing contradicts it any more.
-        assert_eq!(truth.check(&mut table), 0);
+        assert_eq!(job_manager.check(&mut table), 0);
         let anomalies = table.anomalies();
         for (job, way) in more {
-            for event in truth.go_on(job, way) {
+            for event in job_manager.go_on(job, way) {
                 table.apply(event, &plain());
             }
-            assert_counts(&table, |state| truth.count(state));
+            assert_counts(&table, |state| job_manager.count(state));
         }
         assert_eq!(table.anomalies(), anomalies);
     }

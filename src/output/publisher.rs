@@ -196,7 +196,8 @@ impl Publisher {
             let entries = families[family.index()].get_mut(usize::from(series.name));
             let entry = entries.and_then(|entries| entries.get_mut(usize::from(series.metric)));
             let Some(entry) = entry else { return };
-            entry.has_moved = false;
+            // Not in the first pass: it would be pushed again after a panic.
+            entry.has_moved &= first;
             if entry.sends_first() == first {
                 entry.send_change(*mode, stats);
             }
@@ -218,7 +219,7 @@ impl Publisher {
         for &family in families {
             for (name, entries) in self.families[family.index()].iter_mut().enumerate() {
                 for (metric, entry) in entries.iter_mut().enumerate() {
-                    entry.published = None;
+                    (entry.published, entry.was_known) = (None, false);
                     if !std::mem::replace(&mut entry.has_moved, true) {
                         // As many as a Series counts.
                         let series = Series { name: name as NameIndex, metric: metric as u8 };

@@ -228,6 +228,8 @@ impl StateCounts {
             self.flush();
         }
         self.request_flush();
+        // It asks by a timer of its own, unless that could not be made.
+        self.ask_for_machine();
     }
 
     /// Applies an event to the table, and what it changed to the families.

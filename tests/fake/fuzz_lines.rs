@@ -1,5 +1,5 @@
 //! Whatever a name is, what is sent says what was meant, in every dialect. (More
-//! cases: see tests/fuzz.rs.)
+//! cases: see tests/fake/fuzz.rs.)
 
 use crate::support::invariants;
 use crate::support::random::{cases, text};

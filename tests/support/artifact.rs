@@ -32,7 +32,7 @@ pub fn release_plugin() -> PathBuf {
     // As scripts/install does. For a library of one type cargo optimises across
     // crates; for cdylib and rlib at once it does not, and the .so is a quarter
     // larger.
-    run_cargo(&mut cargo(&RELEASE));
+    run_cargo(cargo(&RELEASE).arg("--target-dir").arg(target()));
     target().join("release/libstate_counts.so")
 }
 

@@ -43,7 +43,7 @@ pub fn usage_gauges(receiver: &mut Receiver) -> Gauges {
 }
 
 /// Whether jobs add to a gauge, without `flux.job.`. What there is of nodes is there
-/// without them, and tested in tests/machine.rs.
+/// without them, and tested in tests/broker/machine.rs.
 pub fn is_of_jobs(name: &str) -> bool {
     let of_the_machine = [".total", ".up", ".down", ".drained"];
     !(name.starts_with("resource.") && of_the_machine.iter().any(|end| name.ends_with(end)))

@@ -1,4 +1,4 @@
-//! What holds of any input, whoever thought of it: proptest in tests/fuzz.rs and
+//! What holds of any input, whoever thought of it: proptest in tests/fake/fuzz.rs and
 //! fuzz_lines.rs, libFuzzer in fuzz/. Each function panics where it does not.
 
 use std::net::UdpSocket;

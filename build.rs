@@ -76,10 +76,6 @@ fn main() {
 
     // Before glibc 2.34 getaddrinfo_a(3) is in a library of its own.
     println!("cargo:rustc-link-lib=anl");
-
-    // The unit tests call none of the flux_* symbols, which only a broker has. A shared
-    // object may lack symbols anyway. (link-arg-tests wants a test target.)
-    println!("cargo:rustc-link-arg=-Wl,--unresolved-symbols=ignore-in-object-files");
 }
 
 /// The folders with flux/core.h, or `None` where no Flux is installed.

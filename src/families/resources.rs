@@ -2,6 +2,7 @@
 
 use super::{Family, FamilySpec, Kind, MetricSpec, Series, Visit};
 use crate::jobs::{Change, Job, JobTable, Needs, Ranks};
+use crate::rfc::resources::Amounts;
 use crate::rfc::status::Machine;
 
 pub(super) const SPEC: FamilySpec = FamilySpec {
@@ -90,11 +91,16 @@ impl Family for Resources {
 
     fn moves(&mut self, change: &Change, visit: Visit<'_>) {
         let Change { before, after, .. } = change;
-        let ranks = |job: &Option<Job>| job.as_ref().map(|job| job.ranks.clone());
-        let (left, taken) = (ranks(before).unwrap_or_default(), ranks(after).unwrap_or_default());
+        let (left, taken) = (ranks(before), ranks(after));
         if left != taken {
-            let nodes = self.hold(&taken, 1) + self.hold(&left, -1);
+            let nodes = self.hold(taken, 1) + self.hold(left, -1);
             visit(NODES_ALLOCATED, nodes);
+        }
+        // Most transitions leave all of it as it is: a job that waited waits on, and one
+        // that ends holds what it held. Each gauge would move by 0, at some cost.
+        let used = |job: &Option<Job>| job.as_ref().and_then(used);
+        if used(before) == used(after) {
+            return;
         }
         if let Some(after) = after {
             self.gauges(after, visit);
@@ -103,6 +109,17 @@ impl Family for Resources {
             self.gauges(before, &mut |gauge, by| visit(gauge, -by));
         }
     }
+}
+
+fn ranks(job: &Option<Job>) -> &Ranks {
+    const NONE: &Ranks = &Ranks::None;
+    job.as_ref().map_or(NONE, |job| &job.ranks)
+}
+
+/// All that the sums over the jobs are made of: whether the job holds it or asks for it,
+/// and how much; `None` if it does neither.
+fn used(job: &Job) -> Option<(bool, Amounts)> {
+    (job.has_allocation || job.is_waiting()).then_some((job.has_allocation, job.amounts))
 }
 
 impl Resources {

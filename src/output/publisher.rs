@@ -13,6 +13,13 @@ use crate::families::{FamilyId, Kind, MetricSpec, Series, Sink, FAMILIES};
 use crate::jobs::names::NameIndex;
 use crate::stats::{Error, Metric, Stats};
 
+/// The bytes of lines after which a flush leaves the rest of a resync to a later one. A
+/// server's receive buffer is 212,992 bytes unless somebody gave it more (Linux's
+/// net.core.rmem_default), which held 92 datagrams of 700 to 1,432 bytes where nobody read
+/// (measured, Linux 6.18). No line is longer than half of a datagram, so that each but the
+/// last is at least half full: these bytes, and the lines of one more name, are at most 90.
+const RESYNC_PART: usize = 54 << 10;
+
 /// Where a plugin is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -57,12 +64,21 @@ pub struct Publisher {
     families: Vec<Vec<Vec<Entry>>>,
     /// Gauges that moved since the last flush, and counters that are new.
     moved: Vec<(FamilyId, Series)>,
-    /// Whether the next flush sends every gauge's value.
-    all_due: bool,
+    /// What is left to send of a resync.
+    resync: Option<Resync>,
     /// Whether a counter or a timing waits for the next flush.
     others_due: bool,
     /// What is to be logged.
     pub(super) notices: Vec<Notice>,
+}
+
+/// A resync under way: the gauges' values from one on.
+#[derive(Clone, Copy, Debug)]
+struct Resync {
+    /// The indices of the family and of the name with which it goes on.
+    from: (usize, usize),
+    /// Whether the next flush does.
+    is_due: bool,
 }
 
 /// One metric.
@@ -94,7 +110,7 @@ impl Publisher {
             knows_allocated: true,
             families: FAMILIES.iter().map(|_| Vec::new()).collect(),
             moved: Vec::new(),
-            all_due: false,
+            resync: None,
             others_due: false,
             notices: Vec::new(),
         }
@@ -129,7 +145,9 @@ impl Publisher {
     pub fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
         // What several instances share is never set.
-        self.all_due &= mode.owner;
+        if !mode.owner {
+            self.resync = None;
+        }
     }
 
     /// Calls all metrics by these names from now on. Those that were defined are
@@ -164,7 +182,8 @@ impl Publisher {
     /// Whether something waits for a flush.
     #[inline]
     pub fn is_pending(&self) -> bool {
-        self.phase == Phase::Running && (!self.moved.is_empty() || self.all_due || self.others_due)
+        let resync_is_due = self.resync.is_some_and(|resync| resync.is_due);
+        self.phase == Phase::Running && (!self.moved.is_empty() || resync_is_due || self.others_due)
     }
 
     /// A counter that is no family's.
@@ -173,9 +192,24 @@ impl Publisher {
         self.others_due = true;
     }
 
-    /// The next flush sends every gauge's value, to heal what was lost.
+    /// The next flush sends every gauge's value, to heal what was lost; or, where these are
+    /// many, the first of them.
     pub fn resync(&mut self) {
-        self.all_due = self.phase == Phase::Running && self.mode.owner;
+        if self.phase == Phase::Running && self.mode.owner {
+            self.resync = Some(Resync { from: (0, 0), is_due: true });
+        }
+    }
+
+    /// Whether a flush left a part of a resync.
+    pub fn has_more_to_resync(&self) -> bool {
+        self.resync.is_some()
+    }
+
+    /// The next flush sends the next part.
+    pub fn go_on_with_resync(&mut self) {
+        if let Some(resync) = &mut self.resync {
+            resync.is_due = true;
+        }
     }
 
     /// Sends what is pending, in as few datagrams as possible.
@@ -183,13 +217,9 @@ impl Publisher {
         if self.phase != Phase::Running {
             return;
         }
-        if std::mem::take(&mut self.all_due) {
+        if let Some(Resync { from, is_due: true }) = self.resync {
             self.allow_retransmit();
-            self.send_all(&mut |entry, stats| {
-                let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
-                assert_sent(stats.gauge_set(metric, level));
-                entry.published = Some(level);
-            });
+            self.resync = self.send_values(from).map(|from| Resync { from, is_due: false });
         }
         let Publisher { families, stats, mode, moved, .. } = self;
         let mut entry = |(family, series): (FamilyId, Series), first: bool| {
@@ -307,9 +337,26 @@ impl Publisher {
         }
     }
 
-    fn send_all(&mut self, send: &mut dyn FnMut(&mut Entry, &mut Stats<Outputs>)) {
+    /// Sends the values of the gauges from this name on, up to [`RESYNC_PART`]. Returns the
+    /// next one.
+    fn send_values(&mut self, from: (usize, usize)) -> Option<(usize, usize)> {
         let Publisher { families, stats, .. } = self;
-        families.iter_mut().flatten().flatten().for_each(|entry| send(entry, stats));
+        let mut bytes = 0;
+        for (family, names) in families.iter_mut().enumerate().skip(from.0) {
+            let first = if family == from.0 { from.1 } else { 0 };
+            for (name, entries) in names.iter_mut().enumerate().skip(first) {
+                if bytes >= RESYNC_PART {
+                    return Some((family, name));
+                }
+                for entry in entries {
+                    let (Some(metric), Some(level)) = (entry.metric, entry.level) else { continue };
+                    assert_sent(stats.gauge_set(metric, level));
+                    entry.published = Some(level);
+                    bytes += stats.line_length(metric);
+                }
+            }
+        }
+        None
     }
 
     #[inline]

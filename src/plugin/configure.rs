@@ -61,6 +61,7 @@ impl StateCounts {
                 _ => None,
             },
             resync: every(config.resync, Self::resync)?,
+            resync_part: None,
         };
         let verify = every(config.verify, Self::verify)?;
         let outputs = self.prepare_outputs(&config)?;
@@ -97,6 +98,8 @@ impl StateCounts {
             self.ask_for_machine();
         }
         self.request_flush();
+        // What was flushed above may have left a part.
+        self.pace_resync();
         self.say_what_is_sent();
         self.look_up_hosts();
     }

@@ -77,7 +77,12 @@ struct Timers {
     /// Where they are sent at the end of the reactor's turn.
     turn_end: Option<TurnEnd>,
     resync: Option<Timer>,
+    /// Until the next part of a resync that is too much for one burst.
+    resync_part: Option<Timer>,
 }
+
+/// Seconds between two parts of a resync: time for a server to read what came.
+const RESYNC_PAUSE: f64 = 0.01;
 
 impl Plugin for StateCounts {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
@@ -203,6 +208,7 @@ impl StateCounts {
         self.publisher.report_failures();
         self.attend_outputs();
         self.report.note_flush();
+        self.pace_resync();
     }
 
     /// Something may be pending: it is sent at the end of this turn, unless it
@@ -230,6 +236,24 @@ impl StateCounts {
         self.request_flush();
         // It asks by a timer of its own, unless that could not be made.
         self.ask_for_machine();
+    }
+
+    /// What the last flush left of a resync follows after a pause.
+    fn pace_resync(&mut self) {
+        if !self.publisher.has_more_to_resync() || self.timers.resync_part.is_some() {
+            return;
+        }
+        match self.jobtap.timer(RESYNC_PAUSE, 0.0, Self::go_on_with_resync) {
+            Ok(timer) => self.timers.resync_part = Some(timer),
+            // Then the next flush goes on with it.
+            Err(_) => self.publisher.go_on_with_resync(),
+        }
+    }
+
+    fn go_on_with_resync(&mut self) {
+        self.timers.resync_part = None;
+        self.publisher.go_on_with_resync();
+        self.flush();
     }
 
     /// Applies an event to the table, and what it changed to the families.

@@ -53,6 +53,11 @@ impl Frame {
         Frame { rise, head: head.len(), length }
     }
 
+    /// The length of the line of a gauge that rises by one, with its newline, in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
     /// The name and the tags, without value and type: `jobs.RUN`, `jobs|#state:RUN`.
     pub(super) fn series(&self) -> String {
         let name = &self.rise[..self.head - b":".len()];

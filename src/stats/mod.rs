@@ -271,6 +271,12 @@ impl<T: Transport> Stats<T> {
         self.metrics.get(metric.0).map(|entry| entry.frame.series())
     }
 
+    /// How many bytes a gauge's line takes, with its newline, if its value has two digits;
+    /// 0 for a metric that another `Stats` made.
+    pub fn line_length(&self, metric: Metric) -> usize {
+        self.metrics.get(metric.0).map_or(0, |entry| entry.frame.length())
+    }
+
     /// Forgets all metrics, after a flush. What was made by
     /// [`metric`](Self::metric) or [`tagged`](Self::tagged) is void.
     pub fn clear(&mut self) {

@@ -44,6 +44,63 @@ fn what_a_lossy_path_lost_is_healed_by_the_first_resync_that_arrives() {
     }
 }
 
+/// 256 queues are the most that are counted, and 200 bytes the longest name of one: 400 KB.
+#[test]
+fn a_resync_of_the_longest_names_comes_in_bursts_that_a_servers_buffer_holds() {
+    const JOBS: i64 = 256;
+    let queue = |id: i64| format!("{id:0>200}");
+    let (mut host, mut receiver) =
+        FakeJobManager::running(json!({"metrics": "queues", "resync": 10, "verify": 0}));
+    let job = |id, state| json!({"id": id, "state": state, "jobspec": {"attributes": {"system": {"queue": queue(id)}}}});
+    (0..JOBS).for_each(|id| host.call("job.new", &job(id, SCHED)));
+    // Past a first resync: a gauge that was never sent is sent as a value.
+    host.advance(15.0);
+    host.counts();
+    receiver.take_others(&receiver.endpoint());
+
+    let mut bursts: Vec<Vec<String>> = Vec::new();
+    for _ in 0..2000 {
+        host.advance(0.005);
+        host.counts();
+        let datagrams = receiver.take_others(&receiver.endpoint());
+        if !datagrams.is_empty() {
+            bursts.push(datagrams);
+            if bursts.len() == 1 {
+                // Jobs of a queue that was sent already, and of one that was not, go on meanwhile.
+                for id in [0, JOBS - 1] {
+                    let mut args = job(id, RUN);
+                    args["prev_state"] = SCHED.into();
+                    host.call("job.state.run", &args);
+                }
+            }
+        }
+    }
+    // What a server's default buffer holds: see RESYNC_PART.
+    let sizes: Vec<_> = bursts.iter().map(Vec::len).collect();
+    assert!(sizes.iter().all(|&size| size <= 92), "{sizes:?}");
+    let (mut gauges, mut values) = (Counts::new(), Counts::new());
+    for line in bursts.iter().flatten().flat_map(|datagram| datagram.lines()) {
+        let (name, value) = line.strip_suffix("|g").unwrap().split_once(':').unwrap();
+        let number: i64 = value.parse().unwrap();
+        match value.starts_with(['+', '-']) {
+            true => *gauges.entry(name.to_owned()).or_default() += number,
+            false => {
+                gauges.insert(name.to_owned(), number);
+                *values.entry(name.to_owned()).or_default() += 1;
+            }
+        }
+    }
+    for id in 0..JOBS {
+        let moved = id == 0 || id == JOBS - 1;
+        for (state, wanted) in [("SCHED", !moved), ("RUN", moved), ("CLEANUP", false)] {
+            let name = format!("flux.job.queue.{}.{state}", queue(id));
+            assert_eq!(gauges[&name], i64::from(wanted), "{state} of queue {id}");
+            assert_eq!(values[&name], 1, "{state} of queue {id}: each value is sent once");
+        }
+    }
+    host.end();
+}
+
 #[test]
 fn without_resync_no_absolute_value_is_ever_sent() {
     let (mut host, mut receiver) = FakeJobManager::running(json!({"resync": 0}));

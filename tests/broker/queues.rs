@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::artifact::plugin;
+use crate::support::artifact::{plugin, NAME};
 use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use crate::support::gauges::Gauges;
 use crate::support::queues::{gauges, truth};
@@ -46,6 +46,27 @@ fn a_brokers_queues_are_counted() {
     broker.flux(&["cancel", "--all"]);
     broker.drain();
     assert_queues(&broker, &mut receiver);
+    broker.end();
+}
+
+/// 64 queues with the longest names are 100 KB, which is more than one part.
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn a_brokers_resync_in_parts_brings_every_gauge() {
+    let mut receiver = Receiver::start();
+    let names: Vec<_> = (0..64).map(|number| format!("{number:0>200}")).collect();
+    let queues: String = names.iter().map(|name| format!("[queues.{name}]\n")).collect();
+    let broker = Setup::new(receiver.endpoint()).config(&queues).start();
+    let mut submit = vec!["bulksubmit", "--quiet", "--urgency=0", "--queue={}", "true", ":::"];
+    submit.extend(names.iter().map(String::as_str));
+    broker.flux(&submit);
+    for conf in [&["metrics=queues", "resync=1"][..], &["metrics=queues", "resync=2", "period=1"]] {
+        broker.load(plugin(), conf).unwrap();
+        assert_queues(&broker, &mut receiver);
+        receiver.forget();
+        assert_queues(&broker, &mut receiver);
+        broker.remove(NAME);
+    }
     broker.end();
 }
 

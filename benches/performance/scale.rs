@@ -76,6 +76,32 @@ pub fn measure(report: &mut Report, options: Options) {
     let what = format!("{all}: all turns in a check of the whole table and two resyncs");
     report.figure(&what, milliseconds(check.total));
     host.kill();
+    switch(report);
+}
+
+/// Families that are switched on while the plugin runs.
+fn switch(report: &mut Report) {
+    const JOBS: i64 = 100_000;
+    let mut host = FakeJobManager::start(None);
+    let conf =
+        |metrics: &str| json!({"state-counts": {"metrics": metrics, "endpoint": "127.0.0.1:9"}});
+    host.config(&conf("states"));
+    (0..JOBS).for_each(|id| host.call("job.new", &job(id, if id % 10 == 0 { RUN } else { SCHED })));
+    host.load(&release_plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    host.counts();
+    for (metrics, what) in [(ALL, "on"), ("states", "off")] {
+        host.turns();
+        host.reload(&conf(metrics)).unwrap();
+        host.advance(60.0);
+        host.counts();
+        let turns = host.turns();
+        let what =
+            format!("{JOBS} jobs, the longest turn when the other families are switched {what}");
+        let longest = format!("{:.2} ms", turns.longest / 1e6);
+        report.goal(&what, longest, "at most 1 ms", turns.longest <= 1e6);
+    }
+    host.kill();
 }
 
 fn job(id: i64, state: i64) -> Value {

@@ -6,6 +6,7 @@
 //! events and no lost event can make one negative, or wrong for long.
 
 mod banks;
+mod counting;
 mod pending;
 mod queues;
 mod resources;
@@ -18,6 +19,7 @@ mod users;
 use crate::jobs::names::{NameIndex, Names};
 use crate::jobs::{Change, EventKind, Job, JobTable, Lists, Moment, Needs, State};
 
+pub use counting::Counting;
 pub use set::{Families, Sink};
 
 /// All families, in the order of the manual.

@@ -1,8 +1,8 @@
 //! The families that are enabled.
 
-use super::{Family, FamilyId, MetricSpec, Occasion, Out, Series};
+use super::{Counting, Family, FamilyId, MetricSpec, Occasion, Out, Series};
 use crate::jobs::names::NameIndex;
-use crate::jobs::{Change, Job, JobTable, Lists};
+use crate::jobs::{Change, JobTable, Lists};
 
 /// Where the metrics of all families go.
 pub trait Sink {
@@ -29,8 +29,8 @@ pub struct Families {
 }
 
 impl Families {
-    /// Enables these, and no others. Those that come know of no job yet: see
-    /// [`count_all`](Self::count_all).
+    /// Enables these, and no others. Those that come know of no job: where there are any,
+    /// they [count](Counting) them before.
     pub fn switch<S: Sink>(&mut self, wanted: &[FamilyId], sink: &mut S) {
         self.enabled.retain(|(id, _)| {
             let is_kept = wanted.contains(id);
@@ -46,30 +46,40 @@ impl Families {
         }
     }
 
+    /// Which are enabled.
+    pub fn ids(&self) -> impl Iterator<Item = FamilyId> + '_ {
+        self.enabled.iter().map(|(id, _)| *id)
+    }
+
+    /// Takes the first away.
+    pub(super) fn take_one(&mut self) -> Option<Families> {
+        let first = self.enabled.drain(..1.min(self.enabled.len())).next()?;
+        Some(Families { enabled: vec![first] })
+    }
+
     /// Whether this one is enabled.
     pub fn has(&self, family: FamilyId) -> bool {
-        self.enabled.iter().any(|(id, _)| *id == family)
+        self.ids().any(|id| id == family)
     }
 
     /// Which are enabled and not wanted, and which are wanted and not enabled.
     pub fn difference(&self, wanted: &[FamilyId]) -> (Vec<FamilyId>, Vec<FamilyId>) {
-        let enabled = self.enabled.iter().map(|(id, _)| *id);
-        let goes = enabled.filter(|id| !wanted.contains(id)).collect();
+        let goes = self.ids().filter(|id| !wanted.contains(id)).collect();
         let comes = wanted.iter().copied().filter(|&id| !self.has(id)).collect();
         (goes, comes)
     }
 
-    /// Counts all jobs that there are in this family.
-    pub fn count_all<S: Sink>(&mut self, family: FamilyId, table: &JobTable, sink: &mut S) {
-        let Some((id, family)) = self.enabled.iter_mut().find(|(id, _)| *id == family) else {
-            return;
-        };
-        define(*id, &**family, table.lists(), sink);
-        for (_, job) in table.jobs() {
-            let change = Change { after: Some(Job::clone(job)), ..Change::default() };
-            family.moves(&change, &mut |gauge, by| sink.add(*id, gauge, by));
+    /// Takes over families that counted all jobs, and what these add up to.
+    pub fn take_over<S: Sink>(&mut self, counting: Counting, table: &JobTable, sink: &mut S) {
+        let Counting { families, sums } = counting;
+        for (id, family) in &families.enabled {
+            define(*id, &**family, table.lists(), sink);
+            family.numbers(table, &mut |gauge, level| sink.set(*id, gauge, level));
         }
-        family.numbers(table, &mut |gauge, level| sink.set(*id, gauge, level));
+        for (id, sums) in sums.0 {
+            sums.into_iter().for_each(|(gauge, sum)| sink.add(id, gauge, sum));
+        }
+        self.enabled.extend(families.enabled);
     }
 
     /// Defines all metrics anew, under other names.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{json, Value};
 
 use super::*;
+use crate::jobs::walk::Walk;
 use crate::jobs::{Event, Facts, Ranks, ReadError, Source};
 use crate::rfc::resources::Amounts;
 use crate::rfc::status::Machine;
@@ -193,6 +194,28 @@ fn a_job_adds_to_what_it_should() {
 }
 
 #[test]
+fn a_transition_that_uses_as_much_as_before_moves_no_resource() {
+    let held = || running(Ranks::One(0, 1));
+    let larger = Job { amounts: Amounts { nodes: 3, cores: 12, gpus: 1 }, ..job(Sched) };
+    // Before, after, how many times a gauge is moved.
+    let table = [
+        (job(Depend), job(Priority), 0),
+        (job(Priority), job(Sched), 0),
+        (held(), Job { state: Some(Cleanup), ..held() }, 0),
+        (job(New), job(New), 0),
+        (job(Sched), larger, 6),
+        (job(Sched), held(), 6),
+        (held(), running(Ranks::One(1, 3)), 1),
+    ];
+    for (before, after, wanted) in table {
+        let mut resources = (FamilyId::named("resources").unwrap().spec().make)();
+        let mut moves = 0;
+        resources.moves(&change(Some(&before), Some(&after)), &mut |_, _| moves += 1);
+        assert_eq!(moves, wanted, "{before:?} {after:?}");
+    }
+}
+
+#[test]
 fn a_node_that_several_jobs_share_is_one_node() {
     let (mut families, mut levels, table) = (Families::default(), Levels::default(), table());
     families.switch(&[FamilyId::named("resources").unwrap()], &mut levels);
@@ -205,6 +228,15 @@ fn a_node_that_several_jobs_share_is_one_node() {
     assert_eq!(nodes(None, Some(&other)), 3);
     assert_eq!(nodes(Some(&one), None), 2);
     assert_eq!(nodes(Some(&other), None), 0);
+}
+
+/// Families that counted the jobs of a table.
+fn counted(ids: &[FamilyId], table: &JobTable) -> (Families, Levels) {
+    let (mut families, mut levels) = (Families::default(), Levels::default());
+    let mut counting = Counting::new(ids);
+    table.jobs().for_each(|(_, job)| counting.count(job, table));
+    families.take_over(counting, table, &mut levels);
+    (families, levels)
 }
 
 /// What a job says of itself in these tests.
@@ -265,30 +297,62 @@ proptest! {
     fn gauges_are_sums_over_the_table_whatever_happens(
         events in prop::collection::vec((event(), known()), 0..60)
     ) {
-        let (mut families, mut levels) = (Families::default(), Levels::default());
-        families.switch(&all(), &mut levels);
         let mut table = JobTable::default();
         table.set_needs(FamilyId::needs(&all()));
         table.loaded();
         table.inactive_asked();
         table.inactive_answered(3);
-        for id in all() {
-            families.count_all(id, &table, &mut levels);
-        }
+        let (mut families, mut levels) = counted(&all(), &table);
         for ((id, what, state), known) in events {
             let change = match what {
                 Some(what) => table.apply(Event { id, what }, &known),
                 None => table.reconcile(id, (state != 64).then_some((state, &known))),
             };
             families.changed(&change, None, &table, &mut levels);
-            let (mut others, mut wanted) = (Families::default(), Levels::default());
-            others.switch(&all(), &mut wanted);
-            for id in all() {
-                others.count_all(id, &table, &mut wanted);
-            }
+            let (_, wanted) = counted(&all(), &table);
             prop_assert_eq!(levels.levels(), wanted.levels());
             prop_assert!(levels.levels().values().all(|&level| level > 0));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Jobs that come, change and go while families count are counted once, as they are.
+    #[test]
+    fn families_that_count_while_jobs_move_stand_where_they_should(
+        before in prop::collection::vec((event(), known()), 0..30),
+        meanwhile in prop::collection::vec((event(), known(), 0usize..3), 0..40),
+    ) {
+        let mut table = JobTable::default();
+        table.set_needs(FamilyId::needs(&all()));
+        table.loaded();
+        let apply = |table: &mut JobTable, (id, what, state): (u64, Option<EventKind>, i32), known: &Known| match what {
+            Some(what) => table.apply(Event { id, what }, known),
+            None => table.reconcile(id, (state != 64).then_some((state, known))),
+        };
+        for (event, known) in before {
+            apply(&mut table, event, &known);
+        }
+        let (mut counting, mut walk) = (Counting::new(&all()), Walk::default());
+        for (event, known, steps) in meanwhile {
+            let id = event.0;
+            let change = apply(&mut table, event, &known);
+            if walk.has_passed(id) {
+                counting.changed(&change, &table);
+            }
+            for _ in 0..steps {
+                let job = walk.next(&table).and_then(|id| table.job(id));
+                job.into_iter().for_each(|job| counting.count(job, &table));
+            }
+        }
+        while let Some(id) = walk.next(&table) {
+            table.job(id).into_iter().for_each(|job| counting.count(job, &table));
+        }
+        let (mut families, mut levels) = (Families::default(), Levels::default());
+        families.take_over(counting, &table, &mut levels);
+        prop_assert_eq!(levels.levels(), counted(&all(), &table).1.levels());
     }
 }
 
@@ -304,13 +368,12 @@ impl Source for Nobody {
 
 #[test]
 fn a_family_that_is_switched_on_late_knows_all_jobs() {
-    let (mut families, mut levels, mut table) = (Families::default(), Levels::default(), table());
+    let mut table = table();
     for (id, state) in [(1, 8), (2, 8), (3, 16)] {
         table.apply(Event { id, what: EventKind::New { state } }, &Nobody);
     }
     let states = FamilyId::named("states").unwrap();
-    families.switch(&[states], &mut levels);
-    families.count_all(states, &table, &mut levels);
+    let (mut families, mut levels) = counted(&[states], &table);
     let wanted = [("state.Run", 1), ("state.Sched", 2)];
     assert_eq!(levels.levels(), wanted.map(|(name, level)| (name.to_owned(), level)).into());
     families.switch(&[], &mut levels);
@@ -319,11 +382,10 @@ fn a_family_that_is_switched_on_late_knows_all_jobs() {
 
 #[test]
 fn what_the_broker_said_of_its_machine_is_known_while_it_says_it() {
-    let (mut families, mut levels, mut table) = (Families::default(), Levels::default(), table());
+    let mut table = table();
     let resources = FamilyId::named("resources").unwrap();
-    families.switch(&[resources], &mut levels);
     table.set_needs(FamilyId::needs(&[resources]));
-    families.count_all(resources, &table, &mut levels);
+    let (mut families, mut levels) = counted(&[resources], &table);
     assert_eq!(levels.gauges, BTreeMap::new(), "nobody said it yet");
     let machine =
         Machine { nodes: 9, nodes_down: 3, nodes_drained: 2, cores: 36, cores_down: 12, gpus: 5 };

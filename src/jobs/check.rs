@@ -9,7 +9,8 @@
 //!
 //! This module says what comes next; the plugin asks Flux.
 
-use super::table::{JobTable, SHARDS};
+use super::table::JobTable;
+use super::walk::Walk;
 
 /// How often the job manager is asked again for its number of jobs, where
 /// something changed while its answer was under way.
@@ -18,10 +19,7 @@ const MOST_QUESTIONS: u32 = 20;
 /// A check, under way or not.
 #[derive(Debug, Default)]
 pub struct Check {
-    /// The next of the table's shards.
-    shard: usize,
-    /// The ids of this one that are still to be looked up.
-    ids: Vec<u64>,
+    walk: Walk,
     /// The table's events when the job manager was asked.
     asked_at: u64,
     questions: u32,
@@ -43,17 +41,13 @@ pub enum Verdict {
 impl Check {
     /// A check begins: nothing is compared yet.
     pub fn begin(&mut self) {
-        *self = Check { ids: std::mem::take(&mut self.ids), ..Check::default() };
-        self.ids.clear();
+        self.walk.begin();
+        (self.asked_at, self.questions) = (0, 0);
     }
 
-    /// The next job to look up; `None` when all are.
-    pub fn next(&mut self, table: &JobTable) -> Option<u64> {
-        while self.ids.is_empty() && self.shard < SHARDS {
-            self.ids.extend(table.ids(self.shard));
-            self.shard += 1;
-        }
-        self.ids.pop()
+    /// The jobs that are still to be looked up.
+    pub fn walk(&mut self) -> &mut Walk {
+        &mut self.walk
     }
 
     /// The job manager is asked for its number of active jobs.

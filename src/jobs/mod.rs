@@ -27,6 +27,7 @@ pub mod names;
 pub mod queues;
 mod state;
 mod table;
+pub mod walk;
 
 pub use job::{
     Facts, Job, Lists, Moment, Needs, Ranks, ReadError, Source, MOST_NAMES, MOST_QUEUES,

@@ -530,7 +530,7 @@ impl JobTable {
     }
 }
 
-fn shard_of(id: u64) -> usize {
+pub(super) fn shard_of(id: u64) -> usize {
     let mut hasher = IdHasher::default();
     hasher.write_u64(id);
     // Not the bits that the shard's own map takes: its lowest, and the seven

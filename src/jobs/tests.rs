@@ -465,7 +465,7 @@ impl JobManager {
             repairs += u64::from(change.before != change.after);
         };
         check.begin();
-        while let Some(id) = check.next(table) {
+        while let Some(id) = check.walk().next(table) {
             look_up(table, id);
         }
         let active = self.active.len() as u64;

@@ -3,20 +3,24 @@
 use std::net::UdpSocket;
 
 use super::{MetricNames, Publisher};
-use crate::families::{Families, FamilyId, Kind, MetricSpec, Series, Sink};
+use crate::families::{Counting, Families, FamilyId, Kind, MetricSpec, Series, Sink};
 use crate::jobs::JobTable;
 
-/// A publisher of one family, the table's families, and the server that hears it.
-fn publisher(family: &str) -> (Publisher, Families, FamilyId, UdpSocket) {
+/// A publisher, a family, and the server that hears it.
+fn publisher(family: &str) -> (Publisher, FamilyId, UdpSocket) {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_nonblocking(true).unwrap();
     let mut publisher = Publisher::new();
     publisher.rename(MetricNames::default()).unwrap();
     let endpoint = server.local_addr().unwrap().to_string();
     publisher.set_endpoints(&[endpoint.parse().unwrap()]);
-    let (mut families, id) = (Families::default(), FamilyId::named(family).unwrap());
-    families.switch(&[id], &mut publisher);
-    (publisher, families, id, server)
+    (publisher, FamilyId::named(family).unwrap(), server)
+}
+
+/// The family has counted its jobs: there are none.
+fn enable(family: FamilyId, publisher: &mut Publisher) {
+    let counting = Counting::new(&[family]);
+    Families::default().take_over(counting, &JobTable::default(), publisher);
 }
 
 /// The lines that came since the last time, in order of their names. On loopback a
@@ -41,8 +45,8 @@ const ZEROS: [&str; 5] = [
 
 #[test]
 fn counters_begin_at_0_for_each_server_and_are_not_repeated() {
-    let (mut publisher, mut families, results, server) = publisher("results");
-    families.count_all(results, &JobTable::default(), &mut publisher);
+    let (mut publisher, results, server) = publisher("results");
+    enable(results, &mut publisher);
     assert_eq!(lines(&server), [""; 0], "Flux may still refuse the load");
     publisher.start();
     assert_eq!(lines(&server), ZEROS);
@@ -65,10 +69,10 @@ fn counters_begin_at_0_for_each_server_and_are_not_repeated() {
 
 #[test]
 fn counters_of_a_family_that_is_switched_on_begin_at_0() {
-    let (mut publisher, mut families, results, server) = publisher("results");
+    let (mut publisher, results, server) = publisher("results");
     publisher.start();
     assert_eq!(lines(&server), [""; 0], "it has not counted its jobs");
-    families.count_all(results, &JobTable::default(), &mut publisher);
+    enable(results, &mut publisher);
     publisher.publish_anew(&[results]);
     // What is counted meanwhile is not lost by it.
     publisher.count(results, Series::fixed(0), 2);
@@ -82,7 +86,7 @@ fn counters_of_a_family_that_is_switched_on_begin_at_0() {
 
 #[test]
 fn a_gauge_that_is_new_is_sent_as_a_value_and_then_as_increments() {
-    let (mut publisher, _, queues, server) = publisher("queues");
+    let (mut publisher, queues, server) = publisher("queues");
     publisher.start();
     let spec = |_| MetricSpec::new(Kind::Sum, "queue", vec![("queue", "new".into())]);
     publisher.define(queues, 1, [()].map(spec).into());
@@ -95,7 +99,7 @@ fn a_gauge_that_is_new_is_sent_as_a_value_and_then_as_increments() {
 
 #[test]
 fn what_is_not_known_at_the_end_goes_to_0_where_it_was_sent() {
-    let (mut publisher, _, resources, server) = publisher("resources");
+    let (mut publisher, resources, server) = publisher("resources");
     publisher.start();
     let spec = |resource: &str| {
         MetricSpec::new(Kind::Asked, "resource", vec![("resource", resource.into())])

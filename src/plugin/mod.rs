@@ -32,7 +32,7 @@ mod version;
 use crate::config::{BrokerInfo, Config};
 use crate::families::{Ending, Families, Occasion};
 use crate::jobs::names::OTHER;
-use crate::jobs::{Anomaly, Event, EventKind, JobTable, Moment, Needs, State};
+use crate::jobs::{Anomaly, Change, Event, EventKind, JobTable, Moment, Needs, State};
 use crate::jobtap::{
     Callbacks, Conf, Error, Job, JobEvent, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin,
     Timer, Transition, TurnEnd,
@@ -267,12 +267,21 @@ impl StateCounts {
         let change = self.table.apply(event, &OfJob(job));
         let is_new = self.publisher.is_running();
         let occasion = Occasion { what: event.what, is_new, submitted, result };
-        self.families.changed(&change, Some(&occasion), &self.table, &mut self.publisher);
+        self.job_changed(event.id, &change, Some(&occasion));
         self.request_flush();
         if let Some(anomaly) = change.anomaly {
             self.log_first(anomaly);
         }
         change.unread.map_or(Ok(()), |unread| Err(Error::new(unread.0)))
+    }
+
+    /// The table knows something else of a job: the families count that.
+    #[inline]
+    fn job_changed(&mut self, id: u64, change: &Change, occasion: Option<&Occasion>) {
+        self.families.changed(change, occasion, &self.table, &mut self.publisher);
+        if self.switch.is_under_way() {
+            self.switch.job_changed(id, change, &self.table);
+        }
     }
 
     /// As `apply_event`, for families that need the time or the result. If one of them

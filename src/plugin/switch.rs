@@ -1,29 +1,44 @@
 //! Switching families on and off while the plugin runs.
 //!
-//! A family that comes may need to know more of the jobs that are there. The job
-//! manager is asked for each, in slices, so that no turn of the reactor is held for
-//! long: 100,000 jobs take some twelve seconds. The family counts all of them, and is
-//! sent, once they are known. A few dozen jobs are one slice: then that is at once.
+//! A family that comes counts the jobs that are there, in slices, so that no turn of the
+//! reactor is held for long. It may need to know more of them: then the job manager is
+//! asked for each, and 100,000 jobs take some twelve seconds. It is sent once all are
+//! counted. A few dozen jobs are one slice: then that is at once.
 
+use std::time::{Duration, Instant};
+
+use super::verify::SLICE;
 use super::StateCounts;
-use crate::families::FamilyId;
-use crate::jobs::check::Check;
+use crate::families::{Counting, FamilyId};
+use crate::jobs::walk::Walk;
+use crate::jobs::{Change, JobTable};
 use crate::jobtap::Timer;
 
-/// Families that come, once all jobs are known.
+/// Families that come, once all jobs are counted.
 #[derive(Default)]
 pub(super) struct Switch {
     wanted: Vec<FamilyId>,
-    /// Which jobs are still to be looked up; `None`: none is.
-    walk: Option<Check>,
+    comes: Counting,
+    /// Whether the job manager is asked for each job.
+    looks_up: bool,
+    /// Which jobs are still to be counted; `None`: none is.
+    walk: Option<Walk>,
     /// Wakes the walk for its next slice.
     next: Option<Timer>,
 }
 
 impl Switch {
-    /// Whether families wait for jobs to be known.
+    /// Whether families wait for jobs to be counted.
     pub(super) fn is_under_way(&self) -> bool {
         self.walk.is_some()
+    }
+
+    /// A job changed. If it was not counted yet, it will be as it is then.
+    #[cold]
+    pub(super) fn job_changed(&mut self, id: u64, change: &Change, table: &JobTable) {
+        if self.walk.as_ref().is_some_and(|walk| walk.has_passed(id)) {
+            self.comes.changed(change, table);
+        }
     }
 }
 
@@ -34,59 +49,81 @@ impl StateCounts {
         if self.switch.is_under_way() && self.switch.wanted == wanted {
             return;
         }
-        let kept: Vec<_> = wanted.iter().copied().filter(|&id| self.families.has(id)).collect();
+        let (kept, comes): (Vec<_>, Vec<_>) =
+            wanted.iter().copied().partition(|&id| self.families.has(id));
         self.families.switch(&kept, &mut self.publisher);
         let (had, needs) = (self.table.needs(), FamilyId::needs(wanted));
-        let is_known =
-            had.contains(needs) && !self.switch.is_under_way() || kept.len() == wanted.len();
+        let is_known = had.contains(needs) && !self.looks_up_jobs() || comes.is_empty();
+        let looks_up = self.publisher.is_running() && !is_known;
         self.table.set_needs(needs);
-        self.switch = Switch { wanted: wanted.to_vec(), ..Switch::default() };
-        match self.publisher.is_running() && !is_known {
-            true => {
-                // What it learns of a job is no repair.
-                self.stop_check();
-                self.switch.walk = Some(Check::default());
-                self.switch_slice();
-            }
-            false => self.enable_wanted(),
+        if looks_up {
+            // What it learns of a job is no repair.
+            self.stop_check();
         }
+        self.switch = Switch {
+            wanted: wanted.to_vec(),
+            comes: Counting::new(&comes),
+            looks_up,
+            walk: (!comes.is_empty()).then(Walk::default),
+            next: None,
+        };
+        self.switch_slice();
     }
 
-    /// Looks up the jobs that are still to be looked up, until the slice is over.
+    /// Whether what a family needs of the jobs is known of some only.
+    fn looks_up_jobs(&self) -> bool {
+        self.switch.is_under_way() && self.switch.looks_up
+    }
+
+    /// Counts the jobs that are still to be counted, and then enables the families, until
+    /// the slice is over.
     fn switch_slice(&mut self) {
-        let Some(mut walk) = self.switch.walk.take() else { return };
-        if self.slice(&mut walk, Self::look_up_job) {
-            return self.enable_wanted();
+        // While Flux loads the plugin, nobody waits for a turn.
+        let patience = if self.publisher.is_running() { SLICE } else { Duration::MAX };
+        if self.switch_within(patience) {
+            return;
         }
-        self.switch.walk = Some(walk);
         self.switch.next = self.next_slice(Self::switch_slice);
         if self.switch.next.is_none() {
-            // Better now than never.
-            self.enable_wanted();
+            // Better all at once than never.
+            self.switch_within(Duration::MAX);
         }
     }
 
-    /// Puts into the table what the job manager knows of a job.
-    fn look_up_job(&mut self, id: u64) {
-        let change = self.reconcile(id);
-        self.families.changed(&change, None, &self.table, &mut self.publisher);
-        // One that is gone meanwhile has no exceptions any more.
-        let _ = self.subscribe(id);
-        self.request_flush();
+    /// Returns whether all is done.
+    fn switch_within(&mut self, patience: Duration) -> bool {
+        let Some(mut walk) = self.switch.walk.take() else { return true };
+        let start = Instant::now();
+        let is_counted = self.slice(&mut walk, patience, Self::count_job);
+        self.switch.walk = Some(walk);
+        // Of many names each makes a metric, and all are sent: some of a turn for each family.
+        while is_counted && start.elapsed() < patience {
+            let Some(comes) = self.switch.comes.take_one() else {
+                self.switch = Switch::default();
+                if self.publisher.is_running() {
+                    self.ask_for_queues();
+                }
+                return true;
+            };
+            let family = comes.families();
+            self.families.take_over(comes, &self.table, &mut self.publisher);
+            self.publisher.publish_anew(&family);
+            self.request_flush();
+        }
+        false
     }
 
-    /// All jobs are known: the families that come count them.
-    fn enable_wanted(&mut self) {
-        let wanted = std::mem::take(&mut self.switch).wanted;
-        let comes: Vec<_> = wanted.iter().copied().filter(|&id| !self.families.has(id)).collect();
-        self.families.switch(&wanted, &mut self.publisher);
-        for &family in &comes {
-            self.families.count_all(family, &self.table, &mut self.publisher);
+    /// Counts a job. Where more has to be known of it, it is looked up before.
+    fn count_job(&mut self, id: u64) {
+        if self.switch.looks_up {
+            let change = self.reconcile(id);
+            self.job_changed(id, &change, None);
+            // One that is gone meanwhile has no exceptions any more.
+            let _ = self.subscribe(id);
+            self.request_flush();
         }
-        self.publisher.publish_anew(&comes);
-        self.request_flush();
-        if self.publisher.is_running() && !comes.is_empty() {
-            self.ask_for_queues();
+        if let Some(job) = self.table.job(id) {
+            self.switch.comes.count(job, &self.table);
         }
     }
 }

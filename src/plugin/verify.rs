@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::source::OfJob;
 use super::StateCounts;
 use crate::jobs::check::{Check, Verdict};
+use crate::jobs::walk::Walk;
 use crate::jobs::{Change, Job, JobTable};
 use crate::jobtap::{NameForm, Response, Rpc, Timer};
 use crate::output::names::flux_state;
@@ -12,7 +13,7 @@ use crate::output::names::flux_state;
 /// How long one turn of the reactor is held by a check, but for the look-ups that
 /// are begun: 8 µs each, as measured with 8,000 jobs and four families in
 /// flux-core 0.88.0.
-const SLICE: Duration = Duration::from_micros(400);
+pub(super) const SLICE: Duration = Duration::from_micros(400);
 /// Look-ups between two looks at the clock.
 const AT_ONCE: usize = 4;
 /// Seconds between two slices: the job manager has other work.
@@ -99,9 +100,9 @@ impl StateCounts {
 
     /// Looks up the table's jobs, until the slice is over.
     fn verify_walk(&mut self) {
-        let mut walk = std::mem::take(&mut self.verify.check);
-        let is_over = self.slice(&mut walk, Self::check_job);
-        self.verify.check = walk;
+        let mut walk = std::mem::take(self.verify.check.walk());
+        let is_over = self.slice(&mut walk, SLICE, Self::check_job);
+        *self.verify.check.walk() = walk;
         if is_over {
             self.verify.stage = Stage::Counts;
             return self.ask_for_counts();
@@ -112,18 +113,22 @@ impl StateCounts {
         };
     }
 
-    /// Calls `look_up` for the next jobs, until a slice is over. Returns whether there
-    /// are no more.
-    pub(super) fn slice(&mut self, walk: &mut Check, look_up: fn(&mut Self, u64)) -> bool {
+    /// Calls `each` for the next jobs, as long as this. Returns whether there are no more.
+    pub(super) fn slice(
+        &mut self,
+        walk: &mut Walk,
+        patience: Duration,
+        each: fn(&mut Self, u64),
+    ) -> bool {
         let start = Instant::now();
         loop {
             for _ in 0..AT_ONCE {
                 match walk.next(&self.table) {
-                    Some(id) => look_up(self, id),
+                    Some(id) => each(self, id),
                     None => return true,
                 }
             }
-            if start.elapsed() >= SLICE {
+            if start.elapsed() >= patience {
                 return false;
             }
         }
@@ -145,7 +150,7 @@ impl StateCounts {
                 self.log_repair(id, &change);
             }
         }
-        self.families.changed(&change, None, &self.table, &mut self.publisher);
+        self.job_changed(id, &change, None);
         // One that is gone meanwhile has no exceptions any more.
         let _ = self.subscribe(id);
         self.request_flush();

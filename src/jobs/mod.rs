@@ -23,6 +23,7 @@
 pub mod check;
 pub mod inactive;
 mod job;
+pub mod list;
 pub mod names;
 pub mod queues;
 mod state;

@@ -120,7 +120,7 @@ pub use json::Json;
 pub use lookup::Lookup;
 pub use panics::quiet_hook;
 pub use plugin::{Conf, Plugin};
-pub use rpc::{Response, Rpc};
+pub use rpc::{Payload, Response, Rpc};
 pub use service::{Access, ServiceRequest};
 pub use state::{JobState, NameForm};
 pub use text::hostname;

@@ -25,6 +25,14 @@ pub struct Response<'a> {
     lifetime: PhantomData<&'a ()>,
 }
 
+/// An answer's payload, JSON text, which outlives the callback and is not copied: a list of
+/// many jobs is long.
+pub struct Payload {
+    /// The text is its own. Referred to until this is dropped.
+    future: NonNull<sys::flux_future_t>,
+    text: NonNull<[u8]>,
+}
+
 /// What is called with the response: once.
 type Callback<P> = Box<dyn FnOnce(&mut P, Response<'_>)>;
 
@@ -102,6 +110,23 @@ impl Response<'_> {
         }
     }
 
+    /// The same, to be kept.
+    pub fn payload(&self) -> Result<Payload, Error> {
+        let mut text = ptr::null();
+        let future = NonNull::new(self.future);
+        // SAFETY: `answered` holds the future while the callback has this value, and the
+        // reference that is taken holds it from then on; the text is the future's own, and
+        // does not change.
+        unsafe {
+            if sys::flux_rpc_get(self.future, &mut text) < 0 || text.is_null() {
+                return Err(Error::last_os_error("no usable answer"));
+            }
+            let future = future.ok_or_else(|| Error::new("no answer".to_owned()))?;
+            sys::flux_future_incref(future.as_ptr());
+            Ok(Payload { future, text: NonNull::from(CStr::from_ptr(text).to_bytes()) })
+        }
+    }
+
     /// The integer under `key` in the answer; an error if the service
     /// answered with one, not in time, or without that key.
     pub fn integer(&self, key: &CStr) -> Result<i64, Error> {
@@ -120,6 +145,21 @@ impl Response<'_> {
             0.. => Ok(value),
             _ => Err(Error::last_os_error("no usable answer")),
         }
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the text lives and does not change as long as its future, which is
+        // referred to.
+        unsafe { self.text.as_ref() }
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        // SAFETY: the reference was taken in `payload`, and nobody else gives it back.
+        unsafe { sys::flux_future_decref(self.future.as_ptr()) };
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use super::source::OfJob;
 use super::StateCounts;
 use crate::jobs::check::{Check, Verdict};
+use crate::jobs::list::JobList;
 use crate::jobs::walk::Walk;
 use crate::jobs::{Change, Job, JobTable};
-use crate::jobtap::{NameForm, Response, Rpc, Timer};
+use crate::jobtap::{NameForm, Payload, Response, Rpc, Timer};
 use crate::output::names::flux_state;
 
 /// How long one turn of the reactor is held by a check, but for the look-ups that
@@ -49,8 +50,8 @@ enum Stage {
     Counts,
     /// It waits for the job manager's list.
     List { _rpc: Rpc },
-    /// In the job manager's list: these are still to be looked up.
-    Listed { ids: Vec<u64>, _next: Option<Timer> },
+    /// In the job manager's list: the jobs in it are still to be looked up.
+    Listed { list: JobList<Payload>, _next: Option<Timer> },
 }
 
 impl Verify {
@@ -187,9 +188,9 @@ impl StateCounts {
     }
 
     fn listed(&mut self, response: Response<'_>) {
-        match response.text().map_err(|error| error.to_string()).and_then(|text| ids(&text)) {
-            Ok(ids) => {
-                self.verify.stage = Stage::Listed { ids, _next: None };
+        match response.payload().map_err(|error| error.to_string()).and_then(JobList::new) {
+            Ok(list) => {
+                self.verify.stage = Stage::Listed { list, _next: None };
                 self.verify_listed();
             }
             Err(error) => self.no_list(&error),
@@ -198,22 +199,31 @@ impl StateCounts {
 
     /// Looks up the listed jobs that the table has not, until the slice is over.
     fn verify_listed(&mut self) {
-        let Stage::Listed { ids, .. } = &mut self.verify.stage else { return };
-        let mut ids = std::mem::take(ids);
-        let start = Instant::now();
-        while let Some(id) = ids.pop() {
-            if self.table.job(id).is_none() {
-                self.check_job(id);
-            }
-            if ids.len() % AT_ONCE == 0 && start.elapsed() >= SLICE {
-                self.verify.stage = match self.next_slice(Self::verify_listed) {
-                    Some(next) => Stage::Listed { ids, _next: Some(next) },
-                    None => Stage::Idle,
-                };
+        let mut list = match std::mem::take(&mut self.verify.stage) {
+            Stage::Listed { list, .. } => list,
+            other => {
+                self.verify.stage = other;
                 return;
             }
+        };
+        let start = Instant::now();
+        loop {
+            for _ in 0..AT_ONCE {
+                match list.next() {
+                    Some(Ok(id)) if self.table.job(id).is_none() => self.check_job(id),
+                    Some(Ok(_)) => (),
+                    Some(Err(error)) => return self.no_list(&error),
+                    None => return self.verified(),
+                }
+            }
+            if start.elapsed() >= SLICE {
+                break;
+            }
         }
-        self.verified();
+        self.verify.stage = match self.next_slice(Self::verify_listed) {
+            Some(next) => Stage::Listed { list, _next: Some(next) },
+            None => Stage::Idle,
+        };
     }
 
     /// Old job managers may not list: then the next check tries again.
@@ -247,11 +257,4 @@ impl StateCounts {
             state(&change.before),
         ));
     }
-}
-
-/// The ids in job-manager.list's answer.
-fn ids(text: &str) -> Result<Vec<u64>, String> {
-    let answer: serde_json::Value = serde_json::from_str(text).map_err(|it| it.to_string())?;
-    let jobs = answer["jobs"].as_array().ok_or("its answer has no jobs")?;
-    Ok(jobs.iter().filter_map(|job| job["id"].as_u64()).collect())
 }

@@ -12,6 +12,7 @@ use super::plugin::{Conf, Plugin};
 use super::state::JobState;
 use super::sys;
 use super::text::{c_string, c_text};
+use super::topics::{call_each, call_matching, in_order, registered, Call, Chain, Choice};
 
 /// The callbacks that a plugin wants: each method takes what is called, a function of
 /// the plugin's or a closure, and registers it for the topic of that name in
@@ -40,14 +41,6 @@ pub enum LoadOrder {
     /// From CLEANUP to DEPEND, and by id.
     ByStateReversed,
 }
-
-/// What Flux calls.
-type Call = unsafe extern "C" fn(
-    *mut sys::flux_plugin_t,
-    *const c_char,
-    *mut sys::flux_plugin_arg_t,
-    *mut c_void,
-) -> c_int;
 
 struct Registration {
     topic: CString,
@@ -215,9 +208,9 @@ impl<P: Plugin> Callbacks<P> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let plugin = self.instance().flux_plugin;
-        let topics: Vec<_> =
-            self.registrations.iter().map(|one| one.topic.as_bytes_with_nul()).collect();
+        let topics: Vec<_> = self.registrations.iter().map(|one| &*one.topic).collect();
+        // Each topic once, with what is called for it.
+        let mut handlers: Vec<(CString, Call, *mut c_void)> = Vec::new();
         for (topic, group) in in_order(&topics) {
             let one = &self.registrations[group[0]];
             let (mut call, mut data) = (one.call, one.data);
@@ -227,70 +220,33 @@ impl<P: Plugin> Callbacks<P> {
                 (call, data) = (call_each, Rc::as_ptr(&chain) as *mut c_void);
                 self.own(chain);
             }
-            // SAFETY: the plugin lives; the topic ends with NUL, and Flux copies it; the
-            // argument lives as long as the instance, which Flux destroys after the
-            // handlers.
-            let code = unsafe {
-                sys::flux_plugin_add_handler(plugin, topic.as_ptr().cast(), Some(call), data)
-            };
-            if code < 0 {
-                return Err(Error::last_os_error("flux_plugin_add_handler"));
+            handlers.push((topic.to_owned(), call, data));
+        }
+        let topics: Vec<_> = handlers.iter().map(|(topic, ..)| &**topic).collect();
+        for (topic, group) in registered(&topics) {
+            let &(_, mut call, mut data) = &handlers[group[0]];
+            if group.len() > 1 {
+                let choice =
+                    Rc::new(Choice(group.iter().map(|&it| handlers[it].clone()).collect()));
+                (call, data) = (call_matching, Rc::as_ptr(&choice) as *mut c_void);
+                self.own(choice);
             }
+            self.add_handler(topic, call, data)?;
         }
         Ok(())
     }
-}
 
-/// The handlers of each topic, by index, in the order in which Flux has to find them.
-/// It calls the first whose topic, or pattern, matches: so a topic comes before a
-/// pattern that would hide it, and is handled by that pattern's handlers, too.
-fn in_order<'a>(topics: &[&'a [u8]]) -> Vec<(&'a [u8], Vec<usize>)> {
-    let mut order: Vec<&'a [u8]> = Vec::new();
-    for (index, topic) in topics.iter().enumerate() {
-        let hidden = topics[index + 1..].iter().filter(|other| hides(topic, other));
-        for next in hidden.chain([topic]) {
-            if !order.contains(next) {
-                order.push(next);
-            }
+    fn add_handler(&self, topic: &CStr, call: Call, data: *mut c_void) -> Result<(), Error> {
+        let plugin = self.instance().flux_plugin;
+        // SAFETY: the plugin lives; Flux copies the topic; the argument lives as long as the
+        // instance, which Flux destroys after the handlers.
+        let code =
+            unsafe { sys::flux_plugin_add_handler(plugin, topic.as_ptr(), Some(call), data) };
+        match code {
+            0.. => Ok(()),
+            _ => Err(Error::last_os_error("flux_plugin_add_handler")),
         }
     }
-    let handlers = |topic| {
-        let is_handler = |&index: &usize| topics[index] == topic || hides(topics[index], topic);
-        (topic, (0..topics.len()).filter(is_handler).collect())
-    };
-    order.into_iter().map(handlers).collect()
-}
-
-/// Whether a topic ends with `*`, and another, which does not, begins with the rest.
-/// Both end with NUL.
-fn hides(pattern: &[u8], topic: &[u8]) -> bool {
-    let start = pattern.strip_suffix(b"*\0");
-    start.is_some_and(|start| topic.starts_with(start) && !topic.ends_with(b"*\0"))
-}
-
-/// The handlers of one topic.
-struct Chain(Vec<(Call, *mut c_void)>);
-
-/// Calls each handler of one topic, until one fails.
-///
-/// # Safety
-/// - `plugin`, `topic` and `args` are Flux's, for the callback that is running.
-/// - `data` points to a `Chain` whose handlers live.
-unsafe extern "C" fn call_each(
-    plugin: *mut sys::flux_plugin_t,
-    topic: *const c_char,
-    args: *mut sys::flux_plugin_arg_t,
-    data: *mut c_void,
-) -> c_int {
-    // SAFETY: the instance owns the chain, and Flux destroys it after the handlers.
-    let chain = unsafe { &*(data as *const Chain) };
-    for (call, data) in &chain.0 {
-        // SAFETY: the caller's promises, handed on; each handler has its own data.
-        if unsafe { call(plugin, topic, args, *data) } < 0 {
-            return -1;
-        }
-    }
-    0
 }
 
 /// The argument of one registered handler.
@@ -410,47 +366,5 @@ where
     fn call(instance: &Instance<P>, name: &'static str, callback: &F, args: &Args) -> c_int {
         instance.dispatch(name, |plugin| args.answer(&c_string(&callback(plugin))));
         0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_hides_no_topic_and_every_handler_is_called() {
-        type Ordered<'a> = &'a [(&'a str, &'a [usize])];
-        let table: [(&[&str], Ordered<'_>); 5] = [
-            (&[], &[]),
-            (&["b", "a"], &[("b", &[0]), ("a", &[1])]),
-            (&["a", "b", "a"], &[("a", &[0, 2]), ("b", &[1])]),
-            (
-                &["job.state.*", "job.new", "job.state.run", "job.state.sched"],
-                &[
-                    ("job.state.run", &[0, 2]),
-                    ("job.state.sched", &[0, 3]),
-                    ("job.state.*", &[0]),
-                    ("job.new", &[1]),
-                ],
-            ),
-            // The update of a key is no update of a job.
-            (
-                &["job.update.x", "job.update", "job.update.*"],
-                &[("job.update.x", &[0, 2]), ("job.update", &[1]), ("job.update.*", &[2])],
-            ),
-        ];
-        for (topics, wanted) in table {
-            let topics: Vec<_> = topics.iter().map(|topic| format!("{topic}\0")).collect();
-            let bytes: Vec<_> = topics.iter().map(|topic| topic.as_bytes()).collect();
-            let order = in_order(&bytes).into_iter();
-            let order: Vec<_> = order
-                .map(|(topic, calls)| (String::from_utf8_lossy(topic).into_owned(), calls))
-                .collect();
-            let wanted: Vec<_> = wanted
-                .iter()
-                .map(|(topic, calls)| (format!("{topic}\0"), calls.to_vec()))
-                .collect();
-            assert_eq!(order, wanted, "{topics:?}");
-        }
     }
 }

@@ -106,6 +106,7 @@ pub mod sys;
 mod tests;
 mod text;
 mod timer;
+mod topics;
 mod turn;
 mod watcher;
 

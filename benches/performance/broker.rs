@@ -23,18 +23,20 @@ mod with_flux {
     use super::super::drain::{Drain, Reader};
     use super::super::support::artifact::release_plugin;
     use super::super::support::broker::{Broker, Setup, SIMULATED};
+    use super::super::support::fake_job_manager::idle_plugin;
     use super::*;
 
     /// The pairs that are made in any case, and for one mode at the most.
     const LEAST_PAIRS: usize = 6;
-    const MOST_PAIRS: usize = 20;
+    const MOST_PAIRS: usize = 21;
 
     const WITHOUT: &str = "without the plugin";
+    const IDLE: &str = "with a plugin in C that does nothing";
     const WITH: &str = "with the plugin";
 
     pub fn measure(report: &mut Report, options: Options) {
         // Many short pairs tell more on a machine with other work than few long
-        // ones: 20 of 500 are 10,000 jobs with the plugin, and 10,000 without. The
+        // ones: 21 of 500 are 10,500 jobs with the plugin, and as many without. The
         // time is for one mode, and what is left out then are pairs; in full, as
         // few as are made in any case.
         let (jobs, patience) = match options.full {
@@ -75,6 +77,11 @@ mod with_flux {
                 "at least 0.99",
                 ratio >= 0.99,
             );
+            let [low, ratio, high] = busy.ratio_interval(WITH, IDLE);
+            report.figure(
+                &format!("{what}: the job manager's processor time of that {IDLE}",),
+                format!("{ratio:.3} (95 %: {low:.3} to {high:.3})"),
+            );
             let [low, ratio, high] = busy.ratio_interval(WITH, WITHOUT);
             report.goal(
                 &format!("{what}: the job manager's processor time of that without"),
@@ -86,7 +93,7 @@ mod with_flux {
     }
 
     /// Jobs a second, and the seconds that the job manager's thread ran, with the
-    /// plugin and without, in turn in one broker.
+    /// plugin, without, and with one that does nothing, in turn in one broker.
     fn compare(
         broker: &Broker,
         plugin: &Path,
@@ -94,33 +101,44 @@ mod with_flux {
         jobs: usize,
         patience: Duration,
     ) -> (Samples, Samples) {
-        let name = plugin.file_name().unwrap().to_str().unwrap();
-        let both = RefCell::new((vec![], vec![]));
+        let idle = idle_plugin();
+        let all = RefCell::new((vec![], vec![], vec![]));
         let mut throughput = Samples::default();
         let mut contestants = [
             Contestant::new(WITHOUT, || {
                 let (throughput, busy) = batch(broker, jobs);
-                both.borrow_mut().0.push(busy);
+                all.borrow_mut().0.push(busy);
+                throughput
+            }),
+            Contestant::new(IDLE, || {
+                let (throughput, busy) = batch_with(broker, idle, &[], jobs);
+                all.borrow_mut().1.push(busy);
                 throughput
             }),
             Contestant::new(WITH, || {
-                broker.load(plugin, &[conf]).expect("the plugin loads");
-                let (throughput, busy) = batch(broker, jobs);
-                broker.remove(name);
-                both.borrow_mut().1.push(busy);
+                let (throughput, busy) = batch_with(broker, plugin, &[conf], jobs);
+                all.borrow_mut().2.push(busy);
                 throughput
             }),
         ];
         let start = Instant::now();
-        // Two by two: each of both is the first as often.
+        // Three by three: each is the first as often.
         while throughput.rounds() < LEAST_PAIRS
             || (throughput.rounds() < MOST_PAIRS && start.elapsed() < patience)
         {
-            throughput.add(2, &mut contestants);
+            throughput.add(3, &mut contestants);
         }
         drop(contestants);
-        let (without, with) = both.into_inner();
-        (throughput, Samples::beside(vec![(WITHOUT, without), (WITH, with)]))
+        let (without, idle, with) = all.into_inner();
+        (throughput, Samples::beside(vec![(WITHOUT, without), (IDLE, idle), (WITH, with)]))
+    }
+
+    /// As `batch`, with a plugin loaded.
+    fn batch_with(broker: &Broker, plugin: &Path, conf: &[&str], jobs: usize) -> (f64, f64) {
+        broker.load(plugin, conf).expect("the plugin loads");
+        let measured = batch(broker, jobs);
+        broker.remove(plugin.file_name().unwrap().to_str().unwrap());
+        measured
     }
 
     /// Runs jobs, from the first submission to the last end: jobs a second, and

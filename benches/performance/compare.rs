@@ -36,7 +36,7 @@ pub fn with_docs(report: &Report) -> bool {
     }
     println!("Compared {compared} figures with docs/performance.md.");
     if !right {
-        println!("Make it cheaper, or say why not, and write the new ones: scripts/bench --docs instructions counts footprint");
+        println!("Make it cheaper, or say why not, and write the new ones: scripts/bench --docs instructions thread counts footprint");
     }
     right
 }

@@ -21,6 +21,7 @@ mod instructions;
 mod plot;
 mod report;
 mod scale;
+mod thread;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -42,8 +43,9 @@ type Item = fn(&mut Report, Options);
 
 /// The items, by the name under which each can be asked for alone, and the table that
 /// each is a part of.
-const ITEMS: [(&str, Table, Item); 8] = [
+const ITEMS: [(&str, Table, Item); 9] = [
     ("instructions", Table::Counts, instructions::measure),
+    ("thread", Table::Counts, thread::measure),
     ("counts", Table::Counts, counts::measure),
     ("footprint", Table::Counts, footprint::measure),
     ("callback", Table::Times, callback::measure),

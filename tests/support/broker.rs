@@ -53,6 +53,8 @@ pub struct Setup {
     state: Option<PathBuf>,
     /// How long the other brokers may live on without the first.
     exit_timeout: Option<&'static str>,
+    /// What runs each broker, as an option of `flux start`.
+    wrap: Option<String>,
     /// What runs flux: by default nothing but itself.
     command: Command,
 }
@@ -77,6 +79,7 @@ impl Setup {
             endpoint: endpoint.into(),
             state: None,
             exit_timeout: None,
+            wrap: None,
             command: flux(),
         }
     }
@@ -123,6 +126,12 @@ impl Setup {
         self
     }
 
+    /// Runs each broker under a command, given as `flux start` takes it: with commas.
+    pub fn wrap(mut self, command: &str) -> Setup {
+        self.wrap = Some(format!("--wrap={command}"));
+        self
+    }
+
     /// Runs it where names mean something of the test's own.
     pub fn names(mut self, names: &Names) -> Setup {
         self.command = names.command("flux".as_ref());
@@ -143,6 +152,7 @@ impl Setup {
 
         let mut command = self.command;
         command.args(["start", "--test-size", &self.brokers.to_string()]);
+        command.args(&self.wrap);
         // One of several may be lost, and the instance lives on.
         command.arg("--test-exit-mode=leader");
         // When the first is killed, the others are given that long.

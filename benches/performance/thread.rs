@@ -1,0 +1,117 @@
+//! Instructions of a real broker's job manager, which is a thread: without the plugin, with
+//! it, and with a plugin in C that does nothing.
+//!
+//! Times cannot tell these apart on a machine with other work. Callgrind counts each thread
+//! by itself; two brokers that differ in their number of jobs alone differ by what those took.
+
+use super::report::Report;
+use super::Options;
+
+#[cfg(not(have_flux))]
+pub fn measure(report: &mut Report, _: Options) {
+    report.leave_out("instructions of a broker's job manager", "needs flux on PATH");
+}
+
+#[cfg(have_flux)]
+pub use with_flux::measure;
+
+#[cfg(have_flux)]
+mod with_flux {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::drain::roomy_socket;
+    use super::super::support::artifact::release_plugin;
+    use super::super::support::broker::{Setup, SIMULATED};
+    use super::super::support::fake_job_manager::idle_plugin;
+    use super::*;
+
+    const ALL: &str = "metrics=states,queues,timings,results,resources,users,banks,pending";
+    /// Jobs of the two brokers.
+    const FEW: u32 = 100;
+    const MANY: u32 = 300;
+
+    pub fn measure(report: &mut Report, _: Options) {
+        let ours = release_plugin();
+        let idle = "a plugin in C with one handler, which does nothing";
+        let subjects: [(&str, Option<&Path>, &[&str]); 5] = [
+            ("no plugin", None, &[]),
+            (idle, Some(idle_plugin()), &[]),
+            ("states, period 1 s", Some(&ours), &["period=1"]),
+            ("states, period 0", Some(&ours), &["period=0"]),
+            ("all families, period 0", Some(&ours), &["period=0", ALL]),
+        ];
+        let mut each = Vec::new();
+        for (name, plugin, conf) in subjects {
+            let (few, many) = (run(plugin, conf, FEW), run(plugin, conf, MANY));
+            let instructions = (many - few) / f64::from(MANY - FEW);
+            let figure = format!("{:.0} thousand instructions", instructions / 1e3);
+            report.figure(&format!("the job manager's thread, a job: {name}"), figure);
+            each.push((name, instructions));
+        }
+        let (without, floor) = (each[0].1, each[1].1);
+        let ratio = |what: &str, instructions: f64, of: f64| {
+            (format!("the job manager's thread, a job: {what}"), instructions / of)
+        };
+        let (what, figure) = ratio(&format!("{idle}, of no plugin"), floor, without);
+        report.figure(&what, format!("{figure:.3}"));
+        for &(name, instructions) in &each[2..] {
+            let (what, figure) = ratio(&format!("{name}, of no plugin"), instructions, without);
+            report.goal(&what, format!("{figure:.3}"), "at most 1.005", figure <= 1.005);
+            let (what, figure) = ratio(&format!("{name}, of that in C"), instructions, floor);
+            report.figure(&what, format!("{figure:.3}"));
+        }
+    }
+
+    /// Instructions of the job manager's thread in the whole life of a broker.
+    fn run(plugin: Option<&Path>, conf: &[&str], jobs: u32) -> f64 {
+        let folder = tempfile::tempdir().unwrap();
+        let server = roomy_socket();
+        let out = folder.path().join("out");
+        let broker = Setup::new(server.local_addr().unwrap().to_string())
+            .wrap(&format!(
+                "valgrind,--tool=callgrind,--separate-threads=yes,--callgrind-out-file={}",
+                out.display()
+            ))
+            .start();
+        if let Some(plugin) = plugin {
+            broker.load(plugin, conf).expect("the plugin loads");
+        }
+        broker.submit(&[SIMULATED, &format!("--cc=1-{jobs}")]);
+        broker.drain();
+        broker.end();
+        let files = fs::read_dir(folder.path()).unwrap();
+        let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+        let threads = texts.filter_map(|text| Some((lines_of_job_manager(&text), total(&text)?)));
+        let busiest = threads.max_by_key(|(lines, _)| *lines);
+        busiest.filter(|(lines, _)| *lines > 0).expect("a thread ran the job manager").1
+    }
+
+    /// How many lines of code of the job manager a thread ran, by callgrind's file about it:
+    /// "ob=(7) /…/job-manager.so" names it once, "ob=(7)" from then on.
+    fn lines_of_job_manager(text: &str) -> usize {
+        let (mut names, mut current, mut lines) = (BTreeMap::new(), "", 0);
+        for line in text.lines() {
+            if let Some(object) = line.strip_prefix("ob=").or_else(|| line.strip_prefix("cob=")) {
+                let (id, name) = object.split_once(' ').unwrap_or((object, ""));
+                if !name.is_empty() {
+                    names.insert(id, name);
+                }
+                if line.starts_with("ob=") {
+                    current = names.get(id).copied().unwrap_or_default();
+                }
+            }
+            let is_cost = line.starts_with(|c: char| c.is_ascii_digit() || c == '+');
+            lines += usize::from(is_cost && current.ends_with("/job-manager.so"));
+        }
+        lines
+    }
+
+    fn total(text: &str) -> Option<f64> {
+        let total = |line: &str| {
+            line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: "))?.parse().ok()
+        };
+        text.lines().find_map(total)
+    }
+}

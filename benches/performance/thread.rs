@@ -28,6 +28,8 @@ mod with_flux {
     use super::*;
 
     const ALL: &str = "metrics=states,queues,timings,results,resources,users,banks,pending";
+    /// Those that subscribe to no job's events.
+    const BUT_RESULTS: &str = "metrics=states,queues,timings,resources,users,banks,pending";
     /// Jobs of the two brokers.
     const FEW: u32 = 100;
     const MANY: u32 = 300;
@@ -35,11 +37,12 @@ mod with_flux {
     pub fn measure(report: &mut Report, _: Options) {
         let ours = release_plugin();
         let idle = "a plugin in C with one handler, which does nothing";
-        let subjects: [(&str, Option<&Path>, &[&str]); 5] = [
+        let subjects: [(&str, Option<&Path>, &[&str]); 6] = [
             ("no plugin", None, &[]),
             (idle, Some(idle_plugin()), &[]),
             ("states, period 1 s", Some(&ours), &["period=1"]),
             ("states, period 0", Some(&ours), &["period=0"]),
+            ("all families but results, period 0", Some(&ours), &["period=0", BUT_RESULTS]),
             ("all families, period 0", Some(&ours), &["period=0", ALL]),
         ];
         let mut each = Vec::new();

@@ -294,7 +294,7 @@ fn wrong<T>(text: String) -> Result<T, ConfigError> {
 
 /// The plugin's conf object.
 fn object(conf: Option<&str>) -> Result<Map<String, Value>, ConfigError> {
-    match conf.map(serde_json::from_str) {
+    match conf.map(|conf| serde_json::from_slice(conf.as_bytes())) {
         None => Ok(Map::new()),
         Some(Ok(Value::Object(object))) => Ok(object),
         Some(Ok(other)) => wrong(format!("conf: {} (want an object of keys)", quoted_json(&other))),
@@ -304,7 +304,7 @@ fn object(conf: Option<&str>) -> Result<Map<String, Value>, ConfigError> {
 
 /// Our table in the broker's configuration.
 fn table(broker: &str) -> Result<Map<String, Value>, ConfigError> {
-    let mut broker: Value = serde_json::from_str(broker)
+    let mut broker: Value = serde_json::from_slice(broker.as_bytes())
         .or_else(|error| wrong(format!("the broker's configuration: not JSON: {error}")))?;
     match broker.get_mut("conf").and_then(|conf| conf.get_mut(TABLE)).map(Value::take) {
         None => Ok(Map::new()),

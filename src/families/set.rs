@@ -75,9 +75,7 @@ impl Families {
         for (id, family) in &families.enabled {
             define(*id, &**family, table.lists(), sink);
             family.numbers(table, &mut |gauge, level| sink.set(*id, gauge, level));
-        }
-        for (id, sums) in sums.0 {
-            sums.into_iter().for_each(|(gauge, sum)| sink.add(id, gauge, sum));
+            sums.each(*id, |gauge, sum| sink.add(*id, gauge, sum));
         }
         self.enabled.extend(families.enabled);
     }

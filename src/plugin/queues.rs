@@ -84,7 +84,7 @@ impl StateCounts {
 /// What job-list.job-stats answers.
 fn counts_by_queue(text: &str) -> Result<ByQueue, Error> {
     let wrong = || Error::new("its answer is not what flux job stats prints");
-    let answer: Value = serde_json::from_str(text).map_err(error)?;
+    let answer: Value = serde_json::from_slice(text.as_bytes()).map_err(error)?;
     let mut queues = Vec::new();
     for queue in answer["queues"].as_array().ok_or_else(wrong)? {
         let name = queue["name"].as_str().ok_or_else(wrong)?;

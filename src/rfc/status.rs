@@ -46,7 +46,7 @@ const COUNTED: u8 = 8;
 
 /// What an answer comes to. `None` if it is not understood.
 pub fn machine(answer: &str) -> Option<Machine> {
-    let Pruned(answer) = serde_json::from_str(answer).ok()?;
+    let Pruned(answer) = serde_json::from_slice(answer.as_bytes()).ok()?;
     let idset = |of: &Value, key: &str| Some(of.get(key)?.as_str()?.to_owned());
     // Old Flux, as 0.49, does not say it; nor has each node a GPU.
     let optional = |of: &Value, key: &str| match of.get(key) {

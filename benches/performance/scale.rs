@@ -80,7 +80,7 @@ pub fn measure(report: &mut Report, options: Options) {
 }
 
 /// What is rare: families that are switched on and off while the plugin runs, and a check
-/// that reads the job manager's list, for its number of jobs is another one.
+/// that reads the job manager's list, because its number of jobs differs.
 fn rare_turns(report: &mut Report) {
     const JOBS: i64 = 100_000;
     let mut host = FakeJobManager::start(None);

@@ -1,7 +1,7 @@
 //! The ids in a list of jobs, read one by one.
 //!
-//! As one value, the list of 100,000 jobs took 0.4 s to read, in which no job goes on: a
-//! tree of 16 MB of text is made, of which only the ids are wanted.
+//! As one value, the list of 100,000 jobs took 0.4 s to read, during which no job proceeds: a
+//! tree is made of 16 MB of text, of which only the ids are wanted.
 
 use serde_json::{Deserializer, Value};
 

@@ -191,7 +191,10 @@ impl JobTable {
         if !needs.contains(Needs::MACHINE) {
             self.machine = None;
         }
-        self.needs = needs;
+        let had = std::mem::replace(&mut self.needs, needs);
+        if needs.contains(had) {
+            return;
+        }
         for job in self.shards.iter_mut().flat_map(Shard::values_mut) {
             job.forget_all_but(needs);
         }

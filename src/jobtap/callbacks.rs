@@ -16,8 +16,9 @@ use super::topics::{call_each, call_matching, in_order, registered, Call, Chain,
 
 /// The callbacks that a plugin wants: each method takes what is called, a function of
 /// the plugin's or a closure, and registers it for the topic of that name in
-/// flux-jobtap-plugins(7). Nothing else is called, and each costs a call a job: name
-/// what you use and no more.
+/// flux-jobtap-plugins(7). Nothing else of the plugin is called, and each costs a call a
+/// job: name what you use and no more. (With two or more of job.new, job.state.* and
+/// job.inactive-* Flux calls the layer for all of these.)
 ///
 /// Flux looks through them in the order of their registration at each call, so name
 /// the most frequent first. A topic may be named more than once (`job_state` and

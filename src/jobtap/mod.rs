@@ -55,7 +55,7 @@
 //!   it gone, and its destructor's code is still mapped.
 //! - The instance owns watchers and futures. [`Timer`], [`TurnEnd`] and [`Rpc`] are keys
 //!   to them. Dropping a key releases what it opens. Forgetting one leaves that to the
-//!   plugin's end.
+//!   plugin's end. (A [`Payload`] is no key: forgotten, it is never released.)
 //! - Callbacks take `&mut self`, and none is called while another runs. The job manager
 //!   calls one plugin after another. It calls a plugin in the middle of a callback only
 //!   if that callback posts an event (flux-core, event.c: `event_job_post_entry` runs

@@ -26,7 +26,8 @@ pub struct Response<'a> {
 }
 
 /// An answer's payload, JSON text, which outlives the callback and is not copied: a list of
-/// many jobs is long.
+/// many jobs is long. Keep it in the plugin, so that it is dropped with it: one that is
+/// forgotten (`mem::forget`) keeps the answer, and the broker's handle open, for good.
 pub struct Payload {
     /// The text is its own. Referred to until this is dropped.
     future: NonNull<sys::flux_future_t>,

@@ -193,16 +193,17 @@ impl Publisher {
     }
 
     /// The next flush sends every gauge's value, to heal what was lost; or, where these are
-    /// many, the first of them.
+    /// many, the first of them. A resync that is under way goes on: if each began anew, the
+    /// last gauges might never be sent.
     pub fn resync(&mut self) {
-        if self.phase == Phase::Running && self.mode.owner {
+        if self.phase == Phase::Running && self.mode.owner && self.resync.is_none() {
             self.resync = Some(Resync { from: (0, 0), is_due: true });
         }
     }
 
     /// Whether a flush left a part of a resync.
     pub fn has_more_to_resync(&self) -> bool {
-        self.resync.is_some()
+        self.resync.is_some_and(|resync| !resync.is_due)
     }
 
     /// The next flush sends the next part.
@@ -218,6 +219,8 @@ impl Publisher {
             return;
         }
         if let Some(Resync { from, is_due: true }) = self.resync {
+            // Before anything that could panic: else each later flush would, too.
+            self.resync = None;
             self.allow_retransmit();
             self.resync = self.send_values(from).map(|from| Resync { from, is_due: false });
         }

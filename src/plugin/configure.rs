@@ -98,8 +98,6 @@ impl StateCounts {
             self.ask_for_machine();
         }
         self.request_flush();
-        // What was flushed above may have left a part.
-        self.pace_resync();
         self.say_what_is_sent();
         self.look_up_hosts();
     }

@@ -208,7 +208,6 @@ impl StateCounts {
         self.publisher.report_failures();
         self.attend_outputs();
         self.report.note_flush();
-        self.pace_resync();
     }
 
     /// Something may be pending: it is sent at the end of this turn, unless it
@@ -239,7 +238,7 @@ impl StateCounts {
     }
 
     /// What the last flush left of a resync follows after a pause.
-    fn pace_resync(&mut self) {
+    pub(super) fn pace_resync(&mut self) {
         if !self.publisher.has_more_to_resync() || self.timers.resync_part.is_some() {
             return;
         }

@@ -104,6 +104,8 @@ impl StateCounts {
             _ => (),
         }
         self.log_notices();
+        // What was flushed for an output may have left a part.
+        self.pace_resync();
     }
 
     /// Logs what the publisher has to say of its outputs.

@@ -79,8 +79,8 @@ impl StateCounts {
     /// the slice is over.
     fn switch_slice(&mut self) {
         // While Flux loads the plugin, nobody waits for a turn.
-        let patience = if self.publisher.is_running() { SLICE } else { Duration::MAX };
-        if self.switch_within(patience) {
+        let limit = if self.publisher.is_running() { SLICE } else { Duration::MAX };
+        if self.switch_within(limit) {
             return;
         }
         self.switch.next = self.next_slice(Self::switch_slice);
@@ -91,13 +91,13 @@ impl StateCounts {
     }
 
     /// Returns whether all is done.
-    fn switch_within(&mut self, patience: Duration) -> bool {
+    fn switch_within(&mut self, limit: Duration) -> bool {
         let Some(mut walk) = self.switch.walk.take() else { return true };
         let start = Instant::now();
-        let is_counted = self.slice(&mut walk, patience, Self::count_job);
+        let is_counted = self.slice(&mut walk, limit, Self::count_job);
         self.switch.walk = Some(walk);
         // Of many names each makes a metric, and all are sent: some of a turn for each family.
-        while is_counted && start.elapsed() < patience {
+        while is_counted && start.elapsed() < limit {
             let Some(comes) = self.switch.comes.take_one() else {
                 self.switch = Switch::default();
                 if self.publisher.is_running() {

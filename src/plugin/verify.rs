@@ -118,7 +118,7 @@ impl StateCounts {
     pub(super) fn slice(
         &mut self,
         walk: &mut Walk,
-        patience: Duration,
+        limit: Duration,
         each: fn(&mut Self, u64),
     ) -> bool {
         let start = Instant::now();
@@ -129,7 +129,7 @@ impl StateCounts {
                     None => return true,
                 }
             }
-            if start.elapsed() >= patience {
+            if start.elapsed() >= limit {
                 return false;
             }
         }

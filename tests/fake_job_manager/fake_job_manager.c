@@ -122,7 +122,9 @@ static const char *conf_update (struct flux_plugin *p)
         .in = json_pack ("{s:O}", "conf", config),
         .out = json_object (),
     };
+    turn_enter ();
     int rc = call (p, "conf.update", &args);
+    turn_leave ();
     const char *text = json_string_value (json_object_get (args.out, "errmsg"));
     if (rc < 0)
         snprintf (error, sizeof (error), "%s", text ? text : "config rejected");

@@ -24,7 +24,7 @@ pub(super) type Call = unsafe extern "C" fn(
 /// It matches no other topic of Flux 0.49 to 0.88 (jobtap.c), and one that may come is not
 /// handled. Not job.update: Flux takes the update of a key as allowed if a handler matches
 /// job.update.KEY. Nor what does not begin with `job.`: those may be other plugins' own
-/// topics (`flux_jobtap_call`), and whoever calls one is told how many handlers matched.
+/// topics, and `flux_jobtap_call` returns how many handlers matched.
 const PATTERN: &CStr = c"job.[nsi]*";
 
 /// Whether the pattern stands for a topic.

@@ -15,7 +15,7 @@ pub fn measure(report: &mut Report, _: Options) {
         let (counted, transitions) = allocations(&plugin, &conf);
         report.goal(
             &format!("heap allocations in {transitions} transitions, {mode}, besides the host's"),
-            counted as i64 - floor as i64,
+            counted - floor,
             "0",
             counted == floor,
         );

@@ -35,8 +35,9 @@ pub enum Server {
 /// Heap allocations of `COUNTED` transitions, and how many those are. They are
 /// the host's as well: compare with a plugin that allocates nothing. A whole
 /// process is counted, so two runs are compared that differ in their number of
-/// transitions alone.
-pub fn allocations(plugin: &Path, conf: &Value) -> (u64, u64) {
+/// transitions alone. On a busy machine one of them may have an allocation or two that the
+/// other has not.
+pub fn allocations(plugin: &Path, conf: &Value) -> (i64, u64) {
     let run = |transitions| {
         let report = NamedTempFile::new().unwrap();
         let mut command = Command::new(program());
@@ -44,12 +45,12 @@ pub fn allocations(plugin: &Path, conf: &Value) -> (u64, u64) {
         transit(command, plugin, conf, transitions, Server::Alive);
         let text = fs::read_to_string(report.path()).unwrap();
         // "malloc|  calls  bytes  failed", between colours.
-        let calls = |function: &str| -> Option<u64> {
+        let calls = |function: &str| -> Option<i64> {
             let line = text.lines().find(|line| line.contains(&format!("{function}|")))?;
             line.split_once('|')?.1.split_whitespace().find_map(|word| word.parse().ok())
         };
         let functions = ["malloc", "realloc", "calloc"].map(calls);
-        functions.into_iter().sum::<Option<u64>>().unwrap_or_else(|| {
+        functions.into_iter().sum::<Option<i64>>().unwrap_or_else(|| {
             panic!("{MEMUSAGE} did not count (it comes with glibc; musl has none): {text}")
         })
     };

@@ -116,11 +116,7 @@ impl StateCounts {
     /// Counts a job. Where more has to be known of it, it is looked up before.
     fn count_job(&mut self, id: u64) {
         if self.switch.looks_up {
-            let change = self.reconcile(id);
-            self.job_changed(id, &change, None);
-            // One that is gone meanwhile has no exceptions any more.
-            let _ = self.subscribe(id);
-            self.request_flush();
+            self.look_up_job(id);
         }
         if let Some(job) = self.table.job(id) {
             self.switch.comes.count(job, &self.table);

@@ -144,21 +144,28 @@ impl StateCounts {
 
     /// Puts a job right by what the job manager knows of it.
     fn check_job(&mut self, id: u64) {
-        let change = self.reconcile(id);
+        let change = self.look_up_job(id);
         if change.before != change.after {
             self.verify.repairs += 1;
             if !std::mem::replace(&mut self.verify.has_logged, true) {
                 self.log_repair(id, &change);
             }
         }
+    }
+
+    /// Looks a job up: the table knows it as the job manager does then, and the families
+    /// count it so.
+    pub(super) fn look_up_job(&mut self, id: u64) -> Change {
+        let change = self.reconcile(id);
         self.job_changed(id, &change, None);
         // One that is gone meanwhile has no exceptions any more.
         let _ = self.subscribe(id);
         self.request_flush();
+        change
     }
 
     /// Puts into the table what the job manager knows of a job.
-    pub(super) fn reconcile(&mut self, id: u64) -> Change {
+    fn reconcile(&mut self, id: u64) -> Change {
         let table = &mut self.table;
         let change = self.jobtap.with_job(id, |job| {
             // Without a state it is none that could be counted.

@@ -2,7 +2,7 @@
 //!
 //! Each key is taken from the first of these that has it:
 //!
-//! 1. the plugin's own conf: `flux jobtap load state-counts.so KEY=VALUE`, or
+//! 1. the plugin's own conf: `flux flux load state-counts.so KEY=VALUE`, or
 //!    `conf` in the broker's `[[job-manager.plugins]]`;
 //! 2. the table `[state-counts]` in the broker's configuration, which can change
 //!    while the plugin is loaded;
@@ -17,9 +17,9 @@ use std::ops::RangeInclusive;
 
 use serde_json::{json, Map, Value};
 
-use crate::families::FamilyId;
-use crate::jobs::names::Dash;
-use crate::jobtap::NameForm;
+use crate::collectors::CollectorId;
+use crate::flux::NameForm;
+use crate::jobs::label_table::Dash;
 use crate::stats::{Dialect, Endpoint, ENDPOINT_VARIABLE};
 use value::quoted_json;
 
@@ -123,8 +123,8 @@ pub struct Config {
     pub tags: Vec<(String, Template)>,
     /// What stands for a dash in names that are not the plugin's own.
     pub dash: Dash,
-    /// The families that are sent.
-    pub metrics: Vec<FamilyId>,
+    /// The collectors that are sent.
+    pub metrics: Vec<CollectorId>,
     /// Whether the plugin counts its own work, too.
     pub telemetry: bool,
     /// Where each of [`KEYS`] is from.
@@ -269,7 +269,7 @@ impl Default for Config {
             dialect: Dialect::Plain,
             tags: Vec::new(),
             dash: Dash::default(),
-            metrics: FamilyId::named("states").into_iter().collect(),
+            metrics: CollectorId::named("states").into_iter().collect(),
             telemetry: false,
             origins: [Origin::Default; KEYS.len()],
         }
@@ -277,7 +277,7 @@ impl Default for Config {
 }
 
 impl Origin {
-    /// What `flux jobtap query` calls it.
+    /// What `flux flux query` calls it.
     pub fn name(self) -> &'static str {
         match self {
             Origin::Default => "default",

@@ -1,7 +1,7 @@
 //! Texts with placeholders: `{cluster}.jobs`.
 
 use super::ValueError;
-use crate::jobs::names::Dash;
+use crate::jobs::label_table::Dash;
 use crate::stats::{quoted, MAX_NAME};
 
 /// What fills the placeholders: what the broker says of itself.

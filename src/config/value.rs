@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use super::template::Template;
 use super::{SendAs, ValueError};
-use crate::families::{FamilyId, FAMILIES};
-use crate::jobs::names::Dash;
-use crate::jobtap::NameForm;
-use crate::rfc;
+use crate::collectors::{CollectorId, COLLECTORS};
+use crate::flux::NameForm;
+use crate::flux_formats;
+use crate::jobs::label_table::Dash;
 use crate::stats::{quoted, Dialect, Endpoint};
 
 /// Seconds from a number, or from Flux's duration syntax (RFC 23): `500ms`,
@@ -20,7 +20,7 @@ pub(super) fn seconds(
     range: RangeInclusive<f64>,
 ) -> Result<f64, ValueError> {
     let seconds = match value {
-        Value::String(text) => rfc::seconds(text),
+        Value::String(text) => flux_formats::seconds(text),
         other => other.as_f64(),
     };
     match seconds {
@@ -142,24 +142,24 @@ pub(super) fn print_endpoints(endpoints: &[Endpoint]) -> Value {
     endpoints.iter().map(Endpoint::to_string).collect()
 }
 
-/// One text, with commas between families, or an array of texts.
-pub(super) fn metrics(value: &Value) -> Result<Vec<FamilyId>, ValueError> {
-    let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+/// One text, with commas between collectors, or an array of texts.
+pub(super) fn metrics(value: &Value) -> Result<Vec<CollectorId>, ValueError> {
+    let names: Vec<_> = COLLECTORS.iter().map(|collector| collector.name).collect();
     let want = format!("(want {}, or several)", either(&names));
     let wrong = || format!("{} {want}", quoted_json(value));
-    let mut families = Vec::new();
+    let mut collectors = Vec::new();
     for text in texts(value).ok_or_else(wrong)?.into_iter().flat_map(|text| text.split(',')) {
-        let family = FamilyId::named(text.trim());
-        let family = family.ok_or_else(|| format!("{} {want}", quoted(text)))?;
-        if !families.contains(&family) {
-            families.push(family);
+        let collector = CollectorId::named(text.trim());
+        let collector = collector.ok_or_else(|| format!("{} {want}", quoted(text)))?;
+        if !collectors.contains(&collector) {
+            collectors.push(collector);
         }
     }
-    Ok(families)
+    Ok(collectors)
 }
 
-pub(super) fn shown_metrics(families: &[FamilyId]) -> Value {
-    families.iter().map(|family| family.spec().name).collect()
+pub(super) fn shown_metrics(collectors: &[CollectorId]) -> Value {
+    collectors.iter().map(|collector| collector.spec().name).collect()
 }
 
 /// One text, or an array of at least one.
@@ -185,12 +185,12 @@ fn tag(key: &str, value: &Value) -> Result<(String, Template), ValueError> {
     if key.is_empty() || key.contains(dirty) {
         return Err(format!("key {} (want letters, digits, _, - or .)", quoted(key)));
     }
-    if FAMILIES.iter().any(|family| family.tags.contains(&key)) {
+    if COLLECTORS.iter().any(|collector| collector.tags.contains(&key)) {
         return Err(format!("key \"{key}\" is the plugin's own (want another)"));
     }
     let value = match value {
-        // What looks like a number on a command line comes as one. Only of an integer
-        // is it known how it was written: 1.10 comes as 1.1, and 1e3 as 1000.0.
+        // What looks like a number on a command line added as one. Only of an integer
+        // is it known how it was written: 1.10 added as 1.1, and 1e3 as 1000.0.
         Value::Number(number) if number.is_i64() || number.is_u64() => {
             Template::new(&number.to_string())
         }

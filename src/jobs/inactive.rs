@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 /// `job.inactive-add` that follows it. flux-core calls the second right after the
 /// first (event.c), so one is enough; where another plugin keeps the second from
 /// us, the list is short all the same.
-const MOST_EXPECTED: usize = 64;
+const MAX_EXPECTED: usize = 64;
 
 /// The number of inactive jobs: what the broker answered, plus what was added and
 /// removed since.
@@ -66,13 +66,13 @@ impl Inactive {
         self.changes
     }
 
-    /// A job moved to INACTIVE. Its `job.inactive-add` comes later. Returns
+    /// A job moved to INACTIVE. Its `job.inactive-add` added later. Returns
     /// whether that is new.
     pub(super) fn ended(&mut self, id: u64) -> bool {
         if self.expected.contains(&id) {
             return false;
         }
-        if self.expected.len() == MOST_EXPECTED {
+        if self.expected.len() == MAX_EXPECTED {
             self.expected.pop_front();
         }
         self.expected.push_back(id);
@@ -290,7 +290,7 @@ mod tests {
         }
         assert!(inactive.added(3));
         assert_eq!(inactive.count(), Some(910));
-        assert!(inactive.expected.len() <= MOST_EXPECTED);
+        assert!(inactive.expected.len() <= MAX_EXPECTED);
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use super::names::{Dash, NameIndex, Names};
+use super::label_table::{Dash, LabelId, LabelTable};
 use super::state::State;
-use crate::rfc::resources::{allocated, ranks, requested, Amounts, Json};
+use crate::flux_formats::resources::{allocated, ranks, requested, Amounts, Json};
 
-/// What the enabled families need to know of a job.
+/// What the enabled collectors need to know of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs(u8);
 
@@ -29,10 +29,10 @@ impl Needs {
     /// What becomes of it, and the exceptions raised on it.
     pub const RESULT: Needs = Needs(64);
     /// No job's: how many nodes there are.
-    pub const MACHINE: Needs = Needs(128);
+    pub const RESOURCE_STATUS: Needs = Needs(128);
 
-    /// What only the job's [`Facts`] say.
-    const FACTS: Needs =
+    /// What only the job's [`JobInfo`] say.
+    const INFO: Needs =
         Self::QUEUE.union(Self::USER).union(Self::BANK).union(Self::RESOURCES).union(Self::WAITING);
 
     /// Both.
@@ -45,15 +45,15 @@ impl Needs {
         self.0 & other.0 == other.0
     }
 
-    /// Whether something of `FACTS` is needed.
-    pub(super) const fn facts(self) -> bool {
-        self.0 & Self::FACTS.0 != 0
+    /// Whether something of `INFO` is needed.
+    pub(super) const fn info(self) -> bool {
+        self.0 & Self::INFO.0 != 0
     }
 }
 
-/// When the facts of a job are read.
+/// When the info of a job are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum Refresh {
     /// Nothing is known of it yet.
     New,
     /// They may have changed, except for what is allocated to it.
@@ -65,7 +65,7 @@ pub(super) enum Reading {
     Start,
 }
 
-/// One active job, as far as the enabled families need to know it. It takes 64 bytes,
+/// One active job, as far as the enabled collectors need to know it. It takes 64 bytes,
 /// and 72 in the table, with its id. All that a job takes is measured in
 /// tests/fake/cost.rs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,13 +73,13 @@ pub struct Job {
     /// Its state; `None`: one that this version does not know.
     pub state: Option<State>,
     /// When it entered that state; `None` if that is not known.
-    pub entered: Option<Moment>,
-    /// Its queue, in [`Lists::queues`].
-    pub queue: NameIndex,
-    /// Its owner, in [`Lists::users`].
-    pub user: NameIndex,
-    /// Its bank, in [`Lists::banks`].
-    pub bank: NameIndex,
+    pub entered: Option<Timestamp>,
+    /// Its queue, in [`LabelTables::queues`].
+    pub queue: LabelId,
+    /// Its owner, in [`LabelTables::users`].
+    pub user: LabelId,
+    /// Its bank, in [`LabelTables::banks`].
+    pub bank: LabelId,
     /// What is allocated to it if it [has an allocation](Self::has_allocation), else what
     /// it asks for.
     pub amounts: Amounts,
@@ -94,24 +94,24 @@ pub struct Job {
     /// Whether its priority is 0, which keeps it from the scheduler.
     pub has_no_priority: bool,
     /// The schemes of its dependencies, each a bit, by the index in
-    /// [`Lists::schemes`].
+    /// [`LabelTables::schemes`].
     pub schemes: u32,
 }
 
 /// A moment of an eventlog, in microseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment(NonZeroU64);
+pub struct Timestamp(NonZeroU64);
 
-impl Moment {
+impl Timestamp {
     /// From seconds since the epoch.
-    pub fn from_seconds(seconds: f64) -> Moment {
+    pub fn from_seconds(seconds: f64) -> Timestamp {
         // A cast of what is negative, or no number, is 0.
-        Moment(NonZeroU64::new((seconds * 1e6).round() as u64).unwrap_or(NonZeroU64::MIN))
+        Timestamp(NonZeroU64::new((seconds * 1e6).round() as u64).unwrap_or(NonZeroU64::MIN))
     }
 
     /// The milliseconds from an earlier moment to this. A clock that was set
     /// back made them stand the other way round; that is no time at all.
-    pub fn since(self, earlier: Moment) -> f64 {
+    pub fn since(self, earlier: Timestamp) -> f64 {
         self.0.get().saturating_sub(earlier.0.get()) as f64 / 1000.0
     }
 }
@@ -158,7 +158,7 @@ impl Ranks {
 
 /// What Flux says of a job.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<J> {
+pub struct JobInfo<J> {
     /// Its owner's user id.
     pub user: u32,
     /// Its urgency (RFC 30).
@@ -171,9 +171,9 @@ pub struct Facts<J> {
     pub r: Option<J>,
 }
 
-/// Who can say more of the job that an event is about. Asked only if a family
+/// Who can say more of the job that an event is about. Asked only if a collector
 /// needs it: the answer takes its time.
-pub trait Source {
+pub trait JobSource {
     /// JSON as it was given.
     type Json<'a>: Json
     where
@@ -183,7 +183,7 @@ pub trait Source {
     ///
     /// # Errors
     /// Why it cannot be read.
-    fn facts(&self) -> Result<Facts<Self::Json<'_>>, ReadError>;
+    fn info(&self) -> Result<JobInfo<Self::Json<'_>>, ReadError>;
 }
 
 /// What could not be read of a job, in words for an administrator. The job counts
@@ -193,48 +193,48 @@ pub struct ReadError(pub String);
 
 /// The lists of names that jobs are counted by.
 #[derive(Debug)]
-pub struct Lists {
+pub struct LabelTables {
     /// Queues. They are an administrator's, so there are few.
-    pub queues: Names,
+    pub queues: LabelTable,
     /// Users, as numbers.
-    pub users: Names,
+    pub users: LabelTable,
     /// Banks.
-    pub banks: Names,
+    pub banks: LabelTable,
     /// Dependency schemes.
-    pub schemes: Names,
+    pub schemes: LabelTable,
     /// Types of exceptions.
-    pub exceptions: Names,
+    pub exceptions: LabelTable,
 }
 
 /// The users, and the banks, that are counted each by itself. Each is seven
 /// gauges: with a hundred of each, a resync is about thirty datagrams.
-pub const MOST_NAMES: usize = 100;
+pub const MAX_LABELS: usize = 100;
 
 /// The most queues that are counted each by itself.
-pub const MOST_QUEUES: usize = 256;
+pub const MAX_QUEUES: usize = 256;
 
 /// The longest queue that is counted, in bytes: it has to fit a line.
-const LONGEST_QUEUE: usize = 200;
+const MAX_QUEUE_LEN: usize = 200;
 
 /// The longest name of the other kinds that is counted by itself.
-const LONGEST_NAME: usize = 32;
+const MAX_LABEL_LEN: usize = 32;
 
 /// The most schemes that are counted each by itself: with `other`, and a bit for
 /// each, they fit a `u32`.
-const MOST_SCHEMES: usize = 15;
+const MAX_SCHEMES: usize = 15;
 
 /// The most exception types that are counted each by itself; users may raise any.
-const MOST_EXCEPTIONS: usize = 15;
+const MAX_EXCEPTION_TYPES: usize = 15;
 
-impl Lists {
+impl LabelTables {
     /// Empty ones.
-    pub(super) fn new(dash: Dash) -> Lists {
-        Lists {
-            queues: Names::new(MOST_QUEUES, LONGEST_QUEUE, dash),
-            users: Names::new(MOST_NAMES, LONGEST_NAME, dash),
-            banks: Names::new(MOST_NAMES, LONGEST_NAME, dash),
-            schemes: Names::new(MOST_SCHEMES, LONGEST_NAME, dash),
-            exceptions: Names::new(MOST_EXCEPTIONS, LONGEST_NAME, dash),
+    pub(super) fn new(dash: Dash) -> LabelTables {
+        LabelTables {
+            queues: LabelTable::new(MAX_QUEUES, MAX_QUEUE_LEN, dash),
+            users: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN, dash),
+            banks: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN, dash),
+            schemes: LabelTable::new(MAX_SCHEMES, MAX_LABEL_LEN, dash),
+            exceptions: LabelTable::new(MAX_EXCEPTION_TYPES, MAX_LABEL_LEN, dash),
         }
     }
 }
@@ -292,34 +292,34 @@ impl Job {
         }
     }
 
-    /// Takes over what `facts` say and `needs` ask for.
+    /// Takes over what `info` say and `needs` ask for.
     pub(super) fn read<J: Json>(
         &mut self,
-        facts: &Facts<J>,
+        info: &JobInfo<J>,
         needs: Needs,
-        lists: &mut Lists,
-        reading: Reading,
+        lists: &mut LabelTables,
+        refresh: Refresh,
     ) -> Result<(), ReadError> {
-        if needs.contains(Needs::WAITING) && reading != Reading::Start {
-            self.is_held = facts.urgency == 0;
-            self.has_no_priority = facts.priority == 0;
+        if needs.contains(Needs::WAITING) && refresh != Refresh::Start {
+            self.is_held = info.urgency == 0;
+            self.has_no_priority = info.priority == 0;
         }
-        let needs = match reading {
-            Reading::Urgency => return Ok(()),
-            Reading::Start => Needs(needs.0 & Needs::RESOURCES.0),
+        let needs = match refresh {
+            Refresh::Urgency => return Ok(()),
+            Refresh::Start => Needs(needs.0 & Needs::RESOURCES.0),
             _ => needs,
         };
         let mut outcome = Ok(());
-        let system = facts.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
+        let system = info.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
         let text = |key| system.and_then(|system| system.member(key));
         if needs.contains(Needs::QUEUE) {
             let queue = text(c"queue");
             let queue = queue.as_ref().and_then(Json::text).unwrap_or_default();
             self.queue = match queue.len() {
-                0..=LONGEST_QUEUE => lists.queues.index(queue),
+                0..=MAX_QUEUE_LEN => lists.queues.index(queue),
                 length => {
                     outcome = Err(ReadError(format!(
-                        "queue: a name of {length} bytes (want at most {LONGEST_QUEUE}); the job \
+                        "queue: a name of {length} bytes (want at most {MAX_QUEUE_LEN}); the job \
                          counts in no queue"
                     )));
                     0
@@ -327,7 +327,7 @@ impl Job {
             };
         }
         if needs.contains(Needs::USER) && self.user == 0 {
-            self.user = lists.users.index(itoa::Buffer::new().format(facts.user));
+            self.user = lists.users.index(itoa::Buffer::new().format(info.user));
         }
         if needs.contains(Needs::BANK) {
             let bank = text(c"bank");
@@ -337,7 +337,7 @@ impl Job {
             self.schemes = system.map_or(0, |system| schemes(system, lists));
         }
         if needs.contains(Needs::RESOURCES) {
-            if let Err(unread) = self.read_resources(facts, system, reading != Reading::Again) {
+            if let Err(unread) = self.read_resources(info, system, refresh != Refresh::Again) {
                 outcome = Err(unread);
             }
         }
@@ -346,13 +346,13 @@ impl Job {
 
     fn read_resources<J: Json>(
         &mut self,
-        facts: &Facts<J>,
+        info: &JobInfo<J>,
         system: Option<J>,
         starts: bool,
     ) -> Result<(), ReadError> {
         if self.is_waiting() {
             (self.has_allocation, self.ranks) = (false, Ranks::None);
-            let amounts = requested(facts.jobspec);
+            let amounts = requested(info.jobspec);
             self.amounts = amounts.unwrap_or_default();
             return amounts.map(|_| ()).ok_or_else(|| {
                 let what = "jobspec: resources not understood; the job counts as asking for none";
@@ -366,7 +366,7 @@ impl Job {
         // The scheduler allocates nothing to a job that bypasses it. And a job that
         // is canceled while it waits has no R.
         let bypass = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
-        let Some(r) = facts.r.filter(|_| !bypass) else { return Ok(()) };
+        let Some(r) = info.r.filter(|_| !bypass) else { return Ok(()) };
         let Some(amounts) = allocated(r) else {
             return Err(ReadError(
                 "R: not understood; the job counts as holding nothing".to_owned(),
@@ -378,7 +378,7 @@ impl Job {
 }
 
 /// The schemes of the dependencies that a job asks for (RFC 26).
-fn schemes<J: Json>(system: J, lists: &mut Lists) -> u32 {
+fn schemes<J: Json>(system: J, lists: &mut LabelTables) -> u32 {
     let Some(dependencies) = system.member(c"dependencies") else { return 0 };
     let mut schemes = 0;
     let mut index = 0;

@@ -6,7 +6,7 @@
 use serde_json::{Deserializer, Value};
 
 /// job-manager.list's answer, `{"jobs": [{"id": …}, …]}`, as far as it is not read yet. It
-/// gives the ids; an error where no job with an id comes, and nothing after that.
+/// gives the ids; an error where no job with an id added, and nothing after that.
 #[derive(Debug)]
 pub struct JobList<T> {
     text: T,
@@ -80,7 +80,7 @@ mod tests {
             match next {
                 Ok(id) => ids.push(id),
                 Err(error) => {
-                    assert_eq!(list.next(), None, "nothing comes any more");
+                    assert_eq!(list.next(), None, "nothing added any more");
                     return (ids, Some(error));
                 }
             }

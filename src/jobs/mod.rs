@@ -1,7 +1,7 @@
 //! The job table: what is known of each active job, and nothing else.
 //!
-//! Pure: events in, what changed out; no Flux and no statsd. What jobtap really
-//! calls, and when, is measured in flux-core 0.88.0; flux-jobtap-plugins(7) says
+//! Pure: events in, what changed out; no Flux and no statsd. What flux really
+//! calls, and when, is measured in flux-core 0.88.0; flux-flux-plugins(7) says
 //! less.
 //!
 //! - `job.new` reports a job that was accepted: in NEW if it was submitted just
@@ -17,21 +17,22 @@
 //!
 //! An event does not move counts. It says what is known of a job now, so that
 //! another plugin's failure, which keeps an event from us, is made good by the
-//! job's next event; and by the [check] for a job of which no event comes any
+//! job's next event; and by the [check] for a job of which no event added any
 //! more.
 
-pub mod check;
+pub mod cursor;
 pub mod inactive;
 mod job;
+pub mod label_table;
 pub mod list;
-pub mod names;
 pub mod queues;
+pub mod reconcile;
 mod state;
 mod table;
-pub mod walk;
 
 pub use job::{
-    Facts, Job, Lists, Moment, Needs, Ranks, ReadError, Source, MOST_NAMES, MOST_QUEUES,
+    Job, JobInfo, JobSource, LabelTables, Needs, Ranks, ReadError, Timestamp, MAX_LABELS,
+    MAX_QUEUES,
 };
 pub use state::State;
 pub use table::{Anomaly, Change, Event, EventKind, JobTable};

@@ -1,12 +1,12 @@
 //! The jobs of each queue, and the numbers of its inactive ones.
 
-use super::names::{NameIndex, Names};
+use super::label_table::{LabelId, LabelTable};
 use super::state::State;
 
 /// Jobs by queue and state. A job without a queue is in none of them.
 #[derive(Debug, Default)]
 pub struct Queues {
-    /// By the queue's index in [`Lists::queues`](super::Lists::queues).
+    /// By the queue's index in [`LabelTables::queues`](super::LabelTables::queues).
     counts: Vec<[i64; 7]>,
     /// Whether the inactive jobs from before the load are among them.
     inactive_known: bool,
@@ -22,7 +22,7 @@ pub type ByQueue = Vec<(String, [u64; 7])>;
 
 impl Queues {
     /// The inactive jobs of a queue; `None` while that is not known.
-    pub fn inactive(&self, queue: NameIndex) -> Option<i64> {
+    pub fn inactive(&self, queue: LabelId) -> Option<i64> {
         let counts = self.counts.get(usize::from(queue));
         self.inactive_known.then(|| counts.map_or(0, |counts| counts[State::Inactive as usize]))
     }
@@ -32,7 +32,7 @@ impl Queues {
         self.inactive_known
     }
 
-    pub(super) fn add(&mut self, queue: NameIndex, state: State, by: i64) {
+    pub(super) fn add(&mut self, queue: LabelId, state: State, by: i64) {
         let queue = usize::from(queue);
         if queue == 0 {
             return;
@@ -57,7 +57,7 @@ impl Queues {
     /// about the inactive jobs if it agrees with what is known here about the
     /// active ones, for then it has seen all that was seen here; and if nothing
     /// changed while it answered. Returns whether it is.
-    pub(super) fn answered(&mut self, answer: &ByQueue, names: &mut Names) -> bool {
+    pub(super) fn answered(&mut self, answer: &ByQueue, names: &mut LabelTable) -> bool {
         if self.asked_at != self.changes {
             return false;
         }
@@ -90,13 +90,13 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
-    use super::super::names::Dash;
+    use super::super::label_table::Dash;
     use super::*;
     use State::*;
 
     #[test]
     fn the_brokers_answer_counts_when_it_has_seen_all() {
-        let (mut queues, mut names) = (Queues::default(), Names::new(9, 99, Dash::default()));
+        let (mut queues, mut names) = (Queues::default(), LabelTable::new(9, 99, Dash::default()));
         let batch = names.index("gpu.batch");
         queues.add(batch, Run, 1);
         queues.add(batch, Inactive, 1);

@@ -4,7 +4,7 @@
 ///
 /// The table counts by these seven: they are its indices, and need no Flux. Flux's own
 /// number, which may be one unknown to this version, is
-/// [`JobState`](crate::jobtap::JobState) in the jobtap layer.
+/// [`JobState`](crate::flux::JobState) in the flux layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// Submitted, not yet validated.

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::inactive::Inactive;
-use super::job::{Job, Lists, Moment, Needs, ReadError, Reading, Source};
-use super::names::{Dash, NameIndex};
+use super::job::{Job, JobSource, LabelTables, Needs, ReadError, Refresh, Timestamp};
+use super::label_table::{Dash, LabelId};
 use super::queues::{ByQueue, Queues};
 use super::state::State;
-use crate::rfc::status::Machine;
+use crate::flux_formats::status::ResourceStatus;
 
 /// An event of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub enum EventKind {
         /// The state left; `None` where the call is an announcement.
         previous: Option<i32>,
         /// When; `None` if that is not known, or not needed.
-        at: Option<Moment>,
+        at: Option<Timestamp>,
     },
     /// `job.update`
     Updated,
@@ -55,7 +55,7 @@ pub struct Change {
     /// By how many the inactive jobs increase.
     pub inactive: i64,
     /// The queue that these are of, if queues are needed.
-    pub queue: NameIndex,
+    pub queue: LabelId,
     /// What was wrong with the event.
     pub anomaly: Option<Anomaly>,
     /// What could not be read of the job.
@@ -123,7 +123,7 @@ type Shard = HashMap<u64, Job, BuildHasherDefault<IdHasher>>;
 
 /// How many maps the table is divided into. A map moves all its jobs at once when it
 /// grows, and the job manager waits meanwhile. Many small maps grow one by one. And
-/// the check of the table can walk them one by one.
+/// the check of the table can cursor them one by one.
 ///
 /// Measured with a million jobs of 72 bytes (8 of them the id), in processor time: the
 /// worst insert takes 90 ms in one map, and 0.7 ms in 256. A look-up takes 0.1 to 0.3
@@ -135,18 +135,18 @@ pub const SHARDS: usize = 256;
 pub struct JobTable {
     shards: Vec<Shard>,
     needs: Needs,
-    lists: Lists,
+    lists: LabelTables,
     /// The jobs in each active state.
     counts: [u64; 7],
     inactive: Inactive,
     /// Kept while queues are needed.
     queues: Queues,
     /// Where the jobs run; `None` while that is not known, or not needed.
-    machine: Option<Machine>,
+    resource_status: Option<ResourceStatus>,
     anomalies: [u64; Anomaly::KINDS],
     /// Events so far: whether any came between two looks.
     events: u64,
-    loading: Option<Loading>,
+    loading: Option<RestartReplay>,
 }
 
 /// What is kept only until the reactor turns after a load. Until then Flux reports the
@@ -154,7 +154,7 @@ pub struct JobTable {
 /// `job.new` (flux-core, restart.c). So a job may move or end before it is reported,
 /// and then be reported in its earlier state.
 #[derive(Debug, Default)]
-struct Loading {
+struct RestartReplay {
     ended: HashSet<u64, BuildHasherDefault<IdHasher>>,
 }
 
@@ -163,14 +163,14 @@ impl Default for JobTable {
         JobTable {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             needs: Needs::STATE,
-            lists: Lists::new(Dash::default()),
+            lists: LabelTables::new(Dash::default()),
             counts: [0; 7],
             inactive: Inactive::default(),
             queues: Queues::default(),
-            machine: None,
+            resource_status: None,
             anomalies: [0; Anomaly::KINDS],
             events: 0,
-            loading: Some(Loading::default()),
+            loading: Some(RestartReplay::default()),
         }
     }
 }
@@ -188,8 +188,8 @@ impl JobTable {
         if !needs.contains(Needs::QUEUE) {
             self.queues = Queues::default();
         }
-        if !needs.contains(Needs::MACHINE) {
-            self.machine = None;
+        if !needs.contains(Needs::RESOURCE_STATUS) {
+            self.resource_status = None;
         }
         let had = std::mem::replace(&mut self.needs, needs);
         if needs.contains(had) {
@@ -203,7 +203,7 @@ impl JobTable {
     /// Begins the lists of names anew, cleaned so. No job may be known by a name
     /// any more: see [`set_needs`](Self::set_needs).
     pub fn restart_lists(&mut self, dash: Dash) {
-        self.lists = Lists::new(dash);
+        self.lists = LabelTables::new(dash);
     }
 
     /// What is needed of jobs.
@@ -212,12 +212,12 @@ impl JobTable {
     }
 
     /// The names that jobs are counted by.
-    pub fn lists(&self) -> &Lists {
+    pub fn lists(&self) -> &LabelTables {
         &self.lists
     }
 
     /// The names that jobs are counted by.
-    pub fn lists_mut(&mut self) -> &mut Lists {
+    pub fn lists_mut(&mut self) -> &mut LabelTables {
         &mut self.lists
     }
 
@@ -232,13 +232,13 @@ impl JobTable {
     }
 
     /// Where the jobs run, as far as the broker said it.
-    pub fn machine(&self) -> Option<&Machine> {
-        self.machine.as_ref()
+    pub fn resource_status(&self) -> Option<&ResourceStatus> {
+        self.resource_status.as_ref()
     }
 
     /// The broker said where the jobs run; `None`: it does not any more.
-    pub fn set_machine(&mut self, machine: Option<Machine>) {
-        self.machine = machine;
+    pub fn set_resource_status(&mut self, resource_status: Option<ResourceStatus>) {
+        self.resource_status = resource_status;
     }
 
     /// How often each kind of anomaly was found.
@@ -279,9 +279,9 @@ impl JobTable {
         self.shards[shard].keys().copied()
     }
 
-    /// Applies an event. `source` is asked for what the families need to know of
+    /// Applies an event. `source` is asked for what the collectors need to know of
     /// the job, where the event can have changed it.
-    pub fn apply(&mut self, event: Event, source: &impl Source) -> Change {
+    pub fn apply(&mut self, event: Event, source: &impl JobSource) -> Change {
         self.events += 1;
         let id = event.id;
         let mut change = match event.what {
@@ -324,7 +324,7 @@ impl JobTable {
     /// The job manager says what it knows of a job: `actual` is its state, if it is
     /// active, and who can say more. Puts the job right if that is something
     /// else; returns what changed.
-    pub fn reconcile(&mut self, id: u64, actual: Option<(i32, &impl Source)>) -> Change {
+    pub fn reconcile(&mut self, id: u64, actual: Option<(i32, &impl JobSource)>) -> Change {
         let actual = actual.map(|(state, source)| (State::from_number(state), source));
         let mut change = match actual {
             Some((state, source)) if state != Some(State::Inactive) => {
@@ -379,7 +379,7 @@ impl JobTable {
         answered
     }
 
-    fn job_reported(&mut self, id: u64, state: i32, source: &impl Source) -> Change {
+    fn job_reported(&mut self, id: u64, state: i32, source: &impl JobSource) -> Change {
         // It moved, or ended, before its job.new, which was made ready before that.
         if self.loading.as_ref().is_some_and(|loading| loading.ended.contains(&id))
             || self.loading.is_some() && self.job(id).is_some()
@@ -407,8 +407,8 @@ impl JobTable {
         id: u64,
         state: i32,
         previous: i32,
-        at: Option<Moment>,
-        source: &impl Source,
+        at: Option<Timestamp>,
+        source: &impl JobSource,
     ) -> Change {
         let (known, left) = (State::from_number(state), State::from_number(previous));
         if known == Some(State::Inactive) {
@@ -428,22 +428,22 @@ impl JobTable {
         let waited = job.is_waiting() || was_unknown;
         job.state = known;
         job.entered = at;
-        let reading = match job.is_waiting() {
-            _ if before.is_none() => Some(Reading::New),
-            false => waited.then_some(Reading::Start),
+        let refresh = match job.is_waiting() {
+            _ if before.is_none() => Some(Refresh::New),
+            false => waited.then_some(Refresh::Start),
             // Old versions of Flux send a job whose jobspec was updated back to
             // PRIORITY, and do not call job.update.
             true if known == Some(State::Priority) || job.has_allocation || was_unknown => {
-                Some(Reading::Again)
+                Some(Refresh::Again)
             }
-            true => needs.contains(Needs::WAITING).then_some(Reading::Urgency),
+            true => needs.contains(Needs::WAITING).then_some(Refresh::Urgency),
         };
         let mut unread = None;
-        if let Some(reading) = reading.filter(|_| needs.facts()) {
-            let facts = source.facts();
-            unread = facts.and_then(|facts| job.read(&facts, needs, lists, reading)).err();
+        if let Some(refresh) = refresh.filter(|_| needs.info()) {
+            let info = source.info();
+            unread = info.and_then(|info| job.read(&info, needs, lists, refresh)).err();
             // Nothing changed: the same error was returned before.
-            if reading == Reading::Again && before.as_ref().is_some_and(|it| job.is_read_as(it)) {
+            if refresh == Refresh::Again && before.as_ref().is_some_and(|it| job.is_read_as(it)) {
                 unread = None;
             }
         }
@@ -477,15 +477,14 @@ impl JobTable {
         Change { before, inactive: counted.into(), anomaly, ..Change::default() }
     }
 
-    fn updated(&mut self, id: u64, source: &impl Source) -> Change {
+    fn updated(&mut self, id: u64, source: &impl JobSource) -> Change {
         let needs = self.needs;
-        let Some(job) = self.shards[shard_of(id)].get_mut(&id).filter(|_| needs.facts()) else {
+        let Some(job) = self.shards[shard_of(id)].get_mut(&id).filter(|_| needs.info()) else {
             return Change::default();
         };
         let before = job.clone();
-        let read = source
-            .facts()
-            .and_then(|facts| job.read(&facts, needs, &mut self.lists, Reading::Again));
+        let read =
+            source.info().and_then(|info| job.read(&info, needs, &mut self.lists, Refresh::Again));
         let (before, after) = (Some(before), Some(job.clone()));
         Change { before, after, unread: read.err(), ..Change::default() }
     }
@@ -501,12 +500,12 @@ impl JobTable {
         }
     }
 
-    fn read(&mut self, job: &mut Job, source: &impl Source, needs: Needs) -> Option<ReadError> {
-        if !needs.facts() {
+    fn read(&mut self, job: &mut Job, source: &impl JobSource, needs: Needs) -> Option<ReadError> {
+        if !needs.info() {
             return None;
         }
-        let facts = source.facts();
-        facts.and_then(|facts| job.read(&facts, needs, &mut self.lists, Reading::New)).err()
+        let info = source.info();
+        info.and_then(|info| job.read(&info, needs, &mut self.lists, Refresh::New)).err()
     }
 
     fn remove(&mut self, id: u64) -> Option<Job> {

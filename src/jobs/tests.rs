@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use serde_json::{json, Value};
 
-use super::check::{Check, Verdict};
+use super::check::{Comparison, Reconcile};
 use super::*;
 use State::*;
 
@@ -25,13 +25,13 @@ struct Known {
     r: Option<Value>,
 }
 
-impl Source for Known {
+impl JobSource for Known {
     type Json<'a> = &'a Value;
 
-    fn facts(&self) -> Result<Facts<&Value>, ReadError> {
+    fn info(&self) -> Result<JobInfo<&Value>, ReadError> {
         let Known { user, urgency, jobspec, r } = self;
         let (user, urgency, r) = (*user, *urgency, r.as_ref());
-        Ok(Facts { user, urgency, priority: urgency.into(), jobspec, r })
+        Ok(JobInfo { user, urgency, priority: urgency.into(), jobspec, r })
     }
 }
 
@@ -206,7 +206,7 @@ fn a_job_is_known_with_what_it_asks_for_and_holds() {
     table.set_needs(ALL_NEEDS);
     let waiting = known(7, "gpu.a100", "phys", None);
     let running = known(7, "gpu.a100", "phys", Some("0-1,5"));
-    let at = |seconds| Some(Moment::from_seconds(seconds));
+    let at = |seconds| Some(Timestamp::from_seconds(seconds));
     let cores = |table: &JobTable| {
         let job = table.job(1).unwrap();
         (job.has_allocation, job.amounts.cores, job.ranks.ranges().collect::<Vec<_>>())
@@ -279,7 +279,7 @@ fn a_job_that_waits_in_an_unknown_state_has_what_it_asks_for_and_gets() {
     table.apply(Event { id: 1, what: moved(1 << 9, RUN) }, &known(7, "", "", Some("0-1")));
     let job = table.job(1).unwrap();
     assert_eq!((job.has_allocation, job.amounts.cores), (true, 8));
-    // And so does one that goes on waiting.
+    // And so does one that removed on waiting.
     let waiting = known(7, "", "", None);
     table.apply(Event { id: 2, what: EventKind::New { state: SCHED } }, &waiting);
     table.apply(Event { id: 2, what: moved(SCHED, 1 << 9) }, &waiting);
@@ -415,7 +415,7 @@ struct JobManager {
 }
 
 impl JobManager {
-    /// One of the jobs goes on, or another one is submitted. Returns the events.
+    /// One of the jobs removed on, or another one is submitted. Returns the events.
     fn go_on(&mut self, job: usize, way: usize) -> Vec<Event> {
         let ids: Vec<_> = self.active.keys().chain(&self.inactive).copied().collect();
         let Some(&id) = ids.get(job % 12) else {
@@ -458,19 +458,19 @@ impl JobManager {
 
     /// A whole check of the table. Returns how many jobs were put right.
     fn check(&self, table: &mut JobTable) -> u64 {
-        let (mut check, mut repairs) = (Check::default(), 0);
+        let (mut check, mut repairs) = (Reconcile::default(), 0);
         let known = plain();
         let mut look_up = |table: &mut JobTable, id| {
             let change = table.reconcile(id, self.active.get(&id).map(|&state| (state, &known)));
             repairs += u64::from(change.before != change.after);
         };
         check.begin();
-        while let Some(id) = check.walk().next(table) {
+        while let Some(id) = check.cursor().next(table) {
             look_up(table, id);
         }
         let active = self.active.len() as u64;
         check.asked(table);
-        if check.answered(active, table) == Verdict::List {
+        if check.answered(active, table) == Comparison::List {
             for &id in self.active.keys() {
                 if table.job(id).is_none() {
                     look_up(table, id);
@@ -478,7 +478,7 @@ impl JobManager {
             }
         }
         check.asked(table);
-        assert_eq!(check.answered(active, table), Verdict::Agrees);
+        assert_eq!(check.answered(active, table), Comparison::Agrees);
         table.inactive_asked();
         assert!(table.inactive_answered(self.inactive.len() as u64).known);
         repairs

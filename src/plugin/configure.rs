@@ -9,15 +9,15 @@ use std::env;
 
 use serde_json::Value;
 
-use super::outputs::PreparedTimers;
+use super::destinations::PreparedTimers;
 use super::{StateCounts, Timers};
+use crate::collectors::CollectorId;
 use crate::config::{BrokerInfo, Config, Template};
-use crate::families::FamilyId;
+use crate::flux::{hostname, Conf, Error, Timer};
 use crate::jobs::State;
-use crate::jobtap::{hostname, Conf, Error, Timer};
-use crate::output::names::flux_state;
-use crate::output::publisher::Mode;
-use crate::output::{MetricNames, Target};
+use crate::publish::names::flux_state;
+use crate::publish::publisher::GaugeMode;
+use crate::publish::{MetricNames, Target};
 use crate::stats::{quoted, Stats, ENDPOINT_VARIABLE};
 
 /// A configuration that is taken, and all that it takes to be put in place.
@@ -26,7 +26,7 @@ pub(super) struct Prepared {
     names: MetricNames,
     timers: Timers,
     verify: Option<Timer>,
-    outputs: PreparedTimers,
+    destinations: PreparedTimers,
 }
 
 impl StateCounts {
@@ -47,31 +47,31 @@ impl StateCounts {
         check_names(&names, &config)?;
         let every = |seconds, callback: fn(&mut Self)| match seconds {
             0.0 => Ok(None),
-            _ => self.jobtap.timer(seconds, seconds, callback).map(Some),
+            _ => self.flux.timer(seconds, seconds, callback).map(Some),
         };
         let timers = Timers {
             // After 0 seconds: when the reactor turns, after the whole load.
             start: match self.config {
-                None => Some(self.jobtap.timer(0.0, 0.0, Self::start)?),
+                None => Some(self.flux.timer(0.0, 0.0, Self::start)?),
                 Some(_) => None,
             },
             flush: every(config.period, Self::flush)?,
             turn_end: match config.period {
-                0.0 => Some(self.jobtap.turn_end(Self::flush)?),
+                0.0 => Some(self.flux.turn_end(Self::flush)?),
                 _ => None,
             },
             resync: every(config.resync, Self::resync)?,
             resync_part: None,
         };
         let verify = every(config.verify, Self::verify)?;
-        let outputs = self.prepare_outputs(&config)?;
-        Ok(Some(Prepared { config, names, timers, verify, outputs }))
+        let destinations = self.prepare_destinations(&config)?;
+        Ok(Some(Prepared { config, names, timers, verify, destinations }))
     }
 
     /// Puts a configuration in place. What it does not change notices nothing: a
-    /// timer whose interval is the same goes on.
+    /// timer whose interval is the same removed on.
     pub(super) fn commit(&mut self, prepared: Prepared) {
-        let Prepared { config, names, timers, verify, outputs } = prepared;
+        let Prepared { config, names, timers, verify, destinations } = prepared;
         let mut old = self.config.take();
         let same = |value: fn(&Config) -> f64| old.as_ref().map(value) == Some(value(&config));
         if !same(|config| config.period) {
@@ -85,9 +85,9 @@ impl StateCounts {
         }
         self.timers.start = timers.start.or(self.timers.start.take());
         self.change_dash(&mut old, &config);
-        self.commit_outputs(outputs);
+        self.commit_destinations(destinations);
         let owned = old.as_ref().is_some_and(Config::owns_its_gauges);
-        self.change_outputs(old.as_ref(), &config, names);
+        self.change_destinations(old.as_ref(), &config, names);
         let owns = config.owns_its_gauges();
         self.config = Some(config);
         if !owned && owns {
@@ -98,12 +98,12 @@ impl StateCounts {
             self.ask_for_machine();
         }
         self.request_flush();
-        self.say_what_is_sent();
+        self.log_config();
         self.look_up_hosts();
     }
 
     /// Changes what stands for a dash. Two names may become one by it, or one become
-    /// two, so the families that count by names go first, and come again, under the
+    /// two, so the collectors that count by names go first, and come again, under the
     /// new ones, with the rest of the configuration.
     fn change_dash(&mut self, old: &mut Option<Config>, config: &Config) {
         let is_as_before = |old: &Config| old.dash == config.dash;
@@ -113,29 +113,29 @@ impl StateCounts {
         if let Some(old) = old {
             let mut without = old.clone();
             let lists = self.table.lists();
-            without.metrics.retain(|family| (family.spec().make)().names(lists).is_none());
+            without.metrics.retain(|collector| (collector.spec().make)().names(lists).is_none());
             let names = self.publisher.names().clone();
-            self.change_outputs(Some(old), &without, names);
+            self.change_destinations(Some(old), &without, names);
             *old = without;
         }
         self.table.restart_lists(config.dash);
     }
 
-    /// Changes endpoints, names and families: those that go get their last values,
+    /// Changes endpoints, names and collectors: those that go get their last values,
     /// those that come their first, those that are kept notice nothing.
-    fn change_outputs(&mut self, old: Option<&Config>, config: &Config, names: MetricNames) {
+    fn change_destinations(&mut self, old: Option<&Config>, config: &Config, names: MetricNames) {
         let renamed = old.is_none() || *self.publisher.names() != names;
-        let (goes, comes) = match old {
+        let (removed, added) = match old {
             // What was wanted before may not be enabled yet.
-            Some(_) => self.families.difference(&config.metrics),
+            Some(_) => self.collectors.difference(&config.metrics),
             None => (Vec::new(), config.metrics.clone()),
         };
         let endpoints = old.map_or(&[][..], |old| &old.endpoints);
-        let mode = Mode { values: config.sends_values(), owner: config.owns_its_gauges() };
+        let mode = GaugeMode { values: config.sends_values(), owner: config.owns_its_gauges() };
         let same = endpoints == config.endpoints
             && old.map(|old| old.period) == Some(config.period)
-            && goes.is_empty()
-            && comes.is_empty()
+            && removed.is_empty()
+            && added.is_empty()
             && !self.switch.is_under_way()
             && !renamed;
         if same {
@@ -146,21 +146,21 @@ impl StateCounts {
         // telemetry has to count.
         self.count_telemetry(old);
         self.publisher.flush();
-        let all: Vec<_> = FamilyId::all().collect();
+        let all: Vec<_> = CollectorId::all().collect();
         for (index, endpoint) in endpoints.iter().enumerate() {
             let is_kept = !renamed && config.endpoints.contains(endpoint);
-            self.publisher.publish_final(Target::One(index), if is_kept { &goes } else { &all });
+            self.publisher.publish_final(Target::One(index), if is_kept { &removed } else { &all });
         }
         self.publisher.set_endpoints(&config.endpoints);
         self.report.count_from(self.publisher.stats());
         self.publisher.set_mode(mode);
-        self.look_at_version(&comes);
+        self.check_flux_version(&added);
         if renamed {
             // They were accepted in `check_names`.
             let _ = self.publisher.rename(names);
             self.report.name_metrics(self.publisher.stats_mut());
-            self.families.define_all(self.table.lists(), &mut self.publisher);
-            self.publisher.publish_anew(&all);
+            self.collectors.define_all(self.table.lists(), &mut self.publisher);
+            self.publisher.mark_unpublished(&all);
         }
         self.switch_families(&config.metrics);
         self.publisher.flush();
@@ -183,9 +183,9 @@ impl StateCounts {
 
     /// What fills the placeholders. It never changes, so the broker is asked once.
     fn broker_info(&mut self, config: &Config) -> BrokerInfo {
-        let jobtap = &self.jobtap;
+        let flux = &self.flux;
         let broker = self.broker.get_or_insert_with(|| {
-            let attribute = |name| jobtap.attribute(name);
+            let attribute = |name| flux.attribute(name);
             // Old brokers have no such attribute.
             let hostname = attribute(c"hostname").unwrap_or_else(hostname);
             let host = hostname.split('.').next().unwrap_or_default();
@@ -205,7 +205,7 @@ impl StateCounts {
     }
 
     /// One line in the log for each configuration.
-    fn say_what_is_sent(&self) {
+    fn log_config(&self) {
         let Some(config) = &self.config else { return };
         if config.endpoints.is_empty() {
             return self.warn(&format!(
@@ -227,18 +227,18 @@ impl StateCounts {
 }
 
 /// Whether these names can be written: with the longest that the plugin's own
-/// metrics bring. Those that users choose are short (see `jobs::names`). And whether
+/// metrics bring. Those that users choose are short (see `jobs::label_table`). And whether
 /// each belongs to one metric: a prefix may make the state counts' name another's.
 fn check_names(names: &MetricNames, config: &Config) -> Result<(), Error> {
     let mut trial = Stats::disabled();
     names.set(&mut trial).map_err(error)?;
     let mut written = BTreeMap::new();
-    for id in FamilyId::all() {
-        let (family, name) = ((id.spec().make)(), id.spec().name);
-        let own = family.metrics(None);
+    for id in CollectorId::all() {
+        let (collector, name) = ((id.spec().make)(), id.spec().name);
+        let own = collector.metrics(None);
         // Users may name a bank, or an exception, as a state is named.
         let chosen = State::ALL.map(|state| flux_state(state).name(config.states));
-        let chosen = chosen.iter().flat_map(|state| family.metrics(Some(state)));
+        let chosen = chosen.iter().flat_map(|state| collector.metrics(Some(state)));
         for spec in own.into_iter().chain(chosen) {
             let metric = names.metric(&mut trial, &spec).map_err(error)?;
             if !config.metrics.contains(&id) {

@@ -4,8 +4,8 @@
 //! check of the table.
 
 use super::StateCounts;
+use crate::flux::{Error, Response, Rpc, Timer};
 use crate::jobs::Anomaly;
-use crate::jobtap::{Error, Response, Rpc, Timer};
 
 /// Seconds until a question is given up and asked again.
 const TIMEOUT: f64 = 10.0;
@@ -32,7 +32,7 @@ impl StateCounts {
         self.table.inactive_asked();
         self.verify.asked(&self.table);
         let topic = c"job-manager.stats-get";
-        match self.jobtap.rpc(topic, None, TIMEOUT, Self::counts_answered) {
+        match self.flux.rpc(topic, None, TIMEOUT, Self::counts_answered) {
             Ok(rpc) => self.counts.rpc = Some(rpc),
             Err(error) => self.no_counts(&error),
         }
@@ -61,7 +61,7 @@ impl StateCounts {
             }
             self.log_first(Anomaly::InactiveContradicted);
         }
-        self.families.numbers_changed(&self.table, &mut self.publisher);
+        self.collectors.numbers_changed(&self.table, &mut self.publisher);
         self.request_flush();
         let again = self.counts_checked(active, answered.known);
         if again || !was_known && !answered.known {
@@ -83,7 +83,7 @@ impl StateCounts {
     }
 
     fn ask_for_counts_again(&mut self, pause: f64) {
-        match self.jobtap.timer(pause, 0.0, Self::ask_for_counts) {
+        match self.flux.timer(pause, 0.0, Self::ask_for_counts) {
             Ok(timer) => self.counts.pause = Some(timer),
             Err(error) => self.warn(&error.to_string()),
         }

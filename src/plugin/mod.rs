@@ -1,5 +1,5 @@
 //! One loaded plugin. It passes callbacks to the job table, the table's changes to
-//! the families, and the families' metrics to the publisher.
+//! the collectors, and the collectors' metrics to the publisher.
 //!
 //! What a dashboard shows of a plugin's life:
 //!
@@ -18,41 +18,41 @@
 //!   shows their sum. Then no absolute value is ever sent. At removal the plugin
 //!   subtracts all that it added, INACTIVE too.
 
+mod backfill;
 mod configure;
 mod counts;
-mod machine;
-mod outputs;
+mod destinations;
 mod queues;
 mod report;
+mod resource_status;
 mod source;
-mod switch;
 mod verify;
 mod version;
 
+use crate::collectors::{Collectors, Ending, EventContext};
 use crate::config::{BrokerInfo, Config};
-use crate::families::{Ending, Families, Occasion};
-use crate::jobs::names::OTHER;
-use crate::jobs::{Anomaly, Change, Event, EventKind, JobTable, Moment, Needs, State};
-use crate::jobtap::{
+use crate::flux::{
     Callbacks, Conf, Error, Job, JobEvent, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin,
-    Timer, Transition, TurnEnd,
+    PrepareWatcher, Timer, Transition,
 };
-use crate::output::names::flux_state;
-use crate::output::Publisher;
+use crate::jobs::label_table::OTHER;
+use crate::jobs::{Anomaly, Change, Event, EventKind, JobTable, Needs, State, Timestamp};
+use crate::publish::names::flux_state;
+use crate::publish::Publisher;
+use backfill::Backfill;
 use counts::CountsQuestion;
-use machine::MachineQuestion;
-use outputs::OutputTimers;
+use destinations::DestinationTimers;
 use queues::QueuesQuestion;
 use report::Report;
+use resource_status::ResourceStatusPoll;
 use source::OfJob;
-use switch::Switch;
 use verify::Verify;
 
 /// The plugin.
 pub struct StateCounts {
-    jobtap: Jobtap<Self>,
+    flux: Jobtap<Self>,
     table: JobTable,
-    families: Families,
+    collectors: Collectors,
     publisher: Publisher,
     /// `None` until the first `conf.update`.
     config: Option<Config>,
@@ -60,10 +60,10 @@ pub struct StateCounts {
     broker: Option<BrokerInfo>,
     counts: CountsQuestion,
     queues: QueuesQuestion,
-    machine: MachineQuestion,
+    resource_status: ResourceStatusPoll,
     verify: Verify,
-    switch: Switch,
-    outputs: OutputTimers,
+    switch: Backfill,
+    destinations: DestinationTimers,
     report: Report,
     timers: Timers,
 }
@@ -75,7 +75,7 @@ struct Timers {
     /// Where changes are summed over a period.
     flush: Option<Timer>,
     /// Where they are sent at the end of the reactor's turn.
-    turn_end: Option<TurnEnd>,
+    turn_end: Option<PrepareWatcher>,
     resync: Option<Timer>,
     /// Until the next part of a resync that is too much for one burst.
     resync_part: Option<Timer>,
@@ -87,7 +87,7 @@ const RESYNC_PAUSE: f64 = 0.01;
 impl Plugin for StateCounts {
     const NAME: &'static str = env!("CARGO_PKG_NAME");
 
-    fn init(jobtap: Jobtap<Self>, callbacks: &mut Callbacks<Self>) -> Result<Self, Error> {
+    fn init(flux: Jobtap<Self>, callbacks: &mut Callbacks<Self>) -> Result<Self, Error> {
         // The most frequent first.
         callbacks.job_state(Self::job_state);
         callbacks.job_new(Self::job_new);
@@ -98,18 +98,18 @@ impl Plugin for StateCounts {
         callbacks.conf_update(Self::conf_update);
         callbacks.query(Self::query);
         Ok(StateCounts {
-            jobtap,
+            flux,
             table: JobTable::default(),
-            families: Families::default(),
+            collectors: Collectors::default(),
             publisher: Publisher::new(),
             config: None,
             broker: None,
             counts: CountsQuestion::default(),
             queues: QueuesQuestion::default(),
-            machine: MachineQuestion::default(),
+            resource_status: ResourceStatusPoll::default(),
             verify: Verify::default(),
-            switch: Switch::default(),
-            outputs: OutputTimers::default(),
+            switch: Backfill::default(),
+            destinations: DestinationTimers::default(),
             report: Report::default(),
             timers: Timers::default(),
         })
@@ -166,7 +166,7 @@ impl StateCounts {
             // Its type is a user's text, and may be anything.
             let kind = if kind.is_empty() { OTHER } else { &kind };
             let exception = self.table.lists_mut().exceptions.index(kind);
-            self.families.raised(exception, self.table.lists(), &mut self.publisher);
+            self.collectors.raised(exception, self.table.lists(), &mut self.publisher);
             self.request_flush();
         }
         Ok(())
@@ -195,7 +195,7 @@ impl StateCounts {
         self.timers.start = None;
         self.table.loaded();
         self.publisher.start();
-        self.attend_outputs();
+        self.service_destinations();
         self.report.note_flush();
         self.ask_for_counts();
         self.ask_for_queues();
@@ -206,7 +206,7 @@ impl StateCounts {
     fn flush(&mut self) {
         self.publisher.flush();
         self.publisher.report_failures();
-        self.attend_outputs();
+        self.service_destinations();
         self.report.note_flush();
     }
 
@@ -238,35 +238,35 @@ impl StateCounts {
     }
 
     /// What the last flush left of a resync follows after a pause.
-    pub(super) fn pace_resync(&mut self) {
-        if !self.publisher.has_more_to_resync() || self.timers.resync_part.is_some() {
+    pub(super) fn schedule_resync_part(&mut self) {
+        if !self.publisher.has_resync_left() || self.timers.resync_part.is_some() {
             return;
         }
-        match self.jobtap.timer(RESYNC_PAUSE, 0.0, Self::go_on_with_resync) {
+        match self.flux.timer(RESYNC_PAUSE, 0.0, Self::continue_resync) {
             Ok(timer) => self.timers.resync_part = Some(timer),
-            // Then the next flush goes on with it.
-            Err(_) => self.publisher.go_on_with_resync(),
+            // Then the next flush removed on with it.
+            Err(_) => self.publisher.continue_resync(),
         }
     }
 
-    fn go_on_with_resync(&mut self) {
+    fn continue_resync(&mut self) {
         self.timers.resync_part = None;
-        self.publisher.go_on_with_resync();
+        self.publisher.continue_resync();
         self.flush();
     }
 
-    /// Applies an event to the table, and what it changed to the families.
+    /// Applies an event to the table, and what it changed to the collectors.
     fn apply_event(
         &mut self,
         event: Event,
         job: &Job<'_>,
-        submitted: Option<Moment>,
+        submitted: Option<Timestamp>,
         result: Option<Ending>,
     ) -> Result<(), Error> {
         let change = self.table.apply(event, &OfJob(job));
         let is_new = self.publisher.is_running();
-        let occasion = Occasion { what: event.what, is_new, submitted, result };
-        self.job_changed(event.id, &change, Some(&occasion));
+        let context = EventContext { what: event.what, is_new, submitted, result };
+        self.job_changed(event.id, &change, Some(&context));
         self.request_flush();
         if let Some(anomaly) = change.anomaly {
             self.log_first(anomaly);
@@ -274,22 +274,22 @@ impl StateCounts {
         change.unread.map_or(Ok(()), |unread| Err(Error::new(unread.0)))
     }
 
-    /// The table knows something else of a job: the families count that.
+    /// The table knows something else of a job: the collectors count that.
     #[inline]
-    fn job_changed(&mut self, id: u64, change: &Change, occasion: Option<&Occasion>) {
-        self.families.changed(change, occasion, &self.table, &mut self.publisher);
+    fn job_changed(&mut self, id: u64, change: &Change, context: Option<&EventContext>) {
+        self.collectors.changed(change, context, &self.table, &mut self.publisher);
         if self.switch.is_under_way() {
             self.switch.job_changed(id, change, &self.table);
         }
     }
 
-    /// As `apply_event`, for families that need the time or the result. If one of them
+    /// As `apply_event`, for collectors that need the time or the result. If one of them
     /// cannot be read, the event is applied all the same. Not inlined: it would make
-    /// `job_state` longer for the families that need neither.
+    /// `job_state` longer for the collectors that need neither.
     #[inline(never)]
     fn apply_with_times(
         &mut self,
-        moved: impl Fn(Option<Moment>) -> Event,
+        moved: impl Fn(Option<Timestamp>) -> Event,
         job: &Job<'_>,
         ends: bool,
     ) -> Result<(), Error> {
@@ -298,8 +298,8 @@ impl StateCounts {
         if needs.contains(Needs::TIMES) {
             match job.times() {
                 Ok(times) => {
-                    at = times.event.map(Moment::from_seconds);
-                    submitted = Some(Moment::from_seconds(times.submitted));
+                    at = times.event.map(Timestamp::from_seconds);
+                    submitted = Some(Timestamp::from_seconds(times.submitted));
                 }
                 Err(error) => outcome = Err(error),
             }
@@ -319,7 +319,7 @@ impl StateCounts {
     /// Asks for the exceptions of an active job, if they are wanted.
     fn subscribe(&mut self, id: u64) -> Result<(), Error> {
         match self.table.needs().contains(Needs::RESULT) && self.table.note_subscription(id) {
-            true => self.jobtap.subscribe(id),
+            true => self.flux.subscribe(id),
             false => Ok(()),
         }
     }
@@ -351,10 +351,10 @@ impl StateCounts {
     }
 
     fn warn(&self, message: &str) {
-        self.jobtap.log(LogLevel::Warning, message);
+        self.flux.log(LogLevel::Warning, message);
     }
 
     fn inform(&self, message: &str) {
-        self.jobtap.log(LogLevel::Info, message);
+        self.flux.log(LogLevel::Info, message);
     }
 }

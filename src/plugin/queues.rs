@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::configure::error;
 use super::StateCounts;
+use crate::flux::{Error, Response, Rpc, Timer};
 use crate::jobs::queues::ByQueue;
 use crate::jobs::Needs;
-use crate::jobtap::{Error, Response, Rpc, Timer};
 
 /// Seconds until a question is given up and asked again.
 const TIMEOUT: f64 = 10.0;
@@ -34,7 +34,7 @@ impl StateCounts {
             return;
         }
         self.table.queues_asked();
-        match self.jobtap.rpc(c"job-list.job-stats", None, TIMEOUT, Self::queues_answered) {
+        match self.flux.rpc(c"job-list.job-stats", None, TIMEOUT, Self::queues_answered) {
             Ok(rpc) => self.queues.rpc = Some(rpc),
             Err(error) => self.no_queues(&error),
         }
@@ -48,7 +48,7 @@ impl StateCounts {
         match response.text().and_then(|text| counts_by_queue(&text)) {
             Ok(answer) if self.table.queues_answered(&answer) => {
                 self.queues.failures = 0;
-                self.families.numbers_changed(&self.table, &mut self.publisher);
+                self.collectors.numbers_changed(&self.table, &mut self.publisher);
                 self.request_flush();
             }
             // job-list does not know all jobs that we do, or it was not quiet. What is
@@ -59,7 +59,7 @@ impl StateCounts {
         }
     }
 
-    /// As an instance comes up, job-list is loaded after the job manager: that it
+    /// As an instance added up, job-list is loaded after the job manager: that it
     /// is not there yet is worth no line in the log.
     fn no_queues(&mut self, error: &Error) {
         self.queues.failures += 1;
@@ -74,7 +74,7 @@ impl StateCounts {
     }
 
     fn ask_for_queues_again(&mut self, pause: f64) {
-        match self.jobtap.timer(pause, 0.0, Self::ask_for_queues) {
+        match self.flux.timer(pause, 0.0, Self::ask_for_queues) {
             Ok(timer) => self.queues.pause = Some(timer),
             Err(error) => self.warn(&error.to_string()),
         }

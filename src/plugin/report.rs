@@ -1,4 +1,4 @@
-//! What the plugin reports of itself: to `flux jobtap query`, and as metrics.
+//! What the plugin reports of itself: to `flux flux query`, and as metrics.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,9 +6,9 @@ use serde_json::{json, Map, Value};
 
 use super::StateCounts;
 use crate::config::{Config, KEYS};
+use crate::flux::NameForm;
 use crate::jobs::{Anomaly, State};
-use crate::jobtap::NameForm;
-use crate::output::names::flux_state;
+use crate::publish::names::flux_state;
 use crate::stats::{errno_name, Counters, Metric, Stats, Transport};
 
 /// What telemetry counts: names behind the prefix.
@@ -56,7 +56,7 @@ impl Report {
 }
 
 impl StateCounts {
-    /// `flux jobtap query`'s answer, a JSON object.
+    /// `flux flux query`'s answer, a JSON object.
     pub(super) fn answer_query(&self) -> String {
         let mut counts = Map::new();
         for state in State::ALL {
@@ -71,13 +71,13 @@ impl StateCounts {
             config.insert(key.name.to_owned(), json!({"value": known.get(key), "from": from}));
         }
         let mut endpoints = Vec::new();
-        for output in self.publisher.outputs().iter() {
-            let counters = output.counters();
+        for destination in self.publisher.destinations().iter() {
+            let counters = destination.counters();
             endpoints.push(json!({
-                "endpoint": output.endpoint().to_string(),
-                "address": output.address().map(|address| address.to_string()),
-                "state": output.state(),
-                "error": output.error(),
+                "endpoint": destination.endpoint().to_string(),
+                "address": destination.address().map(|address| address.to_string()),
+                "state": destination.state(),
+                "error": destination.error(),
                 "datagrams": counters.datagrams,
                 "bytes": counters.bytes,
                 "errors": errors(counters),

@@ -2,23 +2,23 @@
 
 use std::ffi::CStr;
 
-use crate::jobs::{Facts, ReadError, Source};
-use crate::jobtap::{Job, Json};
-use crate::rfc::resources;
+use crate::flux::{Job, Json};
+use crate::flux_formats::resources;
+use crate::jobs::{JobInfo, JobSource, ReadError};
 
 /// The job that a callback, or a look-up, is about.
 pub(super) struct OfJob<'a>(pub(super) &'a Job<'a>);
 
-impl Source for OfJob<'_> {
+impl JobSource for OfJob<'_> {
     type Json<'a>
         = Json<'a>
     where
         Self: 'a;
 
-    fn facts(&self) -> Result<Facts<Json<'_>>, ReadError> {
-        let facts = self.0.facts().map_err(|error| ReadError(error.to_string()))?;
-        let crate::jobtap::Facts { user, urgency, priority, jobspec, r } = facts;
-        Ok(Facts { user, urgency, priority, jobspec, r })
+    fn info(&self) -> Result<JobInfo<Json<'_>>, ReadError> {
+        let info = self.0.info().map_err(|error| ReadError(error.to_string()))?;
+        let crate::flux::JobInfo { user, urgency, priority, jobspec, r } = info;
+        Ok(JobInfo { user, urgency, priority, jobspec, r })
     }
 }
 

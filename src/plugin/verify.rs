@@ -1,18 +1,18 @@
-//! The self-check: see [`crate::jobs::check`] for what is compared, and why.
+//! The self-check: see [`crate::jobs::reconcile`] for what is compared, and why.
 
 use std::time::{Duration, Instant};
 
 use super::source::OfJob;
 use super::StateCounts;
-use crate::jobs::check::{Check, Verdict};
+use crate::flux::{NameForm, Payload, Response, Rpc, Timer};
+use crate::jobs::cursor::Cursor;
 use crate::jobs::list::JobList;
-use crate::jobs::walk::Walk;
+use crate::jobs::reconcile::{Comparison, Reconcile};
 use crate::jobs::{Change, Job, JobTable};
-use crate::jobtap::{NameForm, Payload, Response, Rpc, Timer};
-use crate::output::names::flux_state;
+use crate::publish::names::flux_state;
 
 /// How long one turn of the reactor is held by a check, but for the look-ups that
-/// are begun: 8 µs each, as measured with 8,000 jobs and four families in
+/// are begun: 8 µs each, as measured with 8,000 jobs and four collectors in
 /// flux-core 0.88.0.
 pub(super) const SLICE: Duration = Duration::from_micros(400);
 /// Look-ups between two looks at the clock.
@@ -25,7 +25,7 @@ const TIMEOUT: f64 = 10.0;
 /// The check, under way or not.
 #[derive(Default)]
 pub(super) struct Verify {
-    check: Check,
+    check: Reconcile,
     stage: Stage,
     timer: Option<Timer>,
     /// Jobs, and numbers of jobs, that were put right.
@@ -45,7 +45,7 @@ enum Stage {
     #[default]
     Idle,
     /// In the table's jobs. The timer wakes it for the next slice.
-    Walk { _next: Timer },
+    Cursor { _next: Timer },
     /// It waits for the job manager's number of jobs.
     Counts,
     /// It waits for the job manager's list.
@@ -86,7 +86,7 @@ impl Verify {
 impl StateCounts {
     /// It is time for a check. One that is under way is left alone.
     pub(super) fn verify(&mut self) {
-        // Families that come look all jobs up themselves.
+        // Collectors that come look all jobs up themselves.
         let is_free = self.publisher.is_running() && !self.switch.is_under_way();
         if let (Stage::Idle, true) = (&self.verify.stage, is_free) {
             self.verify.check.begin();
@@ -101,15 +101,15 @@ impl StateCounts {
 
     /// Looks up the table's jobs, until the slice is over.
     fn verify_walk(&mut self) {
-        let mut walk = std::mem::take(self.verify.check.walk());
-        let is_over = self.slice(&mut walk, SLICE, Self::check_job);
-        *self.verify.check.walk() = walk;
+        let mut cursor = std::mem::take(self.verify.check.cursor());
+        let is_over = self.slice(&mut cursor, SLICE, Self::check_job);
+        *self.verify.check.cursor() = cursor;
         if is_over {
             self.verify.stage = Stage::Counts;
             return self.ask_for_counts();
         }
         self.verify.stage = match self.next_slice(Self::verify_walk) {
-            Some(next) => Stage::Walk { _next: next },
+            Some(next) => Stage::Cursor { _next: next },
             None => Stage::Idle,
         };
     }
@@ -117,14 +117,14 @@ impl StateCounts {
     /// Calls `each` for the next jobs, as long as this. Returns whether there are no more.
     pub(super) fn slice(
         &mut self,
-        walk: &mut Walk,
+        cursor: &mut Cursor,
         limit: Duration,
         each: fn(&mut Self, u64),
     ) -> bool {
         let start = Instant::now();
         loop {
             for _ in 0..AT_ONCE {
-                match walk.next(&self.table) {
+                match cursor.next(&self.table) {
                     Some(id) => each(self, id),
                     None => return true,
                 }
@@ -136,9 +136,9 @@ impl StateCounts {
     }
 
     /// Calls `slice` when the job manager has done other work. Where that cannot be, the
-    /// walk is given up.
+    /// cursor is given up.
     pub(super) fn next_slice(&self, slice: fn(&mut Self)) -> Option<Timer> {
-        let timer = self.jobtap.timer(PAUSE, 0.0, slice);
+        let timer = self.flux.timer(PAUSE, 0.0, slice);
         timer.map_err(|error| self.warn(&error.to_string())).ok()
     }
 
@@ -153,7 +153,7 @@ impl StateCounts {
         }
     }
 
-    /// Looks a job up: the table knows it as the job manager does then, and the families
+    /// Looks a job up: the table knows it as the job manager does then, and the collectors
     /// count it so.
     pub(super) fn look_up_job(&mut self, id: u64) -> Change {
         let change = self.reconcile(id);
@@ -167,7 +167,7 @@ impl StateCounts {
     /// Puts into the table what the job manager knows of a job.
     fn reconcile(&mut self, id: u64) -> Change {
         let table = &mut self.table;
-        let change = self.jobtap.with_job(id, |job| {
+        let change = self.flux.with_job(id, |job| {
             // Without a state it is none that could be counted.
             let (state, source) = (job.state().ok(), OfJob(job));
             table.reconcile(id, state.map(|state| (state.0, &source)))
@@ -180,12 +180,12 @@ impl StateCounts {
     pub(super) fn counts_checked(&mut self, active: u64, settled: bool) -> bool {
         let Stage::Counts = self.verify.stage else { return false };
         match self.verify.check.answered(active, &self.table) {
-            Verdict::AskAgain => return true,
-            Verdict::Agrees if !settled && self.verify.check.may_ask_again() => return true,
-            Verdict::Agrees | Verdict::TooBusy => self.verified(),
-            Verdict::List => {
+            Comparison::AskAgain => return true,
+            Comparison::Agrees if !settled && self.verify.check.may_ask_again() => return true,
+            Comparison::Agrees | Comparison::TooBusy => self.verified(),
+            Comparison::List => {
                 let (topic, all) = (c"job-manager.list", c"{\"max_entries\": 0}");
-                match self.jobtap.rpc(topic, Some(all), TIMEOUT, Self::listed) {
+                match self.flux.rpc(topic, Some(all), TIMEOUT, Self::listed) {
                     Ok(rpc) => self.verify.stage = Stage::List { _rpc: rpc },
                     Err(error) => self.no_list(&error.to_string()),
                 }

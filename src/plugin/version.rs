@@ -1,7 +1,7 @@
 //! What this version of Flux does not do.
 
 use super::StateCounts;
-use crate::families::FamilyId;
+use crate::collectors::CollectorId;
 use crate::jobs::Needs;
 
 /// The first version of flux-core that passes R to callbacks (commit 4158ae21d).
@@ -18,14 +18,14 @@ fn passes_r(version: &str) -> bool {
 }
 
 impl StateCounts {
-    /// Families come: where some of what they send cannot be known, that is logged,
+    /// Collectors come: where some of what they send cannot be known, that is logged,
     /// and not sent.
-    pub(super) fn look_at_version(&mut self, comes: &[FamilyId]) {
-        let need_r = |family: &FamilyId| family.spec().needs.contains(Needs::RESOURCES);
-        if self.table.needs().contains(Needs::RESOURCES) || !comes.iter().any(need_r) {
+    pub(super) fn check_flux_version(&mut self, added: &[CollectorId]) {
+        let need_r = |collector: &CollectorId| collector.spec().needs.contains(Needs::RESOURCES);
+        if self.table.needs().contains(Needs::RESOURCES) || !added.iter().any(need_r) {
             return;
         }
-        let version = self.jobtap.attribute(c"version");
+        let version = self.flux.attribute(c"version");
         if let Some(version) = version.filter(|version| !passes_r(version)) {
             self.publisher.set_knows_allocated(false);
             let (major, minor) = FIRST_WITH_R;

@@ -162,7 +162,7 @@ impl Connection {
             // A refusal answers an earlier datagram (ip(7)), but this one was not
             // sent because of it. The server may be back, so this one is sent again.
             // Not every time: each send to a dead server would be two. So a server
-            // that comes back misses at most one datagram, the first, and only if
+            // that added back misses at most one datagram, the first, and only if
             // others were sent just before it, which it missed, too. The next resync
             // repairs them all.
             (Some(Socket::Udp(_)), libc::ECONNREFUSED)

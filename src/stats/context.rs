@@ -1,6 +1,6 @@
 //! What it takes to send: the transport, and the datagram that is filled.
 
-use super::line::{self, Frame, Value};
+use super::line::{self, LineTemplate, Value};
 use super::packet::Packet;
 use super::transport::Transport;
 
@@ -17,7 +17,7 @@ impl<T: Transport> Context<T> {
 
     // Inlined, with what it calls: it is on the path of every transition.
     #[inline(always)]
-    pub(super) fn append(&mut self, frame: &Frame, value: Value) {
+    pub(super) fn append(&mut self, frame: &LineTemplate, value: Value) {
         if let Some(full) = self.packet.group(|out| line::append(frame, value, out)) {
             self.send_first(full);
         }

@@ -1,6 +1,6 @@
 //! How a server wants names and tags written.
 
-use super::line::{sanitized, Frame};
+use super::line::{sanitized, LineTemplate};
 
 /// A dialect of statsd's protocol. They differ in where tags stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Dialect {
         prefix: &str,
         name: &str,
         tags: impl Iterator<Item = &'a Tag>,
-    ) -> Frame {
+    ) -> LineTemplate {
         let (mut head, mut tail) = (Vec::new(), Vec::new());
         let parts = [prefix, name].into_iter().filter(|part| !part.is_empty());
         for (index, part) in parts.enumerate() {
@@ -57,7 +57,7 @@ impl Dialect {
             self.append(value, out);
         }
         head.push(b':');
-        Frame::new(&head, &tail)
+        LineTemplate::new(&head, &tail)
     }
 
     /// Appends a part of a name or a tag so that it ends where it should.

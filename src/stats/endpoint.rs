@@ -187,7 +187,7 @@ impl Endpoint {
         }
     }
 
-    /// The address that it comes to, if that needs no look-up.
+    /// The address that it added to, if that needs no look-up.
     pub fn address(&self) -> Option<Address> {
         match &self.0 {
             Location::Address(address) => Some(Address::udp(*address)),
@@ -196,7 +196,7 @@ impl Endpoint {
         }
     }
 
-    /// The address that it comes to if its host is at `host` (whose own port does
+    /// The address that it added to if its host is at `host` (whose own port does
     /// not count); `None` for a path.
     pub fn address_at(&self, host: SocketAddr) -> Option<Address> {
         let port = match &self.0 {
@@ -209,7 +209,7 @@ impl Endpoint {
         Some(Address::udp(address))
     }
 
-    /// The address that it comes to, with its host's name looked up here and now,
+    /// The address that it added to, with its host's name looked up here and now,
     /// which may take as long as the name service likes.
     ///
     /// # Errors

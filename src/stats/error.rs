@@ -61,9 +61,9 @@ impl std::error::Error for Error {}
 /// `value` in quotes, escaped, and cut to fit into one short line: Flux keeps
 /// 159 bytes of a load's error.
 pub(crate) fn quoted(value: &str) -> String {
-    const MOST: usize = 40;
+    const MAX_CHARS: usize = 40;
     let escaped = value.escape_default().to_string();
-    match escaped.char_indices().nth(MOST) {
+    match escaped.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("\"{}…\"", &escaped[..end]),
         None => format!("\"{escaped}\""),
     }

@@ -26,7 +26,7 @@ pub(super) enum Value {
 
 /// A metric's line without the value.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Frame {
+pub(super) struct LineTemplate {
     /// The line of a gauge that rises by one, ready to be copied: the plugin
     /// sends little else. Zeros follow it, up to the length of a `BLOCK`.
     rise: Vec<u8>,
@@ -40,17 +40,17 @@ pub(super) struct Frame {
 /// is a few instructions rather than a call.
 const BLOCK: usize = 64;
 
-impl Frame {
+impl LineTemplate {
     /// The value in `rise`.
     const ONE: &'static [u8] = b"+1";
 
     /// `head` is what stands before the value, the colon too, and `tail` what
     /// stands behind the type.
-    pub(super) fn new(head: &[u8], tail: &[u8]) -> Frame {
+    pub(super) fn new(head: &[u8], tail: &[u8]) -> LineTemplate {
         let mut rise = [head, Self::ONE, b"|g", tail, b"\n"].concat();
         let length = rise.len();
         rise.resize(length.max(BLOCK), 0);
-        Frame { rise, head: head.len(), length }
+        LineTemplate { rise, head: head.len(), length }
     }
 
     /// The length of the line of a gauge that rises by one, with its newline, in bytes.
@@ -94,7 +94,7 @@ impl Frame {
 /// Appends the lines for `value` to `out`, each with its newline. Inlined for the
 /// common case, a gauge that moves by one.
 #[inline(always)]
-pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
+pub(super) fn append(frame: &LineTemplate, value: Value, out: &mut Vec<u8>) {
     match value {
         Value::GaugeAdd(by @ (1 | -1)) => {
             let sign = out.len() + frame.head;
@@ -109,8 +109,8 @@ pub(super) fn append(frame: &Frame, value: Value, out: &mut Vec<u8>) {
 
 /// Not inlined: it would make every caller of `append` longer, for the rare case.
 #[inline(never)]
-fn append_any(frame: &Frame, value: Value, out: &mut Vec<u8>) {
-    // A server reads "-5" as a decrement, so a negative level goes by way of 0.
+fn append_any(frame: &LineTemplate, value: Value, out: &mut Vec<u8>) {
+    // A server reads "-5" as a decrement, so a negative level removed by way of 0.
     if matches!(value, Value::GaugeSet(..0)) {
         append_any(frame, Value::GaugeSet(0), out);
     }
@@ -166,7 +166,7 @@ mod tests {
             (Value::Timing(320_000), "x:320|ms\n"),
         ];
         for tail in ["", "|#tag"] {
-            let frame = Frame::new(b"x:", tail.as_bytes());
+            let frame = LineTemplate::new(b"x:", tail.as_bytes());
             for (value, text) in table {
                 let mut out = b"before\n".to_vec();
                 append(&frame, value, &mut out);

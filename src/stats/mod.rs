@@ -58,7 +58,7 @@ pub use error::Error;
 pub use transport::{Connections, Transport};
 
 use context::Context;
-use line::{Frame, Value};
+use line::{LineTemplate, Value};
 use packet::{Packet, MAX_DATAGRAM};
 
 /// The longest metric name and the longest prefix, in bytes. Two lines of such
@@ -131,7 +131,7 @@ impl Default for Stats {
 struct Interned {
     name: Box<str>,
     tags: Vec<Tag>,
-    frame: Frame,
+    frame: LineTemplate,
     pending: Option<Value>,
 }
 
@@ -344,7 +344,7 @@ impl<T: Transport> Stats<T> {
         &mut self,
         body: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // Also where `body` panics: what comes after it shall be sent.
+        // Also where `body` panics: what added after it shall be sent.
         struct End<'a, T: Transport> {
             stats: &'a mut Stats<T>,
             outer: bool,
@@ -474,7 +474,7 @@ impl<T: Transport> Stats<T> {
         metric
     }
 
-    /// Names and tags are written as they are to be from now on.
+    /// LabelTable and tags are written as they are to be from now on.
     fn reframe(&mut self) {
         for entry in &mut self.metrics {
             let tags = entry.tags.iter().chain(&self.tags);

@@ -10,7 +10,7 @@ use crate::support::flux::user;
 use crate::support::gauges::{gauges_named, is_of_jobs, usage_gauges, Gauges};
 use crate::support::receiver::Receiver;
 
-const FAMILIES: &str = "states,resources,users,banks";
+const COLLECTORS: &str = "states,resources,users,banks";
 
 /// Which of the gauges a test is about.
 type Wanted = fn(&str) -> bool;
@@ -65,7 +65,7 @@ fn a_brokers_resources_users_and_banks_are_counted() {
 fn run(wanted: Wanted) {
     let mut receiver = Receiver::start();
     let broker = Setup::new(receiver.endpoint()).brokers(4).start();
-    let metrics = format!("metrics={FAMILIES}");
+    let metrics = format!("metrics={COLLECTORS}");
     broker.submit(&[ENDLESS, "-n3", &by_bank("phys")]);
     broker.submit(&[ENDLESS, "-N2", "-n2", &by_bank("chem")]);
     broker.submit(&[SIMULATED, "--cc=1-20", "--quiet", &by_bank("phys")]);
@@ -109,7 +109,7 @@ fn a_brokers_gpus_are_counted() {
     let broker = Setup::new(receiver.endpoint()).brokers(4).config(GPUS).start();
     broker.submit(&[ENDLESS, "-n3", "-g1", &by_bank("phys")]);
     broker.wait_stats(|stats| stats["RUN"] == 1);
-    broker.load(plugin(), &[&format!("metrics={FAMILIES}"), "resync=1h"]).unwrap();
+    broker.load(plugin(), &[&format!("metrics={COLLECTORS}"), "resync=1h"]).unwrap();
     let told = assert_true(&broker, &mut receiver, all, 0);
     assert_eq!(told["resource.gpus.allocated"], 3);
 
@@ -136,7 +136,7 @@ fn a_brokers_gpus_are_counted() {
 fn a_job_that_is_updated_as_it_runs_holds_what_it_held() {
     let mut receiver = Receiver::start();
     let broker = Setup::new(receiver.endpoint()).start();
-    broker.load(plugin(), &[&format!("metrics={FAMILIES}"), "resync=1h"]).unwrap();
+    broker.load(plugin(), &[&format!("metrics={COLLECTORS}"), "resync=1h"]).unwrap();
     let timed = broker.submit(&[ENDLESS, "-n3", "-t1h", &by_bank("phys")]).remove(0);
     broker.wait_stats(|stats| stats["RUN"] == 1);
     let told = assert_true(&broker, &mut receiver, all, 0);
@@ -154,7 +154,7 @@ fn a_job_that_is_updated_as_it_runs_holds_what_it_held() {
 fn a_restart_keeps_what_jobs_ask_for() {
     let state = tempfile::tempdir().unwrap();
     let receiver = Receiver::start();
-    let conf = format!("metrics = \"{FAMILIES}\", resync = 3600");
+    let conf = format!("metrics = \"{COLLECTORS}\", resync = 3600");
     let setup = |receiver: &Receiver| {
         Setup::new(receiver.endpoint()).state(state.path()).plugin(plugin(), &conf).start()
     };
@@ -190,7 +190,7 @@ fn a_reloaded_job_manager_knows_what_running_jobs_hold() {
 
 fn reload(which: Wanted) {
     let mut receiver = Receiver::start();
-    let conf = format!("metrics = \"{FAMILIES}\", resync = 3600");
+    let conf = format!("metrics = \"{COLLECTORS}\", resync = 3600");
     let broker = Setup::new(receiver.endpoint()).plugin(plugin(), &conf).start();
     broker.submit(&[ENDLESS, "-n8", "--cc=1-8", "--setattr=bank=phys"]);
     broker.submit(&[ENDLESS, "-n8", "--cc=1-5"]);

@@ -16,7 +16,7 @@ use crate::support::receiver::Receiver;
 use crate::support::{counts, Counts};
 use serde_json::{json, Value};
 
-const FAMILIES: &str = "metrics=states,queues,users,banks,resources,timings,results";
+const COLLECTORS: &str = "metrics=states,queues,users,banks,resources,timings,results";
 
 /// What another plugin may fail in, for each job, and jobs go on all the same.
 fn topics() -> impl Iterator<Item = &'static str> {
@@ -37,7 +37,7 @@ fn broker() -> (Broker, Receiver) {
 }
 
 fn load(broker: &Broker) {
-    broker.load(plugin(), &[FAMILIES, "verify=2s", "resync=1h"]).unwrap();
+    broker.load(plugin(), &[COLLECTORS, "verify=2s", "resync=1h"]).unwrap();
 }
 
 /// What is received is what `flux job stats` says, within one check; and no family

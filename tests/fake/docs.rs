@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use state_counts::families::FAMILIES;
+use state_counts::collectors::COLLECTORS;
 
 use crate::support::found::TOP;
 
@@ -81,6 +81,6 @@ fn the_manual_lists_each_tag_that_is_the_plugins_own() {
     let start = manual[..end].rfind(". ").expect("the sentence's start");
     // *state*, *queue*, … and *scheme*
     let listed: BTreeSet<_> = manual[start..end].split('*').skip(1).step_by(2).collect();
-    let own: BTreeSet<_> = FAMILIES.iter().flat_map(|family| family.tags).copied().collect();
+    let own: BTreeSet<_> = COLLECTORS.iter().flat_map(|family| family.tags).copied().collect();
     assert_eq!(listed, own);
 }

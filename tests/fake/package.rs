@@ -19,8 +19,8 @@ use crate::support::found::TOP;
 use crate::support::receiver::Receiver;
 use crate::support::trace;
 use serde_json::json;
+use state_counts::collectors::COLLECTORS;
 use state_counts::config::KEYS;
-use state_counts::families::FAMILIES;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -425,7 +425,7 @@ fn the_readme_and_the_spec_name_this_version() {
 fn the_manual_knows_every_key_and_renders_without_a_warning() {
     let source = Path::new(TOP).join("docs/flux-state-counts.rst");
     let text = fs::read_to_string(&source).unwrap();
-    let families = FAMILIES.iter().map(|family| family.name);
+    let families = COLLECTORS.iter().map(|family| family.name);
     for word in KEYS.iter().map(|key| key.name).chain(families) {
         assert!(text.contains(&format!("\n{word}\n   ")), "{word}");
     }

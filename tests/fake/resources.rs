@@ -11,7 +11,7 @@ use crate::support::receiver::Receiver;
 use crate::support::{trace, STATES};
 use serde_json::{json, Value};
 
-const FAMILIES: &str = "states,resources,users,banks";
+const COLLECTORS: &str = "states,resources,users,banks";
 
 /// How many numbers an idset has.
 fn members(idset: &str) -> i64 {
@@ -48,7 +48,7 @@ fn assert_gauges(host: &mut FakeJobManager, receiver: &mut Receiver, wanted: &[(
 #[test]
 fn the_recorded_run_holds_what_its_jobs_hold() {
     let (mut host, mut receiver) =
-        FakeJobManager::running(json!({"metrics": FAMILIES, "resync": 3600}));
+        FakeJobManager::running(json!({"metrics": COLLECTORS, "resync": 3600}));
     // By job: what it asks for, then what it holds, and its state.
     let mut jobs: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     let mut most = 0;
@@ -104,10 +104,10 @@ fn the_recorded_run_holds_what_its_jobs_hold() {
 #[test]
 fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
     for conf in [
-        json!({"metrics": FAMILIES}),
-        json!({"metrics": FAMILIES, "send": "values", "resync": 0}),
-        json!({"metrics": FAMILIES, "resync": 0}),
-        json!({"metrics": FAMILIES, "period": 0.05, "resync": 3600}),
+        json!({"metrics": COLLECTORS}),
+        json!({"metrics": COLLECTORS, "send": "values", "resync": 0}),
+        json!({"metrics": COLLECTORS, "resync": 0}),
+        json!({"metrics": COLLECTORS, "period": 0.05, "resync": 3600}),
     ] {
         let mut receiver = Receiver::start();
         let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
@@ -159,7 +159,7 @@ fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
 #[test]
 fn a_server_that_forgot_is_told_all_again() {
     let (mut host, mut receiver) =
-        FakeJobManager::running(json!({"metrics": FAMILIES, "resync": 5}));
+        FakeJobManager::running(json!({"metrics": COLLECTORS, "resync": 5}));
     live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
     host.counts();
     receiver.forget();
@@ -179,7 +179,7 @@ fn a_server_that_forgot_is_told_all_again() {
 #[test]
 fn what_nobody_understands_is_logged_once_and_harms_no_other() {
     let (mut host, mut receiver) =
-        FakeJobManager::running(json!({"metrics": FAMILIES, "resync": 3600}));
+        FakeJobManager::running(json!({"metrics": COLLECTORS, "resync": 3600}));
     host.log();
     let mut odd = job(1, 7, "", 1, ("0", "0"));
     odd["jobspec"]["resources"] = json!({"nodes": "many"});
@@ -212,7 +212,7 @@ fn what_an_old_flux_does_not_say_is_not_sent_and_the_log_says_so_once() {
         let mut command = Command::new(program());
         command.env("STATE_COUNTS_HOST_VERSION", version);
         let mut host = FakeJobManager::spawn(command, Some(&receiver.endpoint()));
-        let table = |resync: u32| json!({"metrics": FAMILIES, "resync": resync});
+        let table = |resync: u32| json!({"metrics": COLLECTORS, "resync": resync});
         host.config(&json!({"state-counts": table(10)}));
         host.load(plugin(), json!({})).unwrap();
         host.advance(0.1);

@@ -5,8 +5,8 @@ use std::net::UdpSocket;
 
 use serde_json::{json, Value};
 use state_counts::config::{BrokerInfo, Config, Template, KEYS};
-use state_counts::jobs::{Event, Facts, Job, JobTable, ReadError, Source, State};
-use state_counts::rfc::resources::Json;
+use state_counts::flux_formats::resources::Json;
+use state_counts::jobs::{Event, Job, JobInfo, JobSource, JobTable, ReadError, State};
 use state_counts::stats::{Dialect, Endpoint, Stats};
 
 /// Flux keeps 159 bytes of what a load or a reload is refused with; what does
@@ -97,10 +97,10 @@ impl Json for NoJson {
     }
 }
 
-impl Source for Unreadable {
+impl JobSource for Unreadable {
     type Json<'a> = NoJson;
 
-    fn facts(&self) -> Result<Facts<NoJson>, ReadError> {
+    fn facts(&self) -> Result<JobInfo<NoJson>, ReadError> {
         Err(ReadError("nothing can be read".to_owned()))
     }
 }

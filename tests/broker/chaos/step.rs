@@ -9,7 +9,7 @@ use crate::support::jobs::TOPICS;
 
 pub const QUEUES: [&str; 3] = ["batch", "debug", "long"];
 /// All that the plugin has.
-pub const FAMILIES: [&str; 8] =
+pub const COLLECTORS: [&str; 8] =
     ["states", "queues", "timings", "results", "resources", "users", "banks", "pending"];
 /// How many brokers the instance has.
 pub const BROKERS: usize = 3;
@@ -95,7 +95,7 @@ pub struct Options {
 impl Options {
     /// The first of a run.
     pub fn first() -> Options {
-        Options { families: FAMILIES.to_vec(), period: "0", resync: 1, verify: 1, values: false }
+        Options { families: COLLECTORS.to_vec(), period: "0", resync: 1, verify: 1, values: false }
     }
 
     pub fn table(&self) -> Value {
@@ -109,8 +109,8 @@ impl Options {
 
 fn options() -> impl Strategy<Value = Options> {
     let families = prop_oneof![
-        1 => Just(FAMILIES.to_vec()),
-        1 => prop::sample::subsequence(FAMILIES.to_vec(), 1..=FAMILIES.len()),
+        1 => Just(COLLECTORS.to_vec()),
+        1 => prop::sample::subsequence(COLLECTORS.to_vec(), 1..=COLLECTORS.len()),
     ];
     let period = prop::sample::select(vec!["0", "0", "50ms", "500ms", "1s"]);
     (families, period, 1u8..=2, 1u8..=2, any::<bool>()).prop_map(

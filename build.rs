@@ -8,24 +8,23 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 
-/// What the bindings hold: used functions, and through them their types.
+/// Functions to bind; their types follow.
 const FUNCTIONS: &[&str] = &[
-    "flux_plugin_(add_handler|aux_set|get_conf|set_name|arg_get|arg_set|arg_pack|arg_unpack|arg_strerror|arg_destroy)",
-    "flux_jobtap_.*",
-    "flux_job_statetostr",
+    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
+    "flux_jobtap_(get_flux|error|get_job_result|job_subscribe|job_lookup)",
     "flux_(log|attr_get|get_reactor)",
     "flux_(timer_watcher_create|prepare_watcher_create)",
     "flux_watcher_(start|stop|destroy)",
-    "flux_(request_decode|msg_get_userid|respond|respond_error)",
-    "flux_(rpc|rpc_get|rpc_get_unpack|future_then|future_incref|future_decref|future_destroy)",
+    "flux_(rpc|rpc_get|future_then|future_incref|future_decref|future_destroy)",
+    "json_(object_get|array_get|string_value|integer_value|number_value)",
     "getaddrinfo_a",
     "gai_(error|cancel|strerror)",
     "freeaddrinfo",
 ];
+const TYPES: &[&str] = &["flux_job_state_t"];
 const CONSTANTS: &[&str] = &[
     "FLUX_PLUGIN_ARG_(IN|OUT)",
     "FLUX_NODEID_ANY",
-    "FLUX_ROLE_USER",
     "GAI_NOWAIT",
     "EAI_(INPROGRESS|NOTCANCELED)",
 ];
@@ -47,6 +46,9 @@ fn main() {
     for function in FUNCTIONS {
         builder = builder.allowlist_function(function);
     }
+    for name in TYPES {
+        builder = builder.allowlist_type(name);
+    }
     for constant in CONSTANTS {
         builder = builder.allowlist_var(constant);
     }
@@ -56,9 +58,6 @@ fn main() {
             for directory in directories {
                 builder = builder.clang_arg(format!("-I{}", directory.display()));
             }
-            // For dependents' build scripts: see links in Cargo.toml.
-            let list: Vec<_> = directories.iter().map(|d| d.to_string_lossy()).collect();
-            println!("cargo:include={}", list.join(":"));
         }
         None => println!(
             "cargo:warning=no flux-core headers found (pkg-config, FLUX_PREFIX): \
@@ -84,7 +83,7 @@ fn flux_includes() -> Option<Vec<PathBuf>> {
         let include = Path::new(&prefix).join("include");
         if !include.join("flux/core.h").is_file() {
             fail(&format!(
-                "FLUX_PREFIX={}: no include/flux/core.h there (want the prefix of an installed flux-core)",
+                "FLUX_PREFIX={}: no include/flux/core.h there (expected the prefix of an installed flux-core)",
                 prefix.to_string_lossy()
             ));
         }

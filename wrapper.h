@@ -1,16 +1,17 @@
-/* The part of flux-core's C interface that this crate uses, and of glibc's what
- * the libc crate lacks: look-ups that do not wait (getaddrinfo_a(3)).
+/* The parts of flux-core's C interface that this crate uses, jansson's functions that read a
+ * callback's arguments, and glibc's getaddrinfo_a(3), which the libc crate lacks.
  *
- * Where Flux is installed (STATE_COUNTS_HAVE_FLUX), its own headers say it.
- * Elsewhere the declarations below stand in, so that the plugin still builds:
- * its symbols come from the broker that loads it, never from a library.
+ * Where Flux is installed (STATE_COUNTS_HAVE_FLUX), its own headers declare its interface.
+ * Elsewhere the declarations below do, so that the plugin builds without Flux: the symbols
+ * come from the broker that loads it, never from a library.
  *
- * Where both are seen, a declaration that differs from Flux's is a compile
- * error: tests/headers.rs compiles this file with both. C lets a function or a
- * typedef stand twice, if both say the same; constants cannot, so they are
- * asserted instead. The structs are opaque: their tags are Flux's own affair.
+ * A declaration that differs from Flux's or jansson's is a compile error where both are
+ * included: tests/fake/headers.rs compiles this file so (STATE_COUNTS_CHECK). C allows
+ * a function or a typedef to be declared twice if both are equal; constants cannot be, so
+ * they are asserted. The structs are opaque.
  */
 #include <netdb.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef STATE_COUNTS_HAVE_FLUX
@@ -41,14 +42,11 @@ typedef struct flux_handle flux_t;
 typedef struct flux_reactor flux_reactor_t;
 typedef struct flux_watcher flux_watcher_t;
 typedef struct flux_future flux_future_t;
-typedef struct flux_msg flux_msg_t;
-typedef struct flux_msg_handler flux_msg_handler_t;
 typedef struct flux_plugin flux_plugin_t;
 typedef struct flux_plugin_arg flux_plugin_arg_t;
 
 enum { FLUX_PLUGIN_ARG_IN = 0, FLUX_PLUGIN_ARG_OUT = 1 };
 enum { FLUX_NODEID_ANY = 0xFFFFFFFF };
-enum { FLUX_ROLE_USER = 2 };
 #else
 _Static_assert (FLUX_JOB_STATE_NEW == 1, "NEW");
 _Static_assert (FLUX_JOB_STATE_DEPEND == 2, "DEPEND");
@@ -64,7 +62,6 @@ _Static_assert (FLUX_JOB_RESULT_TIMEOUT == 8, "TIMEOUT");
 _Static_assert (FLUX_JOBTAP_CURRENT_JOB == UINT64_MAX, "FLUX_JOBTAP_CURRENT_JOB");
 _Static_assert (FLUX_PLUGIN_ARG_IN == 0, "FLUX_PLUGIN_ARG_IN");
 _Static_assert (FLUX_PLUGIN_ARG_OUT == 1, "FLUX_PLUGIN_ARG_OUT");
-_Static_assert (FLUX_ROLE_USER == 2, "FLUX_ROLE_USER");
 _Static_assert (FLUX_NODEID_ANY == 0xFFFFFFFF, "FLUX_NODEID_ANY");
 #endif
 
@@ -78,10 +75,6 @@ typedef void (*flux_watcher_f) (flux_reactor_t *r,
                                 flux_watcher_t *w,
                                 int revents,
                                 void *arg);
-typedef void (*flux_msg_handler_f) (flux_t *h,
-                                    flux_msg_handler_t *mh,
-                                    const flux_msg_t *msg,
-                                    void *arg);
 typedef void (*flux_continuation_f) (flux_future_t *f, void *arg);
 
 int flux_plugin_add_handler (flux_plugin_t *p,
@@ -92,7 +85,6 @@ int flux_plugin_aux_set (flux_plugin_t *p,
                          const char *key,
                          void *val,
                          flux_free_f free_fn);
-int flux_plugin_set_name (flux_plugin_t *p, const char *name);
 const char *flux_plugin_get_conf (flux_plugin_t *p);
 int flux_plugin_arg_set (flux_plugin_arg_t *args,
                          int flags,
@@ -100,10 +92,6 @@ int flux_plugin_arg_set (flux_plugin_arg_t *args,
 int flux_plugin_arg_get (flux_plugin_arg_t *args,
                          int flags,
                          char **json_str);
-int flux_plugin_arg_pack (flux_plugin_arg_t *args,
-                          int flags,
-                          const char *fmt,
-                          ...);
 int flux_plugin_arg_unpack (flux_plugin_arg_t *args,
                             int flags,
                             const char *fmt,
@@ -116,76 +104,13 @@ int flux_jobtap_error (flux_plugin_t *p,
                        flux_plugin_arg_t *args,
                        const char *fmt,
                        ...);
-int flux_jobtap_reject_job (flux_plugin_t *p,
-                            flux_plugin_arg_t *args,
-                            const char *fmt,
-                            ...);
-
-int flux_jobtap_service_register_ex (flux_plugin_t *p,
-                                     const char *method,
-                                     uint32_t rolemask,
-                                     flux_msg_handler_f cb,
-                                     void *arg);
-
-int flux_jobtap_reprioritize_all (flux_plugin_t *p);
-int flux_jobtap_reprioritize_job (flux_plugin_t *p,
-                                  flux_jobid_t id,
-                                  unsigned int priority);
-int flux_jobtap_priority_unavail (flux_plugin_t *p, flux_plugin_arg_t *args);
-
-int flux_jobtap_dependency_add (flux_plugin_t *p,
-                                flux_jobid_t id,
-                                const char *description);
-int flux_jobtap_dependency_remove (flux_plugin_t *p,
-                                   flux_jobid_t id,
-                                   const char *description);
-
-int flux_jobtap_job_aux_set (flux_plugin_t *p,
-                             flux_jobid_t id,
-                             const char *name,
-                             void *val,
-                             flux_free_f free_fn);
-void *flux_jobtap_job_aux_get (flux_plugin_t *p,
-                               flux_jobid_t id,
-                               const char *name);
-
-int flux_jobtap_job_set_flag (flux_plugin_t *p,
-                              flux_jobid_t id,
-                              const char *flag);
-int flux_jobtap_raise_exception (flux_plugin_t *p,
-                                 flux_jobid_t id,
-                                 const char *type,
-                                 int severity,
-                                 const char *fmt,
-                                 ...);
-int flux_jobtap_event_post_pack (flux_plugin_t *p,
-                                 flux_jobid_t id,
-                                 const char *name,
-                                 const char *fmt,
-                                 ...);
 
 int flux_jobtap_get_job_result (flux_plugin_t *p,
                                 flux_jobid_t id,
                                 flux_job_result_t *rp);
-int flux_jobtap_job_event_posted (flux_plugin_t *p,
-                                  flux_jobid_t id,
-                                  const char *name);
 int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id);
-void flux_jobtap_job_unsubscribe (flux_plugin_t *p, flux_jobid_t id);
 flux_plugin_arg_t *flux_jobtap_job_lookup (flux_plugin_t *p, flux_jobid_t id);
 
-int flux_jobtap_prolog_start (flux_plugin_t *p, const char *description);
-int flux_jobtap_prolog_finish (flux_plugin_t *p,
-                               flux_jobid_t id,
-                               const char *description,
-                               int status);
-int flux_jobtap_epilog_start (flux_plugin_t *p, const char *description);
-int flux_jobtap_epilog_finish (flux_plugin_t *p,
-                               flux_jobid_t id,
-                               const char *description,
-                               int status);
-
-const char *flux_job_statetostr (flux_job_state_t state, const char *fmt);
 int flux_log (flux_t *h, int level, const char *fmt, ...);
 
 const char *flux_attr_get (flux_t *h, const char *name);
@@ -208,16 +133,6 @@ flux_future_t *flux_rpc (flux_t *h,
                          uint32_t nodeid,
                          int flags);
 int flux_rpc_get (flux_future_t *f, const char **s);
-int flux_rpc_get_unpack (flux_future_t *f, const char *fmt, ...);
-int flux_request_decode (const flux_msg_t *msg,
-                         const char **topic,
-                         const char **s);
-int flux_msg_get_userid (const flux_msg_t *msg, uint32_t *userid);
-int flux_respond (flux_t *h, const flux_msg_t *request, const char *s);
-int flux_respond_error (flux_t *h,
-                        const flux_msg_t *request,
-                        int errnum,
-                        const char *errstr);
 int flux_future_then (flux_future_t *f,
                       double timeout,
                       flux_continuation_f cb,
@@ -227,12 +142,15 @@ void flux_future_decref (flux_future_t *f);
 void flux_future_destroy (flux_future_t *f);
 #endif
 
-/* What the oldest Flux's headers do not have, which is built against all the same.
- * Where they do, these say the same.
+/* jansson.h, the same in all of its version 2: JSON integers are long long. Declared here even
+ * where Flux is installed: its headers do not include jansson's.
  */
-int flux_jobtap_jobspec_update_pack (flux_plugin_t *p, const char *fmt, ...);
-int flux_jobtap_jobspec_update_id_pack (flux_plugin_t *p,
-                                        flux_jobid_t id,
-                                        const char *fmt,
-                                        ...);
-int flux_jobtap_set_load_sort_order (flux_plugin_t *p, const char *mode);
+#if defined (STATE_COUNTS_CHECK) && __has_include(<jansson.h>)
+#include <jansson.h>
+#endif
+typedef struct json_t json_t;
+json_t *json_object_get (const json_t *object, const char *key);
+json_t *json_array_get (const json_t *array, size_t index);
+const char *json_string_value (const json_t *string);
+long long json_integer_value (const json_t *integer);
+double json_number_value (const json_t *json);

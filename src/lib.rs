@@ -1,88 +1,52 @@
-//! A Flux flux plugin that sends to a statsd server how many jobs are in every
-//! state.
+//! A Flux jobtap plugin that sends the number of jobs in each state to a statsd server.
 //!
-//! It keeps one table of the active jobs. Every gauge is a sum over that table. What
-//! changed in one turn of the broker's reactor leaves in one datagram. Nothing blocks
-//! the job manager.
+//! The plugin keeps one table of the active jobs; each gauge is a sum over that table. All
+//! changes of one reactor loop iteration leave in one datagram. Nothing blocks the job manager.
 //!
 //! ```text
-//! broker ── callback ──▶ flux ── Event ──▶ jobs ── before, after ──▶ collectors
-//!                   (unsafe, thin)         (pure)                       (pure)
-//!                                                                         │
-//!                                                                    gauge ±n
-//!                                                                         ▼
-//! server ◀── datagram ── destination ◀── datagram ── stats ◀── end of turn ── destination
-//!                     (connection)         (line, packet)            (publisher)
+//! Flux ── callback ──▶ flux ── event ──▶ jobs ── before, after ──▶ collectors
+//!                                                                      │
+//!                                                                   gauge ±n
+//!                                                                      ▼
+//! server ◀── datagram ── stats ◀── end of loop iteration ── publish ◀──┘
 //! ```
 //!
-//! | module | holds |
+//! | module | contains |
 //! |---|---|
-//! | [`flux`] | a safe layer over the part of Flux that a flux plugin uses; all `unsafe` code |
-//! | [`plugin`] | one loaded plugin: the callbacks, timers and requests that join the others |
-//! | [`jobs`] | the job table, and its check against the job manager's own jobs |
-//! | [`collectors`] | which job adds to which gauge, one file a collector |
-//! | [`destination`] | what metrics are called, and which value is sent when |
-//! | [`config`] | what an administrator asked for, checked; one row a key |
-//! | [`flux_formats`] | Flux's own formats, pure: jobspec, R, durations |
-//! | [`stats`] | the statsd API and the emitter under it; knows nothing of Flux |
+//! | `flux` | the safe wrapper around Flux, and `flux_plugin_init`; `unsafe` |
+//! | `os` | name lookup without waiting; `unsafe` |
+//! | `plugin` | one loaded plugin: callbacks, timers, polls, the reconcile pass |
+//! | `jobs` | the job table; pure |
+//! | `collectors` | the gauges to which a job contributes, one file per collector; pure |
+//! | `publish` | the publisher, metric names, destinations |
+//! | `stats` | line formats, datagrams, sockets, and the public statsd client |
+//! | `config` | the configuration keys; pure |
+//! | `flux_formats` | jobspec, R, idset, duration, resource.status; pure |
 //!
-//! # The path of a transition
+//! docs/design.md shows the two stacks of the plugin, from a callback of Flux to
+//! `Publisher::add` and from the end of a reactor loop iteration to send(2).
 //!
-//! The job manager calls, and the table and the gauges change:
-//!
-//! ```text
-//! flux/callbacks.rs         trampoline                what Flux calls
-//! flux/callbacks.rs         Moved::call               the topic is job.state.*
-//! flux/job.rs               Job::current              what the job can be asked
-//! flux/instance.rs          Instance::dispatch        an error is logged once
-//! flux/panics.rs            catch_panic               no panic reaches C
-//! flux/args.rs              Args::transition          the arguments, as types
-//! plugin/mod.rs               StateCounts::job_state    an Event of them
-//! plugin/mod.rs               StateCounts::apply_event  joins the steps below
-//! jobs/table.rs               JobTable::apply           the job before and after
-//! collectors/set.rs             Collectors::changed         each enabled collector
-//! collectors/mod.rs             Collector::moves             after, less before
-//! collectors/states.rs          Collector::gauges            one for each collector
-//! destination/publisher.rs         Recorder::add                 the gauge's new level
-//! plugin/mod.rs               StateCounts::request_flush
-//! flux/turn.rs              PrepareWatcher::request          and back to Flux
-//! ```
-//!
-//! At the end of the turn, or of a period, what changed is sent:
-//!
-//! ```text
-//! flux/turn.rs              on_turn_end               what Flux calls
-//! plugin/mod.rs               StateCounts::flush
-//! destination/publisher.rs         Publisher::flush          rising gauges first
-//! destination/publisher.rs         Entry::send_change        an increment, or a value
-//! stats/mod.rs                Stats::gauge_add, put     summed by metric
-//! stats/mod.rs                Stats::flush              each sum once
-//! stats/context.rs            Context::append           a datagram for it
-//! stats/packet.rs             Packet::group             whole lines only
-//! stats/line.rs               append                    the line's text
-//! stats/context.rs            Context::send             the last datagram
-//! destination/destinations/mod.rs       Destinations::send             to each endpoint
-//! destination/destinations/destination.rs    Destination::send              if it is live
-//! stats/connection.rs         Connection::send          send(2), non-blocking
-//! ```
-//!
-//! The library is both the `.so` that a broker loads and an ordinary Rust crate.
-//! Another flux plugin, or a program that only wants to send metrics, takes it
-//! without the default feature `plugin`, which exports our `flux_plugin_init`: see
-//! [`flux`] and `examples/`.
+//! Public is only [`stats`], a small statsd client. A crate that uses it switches the default
+//! feature `plugin` off, which exports `flux_plugin_init`.
 
 #![deny(unsafe_code)]
 
+#[doc(hidden)]
 pub mod collectors;
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod flux;
+#[doc(hidden)]
 pub mod flux_formats;
+#[allow(unsafe_code)]
+mod flux_sys;
+#[doc(hidden)]
 pub mod jobs;
+#[doc(hidden)]
+pub mod os;
+#[doc(hidden)]
 pub mod plugin;
+#[doc(hidden)]
 pub mod publish;
 pub mod stats;
-
-#[cfg(all(feature = "plugin", not(test)))]
-mod entry {
-    crate::export_plugin!(crate::plugin::StateCounts);
-}

@@ -1,11 +1,11 @@
-//! What an administrator asked for, checked. Pure: the caller brings the texts.
+//! The plugin's configuration, parsed and checked. Pure: the caller passes the texts.
 //!
-//! Each key is taken from the first of these that has it:
+//! The value of each key is taken from the first of these that sets it:
 //!
-//! 1. the plugin's own conf: `flux flux load state-counts.so KEY=VALUE`, or
-//!    `conf` in the broker's `[[job-manager.plugins]]`;
-//! 2. the table `[state-counts]` in the broker's configuration, which can change
-//!    while the plugin is loaded;
+//! 1. the plugin's own conf: `flux jobtap load state-counts.so KEY=VALUE`, or `conf` in the
+//!    broker's `[[job-manager.plugins]]`;
+//! 2. the table `[state-counts]` of the broker's configuration, which can change while the
+//!    plugin is loaded;
 //! 3. for the endpoint, `FLUX_FRIPP_STATSD` in the broker's environment;
 //! 4. the default.
 
@@ -18,36 +18,33 @@ use std::ops::RangeInclusive;
 use serde_json::{json, Map, Value};
 
 use crate::collectors::CollectorId;
-use crate::flux::NameForm;
-use crate::jobs::label_table::Dash;
-use crate::stats::{Dialect, Endpoint, ENDPOINT_VARIABLE};
+use crate::jobs::NameForm;
+use crate::stats::{quoted, Dialect, Endpoint, ENDPOINT_VARIABLE};
 use value::quoted_json;
 
 pub use template::{BrokerInfo, Template};
 
-/// The table in the broker's configuration.
+/// The plugin's table in the broker's configuration.
 pub const TABLE: &str = "state-counts";
 
-/// A key: what it is called, and how its value is read and printed.
+/// A configuration key, and how its value is parsed and printed.
 pub struct Key {
-    /// Its name.
+    /// As in the configuration.
     pub name: &'static str,
     set: fn(&mut Config, &Value) -> Result<(), ValueError>,
     get: fn(&Config) -> Value,
 }
 
-/// A shorter timer would keep the reactor busy for nothing.
+/// Seconds. A shorter interval would only load the reactor.
 const TIMER: RangeInclusive<f64> = 0.01..=86400.0;
 const SECONDS: RangeInclusive<f64> = 1.0..=86400.0;
 
-/// `resync` where nobody set it. Lost datagrams are rare, and a dashboard that is
-/// wrong for ten seconds is bearable.
+/// The default of `resync`, in seconds: how long a gauge may be wrong after a lost datagram.
 const RESYNC: f64 = 10.0;
-/// The same where each line is a value. That is for servers which forget, or repeat,
-/// what did not come since their last flush, every 10 s unless set otherwise
-/// (Telegraf, statsite, both statsdaemons, veneur, Datadog's agent, Etsy's with
-/// deleteGauges). Half of it, so that whatever their clock, each flush has every
-/// gauge.
+/// The default of `resync` with `send = "values"`, in seconds. Servers that need absolute
+/// values discard or repeat what did not arrive since their last flush, every 10 s by default
+/// (Telegraf, statsite, both statsdaemons, veneur, Datadog's agent, Etsy's statsd with
+/// deleteGauges). Half of it, so that each flush has received each gauge.
 const RESYNC_OF_VALUES: f64 = 5.0;
 
 /// A row of [`KEYS`].
@@ -68,9 +65,9 @@ macro_rules! key {
     };
 }
 
-/// All keys, in the order of the manual. Their defaults are [`Config::default`]'s; that
-/// of `resync` is another with `send = "values"`.
-pub const KEYS: [Key; 14] = [
+/// All keys, in the order of the manual. The defaults are in [`Config::default`]; `resync` has
+/// another one with `send = "values"`.
+pub const KEYS: [Key; 13] = [
     key!("endpoint", endpoints: value::endpoints, |it: &Vec<_>| value::print_endpoints(it)),
     key!("period", period: |value| value::seconds(value, true, TIMER), |it| json!(it)),
     key!("resync", resync: |value| value::seconds(value, true, TIMER), |it| json!(it)),
@@ -90,51 +87,48 @@ pub const KEYS: [Key; 14] = [
         |it| value::keyword_of(it, value::DIALECTS)
     ),
     key!("tags", tags: value::tags, |it: &Vec<_>| value::print_tags(it)),
-    key!("dash", dash: value::dash, value::print_dash),
-    key!("metrics", metrics: value::metrics, |it: &Vec<_>| value::shown_metrics(it)),
+    key!("metrics", metrics: value::metrics, |it: &Vec<_>| value::print_metrics(it)),
     key!("telemetry", telemetry: value::switch, |it| json!(it)),
 ];
 
-/// One plugin's configuration.
+/// The configuration of one loaded plugin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where the metrics go; none: nowhere.
+    /// The servers; if empty, nothing is sent.
     pub endpoints: Vec<Endpoint>,
-    /// Seconds over which changes are summed before they are sent; 0 sends them
-    /// at the end of the reactor's turn.
+    /// Seconds for which changes are accumulated before they are sent; 0 sends them at the end
+    /// of each reactor loop iteration.
     pub period: f64,
-    /// Seconds between two sends of every gauge's absolute value; 0 is never.
+    /// Seconds between two resyncs (all gauges as absolute values); 0 is never.
     pub resync: f64,
-    /// Seconds between two checks of the job table; 0 is never.
+    /// Seconds between two reconcile passes; 0 is never.
     pub verify: f64,
     /// How a change of a gauge is sent.
     pub send: SendAs,
-    /// Seconds between two look-ups of the endpoints' names.
+    /// Seconds between two lookups of the endpoints' host names.
     pub lookup: f64,
-    /// What stands before each state's name.
+    /// The text before each state's name.
     pub prefix: Template,
-    /// `{cluster}`; `None`: the host's name without the number at its end.
+    /// The value of `{cluster}`; `None`: the host name without the number at its end.
     pub cluster: Option<String>,
-    /// How the states' names are written.
+    /// The form of the states' names.
     pub states: NameForm,
-    /// How names and tags are written.
+    /// The format of names and tags.
     pub dialect: Dialect,
-    /// Tags that every metric has.
+    /// Tags of every metric.
     pub tags: Vec<(String, Template)>,
-    /// What stands for a dash in names that are not the plugin's own.
-    pub dash: Dash,
-    /// The collectors that are sent.
+    /// The enabled collectors.
     pub metrics: Vec<CollectorId>,
-    /// Whether the plugin counts its own work, too.
+    /// Whether the plugin sends counters of its own work.
     pub telemetry: bool,
-    /// Where each of [`KEYS`] is from.
+    /// The source of each of [`KEYS`].
     origins: [Origin; KEYS.len()],
 }
 
-/// Where a key's value is from.
+/// The source of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The default.
     Default,
     /// `FLUX_FRIPP_STATSD`.
     Environment,
@@ -147,16 +141,16 @@ pub enum Origin {
 /// How a change of a gauge is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendAs {
-    /// As a move of the gauge: `+1`, `-1`.
+    /// As the difference: `+1`, `-1`.
     Increments,
-    /// As the gauge's new value, for servers that know no increments.
+    /// As the gauge's new value, for servers that do not support increments.
     Values,
 }
 
-/// What is wrong with a value, and what is wanted instead.
+/// The value and the accepted form, without the key.
 pub type ValueError = String;
 
-/// A configuration that cannot be used, in words for an administrator.
+/// A configuration that cannot be used, with a text for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -169,21 +163,20 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Reads the plugin's conf object and the broker's `{"conf": …}`, JSON
-    /// texts as Flux hands them over, and the value of `FLUX_FRIPP_STATSD`. An
-    /// empty variable counts as unset.
+    /// Parses the plugin's conf object and the broker's `{"conf": …}`, JSON texts from Flux,
+    /// and the value of `FLUX_FRIPP_STATSD`. An empty variable counts as unset.
     ///
     /// # Errors
-    /// Name the key, the value and what is wanted.
+    /// Name the key, the value and the accepted form.
     pub fn new(
         plugin: Option<&str>,
         broker: &str,
         environment: Option<&str>,
     ) -> Result<Config, ConfigError> {
         let mut config = Config::default();
-        config.take("[state-counts] ", table(broker)?, Origin::Broker)?;
-        config.take("", object(plugin)?, Origin::Plugin)?;
-        // The last resort: where it is not needed, a mistake in it harms nobody.
+        config.set_keys("[state-counts] ", table(broker)?, Origin::Broker)?;
+        config.set_keys("", object(plugin)?, Origin::Plugin)?;
+        // The variable is also flux-core's: it is parsed only if it is used.
         if let (true, Some(text)) =
             (config.endpoints.is_empty(), environment.filter(|text| !text.is_empty()))
         {
@@ -195,17 +188,19 @@ impl Config {
         if config.send == SendAs::Values && config.origin_of("resync") == Origin::Default {
             config.resync = RESYNC_OF_VALUES;
         }
-        if config.dialect == Dialect::Plain && !config.tags.is_empty() {
+        if matches!(config.dialect, Dialect::Plain | Dialect::Pcp) && !config.tags.is_empty() {
             let tags = quoted_json(&value::print_tags(&config.tags));
+            let dialect = value::keyword_of(&config.dialect, value::DIALECTS);
             return wrong(format!(
-                "tags: {tags} (want dialect dogstatsd, graphite or influxdb; plain has no tags)"
+                "tags: {tags}: dialect {dialect} has no tags (expected dialect dogstatsd, \
+                 graphite or influxdb)"
             ));
         }
         Ok(config)
     }
 
-    /// Takes over what `object` sets; its errors begin with `context`.
-    fn take(
+    /// Sets the keys in `object`; `context` is the beginning of error texts.
+    fn set_keys(
         &mut self,
         context: &str,
         object: Map<String, Value>,
@@ -213,12 +208,10 @@ impl Config {
     ) -> Result<(), ConfigError> {
         for (key, value) in object {
             let Some(index) = KEYS.iter().position(|known| known.name == key) else {
-                let want = KEYS.each_ref().map(|key| key.name).join(", ");
-                let key = crate::stats::quoted(&key);
-                return wrong(format!("{context}unknown key {key} (want {want})"));
+                return wrong(format!("{context}{}", unknown_key(&key)));
             };
             (KEYS[index].set)(self, &value).map_err(|error| match key.as_str() {
-                // Its errors begin with the key.
+                // These errors begin with the key.
                 "endpoint" => ConfigError(format!("{context}{error}")),
                 _ => ConfigError(format!("{context}{key}: {error}")),
             })?;
@@ -227,12 +220,12 @@ impl Config {
         Ok(())
     }
 
-    /// The effective value of one of [`KEYS`], as it would be configured.
+    /// The effective value of one of [`KEYS`], as it would be written in a configuration.
     pub fn get(&self, key: &Key) -> Value {
         (key.get)(self)
     }
 
-    /// Where the value of one of [`KEYS`] is from.
+    /// The source of the value of one of [`KEYS`].
     pub fn origin(&self, key: &Key) -> Origin {
         self.origin_of(key.name)
     }
@@ -247,10 +240,15 @@ impl Config {
         self.send == SendAs::Values
     }
 
-    /// Whether the gauges belong to this instance alone, so that absolute
-    /// values may be sent.
+    /// Whether the gauges belong to this instance alone, so that absolute values may be sent.
     pub fn owns_its_gauges(&self) -> bool {
         self.resync > 0.0 || self.send == SendAs::Values
+    }
+
+    /// Whether a name or a tag has a placeholder.
+    pub fn has_placeholders(&self) -> bool {
+        let tags = self.tags.iter().map(|(_, value)| value);
+        [&self.prefix].into_iter().chain(tags).any(|template| template.as_str().contains('{'))
     }
 }
 
@@ -263,12 +261,11 @@ impl Default for Config {
             verify: 60.0,
             send: SendAs::Increments,
             lookup: 60.0,
-            prefix: Template::new("flux.job.state").expect("a good prefix"),
+            prefix: Template::new("flux.job.state").expect("a valid prefix"),
             cluster: None,
             states: NameForm::Long,
             dialect: Dialect::Plain,
             tags: Vec::new(),
-            dash: Dash::default(),
             metrics: CollectorId::named("states").into_iter().collect(),
             telemetry: false,
             origins: [Origin::Default; KEYS.len()],
@@ -277,7 +274,7 @@ impl Default for Config {
 }
 
 impl Origin {
-    /// What `flux flux query` calls it.
+    /// As `flux jobtap query` prints it.
     pub fn name(self) -> &'static str {
         match self {
             Origin::Default => "default",
@@ -292,24 +289,51 @@ fn wrong<T>(text: String) -> Result<T, ConfigError> {
     Err(ConfigError(text))
 }
 
+/// The error for a key that does not exist. The suggestion comes first: Flux cuts the text.
+fn unknown_key(key: &str) -> String {
+    let names = KEYS.each_ref().map(|key| key.name);
+    let nearest = names.into_iter().min_by_key(|name| edit_distance(key, name));
+    let suggestion = match nearest.filter(|name| edit_distance(key, name) <= 2) {
+        Some(name) => format!("; did you mean \"{name}\"?"),
+        None => String::new(),
+    };
+    format!("unknown key {}{suggestion} (expected {})", quoted(key), names.join(", "))
+}
+
+/// The number of characters to insert, delete or replace to turn `a` into `b` (Levenshtein).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, a) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
 /// The plugin's conf object.
 fn object(conf: Option<&str>) -> Result<Map<String, Value>, ConfigError> {
     match conf.map(|conf| serde_json::from_slice(conf.as_bytes())) {
         None => Ok(Map::new()),
         Some(Ok(Value::Object(object))) => Ok(object),
-        Some(Ok(other)) => wrong(format!("conf: {} (want an object of keys)", quoted_json(&other))),
+        Some(Ok(other)) => {
+            wrong(format!("conf: {} (expected an object of keys)", quoted_json(&other)))
+        }
         Some(Err(error)) => wrong(format!("conf: not JSON: {error}")),
     }
 }
 
-/// Our table in the broker's configuration.
+/// The plugin's table in the broker's configuration.
 fn table(broker: &str) -> Result<Map<String, Value>, ConfigError> {
     let mut broker: Value = serde_json::from_slice(broker.as_bytes())
         .or_else(|error| wrong(format!("the broker's configuration: not JSON: {error}")))?;
     match broker.get_mut("conf").and_then(|conf| conf.get_mut(TABLE)).map(Value::take) {
         None => Ok(Map::new()),
         Some(Value::Object(table)) => Ok(table),
-        Some(other) => wrong(format!("{TABLE}: {} (want a table of keys)", quoted_json(&other))),
+        Some(other) => wrong(format!("{TABLE}: {} (expected a table of keys)", quoted_json(&other))),
     }
 }
 

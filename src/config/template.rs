@@ -1,37 +1,25 @@
-//! Texts with placeholders: `{cluster}.jobs`.
+//! Texts with placeholders, such as `{cluster}.jobs`.
 
 use super::ValueError;
-use crate::jobs::label_table::Dash;
 use crate::stats::{quoted, MAX_NAME};
 
-/// What fills the placeholders: what the broker says of itself.
+/// The values of the placeholders, from the broker's attributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrokerInfo {
     /// The cluster's name.
     pub cluster: String,
-    /// The host that the broker runs on.
+    /// The host name.
     pub hostname: String,
-    /// The broker's rank in its instance.
+    /// The broker's rank.
     pub rank: String,
-    /// The job that the instance runs as; `top` if it runs as none.
+    /// The id of the job that the instance runs in; `top` if it does not run in a job.
     pub jobid: String,
-    /// How deep the instance is nested: 0 for a system's.
+    /// The nesting level of the instance; 0 for a system instance.
     pub level: String,
 }
 
 impl BrokerInfo {
-    const WANT: &'static str = "{cluster}, {hostname}, {rank}, {jobid} or {level}";
-
-    /// The same, with its dashes replaced.
-    pub fn with_dash(&self, dash: Dash) -> BrokerInfo {
-        BrokerInfo {
-            cluster: dash.replace(&self.cluster),
-            hostname: dash.replace(&self.hostname),
-            rank: dash.replace(&self.rank),
-            jobid: dash.replace(&self.jobid),
-            level: dash.replace(&self.level),
-        }
-    }
+    const EXPECTED: &'static str = "{cluster}, {hostname}, {rank}, {jobid} or {level}";
 
     fn get(&self, name: &str) -> Option<&str> {
         Some(match name {
@@ -45,57 +33,57 @@ impl BrokerInfo {
     }
 }
 
-/// A text with placeholders, checked.
+/// A checked text with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(String);
 
 impl Template {
-    /// Checks a template for a name.
+    /// Checks a text that is used in a name.
     ///
     /// # Errors
-    /// If it is empty, too long, has a placeholder that nothing fills, or a
+    /// If it is empty or longer than [`MAX_NAME`], or has an unknown placeholder or a
     /// character that would end a name on the wire.
     pub fn new(text: &str) -> Result<Template, ValueError> {
         let wrong = |what: &str| Err(format!("{} {what}", quoted(text)));
         if text.is_empty() {
-            return wrong("(want at least one character)");
+            return wrong("(expected at least one character)");
         }
         if text.len() > MAX_NAME {
-            return wrong(&format!("of {} bytes (want at most {MAX_NAME})", text.len()));
+            return wrong(&format!("of {} bytes (expected at most {MAX_NAME})", text.len()));
         }
         let forbidden = |c: char| matches!(c, ':' | '|' | '@') || c.is_control() || c == ' ';
         if let Some(found) = text.chars().find(|&c| forbidden(c)) {
             let found = found.escape_default();
-            return wrong(&format!("(want no '{found}' in a name)"));
+            return wrong(&format!("(expected no '{found}' in a name)"));
         }
         if text.starts_with('.') || text.ends_with('.') || text.contains("..") {
-            return wrong("(want dots between names only)");
+            return wrong("(expected dots between names only)");
         }
         match fill(text, &|name| BrokerInfo::default().get(name).map(str::to_owned)) {
             Ok(_) => Ok(Template(text.to_owned())),
             Err(Some(name)) => wrong(&format!(
-                "has the unknown placeholder {{{name}}} (want {})",
-                BrokerInfo::WANT
+                "has the unknown placeholder {{{name}}} (expected {})",
+                BrokerInfo::EXPECTED
             )),
-            Err(None) => wrong(&format!("has an unmatched brace (want {})", BrokerInfo::WANT)),
+            Err(None) => wrong(&format!("has an unmatched brace (expected {})", BrokerInfo::EXPECTED)),
         }
     }
 
-    /// The text with the placeholders filled.
+    /// The text with the values of the placeholders.
     pub fn fill(&self, broker: &BrokerInfo) -> String {
-        // A dot within a value would divide it in two.
+        // A dot in a value would begin another part of the name.
         let value = |name: &str| broker.get(name).map(|value| value.replace('.', "_"));
         fill(&self.0, &value).unwrap_or_else(|_| self.0.clone())
     }
 
-    /// The text as it was written.
+    /// The text with its placeholders, as configured.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Fills the placeholders by `value`. Fails with the name of one that has no
-/// value, or with `None` for a brace without its other half.
+/// Replaces each placeholder by its `value`. The error is the name of one without a value, or
+/// `None` for an unmatched brace.
 fn fill<'a>(
     text: &'a str,
     value: &dyn Fn(&str) -> Option<String>,
@@ -137,37 +125,24 @@ mod tests {
     }
 
     #[test]
-    fn a_dash_is_replaced_in_what_the_broker_says_alone() {
-        let broker = BrokerInfo {
-            cluster: "el-cap".into(),
-            hostname: "node-1-2".into(),
-            ..BrokerInfo::default()
-        };
-        let template = Template::new("my-{cluster}.{hostname}").unwrap();
-        assert_eq!(template.fill(&broker), "my-el-cap.node-1-2");
-        let broker = broker.with_dash(Dash::replaced_by('_').unwrap());
-        assert_eq!(template.fill(&broker), "my-el_cap.node_1_2");
-    }
-
-    #[test]
     fn each_mistake_is_named() {
-        let want = "(want {cluster}, {hostname}, {rank}, {jobid} or {level})";
+        let expected = "(expected {cluster}, {hostname}, {rank}, {jobid} or {level})";
         let table = [
-            ("", "\"\" (want at least one character)".to_owned()),
-            ("a:b", "\"a:b\" (want no ':' in a name)".into()),
-            ("a b", "\"a b\" (want no ' ' in a name)".into()),
-            ("a\n", "\"a\\n\" (want no '\\n' in a name)".into()),
-            (".a", "\".a\" (want dots between names only)".into()),
-            ("a..b", "\"a..b\" (want dots between names only)".into()),
-            ("{host}", format!("\"{{host}}\" has the unknown placeholder {{host}} {want}")),
-            ("{}", format!("\"{{}}\" has the unknown placeholder {{}} {want}")),
-            ("{rank", format!("\"{{rank\" has an unmatched brace {want}")),
-            ("rank}", format!("\"rank}}\" has an unmatched brace {want}")),
+            ("", "\"\" (expected at least one character)".to_owned()),
+            ("a:b", "\"a:b\" (expected no ':' in a name)".into()),
+            ("a b", "\"a b\" (expected no ' ' in a name)".into()),
+            ("a\n", "\"a\\n\" (expected no '\\n' in a name)".into()),
+            (".a", "\".a\" (expected dots between names only)".into()),
+            ("a..b", "\"a..b\" (expected dots between names only)".into()),
+            ("{host}", format!("\"{{host}}\" has the unknown placeholder {{host}} {expected}")),
+            ("{}", format!("\"{{}}\" has the unknown placeholder {{}} {expected}")),
+            ("{rank", format!("\"{{rank\" has an unmatched brace {expected}")),
+            ("rank}", format!("\"rank}}\" has an unmatched brace {expected}")),
         ];
         for (text, error) in table {
             assert_eq!(Template::new(text), Err(error));
         }
         let long = Template::new(&"x".repeat(257)).unwrap_err();
-        assert!(long.ends_with("of 257 bytes (want at most 256)"), "{long}");
+        assert!(long.ends_with("of 257 bytes (expected at most 256)"), "{long}");
     }
 }

@@ -1,5 +1,5 @@
-//! Which of the ways to configure a key wins. What is refused, and how, is in
-//! tests/support/configurations.rs, for the plugin and real brokers.
+//! Precedence of the sources of a key. tests/support/configurations.rs has the refused values,
+//! for the fake job manager and for brokers.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn origin(config: &Config, name: &str) -> Origin {
 }
 
 #[test]
-fn the_defaults_are_the_seeds() {
+fn an_empty_configuration_has_the_defaults() {
     let config = Config::new(None, r#"{"conf": {}}"#, None).unwrap();
     assert_eq!(config, Config::default());
     assert_eq!(config.endpoints, []);
@@ -29,7 +29,7 @@ fn the_defaults_are_the_seeds() {
 }
 
 #[test]
-fn the_nearest_way_wins() {
+fn conf_precedes_the_table_and_the_environment() {
     let all = config(r#"{"endpoint": "a:1"}"#, r#"{"endpoint": "b:1", "period": 2}"#, "c:1");
     let all = all.unwrap();
     assert_eq!(get(&all, "endpoint"), json!(["a:1"]));
@@ -50,7 +50,7 @@ fn the_nearest_way_wins() {
 }
 
 #[test]
-fn values_are_sent_twice_in_ten_seconds_unless_resync_is_set() {
+fn resync_defaults_to_5_s_with_values() {
     let table = [
         ("{}", "{}", 10.0, Origin::Default),
         (r#"{"send": "increments"}"#, "{}", 10.0, Origin::Default),
@@ -67,22 +67,47 @@ fn values_are_sent_twice_in_ten_seconds_unless_resync_is_set() {
 }
 
 #[test]
-fn a_mistake_in_the_environment_counts_only_where_it_is_used() {
+fn the_environment_is_parsed_only_if_it_is_used() {
     assert!(config(r#"{"endpoint": "a:1"}"#, "{}", "nonsense").is_ok());
     let error = config("{}", "{}", "nonsense").unwrap_err();
     assert!(error.starts_with("FLUX_FRIPP_STATSD: endpoint \"nonsense\": missing"), "{error}");
 }
 
 #[test]
-fn each_key_reads_back_as_it_was_given() {
+fn each_key_prints_the_value_that_it_was_set_to() {
     let given = json!({
         "endpoint": ["a:1"], "period": 0.5, "resync": 60.0, "verify": 5.0, "send": "values", "lookup": 5.0,
         "prefix": "{cluster}.jobs", "cluster": "x", "states": "l", "dialect": "graphite",
-        "tags": {"site": "{hostname}"}, "dash": "_", "metrics": ["states", "results"], "telemetry": true,
+        "tags": {"site": "{hostname}"}, "metrics": ["states", "results"], "telemetry": true,
     });
     let config = config(&given.to_string(), "{}", "").unwrap();
     for key in &KEYS {
         assert_eq!(config.get(key), given[key.name], "{}", key.name);
         assert_eq!(config.origin(key), Origin::Plugin);
+    }
+}
+
+#[test]
+fn an_unknown_key_suggests_the_nearest_one() {
+    let table = [
+        ("endpont", "unknown key \"endpont\"; did you mean \"endpoint\"? (expected endpoint, "),
+        ("Period", "unknown key \"Period\"; did you mean \"period\"? (expected endpoint, "),
+        ("interval", "unknown key \"interval\" (expected endpoint, "),
+        ("dash", "unknown key \"dash\"; did you mean \"tags\"? (expected endpoint, "),
+        ("", "unknown key \"\" (expected endpoint, "),
+    ];
+    for (key, expected) in table {
+        let error = config(&json!({key: 1}).to_string(), "{}", "").unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn dialects_without_tags_refuse_tags() {
+    for dialect in ["plain", "pcp"] {
+        let conf = json!({"dialect": dialect, "tags": {"site": "x"}}).to_string();
+        let error = config(&conf, "{}", "").unwrap_err();
+        let expected = format!("dialect \"{dialect}\" has no tags (expected dialect dogstatsd");
+        assert!(error.contains(&expected), "{error}");
     }
 }

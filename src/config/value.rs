@@ -1,4 +1,4 @@
-//! Values of keys: JSON in, checked types out.
+//! Parses and prints the values of keys, which are JSON.
 
 use std::ops::RangeInclusive;
 
@@ -7,27 +7,26 @@ use serde_json::{Map, Value};
 use super::template::Template;
 use super::{SendAs, ValueError};
 use crate::collectors::{CollectorId, COLLECTORS};
-use crate::flux::NameForm;
-use crate::flux_formats;
-use crate::jobs::label_table::Dash;
+use crate::flux_formats::parse_seconds;
+use crate::jobs::NameForm;
 use crate::stats::{quoted, Dialect, Endpoint};
 
-/// Seconds from a number, or from Flux's duration syntax (RFC 23): `500ms`,
-/// `10s`, `1m`, `2h`, `1d`. 0 is allowed where `zero` says so.
+/// Seconds from a number or a Flux Standard Duration (RFC 23): `500ms`, `10s`, `1m`, `2h`,
+/// `1d`. `zero` says whether 0 is accepted.
 pub(super) fn seconds(
     value: &Value,
     zero: bool,
     range: RangeInclusive<f64>,
 ) -> Result<f64, ValueError> {
     let seconds = match value {
-        Value::String(text) => flux_formats::seconds(text),
+        Value::String(text) => parse_seconds(text),
         other => other.as_f64(),
     };
     match seconds {
         Some(seconds) if zero && seconds == 0.0 => Ok(0.0),
         Some(seconds) if range.contains(&seconds) => Ok(seconds),
         Some(_) | None => Err(format!(
-            "{} (want {}{} to 1d, as 500ms, 10s or 1m)",
+            "{} (expected {}{} to 1d, as 500ms, 10s or 1m)",
             quoted_json(value),
             if zero { "0, or " } else { "" },
             if *range.start() < 1.0 { "10ms" } else { "1s" },
@@ -35,7 +34,7 @@ pub(super) fn seconds(
     }
 }
 
-/// Keywords, and the values that they stand for.
+/// Keywords with their values.
 type Keywords<T> = &'static [(&'static str, T)];
 
 pub(super) const SEND: Keywords<SendAs> =
@@ -54,9 +53,9 @@ pub(super) const DIALECTS: Keywords<Dialect> = &[
     ("dogstatsd", Dialect::DogStatsD),
     ("graphite", Dialect::Graphite),
     ("influxdb", Dialect::InfluxDb),
+    ("pcp", Dialect::Pcp),
 ];
 
-/// The value that a keyword stands for.
 pub(super) fn parse_keyword<T: Copy>(
     value: &Value,
     keywords: Keywords<T>,
@@ -64,11 +63,11 @@ pub(super) fn parse_keyword<T: Copy>(
     let found = keywords.iter().find(|(keyword, _)| value.as_str() == Some(keyword));
     found.map(|(_, value)| *value).ok_or_else(|| {
         let keywords: Vec<_> = keywords.iter().map(|(keyword, _)| *keyword).collect();
-        format!("{} (want {})", quoted_json(value), either(&keywords))
+        format!("{} (expected {})", quoted_json(value), either(&keywords))
     })
 }
 
-/// The keyword that stands for a value.
+/// The keyword of a value.
 pub(super) fn keyword_of<T: PartialEq>(value: &T, keywords: Keywords<T>) -> Value {
     keywords.iter().find(|(_, of)| of == value).map_or("", |(keyword, _)| keyword).into()
 }
@@ -84,13 +83,13 @@ fn either(keywords: &[&str]) -> String {
 }
 
 pub(super) fn switch(value: &Value) -> Result<bool, ValueError> {
-    value.as_bool().ok_or_else(|| format!("{} (want true or false)", quoted_json(value)))
+    value.as_bool().ok_or_else(|| format!("{} (expected true or false)", quoted_json(value)))
 }
 
 pub(super) fn template(value: &Value) -> Result<Template, ValueError> {
     match value.as_str() {
         Some(text) => Template::new(text),
-        None => Err(format!("{} (want a text)", quoted_json(value))),
+        None => Err(format!("{} (expected a text)", quoted_json(value))),
     }
 }
 
@@ -99,30 +98,15 @@ pub(super) fn name(value: &Value) -> Result<String, ValueError> {
     let template = template(value)?;
     match template.as_str().contains('{') {
         false => Ok(template.as_str().to_owned()),
-        true => Err(format!("{} (want no placeholder here)", quoted_json(value))),
+        true => Err(format!("{} (expected no placeholder here)", quoted_json(value))),
     }
 }
 
-/// What stands for a dash; an empty text: the dash.
-pub(super) fn dash(value: &Value) -> Result<Dash, ValueError> {
-    let mut chars = value.as_str().map(str::chars);
-    let dash = match chars.as_mut().map(|chars| (chars.next(), chars.next())) {
-        Some((None, None)) => Some(Dash::default()),
-        Some((Some(c), None)) => Dash::replaced_by(c),
-        _ => None,
-    };
-    dash.ok_or_else(|| format!("{} (want \"_\", a letter or a digit, or \"\")", quoted_json(value)))
-}
-
-pub(super) fn print_dash(dash: &Dash) -> Value {
-    dash.replacement().map_or(String::new(), String::from).into()
-}
-
-/// One text, with commas between endpoints, or an array of texts.
+/// A text with commas between endpoints, or an array of texts.
 pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, ValueError> {
     let Some(texts) = texts(value) else {
         let value = quoted_json(value);
-        return Err(format!("endpoint {value} (want a text, or an array of texts)"));
+        return Err(format!("endpoint {value} (expected a text, or an array of texts)"));
     };
     let mut endpoints = Vec::new();
     for text in texts {
@@ -130,7 +114,7 @@ pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, ValueError> {
             // Increments that arrive twice count twice.
             if endpoints.contains(&endpoint) {
                 let text = quoted(&endpoint.to_string());
-                return Err(format!("duplicate endpoint {text} (want each once)"));
+                return Err(format!("duplicate endpoint {text} (expected each once)"));
             }
             endpoints.push(endpoint);
         }
@@ -142,15 +126,15 @@ pub(super) fn print_endpoints(endpoints: &[Endpoint]) -> Value {
     endpoints.iter().map(Endpoint::to_string).collect()
 }
 
-/// One text, with commas between collectors, or an array of texts.
+/// A text with commas between collectors, or an array of texts.
 pub(super) fn metrics(value: &Value) -> Result<Vec<CollectorId>, ValueError> {
     let names: Vec<_> = COLLECTORS.iter().map(|collector| collector.name).collect();
-    let want = format!("(want {}, or several)", either(&names));
-    let wrong = || format!("{} {want}", quoted_json(value));
+    let expected = format!("(expected {}, or several)", either(&names));
+    let wrong = || format!("{} {expected}", quoted_json(value));
     let mut collectors = Vec::new();
     for text in texts(value).ok_or_else(wrong)?.into_iter().flat_map(|text| text.split(',')) {
         let collector = CollectorId::named(text.trim());
-        let collector = collector.ok_or_else(|| format!("{} {want}", quoted(text)))?;
+        let collector = collector.ok_or_else(|| format!("{} {expected}", quoted(text)))?;
         if !collectors.contains(&collector) {
             collectors.push(collector);
         }
@@ -158,11 +142,11 @@ pub(super) fn metrics(value: &Value) -> Result<Vec<CollectorId>, ValueError> {
     Ok(collectors)
 }
 
-pub(super) fn shown_metrics(collectors: &[CollectorId]) -> Value {
+pub(super) fn print_metrics(collectors: &[CollectorId]) -> Value {
     collectors.iter().map(|collector| collector.spec().name).collect()
 }
 
-/// One text, or an array of at least one.
+/// One text, or a non-empty array of texts.
 fn texts(value: &Value) -> Option<Vec<&str>> {
     let texts: Vec<&str> = match value {
         Value::String(text) => vec![text],
@@ -175,27 +159,27 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
 /// An object of tags.
 pub(super) fn tags(value: &Value) -> Result<Vec<(String, Template)>, ValueError> {
     let Some(object) = value.as_object() else {
-        return Err(format!("{} (want an object, as tags.site=NAME)", quoted_json(value)));
+        return Err(format!("{} (expected an object, as tags.site=NAME)", quoted_json(value)));
     };
     object.iter().map(|(key, value)| tag(key, value)).collect()
 }
 
 fn tag(key: &str, value: &Value) -> Result<(String, Template), ValueError> {
-    let dirty = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    if key.is_empty() || key.contains(dirty) {
-        return Err(format!("key {} (want letters, digits, _, - or .)", quoted(key)));
+    let is_invalid = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    if key.is_empty() || key.contains(is_invalid) {
+        return Err(format!("key {} (expected letters, digits, _, - or .)", quoted(key)));
     }
     if COLLECTORS.iter().any(|collector| collector.tags.contains(&key)) {
-        return Err(format!("key \"{key}\" is the plugin's own (want another)"));
+        return Err(format!("key \"{key}\" is one of the plugin's own (expected another)"));
     }
     let value = match value {
-        // What looks like a number on a command line added as one. Only of an integer
-        // is it known how it was written: 1.10 added as 1.1, and 1e3 as 1000.0.
+        // A value on a command line that looks like a number arrives as one. Only integers
+        // can be printed as they were typed: 1.10 arrives as 1.1, and 1e3 as 1000.0.
         Value::Number(number) if number.is_i64() || number.is_u64() => {
             Template::new(&number.to_string())
         }
         Value::Number(number) => {
-            Err(format!("{number} is a number (want an integer or a text: '\"{number}\"')"))
+            Err(format!("{number} is a number (expected an integer or a text: '\"{number}\"')"))
         }
         other => template(other),
     };

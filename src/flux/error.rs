@@ -1,49 +1,46 @@
-//! What went wrong, and how the log shows it.
+//! Errors of Flux's functions, and levels of log lines.
 
 use std::{fmt, io};
 
-/// How much a log line matters: syslog(3)'s levels, as `flux dmesg` shows them.
+/// The severity of a log line (syslog(3)), as `flux dmesg` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum LogLevel {
-    /// Something failed that somebody has to mend.
+    /// A fault in the plugin or in Flux.
     Error = libc::LOG_ERR,
-    /// Something is not as it should be, and the plugin removed on.
+    /// Metrics may be missing or late.
     Warning = libc::LOG_WARNING,
-    /// Good to know.
+    /// Normal operation.
     Info = libc::LOG_INFO,
 }
 
-/// What went wrong, in words for an administrator.
+/// An error with a text for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error(String);
+pub struct Error {
+    text: String,
+    /// Whether a request had no response in time.
+    pub is_timeout: bool,
+}
 
 impl Error {
     /// An error with this text.
     pub fn new(text: impl Into<String>) -> Self {
-        Error(text.into())
+        Error { text: text.into(), is_timeout: false }
     }
 
-    /// A panic.
-    #[cold]
-    pub(super) fn bug(panic: &str) -> Self {
-        Error(format!("a bug: {panic}"))
-    }
-
-    /// What errno says.
-    pub(super) fn errno() -> Self {
-        Error(io::Error::last_os_error().to_string())
-    }
-
-    /// `what`, and what errno says of it.
-    pub(super) fn last_os_error(what: &str) -> Self {
-        Error(format!("{what}: {}", Error::errno()))
+    /// `context`, followed by the text of errno.
+    pub(super) fn last_os_error(context: &str) -> Self {
+        let error = io::Error::last_os_error();
+        Error {
+            text: format!("{context}: {error}"),
+            is_timeout: error.raw_os_error() == Some(libc::ETIMEDOUT),
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -1,85 +1,73 @@
-//! JSON among a callback's arguments, looked at where it lies.
+//! JSON in a callback's arguments, read in place.
 //!
-//! An unpack format cannot cursor an array, and as text Flux would write all of it
-//! anew. So these are jansson's own functions. Flux's API is made of jansson's
-//! types: libflux-core needs libjansson, so it is among what the broker started
-//! with, where a plugin's symbols are found, as Flux's own are.
+//! An unpack format cannot iterate over an array, and Flux would have to write the whole
+//! value as text. So these are jansson's own functions. Flux's API consists of jansson's
+//! types: libflux-core depends on libjansson, so a plugin finds its symbols in the broker.
 
-use std::ffi::{c_char, CStr};
+use std::ffi::CStr;
 use std::marker::PhantomData;
-use std::num::NonZeroI64;
 use std::ptr::NonNull;
 
-/// jansson's `json_t`.
-#[repr(C)]
-pub(super) struct json_t {
-    _opaque: [u8; 0],
-}
-
-// jansson.h, unchanged in all of its version 2. `json_int_t` is a `long long`
-// wherever there is one. Each takes NULL and any type of value, and then says
-// NULL or 0.
-extern "C" {
-    fn json_object_get(object: *const json_t, key: *const c_char) -> *mut json_t;
-    fn json_array_get(array: *const json_t, index: usize) -> *mut json_t;
-    fn json_string_value(string: *const json_t) -> *const c_char;
-    fn json_integer_value(integer: *const json_t) -> i64;
-    fn json_number_value(number: *const json_t) -> f64;
-}
+use crate::flux_formats::Json;
+use crate::flux_sys as sys;
 
 /// A value in a callback's arguments.
 #[derive(Clone, Copy)]
-pub struct Json<'a> {
-    value: NonNull<json_t>,
+pub struct ArgsJson<'a> {
+    value: NonNull<sys::json_t>,
     lifetime: PhantomData<&'a ()>,
 }
 
-impl<'a> Json<'a> {
+// Each function of jansson used here takes NULL and values of any type; it then returns NULL
+// or 0.
+impl<'a> ArgsJson<'a> {
+    /// `None` for NULL.
+    ///
     /// # Safety
     /// - `value` is NULL, or lives and does not change for as long as the result.
-    pub(super) unsafe fn new(value: *mut json_t) -> Option<Self> {
-        NonNull::new(value).map(|value| Json { value, lifetime: PhantomData })
+    pub(super) unsafe fn new(value: *mut sys::json_t) -> Option<Self> {
+        NonNull::new(value).map(|value| ArgsJson { value, lifetime: PhantomData })
     }
 
-    /// The object's member; `None` where there is none, or no object.
-    pub fn member(self, key: &CStr) -> Option<Self> {
-        // SAFETY: the value lives (`new`), and its members live as long.
-        unsafe { Self::new(json_object_get(self.value.as_ptr(), key.as_ptr())) }
+    /// The integer; 0 if the value is not an integer.
+    pub(super) fn integer(self) -> i64 {
+        // SAFETY: the value lives (`new`).
+        unsafe { sys::json_integer_value(self.value.as_ptr()) }
     }
 
-    /// The array's item; `None` behind its end, or where there is no array.
-    pub fn item(self, index: usize) -> Option<Self> {
-        // SAFETY: the value lives (`new`), and its items live as long.
-        unsafe { Self::new(json_array_get(self.value.as_ptr(), index)) }
+    /// The number, whole or not; 0 if the value is not a number.
+    pub(super) fn number(self) -> f64 {
+        // SAFETY: the value lives (`new`).
+        unsafe { sys::json_number_value(self.value.as_ptr()) }
     }
 
-    /// The string; `None` where there is none.
-    pub fn text(&self) -> Option<&'a str> {
+    /// The string, for as long as the arguments live.
+    pub(super) fn string(self) -> Option<&'a str> {
         // SAFETY: the value lives (`new`), and so does its text, a C string.
         unsafe {
-            let text = json_string_value(self.value.as_ptr());
-            // What is not UTF-8 is not JSON, and never got here.
+            let text = sys::json_string_value(self.value.as_ptr());
+            // jansson accepts UTF-8 only.
             (!text.is_null()).then(|| CStr::from_ptr(text).to_str().ok()).flatten()
         }
     }
+}
 
-    /// The integer, if it is at least 1.
-    pub fn positive(self) -> Option<u64> {
-        let number = self.integer()?;
-        u64::try_from(number.get()).ok()
+impl Json for ArgsJson<'_> {
+    fn member(self, key: &CStr) -> Option<Self> {
+        // SAFETY: the value lives (`new`), and its members live as long.
+        unsafe { Self::new(sys::json_object_get(self.value.as_ptr(), key.as_ptr())) }
     }
 
-    /// The integer; `None` where there is none, and for 0, which jansson does not
-    /// distinguish.
-    pub fn integer(self) -> Option<NonZeroI64> {
-        // SAFETY: the value lives (`new`).
-        NonZeroI64::new(unsafe { json_integer_value(self.value.as_ptr()) })
+    fn item(self, index: usize) -> Option<Self> {
+        // SAFETY: the value lives (`new`), and its items live as long.
+        unsafe { Self::new(sys::json_array_get(self.value.as_ptr(), index)) }
     }
 
-    /// The number, whole or not; 0 where there is none, which jansson does not
-    /// distinguish.
-    pub fn number(self) -> f64 {
-        // SAFETY: the value lives (`new`).
-        unsafe { json_number_value(self.value.as_ptr()) }
+    fn text(&self) -> Option<&str> {
+        self.string()
+    }
+
+    fn positive(self) -> Option<u64> {
+        u64::try_from(self.integer()).ok().filter(|&number| number > 0)
     }
 }

@@ -1,117 +1,65 @@
-//! A safe layer over flux, Flux's interface for plugins of the job manager
-//! (flux-flux-plugins(7)).
+//! A safe wrapper around the parts of Flux that this plugin uses, and the entry point
+//! `flux_plugin_init` (flux-jobtap-plugins(7)).
 //!
-//! It knows nothing of metrics: any flux plugin can stand on it. Implement
-//! [`Plugin`], name the [`Callbacks`] wanted, and
-//! [`export_plugin!`](crate::export_plugin) the type:
+//! Together with [`os`](crate::os) this module contains all `unsafe` code of the crate. The
+//! arguments for its safety have these facts in common:
 //!
-//! ```no_run
-//! use state_counts::flux::{Callbacks, Error, Job, Jobtap, LogLevel, NameForm, Plugin};
+//! - The job manager calls a plugin from one thread only, the thread of its reactor.
+//! - One loaded plugin is an `Instance`, an aux item of the `flux_plugin_t`. Flux destroys
+//!   aux items after the handlers and before `dlclose` (flux-core, plugin.c). So the
+//!   instance outlives each callback, and its destructor is still mapped.
+//! - Timers, watchers and requests are fields of [`StateCounts`], which the instance owns.
+//!   Dropping one destroys the C object, also from within its own callback: the C function
+//!   copies what it needs first.
+//! - Callbacks take `&mut StateCounts`, and none is called while another one runs. Flux calls
+//!   a plugin from within a callback only if that callback posts an event (flux-core,
+//!   event.c), and this plugin posts none. A `RefCell` checks it.
+//! - No panic reaches C: since Rust 1.81 it would abort the broker.
 //!
-//! struct Watch {
-//!     flux: Jobtap<Self>,
-//! }
-//!
-//! impl Plugin for Watch {
-//!     const NAME: &'static str = "watch";
-//!
-//!     fn init(flux: Jobtap<Self>, callbacks: &mut Callbacks<Self>) -> Result<Self, Error> {
-//!         callbacks.job_new(Self::job_new);
-//!         Ok(Watch { flux })
-//!     }
-//! }
-//!
-//! impl Watch {
-//!     fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
-//!         let state = job.state()?.name(NameForm::Long);
-//!         self.flux.log(LogLevel::Info, &format!("a job in {state}"));
-//!         Ok(())
-//!     }
-//! }
-//!
-//! // With `default-features = false`; else this crate exports its own already.
-//! // state_counts::export_plugin!(Watch);
-//! ```
-//!
-//! # What holds it together
-//!
-//! All `unsafe` code of the crate is in this module.
-//!
-//! - The job manager calls a plugin from one thread only, its reactor's.
-//! - A plugin's state, its *instance*, is an aux item of the plugin. Flux destroys it
-//!   after the handlers and before `dlclose` (flux-core, plugin.c). So no callback finds
-//!   it gone, and its destructor's code is still mapped.
-//! - The instance owns watchers and futures. [`Timer`], [`PrepareWatcher`] and [`Rpc`] are keys
-//!   to them. Dropping a key releases what it opens. Forgetting one leaves that to the
-//!   plugin's end. (A [`Payload`] is no key: forgotten, it is never released.)
-//! - Callbacks take `&mut self`, and none is called while another runs. The job manager
-//!   calls one plugin after another. It calls a plugin in the middle of a callback only
-//!   if that callback posts an event (flux-core, event.c: `event_job_post_entry` runs
-//!   all that follows before it returns, unless the job is in the middle of an event
-//!   already). So posts wait until the callback has returned, and are made before the
-//!   job manager removed on. The callbacks that follow are called as for a plugin in C: in
-//!   order, and before the next post of the same callback. A post cannot return an error
-//!   to its callback: the error is logged.
-//! - A panic stops at the edge to C: since Rust 1.81 one that reached it would abort the
-//!   broker.
+//! [`StateCounts`]: crate::plugin::StateCounts
 
 #![allow(unsafe_code)]
 
+#[cfg(not(panic = "unwind"))]
+compile_error!("state-counts needs panic = \"unwind\": a panic would end the broker");
+
 mod args;
-mod callbacks;
+mod callback;
 mod error;
 mod handle;
 mod instance;
 mod job;
 mod json;
-mod lookup;
 mod panics;
-mod plugin;
-mod prepare_watcher;
-mod resources;
 mod rpc;
-mod state;
-#[doc(hidden)]
-pub mod sys;
 #[cfg(test)]
 mod tests;
-mod text;
-mod timer;
-mod topics;
 mod watcher;
 
-pub use args::Transition;
-pub use callbacks::Callbacks;
 pub use error::{Error, LogLevel};
-pub use handle::Jobtap;
-pub use instance::register;
-pub use job::{Job, JobEvent, JobInfo, JobResult, Times};
-pub use json::Json;
-pub use lookup::Lookup;
-pub use panics::quiet_hook;
-pub use plugin::{Conf, Plugin};
-pub use prepare_watcher::PrepareWatcher;
+pub use handle::Flux;
+pub use job::{Job, Transition};
 pub use rpc::{Payload, Response, Rpc};
-pub use state::{JobState, NameForm};
-pub use text::hostname;
-pub use timer::Timer;
+pub use watcher::{PrepareWatcher, Timer};
 
-/// Exports `flux_plugin_init` for a type that implements [`Plugin`].
-#[macro_export]
-macro_rules! export_plugin {
-    ($plugin:ty) => {
-        /// The job manager's way in: `flux flux load` calls it once.
-        ///
-        /// # Safety
-        /// - `plugin` is the `flux_plugin_t` that the job manager is loading.
-        #[allow(unsafe_code)]
-        #[no_mangle]
-        pub unsafe extern "C" fn flux_plugin_init(
-            plugin: *mut $crate::flux::sys::flux_plugin_t,
-        ) -> std::os::raw::c_int {
-            $crate::flux::quiet_hook();
-            // SAFETY: the job manager passes the plugin that it is loading.
-            unsafe { $crate::flux::register::<$plugin>(plugin) }
-        }
-    };
+use std::ffi::CString;
+
+/// The entry point: `flux jobtap load` calls it once, before any callback.
+///
+/// # Safety
+/// - `plugin` is the `flux_plugin_t` that the job manager is loading.
+#[cfg(all(feature = "plugin", not(test)))]
+#[no_mangle]
+pub unsafe extern "C" fn flux_plugin_init(
+    plugin: *mut crate::flux_sys::flux_plugin_t,
+) -> std::ffi::c_int {
+    panics::set_hook();
+    // SAFETY: the job manager passes the plugin that it is loading.
+    unsafe { instance::load(plugin) }
+}
+
+/// `text` as a C string, without NUL characters, which would end it early.
+fn c_string(text: &str) -> CString {
+    let bytes: Vec<u8> = text.bytes().filter(|&byte| byte != 0).collect();
+    CString::new(bytes).unwrap_or_default()
 }

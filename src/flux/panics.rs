@@ -1,46 +1,40 @@
-//! Panics stop here.
+//! Catches panics before they reach C.
 
 use std::any::Any;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
 
-/// What the hook noted, from the moment of a panic to its catch a few frames
-/// above. It is the one static of the library: a panic hook has no other way to
-/// pass on where the panic was.
-static NOTED: Mutex<String> = Mutex::new(String::new());
+/// Message and source line of the last panic, from the hook to the catch a few frames above.
+/// A panic hook has no other way to pass them on; it is the library's only static.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
-/// Makes panics of this library note their message and source line instead of
-/// printing them: the default hook writes to the broker's standard error, each
-/// time, and would fill its log.
-///
-/// Call it in the entry point of a plugin only: a test or a program that links
-/// this crate wants its own hook.
-pub fn quiet_hook() {
+/// Replaces the default panic hook, which would write to the broker's standard error at each
+/// panic. The entry point calls it; tests and programs that link this crate keep their hook.
+#[cfg_attr(any(test, not(feature = "plugin")), allow(dead_code))]
+pub(super) fn set_hook() {
     panic::set_hook(Box::new(|panic| {
-        if let Ok(mut noted) = NOTED.lock() {
-            *noted = panic.to_string();
+        if let Ok(mut last) = LAST_PANIC.lock() {
+            *last = panic.to_string();
         }
     }));
 }
 
-/// Runs `body`; a panic in it becomes an error with the panic's message.
+/// Runs `body`; a panic becomes an error with the panic's message.
 pub(super) fn catch_panic<T>(body: impl FnOnce() -> T) -> Result<T, String> {
-    // The state behind `body` is used again after a panic. It is counters and
-    // buffers, each valid by itself; the worst is a count that is off, which a
-    // reload mends.
+    // The plugin's state is used again after a panic. Each of its parts stays valid, and
+    // `StateCounts::recover` makes them agree again.
     panic::catch_unwind(AssertUnwindSafe(body)).map_err(panic_message)
 }
 
-/// The message of a panic. Apart, so that it is in the .so once.
 #[cold]
 fn panic_message(payload: Box<dyn Any + Send>) -> String {
-    let noted = NOTED.lock().map(|mut noted| mem::take(&mut *noted));
-    let message = match noted {
-        Ok(noted) if !noted.is_empty() => noted.replace('\n', " "),
+    let last = LAST_PANIC.lock().map(|mut last| mem::take(&mut *last));
+    let message = match last {
+        Ok(last) if !last.is_empty() => last.replace('\n', " "),
         _ => payload_text(&*payload).to_owned(),
     };
-    // Dropping a payload may panic again, here at the edge to C.
+    // The payload's destructor may panic, too.
     mem::forget(payload);
     message
 }
@@ -50,7 +44,7 @@ fn payload_text(payload: &(dyn Any + Send)) -> &str {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("panicked, without a message")
+        .unwrap_or("panic without a message")
 }
 
 #[cfg(test)]
@@ -58,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_its_message() {
+    fn a_panic_becomes_an_error_with_its_message() {
         assert_eq!(catch_panic(|| 7), Ok(7));
         let static_text = catch_panic(|| panic!("plain")).unwrap_err();
         assert!(static_text.contains("plain"), "{static_text}");

@@ -1,31 +1,27 @@
-//! The layer's pointers, against a Flux of the tests' own: a few functions in Rust, so
-//! that Miri can run it. None that takes any number of arguments is called, for those
-//! Miri cannot.
+//! Ownership of watchers and requests, against a few functions of Flux written in Rust, so that
+//! Miri can check the pointers. Miri cannot call variadic functions; tests that lead to one are
+//! ignored there.
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::mem;
 use std::ptr;
-use std::rc::Rc;
 
+use super::instance::{load, Instance};
 use super::*;
+use crate::flux_sys as sys;
+use crate::plugin::StateCounts;
 
-type Callback = unsafe extern "C" fn(
-    *mut sys::flux_plugin_t,
-    *const c_char,
-    *mut sys::flux_plugin_arg_t,
-    *mut c_void,
-) -> c_int;
 type Destructor = unsafe extern "C" fn(*mut c_void);
 
-/// What the fake Flux was given.
+/// The state of these functions.
 #[derive(Default)]
-struct Flux {
-    handlers: Vec<(CString, Callback, *mut c_void)>,
+struct FakeFlux {
+    topics: Vec<CString>,
     plugin_aux: Vec<(*mut c_void, Destructor)>,
-    job_aux: Vec<(*mut c_void, Destructor)>,
     watchers: Vec<*mut Watcher>,
     futures: Vec<*mut Future>,
+    log: Vec<String>,
 }
 
 struct Watcher {
@@ -40,24 +36,23 @@ struct Future {
 }
 
 thread_local! {
-    // A plugin has none; these tests do, and each runs in a thread of its own.
-    static FLUX: RefCell<Flux> = RefCell::default();
-    static LOG: RefCell<Vec<&'static str>> = RefCell::default();
+    // Each test runs in a thread of its own. The plugin itself has no thread-local variables.
+    static FLUX: RefCell<FakeFlux> = RefCell::default();
+    static EVENTS: RefCell<Vec<&'static str>> = RefCell::default();
+    static TIMER: RefCell<Option<Timer>> = const { RefCell::new(None) };
+    static LOOP_END: RefCell<Option<PrepareWatcher>> = const { RefCell::new(None) };
+    static RPC: RefCell<Option<Rpc>> = const { RefCell::new(None) };
 }
 
-fn flux<T>(body: impl FnOnce(&mut Flux) -> T) -> T {
+fn fake<T>(body: impl FnOnce(&mut FakeFlux) -> T) -> T {
     FLUX.with_borrow_mut(body)
 }
 
-fn note(text: &'static str) {
-    LOG.with_borrow_mut(|log| log.push(text));
+fn note(event: &'static str) {
+    EVENTS.with_borrow_mut(|events| events.push(event));
 }
 
-fn noted() -> Vec<&'static str> {
-    LOG.take()
-}
-
-/// The plugin, the handle and the reactor: nobody looks into them.
+/// A pointer that is never dereferenced: plugin, handle and reactor.
 fn opaque<T>() -> *mut T {
     ptr::without_provenance_mut(64)
 }
@@ -73,23 +68,27 @@ extern "C" fn flux_get_reactor(_: *mut sys::flux_t) -> *mut sys::flux_reactor_t 
 }
 
 #[no_mangle]
-extern "C" fn flux_job_statetostr(_: sys::flux_job_state_t, _: *const c_char) -> *const c_char {
-    c"STATE".as_ptr()
+unsafe extern "C" fn flux_log(
+    _: *mut sys::flux_t,
+    _: c_int,
+    _: *const c_char,
+    text: *const c_char,
+) {
+    // SAFETY: the wrapper passes the format "%s" and one C string.
+    let text = unsafe { CStr::from_ptr(text) }.to_str().unwrap().to_owned();
+    fake(|flux| flux.log.push(text));
 }
-
-#[no_mangle]
-extern "C" fn flux_log(_: *mut sys::flux_t, _: c_int, _: *const c_char, _: *const c_char) {}
 
 #[no_mangle]
 unsafe extern "C" fn flux_plugin_add_handler(
     _: *mut sys::flux_plugin_t,
     topic: *const c_char,
-    call: Callback,
-    data: *mut c_void,
+    _: sys::flux_plugin_f,
+    _: *mut c_void,
 ) -> c_int {
-    // SAFETY: the layer passes a C string.
+    // SAFETY: the wrapper passes a C string.
     let topic = unsafe { CStr::from_ptr(topic) }.to_owned();
-    flux(|flux| flux.handlers.push((topic, call, data)));
+    fake(|flux| flux.topics.push(topic));
     0
 }
 
@@ -100,35 +99,8 @@ extern "C" fn flux_plugin_aux_set(
     value: *mut c_void,
     destructor: Destructor,
 ) -> c_int {
-    flux(|flux| flux.plugin_aux.push((value, destructor)));
+    fake(|flux| flux.plugin_aux.push((value, destructor)));
     0
-}
-
-#[no_mangle]
-extern "C" fn flux_jobtap_job_aux_set(
-    _: *mut sys::flux_plugin_t,
-    _: u64,
-    _: *const c_char,
-    value: *mut c_void,
-    destructor: Option<Destructor>,
-) -> c_int {
-    for (value, destructor) in flux(|flux| mem::take(&mut flux.job_aux)) {
-        // SAFETY: it was set so, and is taken out.
-        unsafe { destructor(value) };
-    }
-    if let Some(destructor) = destructor {
-        flux(|flux| flux.job_aux.push((value, destructor)));
-    }
-    0
-}
-
-#[no_mangle]
-extern "C" fn flux_jobtap_job_aux_get(
-    _: *mut sys::flux_plugin_t,
-    _: u64,
-    _: *const c_char,
-) -> *mut c_void {
-    flux(|flux| flux.job_aux.first().map_or(ptr::null_mut(), |(value, _)| *value))
 }
 
 #[no_mangle]
@@ -140,7 +112,7 @@ extern "C" fn flux_timer_watcher_create(
     arg: *mut c_void,
 ) -> *mut Watcher {
     let watcher = Box::into_raw(Box::new(Watcher { call, arg }));
-    flux(|flux| flux.watchers.push(watcher));
+    fake(|flux| flux.watchers.push(watcher));
     watcher
 }
 
@@ -161,8 +133,8 @@ extern "C" fn flux_watcher_stop(_: *mut Watcher) {}
 
 #[no_mangle]
 unsafe extern "C" fn flux_watcher_destroy(watcher: *mut Watcher) {
-    flux(|flux| flux.watchers.retain(|other| *other != watcher));
-    // SAFETY: it was made so; Miri complains of a second time.
+    fake(|flux| flux.watchers.retain(|other| *other != watcher));
+    // SAFETY: `flux_timer_watcher_create` made it; Miri reports a second call.
     drop(unsafe { Box::from_raw(watcher) });
 }
 
@@ -174,9 +146,9 @@ extern "C" fn flux_rpc(
     _: u32,
     _: c_int,
 ) -> *mut Future {
-    let future =
-        Box::into_raw(Box::new(Future { call: None, arg: ptr::null_mut(), references: 1 }));
-    flux(|flux| flux.futures.push(future));
+    let future = Future { call: None, arg: ptr::null_mut(), references: 1 };
+    let future = Box::into_raw(Box::new(future));
+    fake(|flux| flux.futures.push(future));
     future
 }
 
@@ -187,7 +159,7 @@ unsafe extern "C" fn flux_future_then(
     call: sys::flux_continuation_f,
     arg: *mut c_void,
 ) -> c_int {
-    // SAFETY: it was made by `flux_rpc`, and lives.
+    // SAFETY: `flux_rpc` made it, and it lives.
     unsafe { ((*future).call, (*future).arg) = (call, arg) };
     0
 }
@@ -200,11 +172,11 @@ unsafe extern "C" fn flux_future_incref(future: *mut Future) {
 
 #[no_mangle]
 unsafe extern "C" fn flux_future_decref(future: *mut Future) {
-    // SAFETY: as above; it removed with its last reference.
+    // SAFETY: as above; it is freed with its last reference.
     unsafe {
         (*future).references -= 1;
         if (*future).references == 0 {
-            flux(|flux| flux.futures.retain(|other| *other != future));
+            fake(|flux| flux.futures.retain(|other| *other != future));
             drop(Box::from_raw(future));
         }
     }
@@ -216,231 +188,173 @@ unsafe extern "C" fn flux_future_destroy(future: *mut Future) {
     unsafe { flux_future_decref(future) };
 }
 
-/// A function that leads to callbacks before it returns.
-#[no_mangle]
-extern "C" fn flux_jobtap_reprioritize_all(_: *mut sys::flux_plugin_t) -> c_int {
-    call(c"job.destroy");
-    0
-}
-
-/// Calls the plugin's handlers of a topic.
-fn call(topic: &CStr) {
-    for (other, call, data) in flux(|flux| flux.handlers.clone()) {
-        if *other == *topic {
-            // SAFETY: they were registered so. The callbacks of these tests look at no
-            // arguments.
-            unsafe { call(opaque(), topic.as_ptr(), ptr::null_mut(), data) };
-        }
-    }
-}
-
-/// All watchers, and then all futures, are ready.
-fn turn() {
-    for watcher in flux(|flux| flux.watchers.clone()) {
-        // One may have destroyed another.
-        if flux(|flux| flux.watchers.contains(&watcher)) {
+/// Calls all watchers and then all futures.
+fn run_reactor_once() {
+    for watcher in fake(|flux| flux.watchers.clone()) {
+        // A callback may have destroyed another watcher.
+        if fake(|flux| flux.watchers.contains(&watcher)) {
             // SAFETY: it lives.
             let (call, arg) = unsafe { ((*watcher).call.unwrap(), (*watcher).arg) };
-            // SAFETY: it was created so.
+            // SAFETY: it was created with these.
             unsafe { call(opaque(), watcher.cast(), 0, arg) };
         }
     }
-    for future in flux(|flux| flux.futures.clone()) {
-        if flux(|flux| flux.futures.contains(&future)) {
+    for future in fake(|flux| flux.futures.clone()) {
+        if fake(|flux| flux.futures.contains(&future)) {
             // SAFETY: it lives.
             let (call, arg) = unsafe { ((*future).call.take().unwrap(), (*future).arg) };
-            // SAFETY: it was handed over so.
+            // SAFETY: it was created with these.
             unsafe { call(future.cast(), arg) };
         }
     }
 }
 
-fn load<P: Plugin>() {
-    // SAFETY: nobody looks into the plugin.
-    assert_eq!(unsafe { register::<P>(opaque()) }, 0);
+/// Loads the plugin; returns its instance, which lives until `remove`.
+fn load_plugin<'a>() -> &'a Instance {
+    // SAFETY: these functions do not dereference the plugin.
+    assert_eq!(unsafe { load(opaque()) }, 0);
+    let (instance, _) = fake(|flux| flux.plugin_aux[0]);
+    // SAFETY: `load` passed it, and the tests do not use it after `remove`.
+    unsafe { &*(instance as *const Instance) }
 }
 
-/// What Flux does at a removal; nothing is left.
+/// Removes the plugin as Flux does; no watcher and no future may be left.
 fn remove() {
-    flux_jobtap_job_aux_set(opaque(), 0, ptr::null(), ptr::null_mut(), None);
-    flux(|flux| flux.handlers.clear());
-    for (value, destructor) in flux(|flux| mem::take(&mut flux.plugin_aux)) {
-        // SAFETY: it was set so, and is taken out.
+    fake(|flux| flux.topics.clear());
+    for (value, destructor) in fake(|flux| mem::take(&mut flux.plugin_aux)) {
+        // SAFETY: they were set together, and are taken out.
         unsafe { destructor(value) };
     }
-    flux(|flux| assert!(flux.watchers.is_empty() && flux.futures.is_empty()));
-}
-
-/// Notes when it is dropped.
-struct Owned(&'static str);
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        note(self.0);
-    }
-}
-
-/// Declares a plugin that calls a function at each job.new.
-macro_rules! plugin {
-    ($name:ident { $($field:ident: $kind:ty),* } $job_new:expr) => {
-        struct $name { flux: Jobtap<Self>, $($field: $kind),* }
-
-        impl Plugin for $name {
-            const NAME: &'static str = "test";
-
-            fn init(flux: Jobtap<Self>, callbacks: &mut Callbacks<Self>) -> Result<Self, Error> {
-                callbacks.job_new(|plugin, _| {
-                    let job_new: fn(&mut Self) -> Result<(), Error> = $job_new;
-                    job_new(plugin)
-                });
-                callbacks.job_destroy(|_, _| {
-                    note("job.destroy");
-                    Ok(())
-                });
-                Ok($name { flux, $($field: Default::default()),* })
-            }
-        }
-    };
+    fake(|flux| assert!(flux.watchers.is_empty() && flux.futures.is_empty()));
 }
 
 #[test]
-fn what_a_callback_posts_leads_to_callbacks_behind_it() {
-    plugin!(
-        Posts {} | plugin | {
-            note("begin");
-            plugin.flux.reprioritize_all();
-            plugin.flux.later("test", |_| {
-                note("later");
+fn the_most_frequent_topic_is_registered_first_and_literally() {
+    load_plugin();
+    assert_eq!(fake(|flux| flux.topics[0].clone()), c"job.state.*".to_owned());
+    remove();
+}
+
+#[test]
+fn patterns_match_the_topics_of_flux_that_are_handled_and_no_others() {
+    // The topics of Flux, and two of other plugins.
+    let handled = [
+        "conf.update",
+        "job.event.exception",
+        "job.inactive-add",
+        "job.inactive-remove",
+        "job.new",
+        "job.state.cleanup",
+        "job.state.depend",
+        "job.state.inactive",
+        "job.state.priority",
+        "job.state.run",
+        "job.state.sched",
+        "job.update",
+        "plugin.query",
+    ];
+    let others = [
+        "job.create",
+        "job.dependency.after",
+        "job.destroy",
+        "job.event.alloc",
+        "job.priority.get",
+        "job.update.duration",
+        "job.validate",
+        "new.topic",
+        "share.lookup",
+    ];
+    load_plugin();
+    let patterns = fake(|flux| mem::take(&mut flux.topics));
+    for (topics, expected) in [(&handled[..], 1), (&others[..], 0)] {
+        for topic in topics {
+            let c_topic = CString::new(*topic).unwrap();
+            let matches = patterns.iter().filter(|pattern| {
+                // SAFETY: both are C strings.
+                unsafe { libc::fnmatch(pattern.as_ptr(), c_topic.as_ptr(), 0) == 0 }
+            });
+            assert_eq!(matches.count(), expected, "{topic}");
+        }
+    }
+    remove();
+}
+
+#[test]
+fn timers_watchers_and_requests_may_be_dropped_in_their_own_callback() {
+    fn on_timer(_: &mut StateCounts) {
+        TIMER.take();
+        note("timer");
+    }
+    fn on_loop_end(_: &mut StateCounts) {
+        LOOP_END.take();
+        note("loop end");
+    }
+    fn on_response(_: &mut StateCounts, _: Response<'_>) {
+        RPC.take();
+        note("response");
+    }
+    let instance = load_plugin();
+    // SAFETY: it is dropped before `remove`.
+    let flux = unsafe { Flux::new(instance) };
+    TIMER.set(Some(Timer::start(&flux, 0.0, 1.0, on_timer).unwrap()));
+    let loop_end = PrepareWatcher::new(&flux, on_loop_end).unwrap();
+    loop_end.request();
+    LOOP_END.set(Some(loop_end));
+    RPC.set(Some(Rpc::send(&flux, c"topic", None, 1.0, on_response).unwrap()));
+    run_reactor_once();
+    run_reactor_once();
+    assert_eq!(EVENTS.take(), ["timer", "loop end", "response"]);
+    remove();
+}
+
+#[test]
+fn dropped_timers_and_requests_are_not_called() {
+    fn on_timer(_: &mut StateCounts) {
+        note("timer");
+    }
+    let instance = load_plugin();
+    // SAFETY: it is dropped before `remove`.
+    let flux = unsafe { Flux::new(instance) };
+    drop(Timer::start(&flux, 0.0, 1.0, on_timer).unwrap());
+    drop(Rpc::send(&flux, c"topic", None, 1.0, |_, _| note("response")).unwrap());
+    run_reactor_once();
+    assert_eq!(EVENTS.take(), [""; 0]);
+    remove();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "flux_log is variadic")]
+fn a_callback_within_a_callback_is_an_error() {
+    let instance = load_plugin();
+    for _ in 0..2 {
+        instance.dispatch("outer", |_| {
+            instance.dispatch("inner", |_| {
+                note("inner");
                 Ok(())
             });
-            plugin.flux.reprioritize_all();
-            note("end");
             Ok(())
-        }
-    );
-    load::<Posts>();
-    for _ in 0..2 {
-        call(c"job.new");
-        assert_eq!(noted(), ["begin", "end", "job.destroy", "later", "job.destroy"]);
+        });
     }
+    assert_eq!(EVENTS.take(), [""; 0]);
+    let log = fake(|flux| mem::take(&mut flux.log));
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert!(log[0].contains("inner: called while another callback runs"), "{log:?}");
     remove();
 }
 
 #[test]
-fn a_key_may_be_dropped_in_its_own_callback() {
-    plugin!(Drops { timer: Option<Timer>, turn_end: Option<PrepareWatcher>, rpc: Option<Rpc> } |plugin| {
-        let owned = Owned("timer dropped");
-        plugin.timer = Some(plugin.flux.timer(0.0, 1.0, move |plugin| {
-            plugin.timer = None;
-            note("timer");
-            let _ = &owned;
-        })?);
-        let owned = Owned("turn dropped");
-        let turn_end = plugin.flux.turn_end(move |plugin| {
-            plugin.turn_end = None;
-            note("turn");
-            let _ = &owned;
-        })?;
-        turn_end.request();
-        plugin.turn_end = Some(turn_end);
-        let owned = Owned("rpc dropped");
-        plugin.rpc = Some(plugin.flux.rpc(c"topic", None, 1.0, move |plugin, _| {
-            plugin.rpc = None;
-            note("rpc");
-            let _ = &owned;
-        })?);
-        Ok(())
-    });
-    load::<Drops>();
-    call(c"job.new");
-    turn();
-    let all = ["timer", "timer dropped", "turn", "turn dropped", "rpc", "rpc dropped"];
-    assert_eq!(noted(), all);
-    turn();
-    // Made again, and dropped with the plugin.
-    call(c"job.new");
-    remove();
-    assert_eq!(noted(), ["timer dropped", "turn dropped", "rpc dropped"]);
-}
-
-#[test]
-fn a_forgotten_key_works_until_the_end_of_the_plugin() {
-    plugin!(
-        Forgets {} | plugin | {
-            let owned = Owned("timer dropped");
-            mem::forget(plugin.flux.timer(0.0, 1.0, move |_| {
-                note("timer");
-                let _ = &owned;
-            })?);
-            let owned = Owned("rpc dropped");
-            mem::forget(plugin.flux.rpc(c"topic", None, 1.0, move |_, _| {
-                note("rpc");
-                let _ = &owned;
-            })?);
-            // It owns its own key.
-            let own: Rc<RefCell<Option<Timer>>> = Rc::default();
-            let (key, owned) = (own.clone(), Owned("cycle dropped"));
-            *own.borrow_mut() = Some(plugin.flux.timer(0.0, 1.0, move |_| {
-                let _ = (&key, &owned);
-            })?);
-            Ok(())
-        }
-    );
-    load::<Forgets>();
-    call(c"job.new");
-    turn();
-    turn();
-    assert_eq!(noted(), ["timer", "rpc", "rpc dropped", "timer"]);
-    remove();
-    assert_eq!(noted(), ["timer dropped", "cycle dropped"]);
-}
-
-#[test]
-fn a_jobs_data_may_be_replaced_while_it_is_used() {
-    plugin!(
-        Replaces {} | plugin | {
-            let flux = plugin.flux.clone();
-            flux.set_job_data(1, Owned("first dropped"))?;
-            let outcome = flux.with_job_data(1, |data: &mut Owned| {
-                flux.set_job_data(1, (Owned("second dropped"), flux.clone())).unwrap();
-                note("replaced");
-                data.0 = "first dropped, changed";
-            });
-            assert!(outcome.is_some());
-            assert!(flux.with_job_data(1, |_: &mut Owned| ()).is_none(), "of another type");
-            let nested = flux.with_job_data(1, |_: &mut (Owned, Jobtap<Self>)| {
-                flux.with_job_data(1, |_: &mut (Owned, Jobtap<Self>)| ()).is_none()
-            });
-            assert_eq!(nested, Some(true), "in use");
-            Ok(())
-        }
-    );
-    load::<Replaces>();
-    call(c"job.new");
-    assert_eq!(noted(), ["replaced", "first dropped, changed"]);
-    remove();
-    assert_eq!(noted(), ["second dropped"]);
-}
-
-#[test]
-fn a_handle_that_outlives_the_plugin_does_nothing() {
-    thread_local! {
-        static KEPT: RefCell<Option<Jobtap<Kept>>> = const { RefCell::new(None) };
+#[cfg_attr(miri, ignore = "flux_log is variadic")]
+fn panics_are_caught_counted_and_logged_once_after_other_errors() {
+    let instance = load_plugin();
+    instance.dispatch("job.state", |_| Err(Error::new("unreadable")));
+    for _ in 0..3 {
+        instance.dispatch("job.state", |_| panic!("injected"));
     }
-    plugin!(
-        Kept {} | plugin | {
-            KEPT.set(Some(plugin.flux.clone()));
-            Ok(())
-        }
-    );
-    load::<Kept>();
-    call(c"job.new");
-    let flux = KEPT.take().unwrap();
-    assert!(flux.set_job_data(1, 1).is_err(), "no callback runs");
+    assert_eq!(instance.panics.get(), 3);
+    let log = fake(|flux| mem::take(&mut flux.log));
+    assert!(log[0].contains("job.state: unreadable"), "{log:?}");
+    assert!(log[1].contains("a bug: job.state panicked: ") && log[1].contains("injected"));
+    // Each panic is also an error of its callback, of which the first was logged.
+    assert_eq!(log.len(), 2, "{log:?}");
     remove();
-    flux.reprioritize_all();
-    assert!(flux.timer(0.0, 0.0, |_| ()).is_err());
-    assert!(flux.set_job_data(1, 1).is_err());
-    assert_eq!(flux.with_job_data(1, |data: &mut i32| *data), None);
-    assert_eq!(noted(), [""; 0]);
 }

@@ -1,66 +1,159 @@
-//! A watcher of the job manager's reactor, raw.
+//! Watchers of the job manager's reactor: timers, and the end of a loop iteration.
 
 use std::cell::Cell;
+use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 
 use super::error::Error;
-use super::sys;
+use super::handle::Flux;
+use super::instance::Instance;
+use crate::flux_sys as sys;
+use crate::plugin::StateCounts;
 
-/// A watcher, until it is destroyed; then each method does nothing.
-pub(super) struct Watcher(Cell<Option<NonNull<sys::flux_watcher_t>>>);
+/// A running timer. Dropping it stops the timer, also from within its own callback.
+pub struct Timer {
+    _watcher: Watcher,
+}
 
-impl Watcher {
-    /// One that is created later.
-    pub(super) fn none() -> Self {
-        Watcher(Cell::new(None))
-    }
+/// Calls a function at the end of a reactor loop iteration, before the reactor sleeps, if it
+/// was [requested](Self::request) in that iteration.
+pub struct PrepareWatcher {
+    watcher: Watcher,
+}
 
-    /// Takes over what `function`, of this name, made: NULL if it failed.
+/// A `flux_watcher_t` and the argument of its callback.
+struct Watcher {
+    watcher: NonNull<sys::flux_watcher_t>,
+    target: NonNull<Target>,
+}
+
+/// The argument of a watcher's callback.
+struct Target {
+    instance: NonNull<Instance>,
+    callback: fn(&mut StateCounts),
+    /// Whether the watcher is started. Only used by prepare watchers.
+    is_started: Cell<bool>,
+}
+
+impl Timer {
+    /// Calls `callback` after `after` seconds, and then every `repeat` seconds unless that is
+    /// 0. With `after` 0 it is called in the next reactor loop iteration, after a load.
     ///
     /// # Errors
-    /// If it is NULL; errno says why.
-    ///
-    /// # Safety
-    /// - `watcher` is NULL, or a watcher that nobody else destroys.
-    pub(super) unsafe fn take_over(
-        &self,
-        function: &str,
-        watcher: *mut sys::flux_watcher_t,
-    ) -> Result<(), Error> {
-        let watcher = NonNull::new(watcher).ok_or_else(|| Error::last_os_error(function))?;
-        self.0.set(Some(watcher));
-        Ok(())
+    /// If Flux has no memory.
+    pub fn start(
+        flux: &Flux,
+        after: f64,
+        repeat: f64,
+        callback: fn(&mut StateCounts),
+    ) -> Result<Timer, Error> {
+        // SAFETY: the reactor belongs to the job manager; `Watcher` keeps the argument for as
+        // long as the watcher.
+        let watcher = Watcher::new(flux, callback, |reactor, target| unsafe {
+            sys::flux_timer_watcher_create(reactor, after, repeat, Some(on_timer), target)
+        });
+        let watcher = watcher.ok_or_else(|| Error::last_os_error("flux_timer_watcher_create"))?;
+        // SAFETY: the watcher lives.
+        unsafe { sys::flux_watcher_start(watcher.watcher.as_ptr()) };
+        Ok(Timer { _watcher: watcher })
+    }
+}
+
+impl PrepareWatcher {
+    /// # Errors
+    /// If Flux has no memory.
+    pub fn new(flux: &Flux, callback: fn(&mut StateCounts)) -> Result<PrepareWatcher, Error> {
+        // SAFETY: as in `Timer::start`.
+        let watcher = Watcher::new(flux, callback, |reactor, target| unsafe {
+            sys::flux_prepare_watcher_create(reactor, Some(on_prepare), target)
+        });
+        let watcher = watcher.ok_or_else(|| Error::last_os_error("flux_prepare_watcher_create"))?;
+        Ok(PrepareWatcher { watcher })
     }
 
-    pub(super) fn is_alive(&self) -> bool {
-        self.0.get().is_some()
-    }
-
-    pub(super) fn start(&self) {
-        if let Some(watcher) = self.0.get() {
-            // SAFETY: the watcher is ours, and lives until `destroy`.
-            unsafe { sys::flux_watcher_start(watcher.as_ptr()) };
+    /// Calls the function once, at the end of this loop iteration.
+    #[inline]
+    pub fn request(&self) {
+        // SAFETY: target and watcher live as long as `self`.
+        unsafe {
+            if !self.watcher.target.as_ref().is_started.replace(true) {
+                sys::flux_watcher_start(self.watcher.watcher.as_ptr());
+            }
         }
     }
+}
 
-    pub(super) fn stop(&self) {
-        if let Some(watcher) = self.0.get() {
-            // SAFETY: as above.
-            unsafe { sys::flux_watcher_stop(watcher.as_ptr()) };
-        }
-    }
-
-    /// libev lets a watcher be stopped and freed in its own callback.
-    pub(super) fn destroy(&self) {
-        if let Some(watcher) = self.0.take() {
-            // SAFETY: the watcher is ours, and is taken out: it is destroyed once.
-            unsafe { sys::flux_watcher_destroy(watcher.as_ptr()) };
+impl Watcher {
+    fn new(
+        flux: &Flux,
+        callback: fn(&mut StateCounts),
+        create: impl FnOnce(*mut sys::flux_reactor_t, *mut c_void) -> *mut sys::flux_watcher_t,
+    ) -> Option<Watcher> {
+        let instance = flux.instance();
+        let is_started = Cell::new(false);
+        let target = Target { instance: NonNull::from(instance), callback, is_started };
+        let target = NonNull::from(Box::leak(Box::new(target)));
+        // SAFETY: the handle belongs to the job manager and outlives the plugin.
+        let reactor = unsafe { sys::flux_get_reactor(instance.flux.as_ptr()) };
+        match NonNull::new(create(reactor, target.as_ptr().cast())) {
+            Some(watcher) => Some(Watcher { watcher, target }),
+            None => {
+                // SAFETY: no watcher has the target.
+                drop(unsafe { Box::from_raw(target.as_ptr()) });
+                None
+            }
         }
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.destroy();
+        // SAFETY: both belong to us and are destroyed once. libev allows a watcher to be
+        // stopped and freed in its own callback, which has copied the target by then.
+        unsafe {
+            sys::flux_watcher_destroy(self.watcher.as_ptr());
+            drop(Box::from_raw(self.target.as_ptr()));
+        }
     }
+}
+
+/// # Safety
+/// - `arg` points to the `Target` of a watcher that was not destroyed.
+unsafe extern "C" fn on_timer(
+    _: *mut sys::flux_reactor_t,
+    _: *mut sys::flux_watcher_t,
+    _: c_int,
+    arg: *mut c_void,
+) {
+    // Copied: the callback may drop the timer.
+    // SAFETY: the caller's promise; the instance outlives its watchers.
+    let (instance, callback) = unsafe {
+        let target = &*(arg as *const Target);
+        (target.instance.as_ref(), target.callback)
+    };
+    instance.dispatch("timer", |plugin| {
+        callback(plugin);
+        Ok(())
+    });
+}
+
+/// # Safety
+/// - `arg` points to the `Target` of a watcher that was not destroyed.
+unsafe extern "C" fn on_prepare(
+    _: *mut sys::flux_reactor_t,
+    watcher: *mut sys::flux_watcher_t,
+    _: c_int,
+    arg: *mut c_void,
+) {
+    // SAFETY: the caller's promise; the instance outlives its watchers.
+    let (instance, callback) = unsafe {
+        sys::flux_watcher_stop(watcher);
+        let target = &*(arg as *const Target);
+        target.is_started.set(false);
+        (target.instance.as_ref(), target.callback)
+    };
+    instance.dispatch("flush", |plugin| {
+        callback(plugin);
+        Ok(())
+    });
 }

@@ -1,200 +1,166 @@
-//! Taking a configuration over, at load and while the plugin runs.
+//! Applies a configuration, at load and while the plugin is loaded.
 //!
-//! In two steps: [`prepare`](StateCounts::prepare) makes all that can fail, and
-//! changes nothing; [`commit`](StateCounts::commit) puts it in place, and cannot
-//! fail.
+//! In two steps: [`prepare`](StateCounts::prepare) does everything that can fail and changes
+//! nothing; [`commit`](StateCounts::commit) replaces what differs from the old configuration,
+//! and cannot fail.
 
-use std::collections::BTreeMap;
 use std::env;
 
-use serde_json::Value;
-
-use super::destinations::PreparedTimers;
-use super::{StateCounts, Timers};
+use super::{StateCounts, Timer};
 use crate::collectors::CollectorId;
-use crate::config::{BrokerInfo, Config, Template};
-use crate::flux::{hostname, Conf, Error, Timer};
-use crate::jobs::State;
-use crate::publish::names::flux_state;
-use crate::publish::publisher::GaugeMode;
-use crate::publish::{MetricNames, Target};
-use crate::stats::{quoted, Stats, ENDPOINT_VARIABLE};
+use crate::config::{BrokerInfo, Config};
+use crate::flux::{Error, LogLevel};
+use crate::jobs::Needs;
+use crate::os::hostname;
+use crate::publish::{GaugeMode, MetricNames, Target, CHECK_INTERVAL};
+use crate::stats::ENDPOINT_VARIABLE;
 
-/// A configuration that is taken, and all that it takes to be put in place.
-pub(super) struct Prepared {
+/// The timers of a configuration: their interval in seconds, 0 for no timer, and what they
+/// call.
+pub(super) const INTERVALS: [(fn(&Config) -> f64, fn(&mut StateCounts)); 5] = [
+    (|config| config.period, StateCounts::flush),
+    (|config| config.resync, StateCounts::resync),
+    (|config| config.verify, StateCounts::reconcile),
+    (
+        |config| match config.endpoints.iter().any(|endpoint| endpoint.name().is_some()) {
+            true => config.lookup,
+            false => 0.0,
+        },
+        StateCounts::look_up_hosts,
+    ),
+    (
+        |config| if config.endpoints.is_empty() { 0.0 } else { CHECK_INTERVAL.into() },
+        StateCounts::check_destinations,
+    ),
+];
+
+/// The first version of flux-core that passes R to callbacks (commit 4158ae21d).
+const FIRST_WITH_R: (u32, u32) = (0, 56);
+
+/// A configuration that was accepted, and the timers that it changes.
+struct Prepared {
     config: Config,
     names: MetricNames,
-    timers: Timers,
-    verify: Option<Timer>,
-    destinations: PreparedTimers,
+    start: Option<Timer>,
+    /// By the index in [`INTERVALS`].
+    intervals: Vec<(usize, Option<Timer>)>,
 }
 
 impl StateCounts {
-    /// Makes ready what a configuration asks for; `None` if it is the one that is
-    /// in place. (The broker is asked once for what fills placeholders.)
+    /// `conf.update`: applies the plugin's own conf and the broker's configuration, both JSON.
     ///
     /// # Errors
-    /// If it cannot be used. Then nothing has changed.
-    pub(super) fn prepare(&mut self, conf: Conf<'_>) -> Result<Option<Prepared>, Error> {
+    /// If they cannot be used. Then nothing has changed.
+    pub fn conf_update(&mut self, plugin: Option<&str>, broker: &str) -> Result<(), Error> {
+        if let Some(prepared) = self.prepare(plugin, broker)? {
+            self.commit(prepared);
+        }
+        Ok(())
+    }
+
+    /// `None` if the configuration is the present one.
+    fn prepare(&self, plugin: Option<&str>, broker: &str) -> Result<Option<Prepared>, Error> {
         let environment = env::var_os(ENDPOINT_VARIABLE);
         let environment = environment.as_ref().map(|text| text.to_string_lossy());
-        let config =
-            Config::new(conf.plugin, conf.broker, environment.as_deref()).map_err(error)?;
+        let config = Config::new(plugin, broker, environment.as_deref())
+            .map_err(|error| Error::new(error.to_string()))?;
         if self.config.as_ref() == Some(&config) {
             return Ok(None);
         }
-        let names = self.names_for(&config);
-        check_names(&names, &config)?;
-        let every = |seconds, callback: fn(&mut Self)| match seconds {
-            0.0 => Ok(None),
-            _ => self.flux.timer(seconds, seconds, callback).map(Some),
+        let names = MetricNames::new(&config, &self.broker_info(&config));
+        names.check(&config).map_err(Error::new)?;
+        let mut intervals = Vec::new();
+        for (index, (interval, callback)) in INTERVALS.into_iter().enumerate() {
+            let seconds = interval(&config);
+            if self.config.as_ref().map(interval) != Some(seconds) {
+                let timer = (seconds > 0.0)
+                    .then(|| Timer::start(&self.flux, seconds, seconds, callback))
+                    .transpose()?;
+                intervals.push((index, timer));
+            }
+        }
+        let start = match self.config {
+            // In the next loop iteration, when the load is complete.
+            None => Some(Timer::start(&self.flux, 0.0, 0.0, Self::start)?),
+            Some(_) => None,
         };
-        let timers = Timers {
-            // After 0 seconds: when the reactor turns, after the whole load.
-            start: match self.config {
-                None => Some(self.flux.timer(0.0, 0.0, Self::start)?),
-                Some(_) => None,
-            },
-            flush: every(config.period, Self::flush)?,
-            turn_end: match config.period {
-                0.0 => Some(self.flux.turn_end(Self::flush)?),
-                _ => None,
-            },
-            resync: every(config.resync, Self::resync)?,
-            resync_part: None,
-        };
-        let verify = every(config.verify, Self::verify)?;
-        let destinations = self.prepare_destinations(&config)?;
-        Ok(Some(Prepared { config, names, timers, verify, destinations }))
+        Ok(Some(Prepared { config, names, start, intervals }))
     }
 
-    /// Puts a configuration in place. What it does not change notices nothing: a
-    /// timer whose interval is the same removed on.
-    pub(super) fn commit(&mut self, prepared: Prepared) {
-        let Prepared { config, names, timers, verify, destinations } = prepared;
-        let mut old = self.config.take();
-        let same = |value: fn(&Config) -> f64| old.as_ref().map(value) == Some(value(&config));
-        if !same(|config| config.period) {
-            (self.timers.flush, self.timers.turn_end) = (timers.flush, timers.turn_end);
+    fn commit(&mut self, prepared: Prepared) {
+        let Prepared { config, names, start, intervals } = prepared;
+        for (index, timer) in intervals {
+            self.intervals[index] = timer;
         }
-        if !same(|config| config.resync) {
-            self.timers.resync = timers.resync;
-        }
-        if !same(|config| config.verify) {
-            self.verify.set_timer(verify);
-        }
-        self.timers.start = timers.start.or(self.timers.start.take());
-        self.change_dash(&mut old, &config);
-        self.commit_destinations(destinations);
-        let owned = old.as_ref().is_some_and(Config::owns_its_gauges);
-        self.change_destinations(old.as_ref(), &config, names);
-        let owns = config.owns_its_gauges();
+        self.timers.start = start.or(self.timers.start.take());
+        // With the old configuration and names.
+        self.count_telemetry();
+        self.publisher.flush();
+        let was_exclusive = self.config.as_ref().is_some_and(Config::owns_its_gauges);
+        self.change_metrics(&config, names);
+        let is_exclusive = config.owns_its_gauges();
         self.config = Some(config);
-        if !owned && owns {
+        if !was_exclusive && is_exclusive {
             self.resync();
         }
         if self.publisher.is_running() {
-            // It may be wanted now, or not any more.
-            self.ask_for_machine();
+            // Collectors may need these now, or no longer.
+            self.request_queues();
+            self.request_resource_status();
         }
         self.request_flush();
         self.log_config();
         self.look_up_hosts();
     }
 
-    /// Changes what stands for a dash. Two names may become one by it, or one become
-    /// two, so the collectors that count by names go first, and come again, under the
-    /// new ones, with the rest of the configuration.
-    fn change_dash(&mut self, old: &mut Option<Config>, config: &Config) {
-        let is_as_before = |old: &Config| old.dash == config.dash;
-        if old.as_ref().is_some_and(is_as_before) {
-            return;
-        }
-        if let Some(old) = old {
-            let mut without = old.clone();
-            let lists = self.table.lists();
-            without.metrics.retain(|collector| (collector.spec().make)().names(lists).is_none());
-            let names = self.publisher.names().clone();
-            self.change_destinations(Some(old), &without, names);
-            *old = without;
-        }
-        self.table.restart_lists(config.dash);
-    }
-
-    /// Changes endpoints, names and collectors: those that go get their last values,
-    /// those that come their first, those that are kept notice nothing.
-    fn change_destinations(&mut self, old: Option<&Config>, config: &Config, names: MetricNames) {
-        let renamed = old.is_none() || *self.publisher.names() != names;
-        let (removed, added) = match old {
-            // What was wanted before may not be enabled yet.
-            Some(_) => self.collectors.difference(&config.metrics),
-            None => (Vec::new(), config.metrics.clone()),
-        };
-        let endpoints = old.map_or(&[][..], |old| &old.endpoints);
-        let mode = GaugeMode { values: config.sends_values(), owner: config.owns_its_gauges() };
-        let same = endpoints == config.endpoints
-            && old.map(|old| old.period) == Some(config.period)
-            && removed.is_empty()
-            && added.is_empty()
-            && !self.switch.is_under_way()
-            && !renamed;
-        if same {
-            self.publisher.set_mode(mode);
-            return;
-        }
-        // What is pending is of the old names and endpoints, and so is what
-        // telemetry has to count.
-        self.count_telemetry(old);
-        self.publisher.flush();
+    /// Changes destinations, names and collectors. Removed ones are sent their final values,
+    /// new ones their first.
+    fn change_metrics(&mut self, config: &Config, names: MetricNames) {
         let all: Vec<_> = CollectorId::all().collect();
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            let is_kept = !renamed && config.endpoints.contains(endpoint);
-            self.publisher.publish_final(Target::One(index), if is_kept { &removed } else { &all });
+        let renamed = self.config.is_none() || *self.publisher.names() != names;
+        let (removed, _) = self.collectors.difference(&config.metrics);
+        if let Some(old) = &self.config {
+            for (index, endpoint) in old.endpoints.iter().enumerate() {
+                let is_kept = !renamed && config.endpoints.contains(endpoint);
+                let last = if is_kept { &removed } else { &all };
+                self.publisher.publish_final(Target::One(index), last);
+            }
         }
-        self.publisher.set_endpoints(&config.endpoints);
-        self.report.count_from(self.publisher.stats());
-        self.publisher.set_mode(mode);
-        self.check_flux_version(&added);
+        self.publisher.set_destinations(&config.endpoints);
+        self.report.destinations_changed(&self.publisher.counters());
+        self.publisher.set_mode(GaugeMode {
+            absolute: config.sends_values(),
+            exclusive: config.owns_its_gauges(),
+        });
+        self.check_flux_version(config);
         if renamed {
-            // They were accepted in `check_names`.
+            // `MetricNames::check` accepted them.
             let _ = self.publisher.rename(names);
-            self.report.name_metrics(self.publisher.stats_mut());
-            self.collectors.define_all(self.table.lists(), &mut self.publisher);
+            self.collectors.define_all(self.table.labels(), &mut self.publisher);
             self.publisher.mark_unpublished(&all);
         }
-        self.switch_families(&config.metrics);
+        self.enable_collectors(&config.metrics);
         self.publisher.flush();
         self.publisher.connect();
     }
 
-    /// What the configuration's names come to in this broker.
-    fn names_for(&mut self, config: &Config) -> MetricNames {
-        let templates = || {
-            let tags = config.tags.iter().map(|(_, value)| value);
-            [&config.prefix].into_iter().chain(tags)
-        };
-        let has_placeholder = |template: &Template| template.as_str().contains('{');
-        // Where nobody asks, the broker is not asked either.
-        match templates().any(has_placeholder) {
-            true => MetricNames::new(config, &self.broker_info(config)),
-            false => MetricNames::new(config, &BrokerInfo::default()),
+    /// The values of the names' placeholders. The broker's attributes are read once, and only
+    /// if a name has a placeholder.
+    fn broker_info(&self, config: &Config) -> BrokerInfo {
+        if !config.has_placeholders() {
+            return BrokerInfo::default();
         }
-    }
-
-    /// What fills the placeholders. It never changes, so the broker is asked once.
-    fn broker_info(&mut self, config: &Config) -> BrokerInfo {
-        let flux = &self.flux;
-        let broker = self.broker.get_or_insert_with(|| {
-            let attribute = |name| flux.attribute(name);
-            // Old brokers have no such attribute.
+        let broker = self.broker.get_or_init(|| {
+            let attribute = |name| self.flux.attribute(name);
+            // Old brokers have no attribute "hostname".
             let hostname = attribute(c"hostname").unwrap_or_else(hostname);
             let host = hostname.split('.').next().unwrap_or_default();
             let cluster = host.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
             BrokerInfo {
-                // A number alone is better than no name.
+                // A host name may consist of digits only.
                 cluster: if cluster.is_empty() { host } else { cluster }.to_owned(),
                 rank: attribute(c"rank").unwrap_or_default(),
-                // In plain letters, which every server takes: f58plain (RFC 19).
+                // f58plain (RFC 19), which each server accepts.
                 jobid: attribute(c"jobid").map_or("top".to_owned(), |id| id.replace('ƒ', "f")),
                 level: attribute(c"instance-level").unwrap_or_else(|| "0".to_owned()),
                 hostname,
@@ -204,63 +170,78 @@ impl StateCounts {
         BrokerInfo { cluster, ..broker.clone() }
     }
 
+    /// Before collectors that need R are enabled: a Flux that does not pass R to callbacks is
+    /// logged, and gauges of allocations are not sent.
+    fn check_flux_version(&mut self, config: &Config) {
+        let needs = CollectorId::needs(&config.metrics);
+        if self.table.needs().contains(Needs::RESOURCES) || !needs.contains(Needs::RESOURCES) {
+            return;
+        }
+        let version = self.flux.attribute(c"version");
+        if let Some(version) = version.filter(|version| !passes_r(version)) {
+            self.publisher.set_knows_allocations(false);
+            let (major, minor) = FIRST_WITH_R;
+            self.warn(&format!(
+                "Flux {version} does not pass R to plugins (Flux {major}.{minor} and later do): \
+                 resource.*.allocated, user_cores and bank_cores are not sent"
+            ));
+        }
+    }
+
     /// One line in the log for each configuration.
     fn log_config(&self) {
         let Some(config) = &self.config else { return };
         if config.endpoints.is_empty() {
             return self.warn(&format!(
-                "no endpoint is set: no metrics are sent (want endpoint=HOST:PORT at load or in \
-                 the broker's [state-counts], or {ENDPOINT_VARIABLE} in its environment)"
+                "no endpoint is set: no metrics are sent (expected endpoint=HOST:PORT at load or \
+                 in the broker's [state-counts], or {ENDPOINT_VARIABLE} in its environment)"
             ));
         }
         let endpoints: Vec<_> = config.endpoints.iter().map(ToString::to_string).collect();
-        self.inform(&format!(
-            "version {}: sends {} to {}, period {} s, resync {} s",
-            env!("CARGO_PKG_VERSION"),
-            if config.sends_values() { "values" } else { "increments" },
-            endpoints.join(", "),
-            // By serde_json, which is there: std's own writer is 20 KiB more.
-            Value::from(config.period),
-            Value::from(config.resync)
-        ));
+        self.flux.log(
+            LogLevel::Info,
+            &format!(
+                "version {}: sends {} to {}, period {} s, resync {} s",
+                env!("CARGO_PKG_VERSION"),
+                if config.sends_values() { "values" } else { "increments" },
+                endpoints.join(", "),
+                config.period,
+                config.resync,
+            ),
+        );
     }
 }
 
-/// Whether these names can be written: with the longest that the plugin's own
-/// metrics bring. Those that users choose are short (see `jobs::label_table`). And whether
-/// each belongs to one metric: a prefix may make the state counts' name another's.
-fn check_names(names: &MetricNames, config: &Config) -> Result<(), Error> {
-    let mut trial = Stats::disabled();
-    names.set(&mut trial).map_err(error)?;
-    let mut written = BTreeMap::new();
-    for id in CollectorId::all() {
-        let (collector, name) = ((id.spec().make)(), id.spec().name);
-        let own = collector.metrics(None);
-        // Users may name a bank, or an exception, as a state is named.
-        let chosen = State::ALL.map(|state| flux_state(state).name(config.states));
-        let chosen = chosen.iter().flat_map(|state| collector.metrics(Some(state)));
-        for spec in own.into_iter().chain(chosen) {
-            let metric = names.metric(&mut trial, &spec).map_err(error)?;
-            if !config.metrics.contains(&id) {
-                continue;
-            }
-            let this = (spec.kind.name(), name);
-            let other = *written.entry(trial.series(metric)).or_insert(this);
-            if other.1 != name {
-                return Err(Error::new(format!(
-                    "prefix: {} makes one name of a {} of \"{}\" and a {} of \"{}\" (want another)",
-                    quoted(&names.prefix),
-                    other.0,
-                    other.1,
-                    this.0,
-                    this.1
-                )));
-            }
+/// Whether a broker of this version passes R to callbacks. A version that cannot be read is
+/// taken for a newer one.
+fn passes_r(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= FIRST_WITH_R,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flux_passes_r_since_0_56() {
+        let table = [
+            ("0.49.0", false),
+            ("0.55.0", false),
+            ("0.55.0-17-g0123456", false),
+            ("0.56.0", true),
+            ("0.88.0", true),
+            ("0.100.0", true),
+            ("1.0.0", true),
+            ("1", true),
+            ("", true),
+            ("unknown", true),
+        ];
+        for (version, expected) in table {
+            assert_eq!(passes_r(version), expected, "{version:?}");
         }
     }
-    Ok(())
-}
-
-pub(super) fn error(error: impl std::error::Error) -> Error {
-    Error::new(error.to_string())
 }

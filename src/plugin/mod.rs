@@ -1,116 +1,93 @@
-//! One loaded plugin. It passes callbacks to the job table, the table's changes to
-//! the collectors, and the collectors' metrics to the publisher.
+//! One loaded plugin. It passes callbacks to the job table, the table's changes to the
+//! collectors, and the collectors' metrics to the publisher.
 //!
-//! What a dashboard shows of a plugin's life:
+//! The gauges during the plugin's life:
 //!
-//! - At load, nothing is sent until the reactor turns. By then all active jobs are
-//!   reported, and Flux can no longer refuse the load. Then every gauge is sent once:
-//!   a server may remember values of an earlier life.
-//! - While the plugin runs, changes are sent at the end of each turn of the reactor, or
-//!   summed over `period`. Every `resync` seconds each gauge's absolute value is sent.
-//! - Every `verify` seconds the table is compared with the job manager's own jobs.
-//! - At removal, which is also how an instance ends, the gauges of active states go to
-//!   0. Nobody counts those jobs any more. INACTIVE keeps its last value: those jobs
-//!   are over whether anybody counts or not.
-//! - When the configuration changes, servers and names that stay lose nothing. Those
-//!   that go are treated as at removal, those that come as at load.
-//! - With `resync` 0 and increments, several instances may share one name: the server
-//!   shows their sum. Then no absolute value is ever sent. At removal the plugin
-//!   subtracts all that it added, INACTIVE too.
+//! - At load nothing is sent before the first reactor loop iteration. By then Flux has
+//!   reported all active jobs and can no longer refuse the load. Then each gauge is sent as an
+//!   absolute value: a server may still have values from before.
+//! - While the plugin is loaded, changes are sent at the end of each reactor loop iteration,
+//!   or once per `period`. Every `resync` seconds all gauges are sent as absolute values.
+//! - Every `verify` seconds a reconcile pass compares the table with the job manager.
+//! - At removal, which is also how an instance ends, the gauges of active jobs are set to 0,
+//!   because they are no longer updated. INACTIVE keeps its last value.
+//! - After a reload, destinations and names that did not change continue without
+//!   interruption. Removed ones are treated as at removal, new ones as at load.
+//! - With `resync = 0` and increments, several instances may send to one name; the server
+//!   shows their sum. Then no absolute value is sent, and at removal the plugin subtracts
+//!   everything it added.
 
-mod backfill;
 mod configure;
-mod counts;
-mod destinations;
-mod queues;
+mod pass;
+mod polls;
 mod report;
-mod resource_status;
-mod source;
-mod verify;
-mod version;
 
-use crate::collectors::{Collectors, Ending, EventContext};
+use once_cell::unsync::OnceCell;
+
+use crate::collectors::{Collectors, EventContext};
 use crate::config::{BrokerInfo, Config};
-use crate::flux::{
-    Callbacks, Conf, Error, Job, JobEvent, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin,
-    PrepareWatcher, Timer, Transition,
+use crate::flux::{Error, Flux, Job, LogLevel, PrepareWatcher, Timer, Transition};
+use crate::jobs::{
+    Anomaly, Change, Event, EventKind, JobResult, JobTable, NameForm, Needs, State, Timestamp, OTHER,
 };
-use crate::jobs::label_table::OTHER;
-use crate::jobs::{Anomaly, Change, Event, EventKind, JobTable, Needs, State, Timestamp};
-use crate::publish::names::flux_state;
-use crate::publish::Publisher;
-use backfill::Backfill;
-use counts::CountsQuestion;
-use destinations::DestinationTimers;
-use queues::QueuesQuestion;
+use crate::publish::{Hosts, Publisher};
+use configure::INTERVALS;
+use pass::Pass;
+use polls::Polls;
 use report::Report;
-use resource_status::ResourceStatusPoll;
-use source::OfJob;
-use verify::Verify;
 
-/// The plugin.
+/// Seconds between two parts of a resync, in which a server reads what it received.
+const RESYNC_PAUSE: f64 = 0.01;
+/// Seconds between two polls of a name lookup in progress or of an address on trial.
+const DESTINATION_POLL: f64 = 0.05;
+
+/// One loaded plugin.
 pub struct StateCounts {
-    flux: Jobtap<Self>,
+    flux: Flux,
     table: JobTable,
     collectors: Collectors,
     publisher: Publisher,
     /// `None` until the first `conf.update`.
     config: Option<Config>,
-    /// What fills a name's placeholders; `None` until a name has one.
-    broker: Option<BrokerInfo>,
-    counts: CountsQuestion,
-    queues: QueuesQuestion,
-    resource_status: ResourceStatusPoll,
-    verify: Verify,
-    switch: Backfill,
-    destinations: DestinationTimers,
+    /// Values of the placeholders in names, queried once, when a name has a placeholder.
+    broker: OnceCell<BrokerInfo>,
+    polls: Polls,
+    pass: Pass,
     report: Report,
+    /// Flushes at the end of a reactor loop iteration, if `period` is 0.
+    loop_end: PrepareWatcher,
+    /// Started by the configuration: see [`INTERVALS`].
+    intervals: [Option<Timer>; INTERVALS.len()],
     timers: Timers,
 }
 
-/// What calls the plugin in time. Dropping one ends it.
+/// Timers that run once, or only for a while.
 #[derive(Default)]
 struct Timers {
     start: Option<Timer>,
-    /// Where changes are summed over a period.
-    flush: Option<Timer>,
-    /// Where they are sent at the end of the reactor's turn.
-    turn_end: Option<PrepareWatcher>,
-    resync: Option<Timer>,
-    /// Until the next part of a resync that is too much for one burst.
+    recovery: Option<Timer>,
     resync_part: Option<Timer>,
+    destination_poll: Option<Timer>,
 }
 
-/// Seconds between two parts of a resync: time for a server to read what came.
-const RESYNC_PAUSE: f64 = 0.01;
-
-impl Plugin for StateCounts {
-    const NAME: &'static str = env!("CARGO_PKG_NAME");
-
-    fn init(flux: Jobtap<Self>, callbacks: &mut Callbacks<Self>) -> Result<Self, Error> {
-        // The most frequent first.
-        callbacks.job_state(Self::job_state);
-        callbacks.job_new(Self::job_new);
-        callbacks.job_event("exception", Self::job_exception);
-        callbacks.job_update(Self::job_update);
-        callbacks.job_inactive_add(Self::job_inactive_add);
-        callbacks.job_inactive_remove(Self::job_inactive_remove);
-        callbacks.conf_update(Self::conf_update);
-        callbacks.query(Self::query);
+impl StateCounts {
+    /// Nothing is sent yet: Flux may still refuse the load ("already loaded").
+    ///
+    /// # Errors
+    /// If Flux has no memory.
+    pub fn new(flux: Flux) -> Result<StateCounts, Error> {
         Ok(StateCounts {
+            loop_end: PrepareWatcher::new(&flux, Self::flush)?,
             flux,
             table: JobTable::default(),
             collectors: Collectors::default(),
             publisher: Publisher::new(),
             config: None,
-            broker: None,
-            counts: CountsQuestion::default(),
-            queues: QueuesQuestion::default(),
-            resource_status: ResourceStatusPoll::default(),
-            verify: Verify::default(),
-            switch: Backfill::default(),
-            destinations: DestinationTimers::default(),
+            broker: OnceCell::new(),
+            polls: Polls::default(),
+            pass: Pass::default(),
             report: Report::default(),
+            intervals: [const { None }; INTERVALS.len()],
             timers: Timers::default(),
         })
     }
@@ -122,131 +99,168 @@ impl Drop for StateCounts {
     }
 }
 
-/// The callbacks.
+/// The callbacks. `src/flux/callback.rs` calls them.
 impl StateCounts {
-    fn conf_update(&mut self, conf: Conf<'_>) -> Result<(), Error> {
-        if let Some(prepared) = self.prepare(conf)? {
-            self.commit(prepared);
-        }
-        Ok(())
+    /// `job.new`: a job was accepted, or was active when the plugin was loaded.
+    pub fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        let (id, state) = (job.id()?, job.state()?);
+        let outcome = self.apply(id, EventKind::New { state }, job, None, None);
+        outcome.and(self.subscribe(id))
     }
 
-    fn query(&mut self) -> String {
-        self.answer_query()
-    }
-
-    fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        let state = job.state()?;
-        let id = job.id()?;
-        let event = Event { id, what: EventKind::New { state: state.0 } };
-        let applied = self.apply_event(event, job, None, None);
-        applied.and(self.subscribe(id))
-    }
-
-    fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
-        #[cfg(feature = "panic-for-tests")]
-        if transition.state == JobState::SCHED {
-            panic!("made for a test");
+    /// `job.state.*`: a job entered a state.
+    pub fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
+        let needs = self.table.needs();
+        if needs.contains(Needs::TIMES) || needs.contains(Needs::RESULT) {
+            return self.job_state_with_times(transition, job);
         }
         let Transition { id, state, previous } = transition;
-        let needs = self.table.needs();
-        let moved = |at| {
-            let (state, previous) = (state.0, previous.map(|state| state.0));
-            Event { id, what: EventKind::Moved { state, previous, at } }
-        };
-        if !needs.contains(Needs::TIMES) && !needs.contains(Needs::RESULT) {
-            return self.apply_event(moved(None), job, None, None);
-        }
-        self.apply_with_times(moved, job, previous.is_some() && state == JobState::INACTIVE)
+        self.apply(id, EventKind::Transition { state, previous, at: None }, job, None, None)
     }
 
-    fn job_exception(&mut self, event: &JobEvent<'_>, _: &Job<'_>) -> Result<(), Error> {
-        let kind = event.exception_type()?;
+    /// `job.state.*`, for collectors that need times or the result. If one of them cannot be
+    /// read, the event is applied without it. Not inlined: it would lengthen `job_state`.
+    #[inline(never)]
+    fn job_state_with_times(
+        &mut self,
+        transition: Transition,
+        job: &Job<'_>,
+    ) -> Result<(), Error> {
+        let Transition { id, state, previous } = transition;
+        let needs = self.table.needs();
+        let (mut at, mut submitted, mut result, mut outcome) = (None, None, None, Ok(()));
+        if needs.contains(Needs::TIMES) {
+            at = job.event_time().map(Timestamp::from_seconds);
+            match job.submitted() {
+                Ok(seconds) => submitted = Some(Timestamp::from_seconds(seconds)),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        let has_ended = previous.is_some() && state == State::Inactive.number();
+        if needs.contains(Needs::RESULT) && has_ended {
+            match job.result() {
+                Ok(ended) => result = Some(ended),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        let kind = EventKind::Transition { state, previous, at };
+        self.apply(id, kind, job, submitted, result).and(outcome)
+    }
+
+    /// `job.event.exception`, of jobs that were subscribed to: an exception was raised.
+    pub fn job_exception(&mut self, exception_type: &str) {
         if self.table.needs().contains(Needs::RESULT) {
-            // Its type is a user's text, and may be anything.
-            let kind = if kind.is_empty() { OTHER } else { &kind };
-            let exception = self.table.lists_mut().exceptions.index(kind);
-            self.collectors.raised(exception, self.table.lists(), &mut self.publisher);
+            // Users choose the type; it may be empty.
+            let exception_type = if exception_type.is_empty() { OTHER } else { exception_type };
+            let label = self.table.labels_mut().exceptions.id(exception_type);
+            self.collectors.on_exception(label, self.table.labels(), &mut self.publisher);
             self.request_flush();
+        }
+    }
+
+    /// `job.update`: a job's jobspec was changed.
+    pub fn job_update(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        self.apply(job.id()?, EventKind::Updated, job, None, None)
+    }
+
+    /// `job.inactive-add`: a job became inactive, or was read from the KVS at a restart.
+    /// Before 0.87.0 a restart calls it for active jobs, too (flux-core #7690).
+    pub fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        if job.state()? != State::Inactive.number() {
+            return Ok(());
+        }
+        self.apply(job.id()?, EventKind::InactiveAdd, job, None, None)
+    }
+
+    /// `job.inactive-remove`: an inactive job was purged.
+    pub fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
+        self.apply(job.id()?, EventKind::InactiveRemove, job, None, None)
+    }
+
+    /// Applies an event to the table, and the change to the collectors. An unreadable jobspec
+    /// or R is an error after the job was counted as far as it is known.
+    #[inline]
+    fn apply(
+        &mut self,
+        id: u64,
+        kind: EventKind,
+        job: &Job<'_>,
+        submitted: Option<Timestamp>,
+        result: Option<JobResult>,
+    ) -> Result<(), Error> {
+        let change = self.table.apply(Event { id, kind }, job);
+        let is_new = self.publisher.is_running();
+        let context = EventContext { kind, is_new, submitted, result };
+        self.job_changed(id, &change, Some(&context));
+        if let Some(error) = change.read_error {
+            return Err(Error::new(error.0));
         }
         Ok(())
     }
 
-    fn job_update(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.apply_event(Event { id: job.id()?, what: EventKind::Updated }, job, None, None)
-    }
-
-    fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        // Old versions of Flux also call it for active jobs: see `Callbacks`.
-        if job.state()? != JobState::INACTIVE {
-            return Ok(());
+    /// Passes a change to the collectors; the gauges are sent with the next flush.
+    #[inline]
+    fn job_changed(&mut self, id: u64, change: &Change, context: Option<&EventContext>) {
+        self.collectors.on_change(change, context, &self.table, &mut self.publisher);
+        self.pass.job_changed(id, change, &self.table);
+        self.request_flush();
+        if let Some(anomaly) = change.anomaly {
+            self.log_first(anomaly);
         }
-        self.apply_event(Event { id: job.id()?, what: EventKind::InactiveAdd }, job, None, None)
     }
 
-    fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.apply_event(Event { id: job.id()?, what: EventKind::InactiveRemove }, job, None, None)
+    /// Subscribes to the events of an active job, if exceptions are counted.
+    fn subscribe(&mut self, id: u64) -> Result<(), Error> {
+        match self.table.needs().contains(Needs::RESULT) && self.table.note_subscription(id) {
+            true => self.flux.subscribe(id),
+            false => Ok(()),
+        }
     }
 }
 
+/// Sending.
 impl StateCounts {
-    /// The reactor turned: the load is done, and the jobs that it reported are sent.
+    /// The first reactor loop iteration after the load.
     fn start(&mut self) {
         self.timers.start = None;
         self.table.loaded();
         self.publisher.start();
         self.service_destinations();
-        self.report.note_flush();
-        self.ask_for_counts();
-        self.ask_for_queues();
-        self.ask_for_machine();
+        self.report.flushed();
+        self.request_counts();
+        self.request_queues();
+        self.request_resource_status();
     }
 
-    /// The end of a period, or of a turn: what changed is sent.
+    /// Sends what changed: at the end of a loop iteration, or of a period.
     fn flush(&mut self) {
         self.publisher.flush();
         self.publisher.report_failures();
         self.service_destinations();
-        self.report.note_flush();
+        self.report.flushed();
     }
 
-    /// Something may be pending: it is sent at the end of this turn, unless it
-    /// waits for the end of a period.
+    /// Flushes at the end of this loop iteration, unless changes are sent once per `period`.
     #[inline]
     fn request_flush(&mut self) {
-        if let Some(turn_end) = &self.timers.turn_end {
-            if self.publisher.is_pending() {
-                turn_end.request();
-            }
+        let at_loop_end = self.config.as_ref().is_some_and(|config| config.period == 0.0);
+        if at_loop_end && self.publisher.is_pending() {
+            self.loop_end.request();
         }
     }
 
-    /// Time to heal: every gauge is sent as an absolute value. Aggregated, they
-    /// leave with the next flush, unless that is further off than a resync.
+    /// Sends all gauges as absolute values with the next flush; at once if that is further
+    /// away than the next resync.
     fn resync(&mut self) {
         if !self.publisher.is_running() {
             return;
         }
         self.publisher.resync();
-        self.report.note_resync();
+        self.report.resyncs += 1;
         if self.config.as_ref().is_some_and(|config| config.period > config.resync) {
             self.flush();
         }
         self.request_flush();
-        // It asks by a timer of its own, unless that could not be made.
-        self.ask_for_machine();
-    }
-
-    /// What the last flush left of a resync follows after a pause.
-    pub(super) fn schedule_resync_part(&mut self) {
-        if !self.publisher.has_resync_left() || self.timers.resync_part.is_some() {
-            return;
-        }
-        match self.flux.timer(RESYNC_PAUSE, 0.0, Self::continue_resync) {
-            Ok(timer) => self.timers.resync_part = Some(timer),
-            // Then the next flush removed on with it.
-            Err(_) => self.publisher.continue_resync(),
-        }
     }
 
     fn continue_resync(&mut self) {
@@ -255,106 +269,80 @@ impl StateCounts {
         self.flush();
     }
 
-    /// Applies an event to the table, and what it changed to the collectors.
-    fn apply_event(
-        &mut self,
-        event: Event,
-        job: &Job<'_>,
-        submitted: Option<Timestamp>,
-        result: Option<Ending>,
-    ) -> Result<(), Error> {
-        let change = self.table.apply(event, &OfJob(job));
-        let is_new = self.publisher.is_running();
-        let context = EventContext { what: event.what, is_new, submitted, result };
-        self.job_changed(event.id, &change, Some(&context));
-        self.request_flush();
-        if let Some(anomaly) = change.anomaly {
-            self.log_first(anomaly);
-        }
-        change.unread.map_or(Ok(()), |unread| Err(Error::new(unread.0)))
+    /// Looks up the hosts of all destinations again.
+    fn look_up_hosts(&mut self) {
+        self.publisher.look_up(Hosts::All);
+        self.service_destinations();
     }
 
-    /// The table knows something else of a job: the collectors count that.
-    #[inline]
-    fn job_changed(&mut self, id: u64, change: &Change, context: Option<&EventContext>) {
-        self.collectors.changed(change, context, &self.table, &mut self.publisher);
-        if self.switch.is_under_way() {
-            self.switch.job_changed(id, change, &self.table);
-        }
+    fn check_destinations(&mut self) {
+        self.publisher.check_destinations();
+        self.service_destinations();
+        self.count_telemetry();
     }
 
-    /// As `apply_event`, for collectors that need the time or the result. If one of them
-    /// cannot be read, the event is applied all the same. Not inlined: it would make
-    /// `job_state` longer for the collectors that need neither.
-    #[inline(never)]
-    fn apply_with_times(
-        &mut self,
-        moved: impl Fn(Option<Timestamp>) -> Event,
-        job: &Job<'_>,
-        ends: bool,
-    ) -> Result<(), Error> {
-        let needs = self.table.needs();
-        let (mut at, mut submitted, mut result, mut outcome) = (None, None, None, Ok(()));
-        if needs.contains(Needs::TIMES) {
-            match job.times() {
-                Ok(times) => {
-                    at = times.event.map(Timestamp::from_seconds);
-                    submitted = Some(Timestamp::from_seconds(times.submitted));
-                }
-                Err(error) => outcome = Err(error),
+    fn poll_destinations(&mut self) {
+        self.publisher.poll_lookups();
+        self.service_destinations();
+    }
+
+    /// After each use of the destinations: polls while a lookup is in progress, logs, and
+    /// schedules the next part of a resync.
+    fn service_destinations(&mut self) {
+        match (self.publisher.is_connecting(), &self.timers.destination_poll) {
+            (true, None) => {
+                let poll = Self::poll_destinations;
+                self.timers.destination_poll = self.timer(0.0, DESTINATION_POLL, poll);
             }
+            (false, Some(_)) => self.timers.destination_poll = None,
+            _ => (),
         }
-        if needs.contains(Needs::RESULT) && ends {
-            match job.result() {
-                Ok(JobResult::Completed) => result = Some(Ending::Completed),
-                Ok(JobResult::Failed) => result = Some(Ending::Failed),
-                Ok(JobResult::Canceled) => result = Some(Ending::Canceled),
-                Ok(JobResult::Timeout) => result = Some(Ending::Timeout),
-                Err(error) => outcome = Err(error),
-            }
+        for notice in self.publisher.take_notices() {
+            let level = if notice.is_warning { LogLevel::Warning } else { LogLevel::Info };
+            self.flux.log(level, &notice.text);
         }
-        self.apply_event(moved(at), job, submitted, result).and(outcome)
-    }
-
-    /// Asks for the exceptions of an active job, if they are wanted.
-    fn subscribe(&mut self, id: u64) -> Result<(), Error> {
-        match self.table.needs().contains(Needs::RESULT) && self.table.note_subscription(id) {
-            true => self.flux.subscribe(id),
-            false => Ok(()),
+        if self.publisher.has_resync_left() && self.timers.resync_part.is_none() {
+            self.timers.resync_part = self.timer(RESYNC_PAUSE, 0.0, Self::continue_resync);
         }
     }
 
-    /// Logs an anomaly if it is the first of its kind.
+    /// Starts a timer. If Flux has no memory, that is logged, and the work is done with the
+    /// next timer of the same kind.
+    fn timer(&self, after: f64, repeat: f64, callback: fn(&mut Self)) -> Option<Timer> {
+        let timer = Timer::start(&self.flux, after, repeat, callback);
+        timer.map_err(|error| self.warn(&error.to_string())).ok()
+    }
+
+    /// Logs the first anomaly of each kind.
     #[cold]
     fn log_first(&self, anomaly: Anomaly) {
         if self.table.anomalies()[anomaly.kind()] > 1 {
             return;
         }
-        let what = match anomaly {
+        let text = match anomaly {
             Anomaly::MissedEvent(State::Inactive) => {
-                "a job was purged where none was inactive; that gauge stays 0".to_owned()
+                "an inactive job was purged, but none was counted; the gauge stays 0".to_owned()
             }
             Anomaly::MissedEvent(state) => format!(
-                "an event of a job, from or to {}, never came (does another plugin fail?); the \
-                 job counts where it is",
-                flux_state(state).name(NameForm::Long)
+                "missed an event for a job entering or leaving {} (did another plugin fail?); \
+                 counts corrected",
+                state.name(NameForm::Long)
             ),
             Anomaly::UnknownState(number) => format!(
-                "state {number} is unknown to this version and not counted (is there a newer one?)"
+                "job state {number} is unknown to this version of the plugin and not counted"
             ),
             Anomaly::InactiveContradicted => {
-                "the broker's number of inactive jobs contradicts what is known; it is believed"
+                "the job manager's number of inactive jobs differs from the count; corrected"
                     .to_owned()
             }
+            Anomaly::JobspecLimit => "a jobspec has too many or too deeply nested resources or \
+                 dependencies; the job counts as requesting no resources"
+                .to_owned(),
         };
-        self.warn(&format!("{what} (further ones are not logged)"));
+        self.warn(&format!("{text} (further ones are counted, and not logged)"));
     }
 
     fn warn(&self, message: &str) {
         self.flux.log(LogLevel::Warning, message);
-    }
-
-    fn inform(&self, message: &str) {
-        self.flux.log(LogLevel::Info, message);
     }
 }

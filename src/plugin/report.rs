@@ -1,88 +1,74 @@
-//! What the plugin reports of itself: to `flux flux query`, and as metrics.
+//! The response to `flux jobtap query`, and the counters of the plugin's own work.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{json, Map, Value};
 
 use super::StateCounts;
-use crate::config::{Config, KEYS};
-use crate::flux::NameForm;
-use crate::jobs::{Anomaly, State};
-use crate::publish::names::flux_state;
-use crate::stats::{errno_name, Counters, Metric, Stats, Transport};
+use crate::config::KEYS;
+use crate::jobs::{Anomaly, NameForm, State};
+use crate::stats::{errno_name, Counters};
 
-/// What telemetry counts: names behind the prefix.
-const TELEMETRY: [&str; 6] = [
+/// The counters of the key `telemetry`, after the prefix.
+const TELEMETRY: [&str; 7] = [
     "plugin.datagrams",
     "plugin.bytes",
     "plugin.send_errors",
     "plugin.anomalies",
     "plugin.resyncs",
     "plugin.repairs",
+    "plugin.panics",
 ];
 
-/// What is kept for reports.
+/// Totals for reports.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    resyncs: u64,
+    pub(super) resyncs: u64,
     last_flush: Option<SystemTime>,
-    /// The counters of `TELEMETRY`, and what was sent of each so far.
-    metrics: Vec<Metric>,
-    counted: [u64; TELEMETRY.len()],
+    /// The total of each counter of `TELEMETRY` that was sent so far.
+    sent: [u64; TELEMETRY.len()],
 }
 
 impl Report {
-    /// What was pending was sent.
-    pub(super) fn note_flush(&mut self) {
+    /// A flush was done, whether or not a metric had changed.
+    pub(super) fn flushed(&mut self) {
         self.last_flush = Some(SystemTime::now());
     }
 
-    /// All values were sent.
-    pub(super) fn note_resync(&mut self) {
-        self.resyncs += 1;
-    }
-
-    /// Endpoints came and went, and the sums over all of them moved by it.
-    pub(super) fn count_from<T: Transport>(&mut self, stats: &Stats<T>) {
-        let counters = stats.counters().unwrap_or_default();
-        self.counted[..3].copy_from_slice(&sums(&counters));
-    }
-
-    /// Its metrics get new names.
-    pub(super) fn name_metrics<T: Transport>(&mut self, stats: &mut Stats<T>) {
-        // They are as long as they are here.
-        self.metrics = TELEMETRY.iter().filter_map(|name| stats.metric(name).ok()).collect();
+    /// The sums over all destinations are different now; the difference is not counted.
+    pub(super) fn destinations_changed(&mut self, counters: &Counters) {
+        self.sent[..3].copy_from_slice(&sums(counters));
     }
 }
 
 impl StateCounts {
-    /// `flux flux query`'s answer, a JSON object.
-    pub(super) fn answer_query(&self) -> String {
+    /// The response to `flux jobtap query`, a JSON object.
+    pub fn query(&mut self) -> String {
         let mut counts = Map::new();
         for state in State::ALL {
-            let name = flux_state(state).name(NameForm::Long);
             // null while INACTIVE is not known.
-            counts.insert(name, self.table.count(state).into());
+            counts.insert(state.name(NameForm::Long).to_owned(), self.table.count(state).into());
         }
         let mut config = Map::new();
-        for key in &KEYS {
-            let Some(known) = &self.config else { break };
+        for (key, known) in KEYS.iter().zip(std::iter::repeat(&self.config)) {
+            let Some(known) = known else { break };
             let from = known.origin(key).name();
             config.insert(key.name.to_owned(), json!({"value": known.get(key), "from": from}));
         }
-        let mut endpoints = Vec::new();
-        for destination in self.publisher.destinations().iter() {
+        let endpoints = self.publisher.destinations().iter().map(|destination| {
             let counters = destination.counters();
-            endpoints.push(json!({
+            let errors = counters.errors.iter();
+            let errors = errors.map(|&(errno, count)| (errno_name(errno), count.into()));
+            json!({
                 "endpoint": destination.endpoint().to_string(),
                 "address": destination.address().map(|address| address.to_string()),
                 "state": destination.state(),
                 "error": destination.error(),
                 "datagrams": counters.datagrams,
                 "bytes": counters.bytes,
-                "errors": errors(counters),
-            }));
-        }
+                "errors": errors.collect::<Map<String, Value>>(),
+            })
+        });
         let mut anomalies = Map::new();
         for (name, count) in Anomaly::NAMES.iter().zip(self.table.anomalies()) {
             anomalies.insert((*name).to_owned(), count.into());
@@ -94,41 +80,35 @@ impl StateCounts {
             "counts": counts,
             "prefix": self.publisher.names().prefix,
             "config": config,
-            "endpoints": endpoints,
+            "endpoints": endpoints.collect::<Vec<_>>(),
             "anomalies": anomalies,
+            "panics": self.flux.panics(),
             "resyncs": self.report.resyncs,
-            "verify": {"checks": self.verify.checks(), "repairs": self.verify.repairs()},
+            "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs},
             "last_flush": last_flush.map(|time| time.as_secs_f64()),
         })
         .to_string()
     }
 
-    /// Counts what there is since the last time, if `config` wants it.
-    pub(super) fn count_telemetry(&mut self, config: Option<&Config>) {
-        if !config.is_some_and(|config| config.telemetry) {
+    /// Counts the plugin's own work since the last call, if the configuration has `telemetry`.
+    pub(super) fn count_telemetry(&mut self) {
+        if !self.config.as_ref().is_some_and(|config| config.telemetry) {
             return;
         }
-        let counters = self.publisher.stats().counters().unwrap_or_default();
-        let [datagrams, bytes, failures] = sums(&counters);
+        let [datagrams, bytes, failures] = sums(&self.publisher.counters());
         let anomalies = self.table.anomalies().iter().sum();
-        let repairs = self.verify.repairs();
-        let now = [datagrams, bytes, failures, anomalies, self.report.resyncs, repairs];
-        let Report { metrics, counted, .. } = &mut self.report;
-        for ((&metric, now), counted) in metrics.iter().zip(now).zip(counted) {
-            self.publisher.count_plain(metric, (now - *counted) as i64);
-            *counted = now;
+        let (resyncs, repairs) = (self.report.resyncs, self.pass.repairs);
+        let totals =
+            [datagrams, bytes, failures, anomalies, resyncs, repairs, self.flux.panics()];
+        for ((name, total), sent) in TELEMETRY.iter().zip(totals).zip(&mut self.report.sent) {
+            self.publisher.count_plugin(name, (total - *sent) as i64);
+            *sent = total;
         }
         self.request_flush();
     }
 }
 
-/// The first of `TELEMETRY`, over all endpoints.
+/// The first three counters of `TELEMETRY`, over all destinations.
 fn sums(counters: &Counters) -> [u64; 3] {
     [counters.datagrams, counters.bytes, counters.failures()]
-}
-
-/// Failed sends by the errno's name.
-fn errors(counters: &Counters) -> Map<String, Value> {
-    let errors = counters.errors.iter();
-    errors.map(|&(errno, count)| (errno_name(errno), count.into())).collect()
 }

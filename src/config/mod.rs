@@ -18,8 +18,7 @@ use std::ops::RangeInclusive;
 use serde_json::{json, Map, Value};
 
 use crate::collectors::CollectorId;
-use crate::flux::NameForm;
-use crate::jobs::label_table::Dash;
+use crate::jobs::NameForm;
 use crate::stats::{Dialect, Endpoint, ENDPOINT_VARIABLE};
 use value::quoted_json;
 
@@ -70,7 +69,7 @@ macro_rules! key {
 
 /// All keys, in the order of the manual. Their defaults are [`Config::default`]'s; that
 /// of `resync` is another with `send = "values"`.
-pub const KEYS: [Key; 14] = [
+pub const KEYS: [Key; 13] = [
     key!("endpoint", endpoints: value::endpoints, |it: &Vec<_>| value::print_endpoints(it)),
     key!("period", period: |value| value::seconds(value, true, TIMER), |it| json!(it)),
     key!("resync", resync: |value| value::seconds(value, true, TIMER), |it| json!(it)),
@@ -90,7 +89,6 @@ pub const KEYS: [Key; 14] = [
         |it| value::keyword_of(it, value::DIALECTS)
     ),
     key!("tags", tags: value::tags, |it: &Vec<_>| value::print_tags(it)),
-    key!("dash", dash: value::dash, value::print_dash),
     key!("metrics", metrics: value::metrics, |it: &Vec<_>| value::shown_metrics(it)),
     key!("telemetry", telemetry: value::switch, |it| json!(it)),
 ];
@@ -121,8 +119,6 @@ pub struct Config {
     pub dialect: Dialect,
     /// Tags that every metric has.
     pub tags: Vec<(String, Template)>,
-    /// What stands for a dash in names that are not the plugin's own.
-    pub dash: Dash,
     /// The collectors that are sent.
     pub metrics: Vec<CollectorId>,
     /// Whether the plugin counts its own work, too.
@@ -268,7 +264,6 @@ impl Default for Config {
             states: NameForm::Long,
             dialect: Dialect::Plain,
             tags: Vec::new(),
-            dash: Dash::default(),
             metrics: CollectorId::named("states").into_iter().collect(),
             telemetry: false,
             origins: [Origin::Default; KEYS.len()],

@@ -1,7 +1,6 @@
 //! Texts with placeholders: `{cluster}.jobs`.
 
 use super::ValueError;
-use crate::jobs::label_table::Dash;
 use crate::stats::{quoted, MAX_NAME};
 
 /// What fills the placeholders: what the broker says of itself.
@@ -21,17 +20,6 @@ pub struct BrokerInfo {
 
 impl BrokerInfo {
     const WANT: &'static str = "{cluster}, {hostname}, {rank}, {jobid} or {level}";
-
-    /// The same, with its dashes replaced.
-    pub fn with_dash(&self, dash: Dash) -> BrokerInfo {
-        BrokerInfo {
-            cluster: dash.replace(&self.cluster),
-            hostname: dash.replace(&self.hostname),
-            rank: dash.replace(&self.rank),
-            jobid: dash.replace(&self.jobid),
-            level: dash.replace(&self.level),
-        }
-    }
 
     fn get(&self, name: &str) -> Option<&str> {
         Some(match name {
@@ -134,19 +122,6 @@ mod tests {
         for (text, filled) in table {
             assert_eq!(Template::new(text).unwrap().fill(&broker), filled);
         }
-    }
-
-    #[test]
-    fn a_dash_is_replaced_in_what_the_broker_says_alone() {
-        let broker = BrokerInfo {
-            cluster: "el-cap".into(),
-            hostname: "node-1-2".into(),
-            ..BrokerInfo::default()
-        };
-        let template = Template::new("my-{cluster}.{hostname}").unwrap();
-        assert_eq!(template.fill(&broker), "my-el-cap.node-1-2");
-        let broker = broker.with_dash(Dash::replaced_by('_').unwrap());
-        assert_eq!(template.fill(&broker), "my-el_cap.node_1_2");
     }
 
     #[test]

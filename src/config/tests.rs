@@ -78,7 +78,7 @@ fn each_key_reads_back_as_it_was_given() {
     let given = json!({
         "endpoint": ["a:1"], "period": 0.5, "resync": 60.0, "verify": 5.0, "send": "values", "lookup": 5.0,
         "prefix": "{cluster}.jobs", "cluster": "x", "states": "l", "dialect": "graphite",
-        "tags": {"site": "{hostname}"}, "dash": "_", "metrics": ["states", "results"], "telemetry": true,
+        "tags": {"site": "{hostname}"}, "metrics": ["states", "results"], "telemetry": true,
     });
     let config = config(&given.to_string(), "{}", "").unwrap();
     for key in &KEYS {

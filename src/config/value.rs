@@ -7,9 +7,8 @@ use serde_json::{Map, Value};
 use super::template::Template;
 use super::{SendAs, ValueError};
 use crate::collectors::{CollectorId, COLLECTORS};
-use crate::flux::NameForm;
 use crate::flux_formats;
-use crate::jobs::label_table::Dash;
+use crate::jobs::NameForm;
 use crate::stats::{quoted, Dialect, Endpoint};
 
 /// Seconds from a number, or from Flux's duration syntax (RFC 23): `500ms`,
@@ -20,7 +19,7 @@ pub(super) fn seconds(
     range: RangeInclusive<f64>,
 ) -> Result<f64, ValueError> {
     let seconds = match value {
-        Value::String(text) => flux_formats::seconds(text),
+        Value::String(text) => flux_formats::parse_seconds(text),
         other => other.as_f64(),
     };
     match seconds {
@@ -101,21 +100,6 @@ pub(super) fn name(value: &Value) -> Result<String, ValueError> {
         false => Ok(template.as_str().to_owned()),
         true => Err(format!("{} (want no placeholder here)", quoted_json(value))),
     }
-}
-
-/// What stands for a dash; an empty text: the dash.
-pub(super) fn dash(value: &Value) -> Result<Dash, ValueError> {
-    let mut chars = value.as_str().map(str::chars);
-    let dash = match chars.as_mut().map(|chars| (chars.next(), chars.next())) {
-        Some((None, None)) => Some(Dash::default()),
-        Some((Some(c), None)) => Dash::replaced_by(c),
-        _ => None,
-    };
-    dash.ok_or_else(|| format!("{} (want \"_\", a letter or a digit, or \"\")", quoted_json(value)))
-}
-
-pub(super) fn print_dash(dash: &Dash) -> Value {
-    dash.replacement().map_or(String::new(), String::from).into()
 }
 
 /// One text, with commas between endpoints, or an array of texts.

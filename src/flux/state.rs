@@ -59,16 +59,4 @@ impl JobState {
     }
 }
 
-/// A form of a state's name (flux-core, libjob/job.h).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NameForm {
-    /// "L": `SCHED`
-    #[default]
-    Long,
-    /// "l": `sched`
-    LongLower,
-    /// "S": `S`
-    Short,
-    /// "s": `s`
-    ShortLower,
-}
+pub use crate::jobs::NameForm;

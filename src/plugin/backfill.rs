@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::verify::SLICE;
 use super::StateCounts;
-use crate::collectors::{BackfillSums, CollectorId};
+use crate::collectors::{Backfill as BackfillSums, CollectorId};
 use crate::flux::Timer;
-use crate::jobs::cursor::Cursor;
-use crate::jobs::{Change, JobTable};
+use crate::jobs::Change;
+use crate::jobs::Cursor;
 
 /// Collectors that come, once all jobs are counted.
 #[derive(Default)]
@@ -35,9 +35,9 @@ impl Backfill {
 
     /// A job changed. If it was not counted yet, it will be as it is then.
     #[cold]
-    pub(super) fn job_changed(&mut self, id: u64, change: &Change, table: &JobTable) {
+    pub(super) fn job_changed(&mut self, id: u64, change: &Change) {
         if self.cursor.as_ref().is_some_and(|cursor| cursor.is_past(id)) {
-            self.added.changed(change, table);
+            self.added.on_change(change);
         }
     }
 }
@@ -51,7 +51,7 @@ impl StateCounts {
         }
         let (kept, added): (Vec<_>, Vec<_>) =
             wanted.iter().copied().partition(|&id| self.collectors.has(id));
-        self.collectors.switch(&kept, &mut self.publisher);
+        self.collectors.retain(&kept, &mut self.publisher);
         let (had, needs) = (self.table.needs(), CollectorId::needs(wanted));
         let is_known = had.contains(needs) && !self.looks_up_jobs() || added.is_empty();
         let looks_up = self.publisher.is_running() && !is_known;
@@ -106,7 +106,7 @@ impl StateCounts {
                 return true;
             };
             let collector = added.collectors();
-            self.collectors.take_over(added, &self.table, &mut self.publisher);
+            self.collectors.install(added, &self.table, &mut self.publisher);
             self.publisher.mark_unpublished(&collector);
             self.request_flush();
         }
@@ -119,7 +119,7 @@ impl StateCounts {
             self.look_up_job(id);
         }
         if let Some(job) = self.table.job(id) {
-            self.switch.added.count(job, &self.table);
+            self.switch.added.add(job);
         }
     }
 }

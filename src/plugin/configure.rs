@@ -15,7 +15,6 @@ use crate::collectors::CollectorId;
 use crate::config::{BrokerInfo, Config, Template};
 use crate::flux::{hostname, Conf, Error, Timer};
 use crate::jobs::State;
-use crate::publish::names::flux_state;
 use crate::publish::publisher::GaugeMode;
 use crate::publish::{MetricNames, Target};
 use crate::stats::{quoted, Stats, ENDPOINT_VARIABLE};
@@ -72,7 +71,7 @@ impl StateCounts {
     /// timer whose interval is the same removed on.
     pub(super) fn commit(&mut self, prepared: Prepared) {
         let Prepared { config, names, timers, verify, destinations } = prepared;
-        let mut old = self.config.take();
+        let old = self.config.take();
         let same = |value: fn(&Config) -> f64| old.as_ref().map(value) == Some(value(&config));
         if !same(|config| config.period) {
             (self.timers.flush, self.timers.turn_end) = (timers.flush, timers.turn_end);
@@ -84,7 +83,6 @@ impl StateCounts {
             self.verify.set_timer(verify);
         }
         self.timers.start = timers.start.or(self.timers.start.take());
-        self.change_dash(&mut old, &config);
         self.commit_destinations(destinations);
         let owned = old.as_ref().is_some_and(Config::owns_its_gauges);
         self.change_destinations(old.as_ref(), &config, names);
@@ -100,25 +98,6 @@ impl StateCounts {
         self.request_flush();
         self.log_config();
         self.look_up_hosts();
-    }
-
-    /// Changes what stands for a dash. Two names may become one by it, or one become
-    /// two, so the collectors that count by names go first, and come again, under the
-    /// new ones, with the rest of the configuration.
-    fn change_dash(&mut self, old: &mut Option<Config>, config: &Config) {
-        let is_as_before = |old: &Config| old.dash == config.dash;
-        if old.as_ref().is_some_and(is_as_before) {
-            return;
-        }
-        if let Some(old) = old {
-            let mut without = old.clone();
-            let lists = self.table.lists();
-            without.metrics.retain(|collector| (collector.spec().make)().names(lists).is_none());
-            let names = self.publisher.names().clone();
-            self.change_destinations(Some(old), &without, names);
-            *old = without;
-        }
-        self.table.restart_lists(config.dash);
     }
 
     /// Changes endpoints, names and collectors: those that go get their last values,
@@ -159,7 +138,7 @@ impl StateCounts {
             // They were accepted in `check_names`.
             let _ = self.publisher.rename(names);
             self.report.name_metrics(self.publisher.stats_mut());
-            self.collectors.define_all(self.table.lists(), &mut self.publisher);
+            self.collectors.define_all(self.table.labels(), &mut self.publisher);
             self.publisher.mark_unpublished(&all);
         }
         self.switch_families(&config.metrics);
@@ -237,7 +216,7 @@ fn check_names(names: &MetricNames, config: &Config) -> Result<(), Error> {
         let (collector, name) = ((id.spec().make)(), id.spec().name);
         let own = collector.metrics(None);
         // Users may name a bank, or an exception, as a state is named.
-        let chosen = State::ALL.map(|state| flux_state(state).name(config.states));
+        let chosen = State::ALL.map(|state| state.name(config.states));
         let chosen = chosen.iter().flat_map(|state| collector.metrics(Some(state)));
         for spec in own.into_iter().chain(chosen) {
             let metric = names.metric(&mut trial, &spec).map_err(error)?;

@@ -29,7 +29,7 @@ impl StateCounts {
             return;
         }
         self.counts.pause = None;
-        self.table.inactive_asked();
+        self.table.inactive_requested();
         self.verify.asked(&self.table);
         let topic = c"job-manager.stats-get";
         match self.flux.rpc(topic, None, TIMEOUT, Self::counts_answered) {
@@ -54,14 +54,14 @@ impl StateCounts {
 
     fn counted(&mut self, active: u64, inactive: u64) {
         let was_known = self.table.inactive().count().is_some();
-        let answered = self.table.inactive_answered(inactive);
+        let answered = self.table.inactive_response(inactive);
         if answered.contradicted {
             if was_known {
                 self.verify.repaired();
             }
             self.log_first(Anomaly::InactiveContradicted);
         }
-        self.collectors.numbers_changed(&self.table, &mut self.publisher);
+        self.collectors.table_gauges_changed(&self.table, &mut self.publisher);
         self.request_flush();
         let again = self.counts_checked(active, answered.known);
         if again || !was_known && !answered.known {

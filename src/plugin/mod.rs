@@ -29,15 +29,16 @@ mod source;
 mod verify;
 mod version;
 
-use crate::collectors::{Collectors, Ending, EventContext};
+use crate::collectors::{Collectors, EventContext};
 use crate::config::{BrokerInfo, Config};
 use crate::flux::{
-    Callbacks, Conf, Error, Job, JobEvent, JobResult, JobState, Jobtap, LogLevel, NameForm, Plugin,
-    PrepareWatcher, Timer, Transition,
+    Callbacks, Conf, Error, Job, JobEvent, JobState, Jobtap, LogLevel, Plugin, PrepareWatcher,
+    Timer, Transition,
 };
 use crate::jobs::label_table::OTHER;
-use crate::jobs::{Anomaly, Change, Event, EventKind, JobTable, Needs, State, Timestamp};
-use crate::publish::names::flux_state;
+use crate::jobs::{
+    Anomaly, Change, Event, EventKind, JobResult, JobTable, NameForm, Needs, State, Timestamp,
+};
 use crate::publish::Publisher;
 use backfill::Backfill;
 use counts::CountsQuestion;
@@ -138,7 +139,7 @@ impl StateCounts {
     fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
         let state = job.state()?;
         let id = job.id()?;
-        let event = Event { id, what: EventKind::New { state: state.0 } };
+        let event = Event { id, kind: EventKind::New { state: state.0 } };
         let applied = self.apply_event(event, job, None, None);
         applied.and(self.subscribe(id))
     }
@@ -152,7 +153,7 @@ impl StateCounts {
         let needs = self.table.needs();
         let moved = |at| {
             let (state, previous) = (state.0, previous.map(|state| state.0));
-            Event { id, what: EventKind::Moved { state, previous, at } }
+            Event { id, kind: EventKind::Transition { state, previous, at } }
         };
         if !needs.contains(Needs::TIMES) && !needs.contains(Needs::RESULT) {
             return self.apply_event(moved(None), job, None, None);
@@ -165,15 +166,15 @@ impl StateCounts {
         if self.table.needs().contains(Needs::RESULT) {
             // Its type is a user's text, and may be anything.
             let kind = if kind.is_empty() { OTHER } else { &kind };
-            let exception = self.table.lists_mut().exceptions.index(kind);
-            self.collectors.raised(exception, self.table.lists(), &mut self.publisher);
+            let exception = self.table.labels_mut().exceptions.id(kind);
+            self.collectors.on_exception(exception, self.table.labels(), &mut self.publisher);
             self.request_flush();
         }
         Ok(())
     }
 
     fn job_update(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.apply_event(Event { id: job.id()?, what: EventKind::Updated }, job, None, None)
+        self.apply_event(Event { id: job.id()?, kind: EventKind::Updated }, job, None, None)
     }
 
     fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
@@ -181,11 +182,11 @@ impl StateCounts {
         if job.state()? != JobState::INACTIVE {
             return Ok(());
         }
-        self.apply_event(Event { id: job.id()?, what: EventKind::InactiveAdd }, job, None, None)
+        self.apply_event(Event { id: job.id()?, kind: EventKind::InactiveAdd }, job, None, None)
     }
 
     fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
-        self.apply_event(Event { id: job.id()?, what: EventKind::InactiveRemove }, job, None, None)
+        self.apply_event(Event { id: job.id()?, kind: EventKind::InactiveRemove }, job, None, None)
     }
 }
 
@@ -261,25 +262,25 @@ impl StateCounts {
         event: Event,
         job: &Job<'_>,
         submitted: Option<Timestamp>,
-        result: Option<Ending>,
+        result: Option<JobResult>,
     ) -> Result<(), Error> {
         let change = self.table.apply(event, &OfJob(job));
         let is_new = self.publisher.is_running();
-        let context = EventContext { what: event.what, is_new, submitted, result };
+        let context = EventContext { kind: event.kind, is_new, submitted, result };
         self.job_changed(event.id, &change, Some(&context));
         self.request_flush();
         if let Some(anomaly) = change.anomaly {
             self.log_first(anomaly);
         }
-        change.unread.map_or(Ok(()), |unread| Err(Error::new(unread.0)))
+        change.read_error.map_or(Ok(()), |error| Err(Error::new(error.0)))
     }
 
     /// The table knows something else of a job: the collectors count that.
     #[inline]
     fn job_changed(&mut self, id: u64, change: &Change, context: Option<&EventContext>) {
-        self.collectors.changed(change, context, &self.table, &mut self.publisher);
+        self.collectors.on_change(change, context, &self.table, &mut self.publisher);
         if self.switch.is_under_way() {
-            self.switch.job_changed(id, change, &self.table);
+            self.switch.job_changed(id, change);
         }
     }
 
@@ -306,10 +307,10 @@ impl StateCounts {
         }
         if needs.contains(Needs::RESULT) && ends {
             match job.result() {
-                Ok(JobResult::Completed) => result = Some(Ending::Completed),
-                Ok(JobResult::Failed) => result = Some(Ending::Failed),
-                Ok(JobResult::Canceled) => result = Some(Ending::Canceled),
-                Ok(JobResult::Timeout) => result = Some(Ending::Timeout),
+                Ok(crate::flux::JobResult::Completed) => result = Some(JobResult::Completed),
+                Ok(crate::flux::JobResult::Failed) => result = Some(JobResult::Failed),
+                Ok(crate::flux::JobResult::Canceled) => result = Some(JobResult::Canceled),
+                Ok(crate::flux::JobResult::Timeout) => result = Some(JobResult::Timeout),
                 Err(error) => outcome = Err(error),
             }
         }
@@ -337,11 +338,15 @@ impl StateCounts {
             Anomaly::MissedEvent(state) => format!(
                 "an event of a job, from or to {}, never came (does another plugin fail?); the \
                  job counts where it is",
-                flux_state(state).name(NameForm::Long)
+                state.name(NameForm::Long)
             ),
             Anomaly::UnknownState(number) => format!(
                 "state {number} is unknown to this version and not counted (is there a newer one?)"
             ),
+            Anomaly::JobspecLimit => {
+                "a jobspec exceeds a limit (1,024 resource vertices, 16 levels, 64 dependencies)"
+                    .to_owned()
+            }
             Anomaly::InactiveContradicted => {
                 "the broker's number of inactive jobs contradicts what is known; it is believed"
                     .to_owned()

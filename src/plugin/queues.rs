@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::configure::error;
 use super::StateCounts;
 use crate::flux::{Error, Response, Rpc, Timer};
-use crate::jobs::queues::ByQueue;
+use crate::jobs::ByQueue;
 use crate::jobs::Needs;
 
 /// Seconds until a question is given up and asked again.
@@ -33,7 +33,7 @@ impl StateCounts {
         if !self.table.needs().contains(Needs::QUEUE) {
             return;
         }
-        self.table.queues_asked();
+        self.table.queues_requested();
         match self.flux.rpc(c"job-list.job-stats", None, TIMEOUT, Self::queues_answered) {
             Ok(rpc) => self.queues.rpc = Some(rpc),
             Err(error) => self.no_queues(&error),
@@ -46,9 +46,9 @@ impl StateCounts {
             return;
         }
         match response.text().and_then(|text| counts_by_queue(&text)) {
-            Ok(answer) if self.table.queues_answered(&answer) => {
+            Ok(answer) if self.table.queues_response(&answer) => {
                 self.queues.failures = 0;
-                self.collectors.numbers_changed(&self.table, &mut self.publisher);
+                self.collectors.table_gauges_changed(&self.table, &mut self.publisher);
                 self.request_flush();
             }
             // job-list does not know all jobs that we do, or it was not quiet. What is

@@ -6,9 +6,7 @@ use serde_json::{json, Map, Value};
 
 use super::StateCounts;
 use crate::config::{Config, KEYS};
-use crate::flux::NameForm;
-use crate::jobs::{Anomaly, State};
-use crate::publish::names::flux_state;
+use crate::jobs::{Anomaly, NameForm, State};
 use crate::stats::{errno_name, Counters, Metric, Stats, Transport};
 
 /// What telemetry counts: names behind the prefix.
@@ -60,7 +58,7 @@ impl StateCounts {
     pub(super) fn answer_query(&self) -> String {
         let mut counts = Map::new();
         for state in State::ALL {
-            let name = flux_state(state).name(NameForm::Long);
+            let name = state.name(NameForm::Long).to_owned();
             // null while INACTIVE is not known.
             counts.insert(name, self.table.count(state).into());
         }

@@ -8,7 +8,7 @@
 
 use super::StateCounts;
 use crate::flux::{Error, Response, Rpc, Timer};
-use crate::flux_formats::status;
+use crate::flux_formats::resource_status;
 use crate::jobs::Needs;
 
 /// Seconds until a question is given up and asked again.
@@ -70,7 +70,7 @@ impl StateCounts {
     fn machine_answered(&mut self, response: Response<'_>) {
         self.resource_status.rpc = None;
         let answer = response.text().and_then(|text| {
-            let resource_status = status::resource_status(&text);
+            let resource_status = resource_status::parse(&text);
             let wrong = || Error::new("its answer is not understood");
             resource_status.map(|resource_status| (resource_status, text.len())).ok_or_else(wrong)
         });
@@ -120,7 +120,7 @@ impl StateCounts {
     }
 
     fn machine_changed(&mut self) {
-        self.collectors.numbers_changed(&self.table, &mut self.publisher);
+        self.collectors.table_gauges_changed(&self.table, &mut self.publisher);
         self.request_flush();
     }
 

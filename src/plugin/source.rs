@@ -3,7 +3,6 @@
 use std::ffi::CStr;
 
 use crate::flux::{Job, Json};
-use crate::flux_formats::resources;
 use crate::jobs::{JobInfo, JobSource, ReadError};
 
 /// The job that a callback, or a look-up, is about.
@@ -22,7 +21,7 @@ impl JobSource for OfJob<'_> {
     }
 }
 
-impl resources::Json for Json<'_> {
+impl crate::flux_formats::Json for Json<'_> {
     fn member(self, key: &CStr) -> Option<Self> {
         self.member(key)
     }

@@ -4,12 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::source::OfJob;
 use super::StateCounts;
-use crate::flux::{NameForm, Payload, Response, Rpc, Timer};
+use crate::flux::{Payload, Response, Rpc, Timer};
+use crate::flux_formats::JobList;
 use crate::jobs::cursor::Cursor;
-use crate::jobs::list::JobList;
 use crate::jobs::reconcile::{Comparison, Reconcile};
-use crate::jobs::{Change, Job, JobTable};
-use crate::publish::names::flux_state;
+use crate::jobs::{Change, Job, JobTable, NameForm};
 
 /// How long one turn of the reactor is held by a check, but for the look-ups that
 /// are begun: 8 µs each, as measured with 8,000 jobs and four collectors in
@@ -78,7 +77,7 @@ impl Verify {
     /// The job manager is asked for its number of jobs.
     pub(super) fn asked(&mut self, table: &JobTable) {
         if let Stage::Counts = self.stage {
-            self.check.asked(table);
+            self.check.requested(table);
         }
     }
 }
@@ -179,10 +178,10 @@ impl StateCounts {
     /// ones was believed. Returns whether to ask again.
     pub(super) fn counts_checked(&mut self, active: u64, settled: bool) -> bool {
         let Stage::Counts = self.verify.stage else { return false };
-        match self.verify.check.answered(active, &self.table) {
+        match self.verify.check.response(active, &self.table) {
             Comparison::AskAgain => return true,
-            Comparison::Agrees if !settled && self.verify.check.may_ask_again() => return true,
-            Comparison::Agrees | Comparison::TooBusy => self.verified(),
+            Comparison::Equal if !settled && self.verify.check.may_ask_again() => return true,
+            Comparison::Equal | Comparison::TooBusy => self.verified(),
             Comparison::List => {
                 let (topic, all) = (c"job-manager.list", c"{\"max_entries\": 0}");
                 match self.flux.rpc(topic, Some(all), TIMEOUT, Self::listed) {
@@ -253,9 +252,9 @@ impl StateCounts {
     #[cold]
     fn log_repair(&self, id: u64, change: &Change) {
         let state = |job: &Option<Job>| match job.as_ref().map(|job| job.state) {
-            Some(Some(state)) => flux_state(state).name(NameForm::Long),
-            Some(None) => "an unknown state".to_owned(),
-            None => "no active job".to_owned(),
+            Some(Some(state)) => state.name(NameForm::Long),
+            Some(None) => "an unknown state",
+            None => "no active job",
         };
         self.warn(&format!(
             "job {id} is {}, and was counted as {}: an event never came (does another plugin \

@@ -8,38 +8,31 @@ pub(super) const QUEUES: CollectorSpec = CollectorSpec {
     name: "queues",
     needs: Needs::QUEUE,
     tags: &["queue", "state"],
-    make: || {
-        Box::new(ByLabel { name: "queue", cores: None, table: |it| &it.queues, id: |it| it.queue })
-    },
+    make: || by_label("queue", None, |tables| &tables.queues, |job| job.queue),
 };
 
 pub(super) const USERS: CollectorSpec = CollectorSpec {
     name: "users",
     needs: Needs::USER.union(Needs::RESOURCES),
     tags: &["user", "state"],
-    make: || {
-        Box::new(ByLabel {
-            name: "user",
-            cores: Some("user_cores"),
-            table: |it| &it.users,
-            id: |it| it.user,
-        })
-    },
+    make: || by_label("user", Some("user_cores"), |tables| &tables.users, |job| job.user),
 };
 
 pub(super) const BANKS: CollectorSpec = CollectorSpec {
     name: "banks",
     needs: Needs::BANK.union(Needs::RESOURCES),
     tags: &["bank", "state"],
-    make: || {
-        Box::new(ByLabel {
-            name: "bank",
-            cores: Some("bank_cores"),
-            table: |it| &it.banks,
-            id: |it| it.bank,
-        })
-    },
+    make: || by_label("bank", Some("bank_cores"), |tables| &tables.banks, |job| job.bank),
 };
+
+fn by_label(
+    name: &'static str,
+    cores: Option<&'static str>,
+    table: fn(&LabelTables) -> &LabelTable,
+    label: fn(&Job) -> LabelId,
+) -> Box<dyn Collector> {
+    Box::new(ByLabel { name, cores, table, label })
+}
 
 struct ByLabel {
     /// The name of the job gauges, and the key of their tag.
@@ -49,7 +42,7 @@ struct ByLabel {
     cores: Option<&'static str>,
     table: fn(&LabelTables) -> &LabelTable,
     /// The label of a job.
-    id: fn(&Job) -> LabelId,
+    label: fn(&Job) -> LabelId,
 }
 
 /// The index of the gauge after those of the active states.
@@ -75,7 +68,7 @@ impl Collector for ByLabel {
     }
 
     fn contributions(&self, job: &Job, out: &mut CollectorRecorder) {
-        let (Some(state), label @ 1..) = (job.state, (self.id)(job)) else { return };
+        let (Some(state), label @ 1..) = (job.state, (self.label)(job)) else { return };
         out.add(MetricId::of(label, state as usize), 1);
         if self.cores.is_some() && job.has_allocation {
             out.add(MetricId::of(label, LAST), job.amounts.cores.into());

@@ -107,21 +107,20 @@ pub struct MetricSpec {
     /// The name after the prefix. `None`: the last part of the prefix itself.
     pub name: Option<&'static str>,
     /// The tags. Dialects without tags append their values to the name.
-    pub tags: Vec<(&'static str, TagValue)>,
+    pub tags: Tags,
     /// The kind.
     pub kind: MetricKind,
 }
 
 impl MetricSpec {
     /// A metric with a name of its own.
-    pub fn new(
-        kind: MetricKind,
-        name: &'static str,
-        tags: Vec<(&'static str, TagValue)>,
-    ) -> MetricSpec {
+    pub fn new(kind: MetricKind, name: &'static str, tags: Tags) -> MetricSpec {
         MetricSpec { name: Some(name), tags, kind }
     }
 }
+
+/// Keys and values.
+pub type Tags = Vec<(&'static str, TagValue)>;
 
 /// The value of a tag.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,16 +197,13 @@ pub trait Collector {
     fn metrics(&self, label: Option<&str>) -> Vec<MetricSpec>;
 
     /// The table of the labels that it has metrics for.
-    fn labels<'a>(&self, tables: &'a LabelTables) -> Option<&'a LabelTable> {
-        let _ = tables;
+    fn labels<'a>(&self, _tables: &'a LabelTables) -> Option<&'a LabelTable> {
         None
     }
 
     /// Adds what an active job contributes to each gauge. The same job always contributes
     /// the same.
-    fn contributions(&self, job: &Job, out: &mut CollectorRecorder) {
-        let _ = (job, out);
-    }
+    fn contributions(&self, _job: &Job, _out: &mut CollectorRecorder) {}
 
     /// Adds what a change of a job changes of each gauge.
     fn delta(&mut self, change: &Change, out: &mut CollectorRecorder) {
@@ -220,20 +216,14 @@ pub trait Collector {
     }
 
     /// Sets the gauges that are not sums over the jobs; `None` while a value is not known.
-    fn table_gauges(&self, table: &JobTable, out: &mut CollectorRecorder) {
-        let _ = (table, out);
-    }
+    fn table_gauges(&self, _table: &JobTable, _out: &mut CollectorRecorder) {}
 
     /// Records the counters and timings of an event. Not called if a job is reconciled:
     /// that is not an event.
-    fn on_event(&mut self, change: &Change, context: &EventContext, out: &mut CollectorRecorder) {
-        let _ = (change, context, out);
-    }
+    fn on_event(&mut self, _: &Change, _context: &EventContext, _out: &mut CollectorRecorder) {}
 
     /// Records that an exception of this type was raised.
-    fn on_exception(&mut self, exception: LabelId, out: &mut CollectorRecorder) {
-        let _ = (exception, out);
-    }
+    fn on_exception(&mut self, _exception: LabelId, _out: &mut CollectorRecorder) {}
 }
 
 #[cfg(test)]

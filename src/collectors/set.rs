@@ -1,8 +1,6 @@
 //! The enabled collectors.
 
-use super::{
-    Backfill, Collector, CollectorId, CollectorRecorder, EventContext, MetricSpec, Recorder,
-};
+use super::{Backfill, Collector, CollectorId, CollectorRecorder, EventContext, Recorder};
 use crate::jobs::{Change, JobTable, LabelId, LabelTables};
 
 /// The enabled collectors. Each processes every change; all record to one [`Recorder`].
@@ -45,9 +43,7 @@ impl Collectors {
     /// is replaced: its sums are set to those of the backfill.
     pub fn install(&mut self, backfill: Backfill, table: &JobTable, recorder: &mut impl Recorder) {
         for (id, collector, sums) in backfill.collectors {
-            define(id, &*collector, table.labels(), recorder);
-            let mut out = CollectorRecorder::new(id, recorder);
-            collector.table_gauges(table, &mut out);
+            collector.table_gauges(table, &mut prepare(id, &*collector, table.labels(), recorder));
             match self.enabled.iter_mut().find(|(enabled, _)| *enabled == id) {
                 Some((_, enabled)) => {
                     recorder.reset_sums(id);
@@ -63,7 +59,7 @@ impl Collectors {
     pub fn define_all(&self, labels: &LabelTables, recorder: &mut impl Recorder) {
         for (id, collector) in &self.enabled {
             for label in 0..=last_label(&**collector, labels) {
-                recorder.define(*id, label, metrics(&**collector, labels, label));
+                define(label, *id, &**collector, labels, recorder);
             }
         }
     }
@@ -78,8 +74,7 @@ impl Collectors {
         recorder: &mut impl Recorder,
     ) {
         for (id, collector) in &mut self.enabled {
-            define(*id, &**collector, table.labels(), recorder);
-            let mut out = CollectorRecorder::new(*id, recorder);
+            let mut out = prepare(*id, &**collector, table.labels(), recorder);
             collector.delta(change, &mut out);
             if change.inactive != 0 {
                 collector.table_gauges(table, &mut out);
@@ -93,8 +88,8 @@ impl Collectors {
     /// Sets the gauges that are not sums over the jobs, after a response changed them.
     pub fn table_gauges_changed(&self, table: &JobTable, recorder: &mut impl Recorder) {
         for (id, collector) in &self.enabled {
-            define(*id, &**collector, table.labels(), recorder);
-            collector.table_gauges(table, &mut CollectorRecorder::new(*id, recorder));
+            collector
+                .table_gauges(table, &mut prepare(*id, &**collector, table.labels(), recorder));
         }
     }
 
@@ -106,45 +101,43 @@ impl Collectors {
         recorder: &mut impl Recorder,
     ) {
         for (id, collector) in &mut self.enabled {
-            define(*id, &**collector, labels, recorder);
-            collector.on_exception(exception, &mut CollectorRecorder::new(*id, recorder));
+            let mut out = prepare(*id, &**collector, labels, recorder);
+            collector.on_exception(exception, &mut out);
         }
     }
 }
 
-/// Defines the metrics of labels that were added to the collector's table.
+/// The recorder for a collector, after the metrics of new labels are defined.
 #[inline]
-fn define(
+fn prepare<'a>(
     id: CollectorId,
     collector: &dyn Collector,
     labels: &LabelTables,
-    recorder: &mut impl Recorder,
-) {
+    recorder: &'a mut impl Recorder,
+) -> CollectorRecorder<'a> {
     let last = last_label(collector, labels);
     if !recorder.is_defined(id, last) {
-        define_up_to(last, id, collector, labels, recorder);
+        for label in 0..=last {
+            if !recorder.is_defined(id, label) {
+                define(label, id, collector, labels, recorder);
+            }
+        }
     }
+    CollectorRecorder::new(id, recorder)
 }
 
 #[cold]
-fn define_up_to(
-    last: LabelId,
+fn define(
+    label: LabelId,
     id: CollectorId,
     collector: &dyn Collector,
     labels: &LabelTables,
     recorder: &mut impl Recorder,
 ) {
-    for label in 0..=last {
-        if !recorder.is_defined(id, label) {
-            recorder.define(id, label, metrics(collector, labels, label));
-        }
-    }
+    let text = collector.labels(labels).and_then(|labels| labels.name(label));
+    recorder.define(id, label, collector.metrics(text));
 }
 
 fn last_label(collector: &dyn Collector, labels: &LabelTables) -> LabelId {
     collector.labels(labels).map_or(0, |labels| labels.last())
-}
-
-fn metrics(collector: &dyn Collector, labels: &LabelTables, label: LabelId) -> Vec<MetricSpec> {
-    collector.metrics(collector.labels(labels).and_then(|labels| labels.name(label)))
 }

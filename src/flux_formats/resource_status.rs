@@ -80,7 +80,7 @@ struct Children {
 const EXCLUDED: u8 = 1;
 const DOWN: u8 = 2;
 const DRAINED: u8 = 4;
-const COUNTED: u8 = 8;
+const LISTED: u8 = 8;
 
 /// Reads the response. `None` if it is malformed.
 pub fn parse(response: &str) -> Option<ResourceStatus> {
@@ -92,28 +92,26 @@ pub fn parse(response: &str) -> Option<ResourceStatus> {
     for drained in response.drain.keys() {
         ranks.mark(drained, DOWN | DRAINED)?;
     }
-    let drained = ranks.0.iter().filter(|&marks| marks & DRAINED != 0).count();
-    let mut status =
-        ResourceStatus { nodes_drained: u32::try_from(drained).ok()?, ..ResourceStatus::default() };
+    let mut status = ResourceStatus::default();
     for entry in &response.r.execution.r_lite {
         let (cores, gpus) = (count(&entry.children.core)?, count(&entry.children.gpu)?);
+        // A rank may be in several entries.
         ranks.each(&entry.rank, |marks| {
-            if *marks & EXCLUDED != 0 {
-                return;
-            }
-            // A rank may be in several entries.
-            let nodes = u32::from(*marks & COUNTED == 0);
-            *marks |= COUNTED;
-            let add = |sum: &mut u32, number: u32| *sum = sum.saturating_add(number);
-            add(&mut status.nodes, nodes);
-            add(&mut status.cores, cores);
-            add(&mut status.gpus, gpus);
-            if *marks & DOWN != 0 {
-                add(&mut status.nodes_down, nodes);
-                add(&mut status.cores_down, cores);
+            *marks |= LISTED;
+            if *marks & EXCLUDED == 0 {
+                status.cores = status.cores.saturating_add(cores);
+                status.gpus = status.gpus.saturating_add(gpus);
+                if *marks & DOWN != 0 {
+                    status.cores_down = status.cores_down.saturating_add(cores);
+                }
             }
         })?;
     }
+    let nodes =
+        |mask: u8, marks| ranks.0.iter().filter(|&found| found & mask == marks).count() as u32;
+    status.nodes = nodes(LISTED | EXCLUDED, LISTED);
+    status.nodes_down = nodes(LISTED | EXCLUDED | DOWN, LISTED | DOWN);
+    status.nodes_drained = nodes(DRAINED, DRAINED);
     Some(status)
 }
 

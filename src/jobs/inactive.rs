@@ -16,30 +16,22 @@ use super::state::State;
 /// (event.c), so 1 is enough; if another plugin hides the second call, the list stays short.
 const MAX_EXPECTED: usize = 64;
 
-/// The number of inactive jobs: the number in the response, plus the jobs added and minus
-/// those removed since.
+/// The number of inactive jobs: the number at load, plus the jobs added and minus those
+/// removed since.
 #[derive(Debug, Default)]
 pub struct Inactive {
-    count: Count,
+    /// The smallest and the largest number at load, by the responses so far. It may be
+    /// negative: brokers before 0.87.0 reported some inactive jobs twice (flux-core #7690),
+    /// and this number is subtracted again.
+    at_load: Option<(i64, i64)>,
+    /// Jobs added since the load, minus those removed.
+    net: i64,
+    /// The smallest and the largest `net` since the request.
+    net_range: (i64, i64),
+    /// `true` if no job was added or removed since the request.
+    is_quiet: bool,
     /// Jobs whose `job.inactive-add` is expected.
     expected: VecDeque<u64>,
-    /// How often the number changed.
-    changes: u64,
-    /// `changes` at the last request.
-    requested_at: u64,
-}
-
-#[derive(Debug)]
-enum Count {
-    /// The number at load is known to be in a range.
-    Range(Range),
-    Known(u64),
-}
-
-impl Default for Count {
-    fn default() -> Self {
-        Count::Range(Range::default())
-    }
 }
 
 /// The result of a response.
@@ -48,18 +40,16 @@ pub struct InactiveResponse {
     /// `true` if the number is known now. Otherwise it changed since the request: request it
     /// again.
     pub known: bool,
-    /// `true` if the response contradicts an earlier one, or the events. The table uses the
-    /// newest response.
+    /// `true` if the response contradicts an earlier one, or the events. The newest response
+    /// is used.
     pub contradicted: bool,
 }
 
 impl Inactive {
     /// The number of inactive jobs. `None` while it is not known.
     pub fn count(&self) -> Option<u64> {
-        match self.count {
-            Count::Known(count) => Some(count),
-            Count::Range(_) => None,
-        }
+        let (min, max) = self.at_load?;
+        u64::try_from(min.saturating_add(self.net)).ok().filter(|_| min == max)
     }
 
     /// A job made its transition to INACTIVE; its `job.inactive-add` follows. Returns
@@ -78,10 +68,7 @@ impl Inactive {
     /// `job.inactive-add`. Returns `false` if the job was counted at its transition.
     pub(super) fn added(&mut self, id: u64) -> bool {
         match self.expected.iter().position(|&expected| expected == id) {
-            Some(index) => {
-                self.expected.remove(index);
-                false
-            }
+            Some(index) => self.expected.remove(index).is_none(),
             None => self.change_by(1),
         }
     }
@@ -94,95 +81,42 @@ impl Inactive {
 
     /// To be called when the number is requested.
     pub fn requested(&mut self) {
-        self.requested_at = self.changes;
-        if let Count::Range(range) = &mut self.count {
-            range.begin();
-        }
+        self.net_range = (self.net, self.net);
+        self.is_quiet = true;
     }
 
-    /// The response: the number at some time since the request. If the number is known, the
-    /// response corrects it, unless it changed since the request.
+    /// The response: the number at some time since the request. A number that is known is
+    /// corrected only if it did not change since the request.
     pub fn response(&mut self, inactive: u64) -> InactiveResponse {
-        match &mut self.count {
-            Count::Range(range) => {
-                let (known, contradicted) = range.end(inactive);
-                if let Some(count) = known {
-                    self.count = Count::Known(count);
-                }
-                InactiveResponse { known: known.is_some(), contradicted }
-            }
-            Count::Known(count) => {
-                let quiet = self.requested_at == self.changes;
-                let contradicted = quiet && *count != inactive;
-                if contradicted {
-                    *count = inactive;
-                    self.changes += 1;
-                }
-                InactiveResponse { known: quiet, contradicted }
-            }
+        if self.count().is_some() && !self.is_quiet {
+            return InactiveResponse { known: false, contradicted: false };
         }
+        let inactive = i64::try_from(inactive).unwrap_or(i64::MAX);
+        let (min_net, max_net) = self.net_range;
+        let response = (inactive.saturating_sub(max_net), inactive.saturating_sub(min_net));
+        let earlier = self.at_load.unwrap_or(response);
+        let both = (response.0.max(earlier.0), response.1.min(earlier.1));
+        let is_consistent = both.0 <= both.1;
+        self.at_load = Some(if is_consistent { both } else { response });
+        let known = self.count().is_some();
+        // More jobs were purged than there were.
+        let is_negative = !known && both.0 == both.1;
+        if is_negative {
+            self.at_load = None;
+        }
+        InactiveResponse { known, contradicted: !is_consistent || is_negative }
     }
 
     /// Returns `false` if the number would be negative.
     fn change_by(&mut self, by: i64) -> bool {
-        self.changes += 1;
-        match &mut self.count {
-            Count::Known(count) => match count.checked_add_signed(by) {
-                Some(changed) => *count = changed,
-                None => return false,
-            },
-            Count::Range(range) => range.change_by(by),
+        self.is_quiet = false;
+        if by < 0 && self.count() == Some(0) {
+            return false;
         }
-        true
-    }
-}
-
-/// What the number at load may be.
-#[derive(Debug, Default)]
-struct Range {
-    /// Jobs added since the load, minus those removed.
-    net: i64,
-    /// The smallest and the largest `net` since the request.
-    extremes: (i64, i64),
-    /// The smallest and the largest number at load, by the responses so far.
-    possible: Option<(i64, i64)>,
-}
-
-impl Range {
-    fn change_by(&mut self, by: i64) {
         self.net += by;
-        self.extremes = (self.extremes.0.min(self.net), self.extremes.1.max(self.net));
-    }
-
-    fn begin(&mut self) {
-        self.extremes = (self.net, self.net);
-    }
-
-    /// Returns the present number, if it is known now, and `true` if this response
-    /// contradicts an earlier one or the events; then only this response is used.
-    ///
-    /// The number at load may be negative: brokers before 0.87.0 reported some inactive jobs
-    /// twice (flux-core #7690), and this number is subtracted again.
-    fn end(&mut self, inactive: u64) -> (Option<u64>, bool) {
-        let inactive = i64::try_from(inactive).unwrap_or(i64::MAX);
-        let response =
-            (inactive.saturating_sub(self.extremes.1), inactive.saturating_sub(self.extremes.0));
-        let earlier = self.possible.unwrap_or(response);
-        let both = (response.0.max(earlier.0), response.1.min(earlier.1));
-        let contradicted = both.0 > both.1;
-        let possible = if contradicted { response } else { both };
-        self.possible = Some(possible);
-        if possible.0 < possible.1 {
-            return (None, contradicted);
-        }
-        match u64::try_from(possible.0.saturating_add(self.net)) {
-            Ok(count) => (Some(count), contradicted),
-            // More jobs were purged than there were: request the number again.
-            Err(_) => {
-                self.possible = None;
-                (None, true)
-            }
-        }
+        let (min, max) = self.net_range;
+        self.net_range = (min.min(self.net), max.max(self.net));
+        true
     }
 }
 
@@ -192,10 +126,8 @@ pub struct InactiveByQueue {
     /// By the queue's id. While the numbers are not known, the changes since the load.
     counts: Vec<i64>,
     is_known: bool,
-    /// How often a number changed.
-    changes: u64,
-    /// `changes` at the last request.
-    requested_at: u64,
+    /// `true` if no number changed since the request.
+    is_quiet: bool,
 }
 
 /// The number of jobs of each queue, by its name and by [`State`].
@@ -222,11 +154,11 @@ impl InactiveByQueue {
         }
         let count = &mut self.counts[queue];
         *count = (*count + by).max(if self.is_known { 0 } else { i64::MIN });
-        self.changes += 1;
+        self.is_quiet = false;
     }
 
     pub(super) fn requested(&mut self) {
-        self.requested_at = self.changes;
+        self.is_quiet = true;
     }
 
     /// The response: `excess` is its number of jobs by queue and state, minus the active
@@ -237,7 +169,7 @@ impl InactiveByQueue {
         // The response never includes NEW.
         let active = State::Depend as usize..State::Inactive as usize;
         let agrees = excess.iter().skip(1).all(|by| by[active.clone()].iter().all(|&by| by == 0));
-        if !agrees || self.requested_at != self.changes {
+        if !agrees || !self.is_quiet {
             return false;
         }
         self.counts = excess.iter().map(|by| by[State::Inactive as usize]).collect();
@@ -264,51 +196,52 @@ mod tests {
             (&[(5, 5), (-2, 4), (1, 1)], false),
         ];
         for (rounds, is_known) in table {
-            let mut range = Range::default();
+            let mut inactive = Inactive::default();
             let mut actual = 100;
-            let mut known = None;
-            let mut step = |range: &mut Range, by: i64| {
+            let mut known = false;
+            let mut step = |inactive: &mut Inactive, by: i64| {
                 for _ in 0..by.abs() {
-                    range.change_by(by.signum());
+                    inactive.change_by(by.signum());
                 }
                 actual += by;
                 actual
             };
             for &(before, after) in *rounds {
-                range.begin();
-                let taken = step(&mut range, before);
-                step(&mut range, after);
-                let (count, contradicted) = range.end(taken as u64);
-                assert!(!contradicted, "{rounds:?}");
-                known = count;
+                inactive.requested();
+                let taken = step(&mut inactive, before);
+                step(&mut inactive, after);
+                let response = inactive.response(taken as u64);
+                assert!(!response.contradicted, "{rounds:?}");
+                known = response.known;
             }
-            assert_eq!(known.is_some(), *is_known, "{rounds:?}");
-            if let Some(count) = known {
-                assert_eq!(count as i64, actual, "{rounds:?}");
-            }
+            assert_eq!(known, *is_known, "{rounds:?}");
+            assert_eq!(inactive.count(), is_known.then_some(actual as u64), "{rounds:?}");
         }
     }
 
     #[test]
     fn after_a_contradiction_the_newest_response_is_used() {
-        let mut range = Range::default();
-        range.begin();
-        range.change_by(1);
-        assert_eq!(range.end(10), (None, false));
-        range.begin();
-        assert_eq!(range.end(50), (Some(50), true));
+        let mut inactive = Inactive::default();
+        inactive.requested();
+        inactive.change_by(1);
+        assert_eq!(inactive.response(10), InactiveResponse { known: false, contradicted: false });
+        inactive.requested();
+        assert_eq!(inactive.response(50), InactiveResponse { known: true, contradicted: true });
+        assert_eq!(inactive.count(), Some(50));
     }
 
     #[test]
     fn jobs_purged_since_the_load_count_as_inactive_at_load() {
-        let mut range = Range::default();
-        range.begin();
-        assert_eq!(range.end(0), (Some(0), false));
-        let mut range = Range::default();
-        range.change_by(-3);
-        range.begin();
+        let mut inactive = Inactive::default();
+        inactive.requested();
+        assert_eq!(inactive.response(0), InactiveResponse { known: true, contradicted: false });
+        assert_eq!(inactive.count(), Some(0));
+        let mut inactive = Inactive::default();
+        inactive.change_by(-3);
+        inactive.requested();
         // 0 inactive now, 3 purged since the load: 3 at load.
-        assert_eq!(range.end(0), (Some(0), false));
+        assert_eq!(inactive.response(0), InactiveResponse { known: true, contradicted: false });
+        assert_eq!(inactive.count(), Some(0));
     }
 
     fn known(count: u64) -> Inactive {

@@ -68,7 +68,7 @@ pub(super) enum Refresh {
 
 /// One active job, as far as the enabled collectors need to know it. A table entry, with
 /// the id, is 72 bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Job {
     /// `None` for a state that this version does not know.
     pub state: Option<State>,
@@ -241,21 +241,7 @@ impl Default for LabelTables {
 impl Job {
     /// A job of which only the state is known.
     pub(crate) fn new(state: Option<State>) -> Job {
-        Job {
-            state,
-            entered: None,
-            queue: 0,
-            user: 0,
-            bank: 0,
-            amounts: Amounts::default(),
-            ranks: Ranks::None,
-            has_allocation: false,
-            is_subscribed: false,
-            is_held: false,
-            has_no_priority: false,
-            exceeds_limit: false,
-            schemes: 0,
-        }
+        Job { state, ..Job::default() }
     }
 
     /// `true` if the job waits for resources.
@@ -303,7 +289,7 @@ impl Job {
     /// dependencies are read.
     ///
     /// # Errors
-    /// If a part is malformed. All other parts are read.
+    /// If the resources are malformed. The other parts are read.
     pub(super) fn read<J: Json>(
         &mut self,
         info: &JobInfo<J>,
@@ -320,18 +306,14 @@ impl Job {
         }
         self.exceeds_limit = false;
         let system = info.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
-        let mut result = Ok(());
         if refresh != Refresh::Start {
-            result = self.read_attributes(info.user, system, needs, labels);
+            self.read_attributes(info.user, system, needs, labels);
         }
-        if needs.contains(Needs::RESOURCES) {
-            if self.is_waiting() {
-                result = self.read_request(info.jobspec).and(result);
-            } else if refresh != Refresh::Again {
-                result = self.read_allocation(info.r, system).and(result);
-            }
+        match needs.contains(Needs::RESOURCES) {
+            true if self.is_waiting() => self.read_request(info.jobspec),
+            true if refresh != Refresh::Again => self.read_allocation(info.r, system),
+            _ => Ok(()),
         }
-        result
     }
 
     fn read_attributes<J: Json>(
@@ -340,22 +322,19 @@ impl Job {
         system: Option<J>,
         needs: Needs,
         labels: &mut LabelTables,
-    ) -> Result<(), ReadError> {
+    ) {
         let member = |key| system.and_then(|system| system.member(key));
         if needs.contains(Needs::USER) && self.user == 0 {
             self.user = labels.users.id(itoa::Buffer::new().format(user));
         }
         if needs.contains(Needs::BANK) {
-            let bank = member(c"bank");
-            self.bank = labels.banks.id(bank.as_ref().and_then(Json::text).unwrap_or_default());
+            self.bank = label(member(c"bank"), &mut labels.banks);
         }
         if needs.contains(Needs::WAITING) {
             self.schemes = 0;
             if let Some(dependencies) = member(c"dependencies") {
                 for dependency in dependencies.items().take(MAX_DEPENDENCIES) {
-                    let scheme = dependency.member(c"scheme");
-                    let scheme = scheme.as_ref().and_then(Json::text).unwrap_or_default();
-                    self.schemes |= 1 << labels.schemes.id(scheme);
+                    self.schemes |= 1 << label(dependency.member(c"scheme"), &mut labels.schemes);
                 }
                 self.exceeds_limit =
                     self.is_waiting() && dependencies.item(MAX_DEPENDENCIES).is_some();
@@ -364,19 +343,8 @@ impl Job {
             self.schemes &= !1;
         }
         if needs.contains(Needs::QUEUE) {
-            let queue = member(c"queue");
-            let queue = queue.as_ref().and_then(Json::text).unwrap_or_default();
-            self.queue = 0;
-            if queue.len() > MAX_QUEUE_LEN {
-                return Err(ReadError(format!(
-                    "queue: a name of {} bytes (expected at most {MAX_QUEUE_LEN}); the job is \
-                     counted in no queue",
-                    queue.len()
-                )));
-            }
-            self.queue = labels.queues.id(queue);
+            self.queue = label(member(c"queue"), &mut labels.queues);
         }
-        Ok(())
     }
 
     fn read_request<J: Json>(&mut self, jobspec: J) -> Result<(), ReadError> {
@@ -419,4 +387,9 @@ impl Job {
         };
         Ok(())
     }
+}
+
+/// The id of a label in a jobspec; 0 if there is none.
+fn label<J: Json>(label: Option<J>, table: &mut LabelTable) -> LabelId {
+    table.id(label.as_ref().and_then(J::text).unwrap_or_default())
 }

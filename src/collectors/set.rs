@@ -6,8 +6,10 @@ use crate::jobs::{Change, JobTable, LabelId, LabelTables};
 /// The enabled collectors. Each processes every change; all record to one [`Recorder`].
 #[derive(Default)]
 pub struct Collectors {
-    enabled: Vec<(CollectorId, Box<dyn Collector>)>,
+    enabled: Vec<Enabled>,
 }
+
+type Enabled = (CollectorId, Box<dyn Collector>);
 
 impl Collectors {
     /// The enabled collectors.
@@ -43,13 +45,14 @@ impl Collectors {
     /// is replaced: its sums are set to those of the backfill.
     pub fn install(&mut self, backfill: Backfill, table: &JobTable, recorder: &mut impl Recorder) {
         for (id, collector, sums) in backfill.collectors {
-            collector.table_gauges(table, &mut prepare(id, &*collector, table.labels(), recorder));
+            let new = (id, collector);
+            new.1.table_gauges(table, &mut prepare(&new, table.labels(), recorder));
             match self.enabled.iter_mut().find(|(enabled, _)| *enabled == id) {
-                Some((_, enabled)) => {
+                Some(enabled) => {
                     recorder.reset_sums(id);
-                    *enabled = collector;
+                    *enabled = new;
                 }
-                None => self.enabled.push((id, collector)),
+                None => self.enabled.push(new),
             }
             sums.0.into_iter().for_each(|(gauge, sum)| recorder.add(id, gauge, sum));
         }
@@ -57,11 +60,7 @@ impl Collectors {
 
     /// Defines all metrics again, after a change of their names.
     pub fn define_all(&self, labels: &LabelTables, recorder: &mut impl Recorder) {
-        for (id, collector) in &self.enabled {
-            for label in 0..=last_label(&**collector, labels) {
-                define(label, *id, &**collector, labels, recorder);
-            }
-        }
+        self.enabled.iter().for_each(|enabled| define(enabled, true, labels, recorder));
     }
 
     /// Processes a change of a job. `context` is `None` if it is not the effect of an event.
@@ -73,8 +72,9 @@ impl Collectors {
         table: &JobTable,
         recorder: &mut impl Recorder,
     ) {
-        for (id, collector) in &mut self.enabled {
-            let mut out = prepare(*id, &**collector, table.labels(), recorder);
+        for enabled in &mut self.enabled {
+            let mut out = prepare(enabled, table.labels(), recorder);
+            let collector = &mut enabled.1;
             collector.delta(change, &mut out);
             if change.inactive != 0 {
                 collector.table_gauges(table, &mut out);
@@ -87,9 +87,8 @@ impl Collectors {
 
     /// Sets the gauges that are not sums over the jobs, after a response changed them.
     pub fn table_gauges_changed(&self, table: &JobTable, recorder: &mut impl Recorder) {
-        for (id, collector) in &self.enabled {
-            collector
-                .table_gauges(table, &mut prepare(*id, &**collector, table.labels(), recorder));
+        for enabled in &self.enabled {
+            enabled.1.table_gauges(table, &mut prepare(enabled, table.labels(), recorder));
         }
     }
 
@@ -100,44 +99,36 @@ impl Collectors {
         labels: &LabelTables,
         recorder: &mut impl Recorder,
     ) {
-        for (id, collector) in &mut self.enabled {
-            let mut out = prepare(*id, &**collector, labels, recorder);
-            collector.on_exception(exception, &mut out);
+        for enabled in &mut self.enabled {
+            let mut out = prepare(enabled, labels, recorder);
+            enabled.1.on_exception(exception, &mut out);
         }
     }
 }
 
-/// The recorder for a collector, after the metrics of new labels are defined.
+/// The recorder of a collector, after the metrics of new labels are defined.
 #[inline]
 fn prepare<'a>(
-    id: CollectorId,
-    collector: &dyn Collector,
+    enabled: &Enabled,
     labels: &LabelTables,
     recorder: &'a mut impl Recorder,
 ) -> CollectorRecorder<'a> {
-    let last = last_label(collector, labels);
-    if !recorder.is_defined(id, last) {
-        for label in 0..=last {
-            if !recorder.is_defined(id, label) {
-                define(label, id, collector, labels, recorder);
-            }
+    let (id, collector) = enabled;
+    let last = collector.labels(labels).map_or(0, |labels| labels.last());
+    if !recorder.is_defined(*id, last) {
+        define(enabled, false, labels, recorder);
+    }
+    CollectorRecorder::new(*id, recorder)
+}
+
+/// Defines the metrics of all labels, or of new ones only.
+#[cold]
+fn define(enabled: &Enabled, all: bool, labels: &LabelTables, recorder: &mut impl Recorder) {
+    let (id, collector) = enabled;
+    let table = collector.labels(labels);
+    for label in 0..=table.map_or(0, |table| table.last()) {
+        if all || !recorder.is_defined(*id, label) {
+            recorder.define(*id, label, collector.metrics(table.and_then(|it| it.name(label))));
         }
     }
-    CollectorRecorder::new(id, recorder)
-}
-
-#[cold]
-fn define(
-    label: LabelId,
-    id: CollectorId,
-    collector: &dyn Collector,
-    labels: &LabelTables,
-    recorder: &mut impl Recorder,
-) {
-    let text = collector.labels(labels).and_then(|labels| labels.name(label));
-    recorder.define(id, label, collector.metrics(text));
-}
-
-fn last_label(collector: &dyn Collector, labels: &LabelTables) -> LabelId {
-    collector.labels(labels).map_or(0, |labels| labels.last())
 }

@@ -48,7 +48,7 @@ impl Needs {
     }
 
     /// `true` if [`JobInfo`] must be read.
-    pub(super) const fn info(self) -> bool {
+    pub(super) const fn has_info(self) -> bool {
         self.0 & Self::INFO.0 != 0
     }
 }
@@ -283,14 +283,26 @@ impl Job {
         }
     }
 
-    /// Reads the part of `info` that is in `needs` and may be new.
+    /// Reads from `source` what is needed and may be new. Returns the error if the source
+    /// cannot be read, or if the resources are malformed; then the other parts are read.
     ///
     /// The cost is bounded for any jobspec: at most 1,024 resource vertices and 64
     /// dependencies are read.
-    ///
-    /// # Errors
-    /// If the resources are malformed. The other parts are read.
-    pub(super) fn read<J: Json>(
+    pub(super) fn read(
+        &mut self,
+        source: &impl JobSource,
+        needs: Needs,
+        labels: &mut LabelTables,
+        refresh: Refresh,
+    ) -> Option<ReadError> {
+        if !needs.has_info() {
+            return None;
+        }
+        let read = |info| self.read_info(&info, needs, labels, refresh);
+        source.info().and_then(read).err()
+    }
+
+    fn read_info<J: Json>(
         &mut self,
         info: &JobInfo<J>,
         needs: Needs,

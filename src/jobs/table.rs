@@ -304,7 +304,8 @@ impl JobTable {
                 // the queue is read: the other label tables are for active jobs.
                 None => {
                     let mut job = Job::new(Some(State::Inactive));
-                    change.read_error = self.read(&mut job, source, Needs::QUEUE);
+                    let labels = &mut self.labels;
+                    change.read_error = job.read(source, Needs::QUEUE, labels, Refresh::New);
                     job.queue
                 }
             };
@@ -322,7 +323,7 @@ impl JobTable {
         let mut change = match actual {
             Some((state, source)) if state != Some(State::Inactive) => {
                 let mut job = Job::new(state);
-                let read_error = self.read(&mut job, source, self.needs);
+                let read_error = job.read(source, self.needs, &mut self.labels, Refresh::New);
                 let before = self.job(id).cloned();
                 if let Some(before) = &before {
                     job.is_subscribed = before.is_subscribed;
@@ -401,7 +402,7 @@ impl JobTable {
         };
         if known != Some(State::Inactive) {
             let mut job = Job::new(known);
-            change.read_error = self.read(&mut job, source, self.needs);
+            change.read_error = job.read(source, self.needs, &mut self.labels, Refresh::New);
             change.after = Some(job.clone());
             self.shards[shard_of(id)].insert(id, job);
         }
@@ -442,18 +443,12 @@ impl JobTable {
             }
             true => self.needs.contains(Needs::WAITING).then_some(Refresh::Urgency),
         };
-        let mut read_error = None;
-        if let Some(refresh) = refresh.filter(|_| self.needs.info()) {
-            let read = source
-                .info()
-                .and_then(|info| job.read(&info, self.needs, &mut self.labels, refresh));
-            read_error = read.err();
-            // The same error was returned before.
-            if refresh == Refresh::Again && before.as_ref().is_some_and(|it| job.has_same_info(it))
-            {
-                read_error = None;
-            }
-        }
+        let read = |refresh| job.read(source, self.needs, &mut self.labels, refresh);
+        // If nothing of the job is new, the same error was returned before.
+        let read_error = refresh.and_then(read).filter(|_| {
+            let is_same = |before| job.has_same_info(before);
+            refresh != Some(Refresh::Again) || !before.as_ref().is_some_and(is_same)
+        });
         let after = Some(job.clone());
         let anomaly = match (known, left, &before) {
             (None, ..) => Some(Anomaly::UnknownState(state)),
@@ -485,21 +480,12 @@ impl JobTable {
 
     fn update(&mut self, id: u64, source: &impl JobSource) -> Change {
         let needs = self.needs;
-        let Some(job) = self.shards[shard_of(id)].get_mut(&id).filter(|_| needs.info()) else {
+        let Some(job) = self.shards[shard_of(id)].get_mut(&id).filter(|_| needs.has_info()) else {
             return Change::default();
         };
         let before = Some(job.clone());
-        let read =
-            source.info().and_then(|info| job.read(&info, needs, &mut self.labels, Refresh::Again));
-        Change { before, after: Some(job.clone()), read_error: read.err(), ..Change::default() }
-    }
-
-    fn read(&mut self, job: &mut Job, source: &impl JobSource, needs: Needs) -> Option<ReadError> {
-        if !needs.info() {
-            return None;
-        }
-        let info = source.info();
-        info.and_then(|info| job.read(&info, needs, &mut self.labels, Refresh::New)).err()
+        let read_error = job.read(source, needs, &mut self.labels, Refresh::Again);
+        Change { before, after: Some(job.clone()), read_error, ..Change::default() }
     }
 
     fn remove(&mut self, id: u64) -> Option<Job> {

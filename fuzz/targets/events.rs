@@ -1,4 +1,4 @@
-//! Events into the job table.
+//! Events, applied to the job table.
 
 #![no_main]
 
@@ -9,24 +9,24 @@ mod invariants;
 use libfuzzer_sys::fuzz_target;
 use state_counts::jobs::{Event, EventKind};
 
-/// A byte or two for an event: one of the states that there are, or any number.
+/// A state from a byte: mostly one of the known states, otherwise another number.
 fn state(byte: u8) -> i32 {
     match byte % 8 {
         7 => i32::from(byte) - 128,
-        place => 1 << place,
+        index => 1 << index,
     }
 }
 
-fn event((id, kind, new, old): Bytes) -> Event {
-    let what = match kind % 8 {
+fn event((id, byte, new, old): Bytes) -> Event {
+    let kind = match byte % 8 {
         0 => EventKind::New { state: state(new) },
         1 => EventKind::InactiveAdd,
         2 => EventKind::InactiveRemove,
-        3 => EventKind::Moved { state: state(new), previous: None, at: None },
+        3 => EventKind::Transition { state: state(new), previous: None, at: None },
         4 => EventKind::Updated,
-        _ => EventKind::Moved { state: state(new), previous: Some(state(old)), at: None },
+        _ => EventKind::Transition { state: state(new), previous: Some(state(old)), at: None },
     };
-    Event { id: u64::from(id % 4), what }
+    Event { id: u64::from(id % 4), kind }
 }
 
 type Bytes = (u8, u8, u8, u8);

@@ -1,95 +1,66 @@
-//! Collectors that come while there are jobs. Nobody is sent anything of them before all
-//! jobs are counted, and each job may be counted at a time of its own.
+//! Collectors that are being filled: newly enabled ones, or all of them after a panic. Each
+//! job may be added at a time of its own; nothing is sent before all jobs are added.
 
-use super::{CollectorId, Collectors, MetricId, MetricSpec, Recorder};
-use crate::jobs::label_table::LabelId;
-use crate::jobs::{Change, Job, JobTable};
+use std::collections::BTreeMap;
 
-/// Collectors that count the jobs that there are.
+use super::{Collector, CollectorId, CollectorRecorder, MetricId, MetricSpec, Recorder};
+use crate::jobs::{Change, Job, LabelId};
+
+/// Collectors and their sums over the jobs that were added so far.
 #[derive(Default)]
-pub struct BackfillSums {
-    pub(super) collectors: Collectors,
-    pub(super) sums: Sums,
+pub struct Backfill {
+    pub(super) collectors: Vec<(CollectorId, Box<dyn Collector>, Sums)>,
 }
 
-/// What the jobs that were counted add up to, by the indices of the collector, the name and
-/// the metric.
+/// A recorder of one collector's sums over the jobs.
 #[derive(Default)]
-pub(super) struct Sums(Vec<Vec<Vec<i64>>>);
+pub(super) struct Sums(pub(super) BTreeMap<MetricId, i64>);
 
-impl BackfillSums {
-    /// These collectors, and no job yet.
-    pub fn new(collectors: &[CollectorId]) -> BackfillSums {
-        let mut counting = BackfillSums::default();
-        counting.collectors.switch(collectors, &mut counting.sums);
-        counting
+impl Backfill {
+    /// These collectors, without jobs.
+    pub fn new(collectors: &[CollectorId]) -> Backfill {
+        let make = |&id: &CollectorId| (id, (id.spec().make)(), Sums::default());
+        Backfill { collectors: collectors.iter().map(make).collect() }
     }
 
-    /// Which collectors they are.
+    /// The collectors.
     pub fn collectors(&self) -> Vec<CollectorId> {
-        self.collectors.ids().collect()
+        self.collectors.iter().map(|(id, ..)| *id).collect()
     }
 
-    /// Takes one of the collectors away, with what it counted; `None` when there is none.
-    pub fn take_one(&mut self) -> Option<BackfillSums> {
-        let collectors = self.collectors.take_one()?;
-        let mut sums = Sums::default();
-        for id in collectors.ids() {
-            std::mem::swap(at(&mut sums.0, id.index()), at(&mut self.sums.0, id.index()));
-        }
-        Some(BackfillSums { collectors, sums })
+    /// Removes one collector, with its sums. `None` if none is left.
+    pub fn take_one(&mut self) -> Option<Backfill> {
+        let first = self.collectors.drain(..1.min(self.collectors.len())).next()?;
+        Some(Backfill { collectors: vec![first] })
     }
 
-    /// Counts a job.
-    pub fn count(&mut self, job: &Job, table: &JobTable) {
-        let change = Change { after: Some(job.clone()), ..Change::default() };
-        self.changed(&change, table);
+    /// Adds a job.
+    pub fn add(&mut self, job: &Job) {
+        self.on_change(&Change { after: Some(job.clone()), ..Change::default() });
     }
 
-    /// A job that was counted changed, or one came that is not to be counted any more.
-    pub fn changed(&mut self, change: &Change, table: &JobTable) {
-        self.collectors.changed(change, None, table, &mut self.sums);
-    }
-}
-
-impl Sums {
-    /// Calls `visit` with each gauge of a collector, and its sum.
-    pub(super) fn each(&self, collector: CollectorId, mut visit: impl FnMut(MetricId, i64)) {
-        for (name, sums) in self.0.get(collector.index()).into_iter().flatten().enumerate() {
-            for (metric, &sum) in sums.iter().enumerate() {
-                visit(MetricId::of(name as LabelId, metric), sum);
-            }
+    /// Processes a change of a job that was added, or that will not be added any more.
+    pub fn on_change(&mut self, change: &Change) {
+        for (id, collector, sums) in &mut self.collectors {
+            collector.delta(change, &mut CollectorRecorder::new(*id, sums));
         }
     }
 }
 
-/// The item at an index, which is made with those before it if it is not there.
-fn at<T: Default>(list: &mut Vec<T>, index: usize) -> &mut T {
-    if list.len() <= index {
-        list.resize_with(index + 1, T::default);
-    }
-    &mut list[index]
-}
-
-/// Only sums over the jobs are kept: the table's numbers are known at any time, and events
-/// that come before a collector is sent are not counted later.
+/// Ignores all but sums: other gauges are set when the collector is enabled, and events
+/// before that are not counted.
 impl Recorder for Sums {
+    fn add(&mut self, _: CollectorId, gauge: MetricId, by: i64) {
+        *self.0.entry(gauge).or_default() += by;
+    }
+
     fn is_defined(&self, _: CollectorId, _: LabelId) -> bool {
         true
     }
-
     fn define(&mut self, _: CollectorId, _: LabelId, _: Vec<MetricSpec>) {}
-
-    fn add(&mut self, collector: CollectorId, gauge: MetricId, by: i64) {
-        let sums = at(at(&mut self.0, collector.index()), usize::from(gauge.name));
-        *at(sums, usize::from(gauge.metric)) += by;
-    }
-
     fn set(&mut self, _: CollectorId, _: MetricId, _: Option<i64>) {}
-
     fn count(&mut self, _: CollectorId, _: MetricId, _: i64) {}
-
     fn timing(&mut self, _: CollectorId, _: MetricId, _: f64) {}
-
-    fn forget(&mut self, _: CollectorId) {}
+    fn reset_sums(&mut self, _: CollectorId) {}
+    fn remove(&mut self, _: CollectorId) {}
 }

@@ -1,121 +1,133 @@
-//! What can be sent: collectors of metrics, each a pure function of the job table.
+//! Collectors: the metrics that can be sent, each a function of the job table and its
+//! changes.
 //!
-//! A collector is one file and one line of [`COLLECTORS`]. Its gauges are sums over the
-//! active jobs: each job adds what [`Collector::gauges`] says, and a change of a job
-//! moves them by what it adds after, less what it added before. So no order of
-//! events and no lost event can make one negative, or wrong for long.
+//! A collector is one file and one line of [`COLLECTORS`]. Most gauges are sums over the
+//! active jobs: each job adds what [`Collector::contributions`] states, and a change of a job
+//! adds its contributions after, minus those before. So no order of events and no lost
+//! event can make a gauge negative, or wrong after the next event of the job.
 
 mod backfill;
-mod banks;
+mod by_label;
 mod pending;
-mod queues;
+mod recorder;
 mod resources;
 mod results;
 mod set;
 mod states;
 mod timings;
-mod users;
 
-use crate::jobs::label_table::{LabelId, LabelTable};
-use crate::jobs::{Change, EventKind, Job, JobTable, LabelTables, Needs, State, Timestamp};
+use crate::jobs::{
+    Change, EventKind, Job, JobResult, JobTable, LabelId, LabelTable, LabelTables, Needs, State,
+    Timestamp,
+};
 
-pub use backfill::BackfillSums;
-pub use set::{Collectors, Recorder};
+pub use backfill::Backfill;
+pub use recorder::{CollectorRecorder, Recorder};
+pub use set::Collectors;
 
 /// All collectors, in the order of the manual.
 pub const COLLECTORS: &[CollectorSpec] = &[
     states::SPEC,
-    queues::SPEC,
+    by_label::QUEUES,
     timings::SPEC,
     results::SPEC,
     resources::SPEC,
-    users::SPEC,
-    banks::SPEC,
+    by_label::USERS,
+    by_label::BANKS,
     pending::SPEC,
 ];
 
-/// What there is to know of a collector before it is enabled.
+/// The description of a collector.
 pub struct CollectorSpec {
-    /// Its name in a configuration.
+    /// The name in the key `metrics`.
     pub name: &'static str,
     /// What it needs to know of a job.
     pub needs: Needs,
-    /// The tags that its metrics bring.
+    /// The keys of the tags of its metrics.
     pub tags: &'static [&'static str],
-    /// Makes it.
+    /// Constructor.
     pub make: fn() -> Box<dyn Collector>,
 }
 
-/// One of [`COLLECTORS`], by its index.
+/// The index of a collector in [`COLLECTORS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CollectorId(u8);
 
 impl CollectorId {
-    /// All of them.
+    /// All collectors.
     pub fn all() -> impl Iterator<Item = CollectorId> {
         (0..COLLECTORS.len() as u8).map(CollectorId)
     }
 
-    /// The one with this name.
+    /// The collector with this name.
     pub fn named(name: &str) -> Option<CollectorId> {
         Self::all().find(|id| id.spec().name == name)
     }
 
-    /// What these need to know of a job.
+    /// What these collectors need to know of a job.
     pub fn needs(collectors: &[CollectorId]) -> Needs {
         collectors.iter().fold(Needs::STATE, |all, id| all.union(id.spec().needs))
     }
 
-    /// What there is to know of it.
+    /// The description of the collector.
     pub fn spec(self) -> &'static CollectorSpec {
         &COLLECTORS[self.index()]
     }
 
-    /// Its index in [`COLLECTORS`].
+    /// The index in [`COLLECTORS`].
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
-/// The address of a metric within its collector: the name that it is about, and its
-/// index among that name's metrics.
+/// A metric of a collector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MetricId {
-    /// The name's index in the collector's list; 0 for what is about no name.
-    pub name: LabelId,
-    /// The metric's index in [`Collector::metrics`].
+    /// The label in the collector's table; 0 for metrics without a label.
+    pub label: LabelId,
+    /// The index in the result of [`Collector::metrics`].
     pub metric: u8,
 }
 
 impl MetricId {
-    /// A metric that is about no name.
+    /// A metric without a label.
     pub const fn fixed(metric: usize) -> MetricId {
-        MetricId { name: 0, metric: metric as u8 }
+        MetricId::of(0, metric)
     }
 
-    /// A metric of a name.
-    pub const fn of(name: LabelId, metric: usize) -> MetricId {
-        MetricId { name, metric: metric as u8 }
+    /// A metric of a label.
+    pub const fn of(label: LabelId, metric: usize) -> MetricId {
+        MetricId { label, metric: metric as u8 }
     }
 }
 
-/// What a metric is called, and what kind it is of.
+/// The name, the tags and the kind of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricSpec {
-    /// Its name behind the prefix; `None`: the prefix's own last part.
+    /// The name after the prefix. `None`: the last part of the prefix itself.
     pub name: Option<&'static str>,
-    /// Its tags.
-    pub tags: Vec<(&'static str, TagValue)>,
-    /// Its kind.
+    /// The tags. Dialects without tags append their values to the name.
+    pub tags: Tags,
+    /// The kind.
     pub kind: MetricKind,
 }
 
-/// A tag's value.
+impl MetricSpec {
+    /// A metric with a name of its own.
+    pub fn new(kind: MetricKind, name: &'static str, tags: Tags) -> MetricSpec {
+        MetricSpec { name: Some(name), tags, kind }
+    }
+}
+
+/// Keys and values.
+pub type Tags = Vec<(&'static str, TagValue)>;
+
+/// The value of a tag.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TagValue {
-    /// A state, written as the configuration wants it.
+    /// A state, written in the configured form.
     State(State),
-    /// A text that is clean already.
+    /// A cleaned label, or a constant.
     Text(String),
 }
 
@@ -131,145 +143,87 @@ impl From<&str> for TagValue {
     }
 }
 
-/// A metric's kind.
+/// The kind of a metric, which says where its value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// A gauge that is a sum over the active jobs. It removed to 0 at the end, for
-    /// nobody watches them any more.
+    /// A gauge: a sum over the active jobs. Its final value is 0.
     JobSum,
-    /// The same, of what is allocated to jobs, which R says. Not every Flux passes R.
+    /// A gauge: a sum over the active jobs of what is allocated to them. Its final value is
+    /// 0. Not sent if Flux does not pass R to plugins (before 0.56).
     AllocationSum,
-    /// A gauge that is a number of the table's, and may not be known yet. It keeps
-    /// its value at the end: inactive jobs are over whether anybody counts or not.
+    /// A gauge: a number of inactive jobs, which may not be known. It keeps its last value.
     TableCount,
-    /// A gauge that the broker was asked for, and that may not be known. It removed to
-    /// 0 at the end: nobody asks any more.
+    /// A gauge: a number from a broker's response, which may not be known. Its final value
+    /// is 0.
     BrokerStatus,
-    /// A counter.
+    /// A counter of events.
     Counter,
-    /// A timing.
+    /// A duration in milliseconds.
     Timing,
 }
 
 impl MetricKind {
-    /// What statsd calls it.
+    /// The kind in statsd.
     pub fn name(self) -> &'static str {
         match self {
-            MetricKind::JobSum
-            | MetricKind::AllocationSum
-            | MetricKind::TableCount
-            | MetricKind::BrokerStatus => "gauge",
             MetricKind::Counter => "counter",
             MetricKind::Timing => "timing",
+            _ => "gauge",
         }
     }
 
-    /// Whether it is a gauge that is a sum over the active jobs.
+    /// `true` for sums over the active jobs.
     pub fn is_sum(self) -> bool {
         matches!(self, MetricKind::JobSum | MetricKind::AllocationSum)
     }
 }
 
-impl MetricSpec {
-    /// A metric.
-    pub fn new(
-        kind: MetricKind,
-        name: &'static str,
-        tags: Vec<(&'static str, TagValue)>,
-    ) -> MetricSpec {
-        MetricSpec { name: Some(name), tags, kind }
-    }
-}
-
-/// What an event was, besides what it changed.
+/// What is known of an event besides its change of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct EventContext {
-    /// The event.
-    pub what: EventKind,
-    /// Whether the event is new. Until a load is over, Flux reports jobs that exist
-    /// already.
+    /// The kind of event.
+    pub kind: EventKind,
+    /// `false` during the load, when Flux reports existing jobs.
     pub is_new: bool,
-    /// When the job was submitted, if times are needed.
+    /// The time of submission, if [`Needs::TIMES`].
     pub submitted: Option<Timestamp>,
-    /// What became of it, if that is needed and it ended.
-    pub result: Option<Ending>,
+    /// The result, if the job ended and [`Needs::RESULT`].
+    pub result: Option<JobResult>,
 }
-
-/// What became of a job: the table's own [`JobResult`](crate::flux::JobResult), so
-/// that collectors need no Flux.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Its tasks ended with 0.
-    Completed,
-    /// Its tasks ended with something else, or an exception ended it.
-    Failed,
-    /// Somebody canceled it.
-    Canceled,
-    /// Its time was up.
-    Timeout,
-}
-
-/// Where counters and timings go.
-pub trait Out {
-    /// A counter counted this many more.
-    fn count(&mut self, counter: MetricId, by: i64);
-    /// Something took this many milliseconds.
-    fn timing(&mut self, timing: MetricId, milliseconds: f64);
-}
-
-/// Takes what a job adds to a gauge.
-pub type Visit<'a> = &'a mut dyn FnMut(MetricId, i64);
 
 /// A collector of metrics.
 pub trait Collector {
-    /// The metrics of one name, by their index; `None`: those that are about no
-    /// name.
-    fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec>;
+    /// The metrics of one label, by their index. `None`: those without a label.
+    fn metrics(&self, label: Option<&str>) -> Vec<MetricSpec>;
 
-    /// The list of the names that it has metrics for.
-    fn names<'a>(&self, lists: &'a LabelTables) -> Option<&'a LabelTable> {
-        let _ = lists;
+    /// The table of the labels that it has metrics for.
+    fn labels<'a>(&self, _tables: &'a LabelTables) -> Option<&'a LabelTable> {
         None
     }
 
-    /// The gauges that an active job adds to, and how much. Pure: same job, same
-    /// answer.
-    fn gauges(&self, job: &Job, visit: Visit<'_>) {
-        let _ = (job, visit);
-    }
+    /// Adds what an active job contributes to each gauge. The same job always contributes
+    /// the same.
+    fn contributions(&self, _job: &Job, _out: &mut CollectorRecorder) {}
 
-    /// How a change moves the gauges. Apart from [`changed`](Self::changed), for jobs
-    /// are also counted and put right without any event: then no counter counts.
-    fn moves(&mut self, change: &Change, visit: Visit<'_>) {
+    /// Adds what a change of a job changes of each gauge.
+    fn delta(&mut self, change: &Change, out: &mut CollectorRecorder) {
         if let Some(after) = &change.after {
-            self.gauges(after, visit);
+            self.contributions(after, out);
         }
         if let Some(before) = &change.before {
-            self.gauges(before, &mut |gauge, by| visit(gauge, -by));
+            self.contributions(before, &mut out.negated());
         }
     }
 
-    /// The gauges that are numbers of the table's, `None` while they are not known.
-    fn numbers(&self, table: &JobTable, visit: &mut dyn FnMut(MetricId, Option<i64>)) {
-        let _ = (table, visit);
-    }
+    /// Sets the gauges that are not sums over the jobs; `None` while a value is not known.
+    fn table_gauges(&self, _table: &JobTable, _out: &mut CollectorRecorder) {}
 
-    /// The counters and timings of a change that an event made.
-    fn changed(&mut self, change: &Change, context: &EventContext, out: &mut dyn Out) {
-        let _ = (change, context, out);
-    }
+    /// Records the counters and timings of an event. Not called if a job is reconciled:
+    /// that is not an event.
+    fn on_event(&mut self, _: &Change, _context: &EventContext, _out: &mut CollectorRecorder) {}
 
-    /// An exception of this type was raised.
-    fn raised(&mut self, exception: LabelId, out: &mut dyn Out) {
-        let _ = (exception, out);
-    }
-}
-
-/// A gauge for each active state, with the tag `key`.
-fn by_state(name: &'static str, key: &'static str, value: &str) -> Vec<MetricSpec> {
-    let active = State::ALL.into_iter().filter(|&state| state != State::Inactive);
-    let tags = |state: State| vec![(key, value.into()), ("state", state.into())];
-    active.map(|state| MetricSpec::new(MetricKind::JobSum, name, tags(state))).collect()
+    /// Records that an exception of this type was raised.
+    fn on_exception(&mut self, _exception: LabelId, _out: &mut CollectorRecorder) {}
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! `results`: what becomes of jobs, and the exceptions raised on them.
+//! `results`: the results of jobs, submissions, and exceptions by type.
 
-use super::{Collector, CollectorSpec, EventContext, MetricId, MetricKind, MetricSpec, Out};
-use crate::jobs::label_table::{LabelId, LabelTable};
-use crate::jobs::{Change, EventKind, LabelTables, Needs, State};
+use super::{
+    Collector, CollectorRecorder, CollectorSpec, EventContext, MetricId, MetricKind, MetricSpec,
+};
+use crate::jobs::{Change, EventKind, LabelId, LabelTable, LabelTables, Needs, State};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "results",
@@ -13,38 +14,36 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 
 struct Results;
 
-/// In the order of [`Ending`].
+/// In the order of [`JobResult`](crate::jobs::JobResult), then submissions.
 const RESULTS: [&str; 5] = ["completed", "failed", "canceled", "timeout", "submitted"];
 const SUBMITTED: MetricId = MetricId::fixed(4);
 
-/// A job that is new in NEW; others were there before.
-const SUBMISSION: EventKind = EventKind::New { state: 1 << State::New as i32 };
-
 impl Collector for Results {
-    fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
+    fn metrics(&self, label: Option<&str>) -> Vec<MetricSpec> {
         let counter = |name, key, value: &str| {
             MetricSpec::new(MetricKind::Counter, name, vec![(key, value.into())])
         };
-        match name {
+        match label {
             None => RESULTS.into_iter().map(|it| counter("result", "result", it)).collect(),
             Some(exception) => vec![counter("exception", "type", exception)],
         }
     }
 
-    fn names<'a>(&self, lists: &'a LabelTables) -> Option<&'a LabelTable> {
-        Some(&lists.exceptions)
+    fn labels<'a>(&self, tables: &'a LabelTables) -> Option<&'a LabelTable> {
+        Some(&tables.exceptions)
     }
 
-    fn changed(&mut self, _: &Change, context: &EventContext, out: &mut dyn Out) {
-        if context.is_new && context.what == SUBMISSION {
-            out.count(SUBMITTED, 1);
+    fn on_event(&mut self, _: &Change, context: &EventContext, out: &mut CollectorRecorder) {
+        // A job that existed before the load may also be reported in NEW.
+        if context.is_new && context.kind == (EventKind::New { state: State::New.number() }) {
+            out.increment(SUBMITTED);
         }
-        if let Some(ending) = context.result {
-            out.count(MetricId::fixed(ending as usize), 1);
+        if let Some(result) = context.result {
+            out.increment(MetricId::fixed(result as usize));
         }
     }
 
-    fn raised(&mut self, exception: LabelId, out: &mut dyn Out) {
-        out.count(MetricId::of(exception, 0), 1);
+    fn on_exception(&mut self, exception: LabelId, out: &mut CollectorRecorder) {
+        out.increment(MetricId::of(exception, 0));
     }
 }

@@ -1,187 +1,134 @@
-//! The collectors that are enabled.
+//! The enabled collectors.
 
-use super::{BackfillSums, Collector, CollectorId, EventContext, MetricId, MetricSpec, Out};
-use crate::jobs::label_table::LabelId;
-use crate::jobs::{Change, JobTable, LabelTables};
+use super::{Backfill, Collector, CollectorId, CollectorRecorder, EventContext, Recorder};
+use crate::jobs::{Change, JobTable, LabelId, LabelTables};
 
-/// Where the metrics of all collectors go.
-pub trait Recorder {
-    /// Whether a collector's metrics of this name have been defined.
-    fn is_defined(&self, collector: CollectorId, name: LabelId) -> bool;
-    /// These are a collector's metrics of this name.
-    fn define(&mut self, collector: CollectorId, name: LabelId, metrics: Vec<MetricSpec>);
-    /// A gauge moves by this much.
-    fn add(&mut self, collector: CollectorId, gauge: MetricId, by: i64);
-    /// A gauge stands at this; `None`: nobody knows.
-    fn set(&mut self, collector: CollectorId, gauge: MetricId, level: Option<i64>);
-    /// A counter counted this many more.
-    fn count(&mut self, collector: CollectorId, counter: MetricId, by: i64);
-    /// Something took this many milliseconds.
-    fn timing(&mut self, collector: CollectorId, timing: MetricId, milliseconds: f64);
-    /// A collector's metrics are forgotten.
-    fn forget(&mut self, collector: CollectorId);
-}
-
-/// The enabled collectors. Each sees every change, and its metrics go to one [`Recorder`].
+/// The enabled collectors. Each processes every change; all record to one [`Recorder`].
 #[derive(Default)]
 pub struct Collectors {
-    enabled: Vec<(CollectorId, Box<dyn Collector>)>,
+    enabled: Vec<Enabled>,
 }
 
-impl Collectors {
-    /// Enables these, and no others. Those that come know of no job: where there are any,
-    /// they [count](BackfillSums) them before.
-    pub fn switch<S: Recorder>(&mut self, wanted: &[CollectorId], sink: &mut S) {
-        self.enabled.retain(|(id, _)| {
-            let is_kept = wanted.contains(id);
-            if !is_kept {
-                sink.forget(*id);
-            }
-            is_kept
-        });
-        for &id in wanted {
-            if !self.has(id) {
-                self.enabled.push((id, (id.spec().make)()));
-            }
-        }
-    }
+type Enabled = (CollectorId, Box<dyn Collector>);
 
-    /// Which are enabled.
+impl Collectors {
+    /// The enabled collectors.
     pub fn ids(&self) -> impl Iterator<Item = CollectorId> + '_ {
         self.enabled.iter().map(|(id, _)| *id)
     }
 
-    /// Takes the first away.
-    pub(super) fn take_one(&mut self) -> Option<Collectors> {
-        let first = self.enabled.drain(..1.min(self.enabled.len())).next()?;
-        Some(Collectors { enabled: vec![first] })
-    }
-
-    /// Whether this one is enabled.
+    /// `true` if the collector is enabled.
     pub fn has(&self, collector: CollectorId) -> bool {
         self.ids().any(|id| id == collector)
     }
 
-    /// Which are enabled and not wanted, and which are wanted and not enabled.
-    pub fn difference(&self, wanted: &[CollectorId]) -> (Vec<CollectorId>, Vec<CollectorId>) {
-        let removed = self.ids().filter(|id| !wanted.contains(id)).collect();
-        let added = wanted.iter().copied().filter(|&id| !self.has(id)).collect();
+    /// The enabled collectors that are not in `configured`, and the configured ones that are
+    /// not enabled.
+    pub fn difference(&self, configured: &[CollectorId]) -> (Vec<CollectorId>, Vec<CollectorId>) {
+        let removed = self.ids().filter(|id| !configured.contains(id)).collect();
+        let added = configured.iter().copied().filter(|&id| !self.has(id)).collect();
         (removed, added)
     }
 
-    /// Takes over collectors that counted all jobs, and what these add up to.
-    pub fn take_over<S: Recorder>(
-        &mut self,
-        counting: BackfillSums,
-        table: &JobTable,
-        sink: &mut S,
-    ) {
-        let BackfillSums { collectors, sums } = counting;
-        for (id, collector) in &collectors.enabled {
-            define(*id, &**collector, table.lists(), sink);
-            collector.numbers(table, &mut |gauge, level| sink.set(*id, gauge, level));
-            sums.each(*id, |gauge, sum| sink.add(*id, gauge, sum));
-        }
-        self.enabled.extend(collectors.enabled);
-    }
-
-    /// Defines all metrics anew, under other names.
-    pub fn define_all<S: Recorder>(&self, lists: &LabelTables, sink: &mut S) {
-        for (id, collector) in &self.enabled {
-            let last = collector.names(lists).map_or(0, |names| names.last());
-            for name in 0..=last {
-                sink.define(*id, name, metrics(&**collector, lists, name));
+    /// Disables all collectors that are not in `configured`.
+    pub fn retain(&mut self, configured: &[CollectorId], recorder: &mut impl Recorder) {
+        self.enabled.retain(|(id, _)| {
+            let is_kept = configured.contains(id);
+            if !is_kept {
+                recorder.remove(*id);
             }
+            is_kept
+        });
+    }
+
+    /// Enables the collectors of a backfill that has processed all jobs. An enabled collector
+    /// is replaced: its sums are set to those of the backfill.
+    pub fn install(&mut self, backfill: Backfill, table: &JobTable, recorder: &mut impl Recorder) {
+        for (id, collector, sums) in backfill.collectors {
+            let new = (id, collector);
+            new.1.table_gauges(table, &mut prepare(&new, table.labels(), recorder));
+            match self.enabled.iter_mut().find(|(enabled, _)| *enabled == id) {
+                Some(enabled) => {
+                    recorder.reset_sums(id);
+                    *enabled = new;
+                }
+                None => self.enabled.push(new),
+            }
+            sums.0.into_iter().for_each(|(gauge, sum)| recorder.add(id, gauge, sum));
         }
     }
 
-    /// A job changed. On the path of every transition.
-    pub fn changed<S: Recorder>(
+    /// Defines all metrics again, after a change of their names.
+    pub fn define_all(&self, labels: &LabelTables, recorder: &mut impl Recorder) {
+        self.enabled.iter().for_each(|enabled| define(enabled, true, labels, recorder));
+    }
+
+    /// Processes a change of a job. `context` is `None` if it is not the effect of an event.
+    /// On the path of each transition.
+    pub fn on_change(
         &mut self,
         change: &Change,
         context: Option<&EventContext>,
         table: &JobTable,
-        sink: &mut S,
+        recorder: &mut impl Recorder,
     ) {
-        for (id, collector) in &mut self.enabled {
-            let id = *id;
-            define(id, &**collector, table.lists(), sink);
-            collector.moves(change, &mut |gauge, by| sink.add(id, gauge, by));
+        for enabled in &mut self.enabled {
+            let mut out = prepare(enabled, table.labels(), recorder);
+            let collector = &mut enabled.1;
+            collector.delta(change, &mut out);
             if change.inactive != 0 {
-                collector.numbers(table, &mut |gauge, level| sink.set(id, gauge, level));
+                collector.table_gauges(table, &mut out);
             }
             if let Some(context) = context {
-                collector.changed(change, context, &mut Of { id, sink });
+                collector.on_event(change, context, &mut out);
             }
         }
     }
 
-    /// The table's numbers changed, though no job did.
-    pub fn numbers_changed<S: Recorder>(&mut self, table: &JobTable, sink: &mut S) {
-        for (id, collector) in &self.enabled {
-            define(*id, &**collector, table.lists(), sink);
-            collector.numbers(table, &mut |gauge, level| sink.set(*id, gauge, level));
+    /// Sets the gauges that are not sums over the jobs, after a response changed them.
+    pub fn table_gauges_changed(&self, table: &JobTable, recorder: &mut impl Recorder) {
+        for enabled in &self.enabled {
+            enabled.1.table_gauges(table, &mut prepare(enabled, table.labels(), recorder));
         }
     }
 
-    /// An exception of this type was raised.
-    pub fn raised<S: Recorder>(&mut self, exception: LabelId, lists: &LabelTables, sink: &mut S) {
-        for (id, collector) in &mut self.enabled {
-            define(*id, &**collector, lists, sink);
-            collector.raised(exception, &mut Of { id: *id, sink });
+    /// Processes an exception of this type.
+    pub fn on_exception(
+        &mut self,
+        exception: LabelId,
+        labels: &LabelTables,
+        recorder: &mut impl Recorder,
+    ) {
+        for enabled in &mut self.enabled {
+            let mut out = prepare(enabled, labels, recorder);
+            enabled.1.on_exception(exception, &mut out);
         }
     }
 }
 
-/// Defines the metrics of names that came since the last time.
+/// The recorder of a collector, after the metrics of new labels are defined.
 #[inline]
-fn define<S: Recorder>(
-    id: CollectorId,
-    collector: &dyn Collector,
-    lists: &LabelTables,
-    sink: &mut S,
-) {
-    let last = collector.names(lists).map_or(0, |names| names.last());
-    if !sink.is_defined(id, last) {
-        define_from(id, collector, lists, last, sink);
+fn prepare<'a>(
+    enabled: &Enabled,
+    labels: &LabelTables,
+    recorder: &'a mut impl Recorder,
+) -> CollectorRecorder<'a> {
+    let (id, collector) = enabled;
+    let last = collector.labels(labels).map_or(0, |labels| labels.last());
+    if !recorder.is_defined(*id, last) {
+        define(enabled, false, labels, recorder);
     }
+    CollectorRecorder::new(*id, recorder)
 }
 
+/// Defines the metrics of all labels, or of new ones only.
 #[cold]
-fn define_from<S: Recorder>(
-    id: CollectorId,
-    collector: &dyn Collector,
-    lists: &LabelTables,
-    last: LabelId,
-    sink: &mut S,
-) {
-    for name in 0..=last {
-        if !sink.is_defined(id, name) {
-            sink.define(id, name, metrics(collector, lists, name));
+fn define(enabled: &Enabled, all: bool, labels: &LabelTables, recorder: &mut impl Recorder) {
+    let (id, collector) = enabled;
+    let table = collector.labels(labels);
+    for label in 0..=table.map_or(0, |table| table.last()) {
+        if all || !recorder.is_defined(*id, label) {
+            recorder.define(*id, label, collector.metrics(table.and_then(|it| it.name(label))));
         }
-    }
-}
-
-fn metrics(collector: &dyn Collector, lists: &LabelTables, name: LabelId) -> Vec<MetricSpec> {
-    let names = collector.names(lists);
-    match name {
-        0 => collector.metrics(None),
-        name => collector.metrics(names.and_then(|names| names.name(name))),
-    }
-}
-
-/// Where one collector's counters and timings go.
-struct Of<'a, S> {
-    id: CollectorId,
-    sink: &'a mut S,
-}
-
-impl<S: Recorder> Out for Of<'_, S> {
-    fn count(&mut self, counter: MetricId, by: i64) {
-        self.sink.count(self.id, counter, by);
-    }
-
-    fn timing(&mut self, timing: MetricId, milliseconds: f64) {
-        self.sink.timing(self.id, timing, milliseconds);
     }
 }

@@ -1,6 +1,6 @@
 //! `states`: the jobs in each state.
 
-use super::{Collector, CollectorSpec, MetricId, MetricKind, MetricSpec, Visit};
+use super::{Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec};
 use crate::jobs::{Job, JobTable, Needs, State};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
@@ -13,34 +13,27 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 struct States;
 
 impl Collector for States {
-    fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
-        let kind = |state| {
-            if state == State::Inactive {
-                MetricKind::TableCount
-            } else {
-                MetricKind::JobSum
-            }
-        };
+    fn metrics(&self, _: Option<&str>) -> Vec<MetricSpec> {
         let gauge = |state: State| MetricSpec {
             name: None,
             tags: vec![("state", state.into())],
-            kind: kind(state),
+            kind: match state {
+                State::Inactive => MetricKind::TableCount,
+                _ => MetricKind::JobSum,
+            },
         };
-        match name {
-            None => State::ALL.into_iter().map(gauge).collect(),
-            Some(_) => Vec::new(),
-        }
+        State::ALL.into_iter().map(gauge).collect()
     }
 
     #[inline]
-    fn gauges(&self, job: &Job, visit: Visit<'_>) {
+    fn contributions(&self, job: &Job, out: &mut CollectorRecorder) {
         if let Some(state) = job.state {
-            visit(MetricId::fixed(state as usize), 1);
+            out.add(MetricId::fixed(state as usize), 1);
         }
     }
 
-    fn numbers(&self, table: &JobTable, visit: &mut dyn FnMut(MetricId, Option<i64>)) {
-        let inactive = table.count(State::Inactive).map(|count| count as i64);
-        visit(MetricId::fixed(State::Inactive as usize), inactive);
+    fn table_gauges(&self, table: &JobTable, out: &mut CollectorRecorder) {
+        let inactive = table.inactive().count().map(|count| count as i64);
+        out.set(MetricId::fixed(State::Inactive as usize), inactive);
     }
 }

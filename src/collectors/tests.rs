@@ -1,4 +1,4 @@
-//! The collectors, as tables of jobs and of what they add to which gauge.
+//! The collectors: tables of jobs and of their contributions.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,35 @@ use proptest::prelude::*;
 use serde_json::{json, Value};
 
 use super::*;
-use crate::flux_formats::resources::Amounts;
-use crate::flux_formats::status::ResourceStatus;
-use crate::jobs::cursor::Cursor;
-use crate::jobs::{Event, JobInfo, JobSource, Ranks, ReadError};
+use crate::flux_formats::{Amounts, ResourceStatus};
+use crate::jobs::{Cursor, Event, JobInfo, JobSource, Ranks, ReadError};
 use State::*;
 
-/// Where gauges stand, if that is known; counters and timings as they came.
+/// The levels of gauges, if known; counters and timings in the order of their arrival.
 #[derive(Default)]
 struct Levels {
     defined: BTreeMap<(CollectorId, LabelId), Vec<MetricSpec>>,
     gauges: BTreeMap<(CollectorId, MetricId), i64>,
     others: Vec<String>,
+    additions: usize,
 }
 
 impl Recorder for Levels {
-    fn is_defined(&self, collector: CollectorId, name: LabelId) -> bool {
-        self.defined.contains_key(&(collector, name))
+    fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool {
+        self.defined.contains_key(&(collector, label))
     }
-    fn define(&mut self, collector: CollectorId, name: LabelId, metrics: Vec<MetricSpec>) {
-        self.defined.insert((collector, name), metrics);
+    fn define(&mut self, collector: CollectorId, label: LabelId, metrics: Vec<MetricSpec>) {
+        self.defined.insert((collector, label), metrics);
     }
     fn add(&mut self, collector: CollectorId, gauge: MetricId, by: i64) {
-        let metrics = &self.defined[&(collector, gauge.name)];
+        let metrics = &self.defined[&(collector, gauge.label)];
         assert!(metrics[usize::from(gauge.metric)].kind.is_sum());
         let level = self.gauges.entry((collector, gauge)).or_default();
         *level += by;
+        self.additions += 1;
     }
     fn set(&mut self, collector: CollectorId, gauge: MetricId, level: Option<i64>) {
-        let metrics = &self.defined[&(collector, gauge.name)];
+        let metrics = &self.defined[&(collector, gauge.label)];
         let kind = metrics[usize::from(gauge.metric)].kind;
         assert!(matches!(kind, MetricKind::TableCount | MetricKind::BrokerStatus), "{kind:?}");
         match level {
@@ -48,15 +48,22 @@ impl Recorder for Levels {
     fn timing(&mut self, collector: CollectorId, timing: MetricId, milliseconds: f64) {
         self.others.push(format!("{} {milliseconds}", self.name(collector, timing)));
     }
-    fn forget(&mut self, collector: CollectorId) {
+    fn reset_sums(&mut self, collector: CollectorId) {
+        let Levels { defined, gauges, .. } = self;
+        gauges.retain(|(other, gauge), _| {
+            let spec = &defined[&(*other, gauge.label)][usize::from(gauge.metric)];
+            *other != collector || !spec.kind.is_sum()
+        });
+    }
+    fn remove(&mut self, collector: CollectorId) {
         self.defined.retain(|(other, _), _| *other != collector);
         self.gauges.retain(|(other, _), _| *other != collector);
     }
 }
 
 impl Levels {
-    fn name(&self, collector: CollectorId, series: MetricId) -> String {
-        let spec = &self.defined[&(collector, series.name)][usize::from(series.metric)];
+    fn name(&self, collector: CollectorId, metric: MetricId) -> String {
+        let spec = &self.defined[&(collector, metric.label)][usize::from(metric.metric)];
         let values = spec.tags.iter().map(|(_, value)| match value {
             TagValue::State(state) => format!("{state:?}"),
             TagValue::Text(text) => text.clone(),
@@ -68,16 +75,16 @@ impl Levels {
             .join(".")
     }
 
-    /// The gauges that are not 0, by their names.
+    /// The gauges other than 0, by name.
     fn levels(&self) -> BTreeMap<String, i64> {
         let gauges = self.gauges.iter().filter(|(_, &level)| level != 0);
-        gauges.map(|(&(collector, series), &level)| (self.name(collector, series), level)).collect()
+        gauges.map(|(&(collector, metric), &level)| (self.name(collector, metric), level)).collect()
     }
 }
 
-/// A job in a state, of queue, user and bank 1.
+/// A job in a state, with queue, user and bank 1.
 fn job(state: State) -> Job {
-    let mut job = crate::jobs::tests_job(Some(state));
+    let mut job = Job::new(Some(state));
     (job.queue, job.user, job.bank) = (1, 1, 1);
     job.amounts = Amounts { nodes: 2, cores: 8, gpus: 1 };
     job
@@ -93,12 +100,12 @@ fn all() -> Vec<CollectorId> {
 
 fn table() -> JobTable {
     let mut table = JobTable::default();
-    let lists = table.lists_mut();
-    lists.queues.index("batch");
-    lists.users.index("7");
-    lists.banks.index("phys");
-    lists.schemes.index("afterok");
-    lists.schemes.index("begin-time");
+    let labels = table.labels_mut();
+    labels.queues.id("batch");
+    labels.users.id("7");
+    labels.banks.id("phys");
+    labels.schemes.id("afterok");
+    labels.schemes.id("begin-time");
     table
 }
 
@@ -107,8 +114,8 @@ fn change(before: Option<&Job>, after: Option<&Job>) -> Change {
 }
 
 #[test]
-fn each_family_has_a_name_of_its_own_and_its_tags_are_declared() {
-    // PCP throws away what has a dash.
+fn each_collector_has_a_unique_name_and_declares_its_tags() {
+    // PCP rejects names with a dash.
     let has_no_dash = |text: &str| assert!(!text.contains('-'), "{text}");
     let mut names: Vec<_> = COLLECTORS.iter().map(|collector| collector.name).collect();
     names.sort_unstable();
@@ -131,8 +138,8 @@ fn each_family_has_a_name_of_its_own_and_its_tags_are_declared() {
 }
 
 #[test]
-fn a_job_adds_to_what_it_should() {
-    // A collector, a job, the gauges that it adds to.
+fn each_job_has_its_contributions() {
+    // A collector, a job and its contributions.
     let at_three = Ranks::Many(vec![(0, 1), (4, 4)].into());
     type Case<'a> = (&'a str, Job, &'a [(&'a str, i64)]);
     let table: &[Case] = &[
@@ -179,25 +186,25 @@ fn a_job_adds_to_what_it_should() {
         ("timings", job(Run), &[]),
         ("results", job(Run), &[]),
     ];
-    for (name, job, wanted) in table {
+    for (name, job, expected) in table {
         let (mut collectors, mut levels, table) =
             (Collectors::default(), Levels::default(), self::table());
-        collectors.switch(&[CollectorId::named(name).unwrap()], &mut levels);
-        collectors.changed(&change(None, Some(job)), None, &table, &mut levels);
-        let wanted: BTreeMap<_, _> =
-            wanted.iter().map(|&(name, by)| (name.to_owned(), by)).collect();
-        assert_eq!(levels.levels(), wanted, "{name} {job:?}");
-        // A state that is not known here counts nowhere, but for what it holds.
-        collectors.changed(&change(Some(job), None), None, &table, &mut levels);
-        assert_eq!(levels.levels(), BTreeMap::new(), "{name}: it subtracts what it added");
+        let ids = [CollectorId::named(name).unwrap()];
+        collectors.install(Backfill::new(&ids), &table, &mut levels);
+        collectors.on_change(&change(None, Some(job)), None, &table, &mut levels);
+        let expected: BTreeMap<_, _> =
+            expected.iter().map(|&(name, by)| (name.to_owned(), by)).collect();
+        assert_eq!(levels.levels(), expected, "{name} {job:?}");
+        collectors.on_change(&change(Some(job), None), None, &table, &mut levels);
+        assert_eq!(levels.levels(), BTreeMap::new(), "{name}: contributions are subtracted");
     }
 }
 
 #[test]
-fn a_transition_that_uses_as_much_as_before_moves_no_resource() {
+fn a_transition_that_changes_no_resources_records_nothing() {
     let held = || running(Ranks::One(0, 1));
     let larger = Job { amounts: Amounts { nodes: 3, cores: 12, gpus: 1 }, ..job(Sched) };
-    // Before, after, how many times a gauge is moved.
+    // Before, after, and the number of additions.
     let table = [
         (job(Depend), job(Priority), 0),
         (job(Priority), job(Sched), 0),
@@ -207,21 +214,25 @@ fn a_transition_that_uses_as_much_as_before_moves_no_resource() {
         (job(Sched), held(), 6),
         (held(), running(Ranks::One(1, 3)), 1),
     ];
-    for (before, after, wanted) in table {
-        let mut resources = (CollectorId::named("resources").unwrap().spec().make)();
-        let mut moves = 0;
-        resources.moves(&change(Some(&before), Some(&after)), &mut |_, _| moves += 1);
-        assert_eq!(moves, wanted, "{before:?} {after:?}");
+    for (before, after, expected) in table {
+        let id = CollectorId::named("resources").unwrap();
+        let mut resources = (id.spec().make)();
+        let mut levels = Levels::default();
+        levels.define(id, 0, resources.metrics(None));
+        let mut out = CollectorRecorder::new(id, &mut levels);
+        resources.delta(&change(Some(&before), Some(&after)), &mut out);
+        assert_eq!(levels.additions, expected, "{before:?} {after:?}");
     }
 }
 
 #[test]
-fn a_node_that_several_jobs_share_is_one_node() {
+fn a_shared_node_is_counted_once() {
     let (mut collectors, mut levels, table) = (Collectors::default(), Levels::default(), table());
-    collectors.switch(&[CollectorId::named("resources").unwrap()], &mut levels);
+    let ids = [CollectorId::named("resources").unwrap()];
+    collectors.install(Backfill::new(&ids), &table, &mut levels);
     let (one, other) = (running(Ranks::One(0, 1)), running(Ranks::One(1, 2)));
     let mut nodes = |before, after| {
-        collectors.changed(&change(before, after), None, &table, &mut levels);
+        collectors.on_change(&change(before, after), None, &table, &mut levels);
         levels.levels().get("resource.nodes.allocated").copied().unwrap_or(0)
     };
     assert_eq!(nodes(None, Some(&one)), 2);
@@ -230,36 +241,40 @@ fn a_node_that_several_jobs_share_is_one_node() {
     assert_eq!(nodes(Some(&other), None), 0);
 }
 
-/// Collectors that counted the jobs of a table.
-fn counted(ids: &[CollectorId], table: &JobTable) -> (Collectors, Levels) {
+fn backfill(ids: &[CollectorId], table: &JobTable) -> Backfill {
+    let mut backfill = Backfill::new(ids);
+    table.jobs().for_each(|(_, job)| backfill.add(job));
+    backfill
+}
+
+/// Collectors that are filled with the jobs of a table.
+fn filled(ids: &[CollectorId], table: &JobTable) -> (Collectors, Levels) {
     let (mut collectors, mut levels) = (Collectors::default(), Levels::default());
-    let mut counting = BackfillSums::new(ids);
-    table.jobs().for_each(|(_, job)| counting.count(job, table));
-    collectors.take_over(counting, table, &mut levels);
+    collectors.install(backfill(ids, table), table, &mut levels);
     (collectors, levels)
 }
 
-/// What a job says of itself in these tests.
+/// A job in these tests.
 #[derive(Clone, Debug)]
-struct Known {
+struct TestJob {
     user: u32,
     urgency: i32,
     jobspec: Value,
     r: Value,
 }
 
-impl JobSource for Known {
+impl JobSource for TestJob {
     type Json<'a> = &'a Value;
 
     fn info(&self) -> Result<JobInfo<&Value>, ReadError> {
-        let Known { user, urgency, jobspec, r } = self;
+        let TestJob { user, urgency, jobspec, r } = self;
         let (user, urgency) = (*user, *urgency);
         Ok(JobInfo { user, urgency, priority: urgency.into(), jobspec, r: Some(r) })
     }
 }
 
-fn known() -> impl Strategy<Value = Known> {
-    let name = prop::sample::select(vec!["", "a.b", "a_b", "c"]);
+fn test_job() -> impl Strategy<Value = TestJob> {
+    let name = prop::sample::select(vec!["", "a.b", "a-b", "c"]);
     let ranks = prop::sample::select(vec!["0", "0-3", "2,5-6", "x"]);
     (0u32..3, prop::sample::select(vec![0, 16]), name.clone(), name, ranks, 0..3).prop_map(
         |(user, urgency, queue, bank, ranks, count)| {
@@ -268,49 +283,57 @@ fn known() -> impl Strategy<Value = Known> {
             let resources = json!([{"type": "core", "count": count}]);
             let jobspec = json!({"attributes": {"system": system}, "resources": resources});
             let held = json!([{"rank": ranks, "children": {"core": "0-1", "gpu": "0"}}]);
-            Known { user, urgency, jobspec, r: json!({"execution": {"R_lite": held}}) }
+            TestJob { user, urgency, jobspec, r: json!({"execution": {"R_lite": held}}) }
         },
     )
 }
 
-/// Any event, legal or not; or what the job manager answers in a check.
+/// Any event, valid or not; `None`: a reconcile of the job.
 fn event() -> impl Strategy<Value = (u64, Option<EventKind>, i32)> {
     let number = || prop_oneof![9 => (0u32..7).prop_map(|index| 1 << index), 1 => Just(128)];
-    let what = prop_oneof![
+    let kind = prop_oneof![
         2 => number().prop_map(|state| Some(EventKind::New { state })),
         6 => (number(), prop::option::weighted(0.9, number()))
-            .prop_map(|(state, previous)| Some(EventKind::Moved { state, previous, at: None })),
+            .prop_map(|(state, previous)| Some(EventKind::Transition { state, previous, at: None })),
         1 => Just(Some(EventKind::Updated)),
         1 => Just(Some(EventKind::InactiveAdd)),
         1 => Just(Some(EventKind::InactiveRemove)),
         2 => Just(None),
     ];
-    (0u64..5, what, number())
+    (0u64..5, kind, number())
+}
+
+fn apply(
+    table: &mut JobTable,
+    (id, kind, state): (u64, Option<EventKind>, i32),
+    job: &TestJob,
+) -> Change {
+    match kind {
+        Some(kind) => table.apply(Event { id, kind }, job),
+        None => table.reconcile(id, (state != State::Inactive.number()).then_some((state, job))),
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// All collectors, moved by each change, stand where they would if they were
-    /// made to count the jobs that there are; and no sum is negative.
+    /// After any changes, all gauges are equal to those of newly filled collectors, and no
+    /// sum is negative.
     #[test]
-    fn gauges_are_sums_over_the_table_whatever_happens(
-        events in prop::collection::vec((event(), known()), 0..60)
+    fn gauges_are_sums_over_the_table_after_any_events(
+        events in prop::collection::vec((event(), test_job()), 0..60)
     ) {
         let mut table = JobTable::default();
         table.set_needs(CollectorId::needs(&all()));
         table.loaded();
-        table.inactive_asked();
-        table.inactive_answered(3);
-        let (mut collectors, mut levels) = counted(&all(), &table);
-        for ((id, what, state), known) in events {
-            let change = match what {
-                Some(what) => table.apply(Event { id, what }, &known),
-                None => table.reconcile(id, (state != 64).then_some((state, &known))),
-            };
-            collectors.changed(&change, None, &table, &mut levels);
-            let (_, wanted) = counted(&all(), &table);
-            prop_assert_eq!(levels.levels(), wanted.levels());
+        table.inactive_requested();
+        table.inactive_response(3);
+        let (mut collectors, mut levels) = filled(&all(), &table);
+        for ((id, kind, state), job) in events {
+            let change = apply(&mut table, (id, kind, state), &job);
+            collectors.on_change(&change, None, &table, &mut levels);
+            let (_, expected) = filled(&all(), &table);
+            prop_assert_eq!(levels.levels(), expected.levels());
             prop_assert!(levels.levels().values().all(|&level| level > 0));
         }
     }
@@ -319,60 +342,57 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Jobs that come, change and go while collectors count are counted once, as they are.
+    /// Jobs that are added, change and end during a backfill are counted once, as they are
+    /// at its end.
     #[test]
-    fn families_that_count_while_jobs_move_stand_where_they_should(
-        before in prop::collection::vec((event(), known()), 0..30),
-        meanwhile in prop::collection::vec((event(), known(), 0usize..3), 0..40),
+    fn a_backfill_is_correct_while_jobs_change(
+        before in prop::collection::vec((event(), test_job()), 0..30),
+        meanwhile in prop::collection::vec((event(), test_job(), 0usize..3), 0..40),
     ) {
-        // A cursor removed through a shard of the table at a time: these are all in one, so that
-        // jobs change that are still to come in it.
+        // A cursor reads one shard of the table at a time. All jobs are in one shard, so that
+        // jobs change that the cursor has read but not returned.
         let same = same_shard();
         let mut table = JobTable::default();
         table.set_needs(CollectorId::needs(&all()));
         table.loaded();
-        let apply = |table: &mut JobTable, (id, what, state): (u64, Option<EventKind>, i32), known: &Known| match what {
-            Some(what) => table.apply(Event { id, what }, known),
-            None => table.reconcile(id, (state != 64).then_some((state, known))),
-        };
-        for ((id, what, state), known) in before {
-            apply(&mut table, (same[id as usize], what, state), &known);
+        for ((id, kind, state), job) in before {
+            apply(&mut table, (same[id as usize], kind, state), &job);
         }
-        let (mut counting, mut cursor) = (BackfillSums::new(&all()), Cursor::default());
-        for ((id, what, state), known, steps) in meanwhile {
+        let (mut backfill, mut cursor) = (Backfill::new(&all()), Cursor::default());
+        for ((id, kind, state), job, steps) in meanwhile {
             let id = same[id as usize];
-            let change = apply(&mut table, (id, what, state), &known);
+            let change = apply(&mut table, (id, kind, state), &job);
             if cursor.is_past(id) {
-                counting.changed(&change, &table);
+                backfill.on_change(&change);
             }
             for _ in 0..steps {
                 let job = cursor.next(&table).and_then(|id| table.job(id));
-                job.into_iter().for_each(|job| counting.count(job, &table));
+                job.into_iter().for_each(|job| backfill.add(job));
             }
         }
         while let Some(id) = cursor.next(&table) {
-            table.job(id).into_iter().for_each(|job| counting.count(job, &table));
+            table.job(id).into_iter().for_each(|job| backfill.add(job));
         }
         let (mut collectors, mut levels) = (Collectors::default(), Levels::default());
-        collectors.take_over(counting, &table, &mut levels);
-        prop_assert_eq!(levels.levels(), counted(&all(), &table).1.levels());
+        collectors.install(backfill, &table, &mut levels);
+        prop_assert_eq!(levels.levels(), filled(&all(), &table).1.levels());
     }
 }
 
-/// Ids of jobs that are in one shard of a table.
+/// Ids of jobs in one shard of the table.
 fn same_shard() -> Vec<u64> {
     let mut table = JobTable::default();
     for id in 0..4000 {
-        table.apply(Event { id, what: EventKind::New { state: 8 } }, &Nobody);
+        table.apply(Event { id, kind: EventKind::New { state: 8 } }, &Unreadable);
     }
     let ids: Vec<_> = table.ids(0).collect();
     assert!(ids.len() >= 5, "{ids:?}");
     ids
 }
 
-struct Nobody;
+struct Unreadable;
 
-impl JobSource for Nobody {
+impl JobSource for Unreadable {
     type Json<'a> = &'a Value;
 
     fn info(&self) -> Result<JobInfo<&Value>, ReadError> {
@@ -381,26 +401,51 @@ impl JobSource for Nobody {
 }
 
 #[test]
-fn a_family_that_is_switched_on_late_knows_all_jobs() {
+fn a_collector_that_is_enabled_late_counts_all_jobs() {
     let mut table = table();
     for (id, state) in [(1, 8), (2, 8), (3, 16)] {
-        table.apply(Event { id, what: EventKind::New { state } }, &Nobody);
+        table.apply(Event { id, kind: EventKind::New { state } }, &Unreadable);
     }
     let states = CollectorId::named("states").unwrap();
-    let (mut collectors, mut levels) = counted(&[states], &table);
-    let wanted = [("state.Run", 1), ("state.Sched", 2)];
-    assert_eq!(levels.levels(), wanted.map(|(name, level)| (name.to_owned(), level)).into());
-    collectors.switch(&[], &mut levels);
+    let (mut collectors, mut levels) = filled(&[states], &table);
+    let expected = [("state.Run", 1), ("state.Sched", 2)];
+    assert_eq!(levels.levels(), expected.map(|(name, level)| (name.to_owned(), level)).into());
+    collectors.retain(&[], &mut levels);
     assert_eq!(levels.levels(), BTreeMap::new());
 }
 
 #[test]
-fn what_the_broker_said_of_its_machine_is_known_while_it_says_it() {
+fn a_backfill_replaces_enabled_collectors() {
+    let mut table = table();
+    table.set_needs(CollectorId::needs(&all()));
+    table.inactive_requested();
+    table.inactive_response(3);
+    for (id, state) in [(1, 8), (2, 8), (3, 16)] {
+        table.apply(Event { id, kind: EventKind::New { state } }, &Unreadable);
+    }
+    let (mut collectors, mut levels) = filled(&all(), &table);
+    let expected = levels.levels();
+    // A panic left the collectors with other sums than the table.
+    let lost = Job { queue: 1, ..running(Ranks::One(0, 1)) };
+    collectors.on_change(&change(None, Some(&lost)), None, &table, &mut levels);
+    assert_ne!(levels.levels(), expected);
+    let mut filled = backfill(&all(), &table);
+    while let Some(one) = filled.take_one() {
+        assert_eq!(one.collectors().len(), 1);
+        collectors.install(one, &table, &mut levels);
+    }
+    assert_eq!(levels.levels(), expected);
+    assert_eq!(collectors.ids().collect::<Vec<_>>(), all());
+    assert_eq!(collectors.difference(&all()), (vec![], vec![]));
+}
+
+#[test]
+fn resource_status_is_recorded_while_it_is_known() {
     let mut table = table();
     let resources = CollectorId::named("resources").unwrap();
     table.set_needs(CollectorId::needs(&[resources]));
-    let (mut collectors, mut levels) = counted(&[resources], &table);
-    assert_eq!(levels.gauges, BTreeMap::new(), "nobody said it yet");
+    let (collectors, mut levels) = filled(&[resources], &table);
+    assert_eq!(levels.gauges, BTreeMap::new(), "not known yet");
     let resource_status = ResourceStatus {
         nodes: 9,
         nodes_down: 3,
@@ -410,8 +455,8 @@ fn what_the_broker_said_of_its_machine_is_known_while_it_says_it() {
         gpus: 5,
     };
     table.set_resource_status(Some(resource_status));
-    collectors.numbers_changed(&table, &mut levels);
-    let wanted = [
+    collectors.table_gauges_changed(&table, &mut levels);
+    let expected = [
         ("resource.cores.down", 12),
         ("resource.cores.total", 36),
         ("resource.gpus.total", 5),
@@ -420,46 +465,55 @@ fn what_the_broker_said_of_its_machine_is_known_while_it_says_it() {
         ("resource.nodes.total", 9),
         ("resource.nodes.up", 6),
     ];
-    assert_eq!(levels.levels(), wanted.map(|(name, level)| (name.to_owned(), level)).into());
+    assert_eq!(levels.levels(), expected.map(|(name, level)| (name.to_owned(), level)).into());
     table.set_resource_status(None);
-    collectors.numbers_changed(&table, &mut levels);
+    collectors.table_gauges_changed(&table, &mut levels);
     assert_eq!(levels.gauges, BTreeMap::new());
 }
 
 #[test]
-fn times_and_results_are_sent_when_they_are_known() {
+fn times_and_results_are_recorded_if_known() {
     let (mut collectors, mut levels, table) = (Collectors::default(), Levels::default(), table());
-    let wanted = ["timings", "results"].map(|name| CollectorId::named(name).unwrap());
-    collectors.switch(&wanted, &mut levels);
+    let ids = ["timings", "results"].map(|name| CollectorId::named(name).unwrap());
+    collectors.install(Backfill::new(&ids), &table, &mut levels);
     let at = |seconds| Some(Timestamp::from_seconds(seconds));
     let entered = |state, seconds| Job { entered: at(seconds), ..job(state) };
-    let moved = |state, previous, seconds| EventKind::Moved {
+    let transition = |state, previous, seconds| EventKind::Transition {
         state,
         previous: Some(previous),
         at: at(seconds),
     };
-    let mut sent = |change: Change, what, is_new, result| {
-        let context = EventContext { what, is_new, submitted: at(1.0), result };
-        collectors.changed(&change, Some(&context), &table, &mut levels);
+    let mut sent = |change: Change, kind, is_new, result| {
+        let context = EventContext { kind, is_new, submitted: at(1.0), result };
+        collectors.on_change(&change, Some(&context), &table, &mut levels);
         std::mem::take(&mut levels.others)
     };
     let none: [&str; 0] = [];
     let new = EventKind::New { state: 1 };
     assert_eq!(sent(change(None, Some(&job(New))), new, true, None), ["result.submitted +1"]);
-    assert_eq!(sent(change(None, Some(&job(New))), new, false, None), none, "it was there before");
+    assert_eq!(
+        sent(change(None, Some(&job(New))), new, false, None),
+        none,
+        "it existed before the load"
+    );
     let (sched, run) = (entered(Sched, 10.0), entered(Run, 10.5));
     assert_eq!(
-        sent(change(Some(&sched), Some(&run)), moved(16, 8, 10.5), true, None),
+        sent(change(Some(&sched), Some(&run)), transition(16, 8, 10.5), true, None),
         ["time.Sched 500", "time.submit_to_run 9500"]
     );
-    // An event was missed, or its beginning: no time is better than a wrong one.
-    let lost = moved(32, 16, 11.0);
-    assert_eq!(sent(change(Some(&sched), Some(&job(Cleanup))), lost, true, None), none);
-    assert_eq!(sent(change(Some(&job(Run)), Some(&job(Cleanup))), lost, true, None), none);
-    // A clock that was set back.
-    assert_eq!(sent(change(Some(&run), None), moved(32, 16, 9.0), true, None), ["time.Run 0"]);
+    // An event was missed, or the start of the state is not known: no time is recorded.
+    let missed = transition(32, 16, 11.0);
+    assert_eq!(sent(change(Some(&sched), Some(&job(Cleanup))), missed, true, None), none);
+    assert_eq!(sent(change(Some(&job(Run)), Some(&job(Cleanup))), missed, true, None), none);
+    // The clock was set back.
+    assert_eq!(sent(change(Some(&run), None), transition(32, 16, 9.0), true, None), ["time.Run 0"]);
     assert_eq!(
-        sent(change(Some(&job(Cleanup)), None), moved(64, 32, 12.0), true, Some(Ending::Timeout)),
+        sent(
+            change(Some(&job(Cleanup)), None),
+            transition(64, 32, 12.0),
+            true,
+            Some(JobResult::Timeout)
+        ),
         ["result.timeout +1"]
     );
 }

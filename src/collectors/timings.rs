@@ -1,6 +1,8 @@
-//! `timings`: how long jobs stay in each state.
+//! `timings`: how long jobs are in each state.
 
-use super::{Collector, CollectorSpec, EventContext, MetricId, MetricKind, MetricSpec, Out};
+use super::{
+    Collector, CollectorRecorder, CollectorSpec, EventContext, MetricId, MetricKind, MetricSpec,
+};
 use crate::jobs::{Change, EventKind, Needs, State};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
@@ -12,35 +14,29 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 
 struct Timings;
 
-/// Behind the states.
+/// The metrics before it are by state.
 const SUBMIT_TO_RUN: MetricId = MetricId::fixed(State::ALL.len());
 
 impl Collector for Timings {
-    fn metrics(&self, name: Option<&str>) -> Vec<MetricSpec> {
-        if name.is_some() {
-            return Vec::new();
-        }
-        let mut values: Vec<_> = State::ALL.into_iter().map(Into::into).collect();
-        values.push("submit_to_run".into());
+    fn metrics(&self, _: Option<&str>) -> Vec<MetricSpec> {
+        let values = State::ALL.into_iter().map(Into::into).chain(["submit_to_run".into()]);
         let timing = |value| MetricSpec::new(MetricKind::Timing, "time", vec![("state", value)]);
-        values.into_iter().map(timing).collect()
+        values.map(timing).collect()
     }
 
-    /// A job whose beginning nobody saw is unknown until its next move: no time is
-    /// better than a wrong one.
-    fn changed(&mut self, change: &Change, context: &EventContext, out: &mut dyn Out) {
-        let EventKind::Moved { state, previous: Some(previous), at: Some(at) } = context.what
+    /// Records no time for a state whose start is not known, or that the job was not in
+    /// according to the table.
+    fn on_event(&mut self, change: &Change, context: &EventContext, out: &mut CollectorRecorder) {
+        let EventKind::Transition { state, previous: Some(previous), at: Some(at) } = context.kind
         else {
             return;
         };
-        let left = State::from_number(previous);
-        if let (Some(before), Some(left)) = (&change.before, left) {
-            if let (Some(entered), true) = (before.entered, before.state == Some(left)) {
+        if let (Some(before), Some(left)) = (&change.before, State::from_number(previous)) {
+            if let Some(entered) = before.entered.filter(|_| before.state == Some(left)) {
                 out.timing(MetricId::fixed(left as usize), at.since(entered));
             }
         }
-        if let (Some(State::Run), Some(submitted)) = (State::from_number(state), context.submitted)
-        {
+        if let Some(submitted) = context.submitted.filter(|_| state == State::Run.number()) {
             out.timing(SUBMIT_TO_RUN, at.since(submitted));
         }
     }

@@ -1,7 +1,65 @@
-//! Flux's own formats, as its RFCs define them. Pure: text in, values out.
+//! Formats that Flux defines, one per file. Pure functions: text or JSON in, values out.
 
-mod duration;
-pub mod resources;
-pub mod status;
+use std::ffi::CStr;
 
-pub use duration::seconds;
+pub mod duration;
+pub mod idset;
+pub mod job_list;
+pub mod jobspec;
+pub mod resource_set;
+pub mod resource_status;
+
+pub use duration::parse_seconds;
+pub use job_list::JobList;
+pub use resource_status::ResourceStatus;
+
+/// A JSON value that is read in place, without a copy.
+pub trait Json: Copy {
+    /// The member of an object. `None` if there is no such member, or if this is not an
+    /// object.
+    fn member(self, key: &CStr) -> Option<Self>;
+    /// The item of an array. `None` past the end, or if this is not an array.
+    fn item(self, index: usize) -> Option<Self>;
+    /// The string. `None` if this is not a string.
+    fn text(&self) -> Option<&str>;
+    /// The integer. `None` if this is not an integer of at least 1.
+    fn positive(self) -> Option<u64>;
+
+    /// The items of an array; none if this is not an array.
+    fn items(self) -> impl Iterator<Item = Self> {
+        (0..).map_while(move |index| self.item(index))
+    }
+}
+
+/// Numbers of nodes, cores and GPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Nodes. A jobspec that names no nodes requests 0. A node that R allocates in part
+    /// counts as a node.
+    pub nodes: u32,
+    /// Cores.
+    pub cores: u32,
+    /// GPUs.
+    pub gpus: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    impl Json for &Value {
+        fn member(self, key: &CStr) -> Option<Self> {
+            self.get(key.to_str().unwrap())
+        }
+        fn item(self, index: usize) -> Option<Self> {
+            self.get(index)
+        }
+        fn text(&self) -> Option<&str> {
+            self.as_str()
+        }
+        fn positive(self) -> Option<u64> {
+            self.as_u64().filter(|&number| number > 0)
+        }
+    }
+}

@@ -1,24 +1,23 @@
-//! Going through the table's jobs one by one, while they come, change and go.
+//! Iteration over the table's jobs in slices, between which jobs are added, change and end.
 
 use super::table::{shard_of, JobTable, SHARDS};
 
-/// Which jobs are still to come.
+/// The jobs that are left.
 #[derive(Debug, Default)]
 pub struct Cursor {
-    /// The next of the table's shards.
+    /// The next shard of the table.
     shard: usize,
-    /// The ids of the shard before it that are still to come.
+    /// The ids that are left of the shard before it.
     ids: Vec<u64>,
 }
 
 impl Cursor {
-    /// Begins anew.
+    /// Starts again at the first job.
     pub fn begin(&mut self) {
-        self.shard = 0;
-        self.ids.clear();
+        *self = Cursor::default();
     }
 
-    /// The next job, which may have ended meanwhile; `None` when all came.
+    /// The next id. `None` at the end. The job may have ended since its shard was read.
     pub fn next(&mut self, table: &JobTable) -> Option<u64> {
         while self.ids.is_empty() && self.shard < SHARDS {
             self.ids.extend(table.ids(self.shard));
@@ -27,7 +26,8 @@ impl Cursor {
         self.ids.pop()
     }
 
-    /// Whether a job does not come any more: it did, or it is new among those that did.
+    /// `true` if `next` will not return this job: it did already, or the job was added to a
+    /// part of the table that was read before.
     pub fn is_past(&self, id: u64) -> bool {
         let shard = shard_of(id);
         shard < self.shard && (shard + 1 < self.shard || !self.ids.contains(&id))

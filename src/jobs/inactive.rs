@@ -1,73 +1,59 @@
-//! The number of inactive jobs.
+//! The number of inactive jobs, in total and by queue.
 //!
-//! Flux does not report the jobs that were inactive before the load, so the broker
-//! is asked; it answers later, with the number at some moment in between. While
-//! the answer travels, jobs end and are purged, so the answer pins the number
-//! from before the load only to a range: as wide as the count varied meanwhile.
-//! Ranges of several answers intersect, and one answer during which nothing
-//! changed settles it.
+//! Flux does not report jobs that were inactive before the load, so the plugin requests
+//! their number. The response gives the number at some time between the request and the
+//! response, during which jobs end and are purged. So one response limits the number at
+//! load to a range, as wide as the count varied in between. The ranges of several responses
+//! intersect, and a response during which nothing changed determines the number.
 
 use std::collections::VecDeque;
 
-/// How many jobs may be between their move to INACTIVE and the
-/// `job.inactive-add` that follows it. flux-core calls the second right after the
-/// first (event.c), so one is enough; where another plugin keeps the second from
-/// us, the list is short all the same.
+use super::label_table::LabelId;
+use super::state::State;
+
+/// The largest number of jobs between their transition to INACTIVE and the
+/// `job.inactive-add` that follows it. flux-core makes the second call right after the first
+/// (event.c), so 1 is enough; if another plugin hides the second call, the list stays short.
 const MAX_EXPECTED: usize = 64;
 
-/// The number of inactive jobs: what the broker answered, plus what was added and
+/// The number of inactive jobs: the number at load, plus the jobs added and minus those
 /// removed since.
 #[derive(Debug, Default)]
 pub struct Inactive {
-    count: Count,
-    /// Jobs whose `job.inactive-add` is still to come.
+    /// The smallest and the largest number at load, by the responses so far. It may be
+    /// negative: brokers before 0.87.0 reported some inactive jobs twice (flux-core #7690),
+    /// and this number is subtracted again.
+    at_load: Option<(i64, i64)>,
+    /// Jobs added since the load, minus those removed.
+    net: i64,
+    /// The smallest and the largest `net` since the request.
+    net_range: (i64, i64),
+    /// `true` if no job was added or removed since the request.
+    is_quiet: bool,
+    /// Jobs whose `job.inactive-add` is expected.
     expected: VecDeque<u64>,
-    /// How often the number changed.
-    changes: u64,
-    /// The same, when the broker was asked.
-    asked_at: u64,
 }
 
-#[derive(Debug)]
-enum Count {
-    /// Known only but for the jobs from before the load.
-    Range(Range),
-    Known(u64),
-}
-
-impl Default for Count {
-    fn default() -> Self {
-        Count::Range(Range::default())
-    }
-}
-
-/// What an answer of the broker's came to.
+/// The result of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
-    /// Whether the number is known now; if not, too much changed meanwhile, and
-    /// the broker must be asked again.
+pub struct InactiveResponse {
+    /// `true` if the number is known now. Otherwise it changed since the request: request it
+    /// again.
     pub known: bool,
-    /// Whether the answer contradicted an earlier one, or the events. The newest
-    /// is believed.
+    /// `true` if the response contradicts an earlier one, or the events. The newest response
+    /// is used.
     pub contradicted: bool,
 }
 
 impl Inactive {
-    /// The number; `None` while it is not known.
+    /// The number of inactive jobs. `None` while it is not known.
     pub fn count(&self) -> Option<u64> {
-        match self.count {
-            Count::Known(count) => Some(count),
-            Count::Range(_) => None,
-        }
+        let (min, max) = self.at_load?;
+        u64::try_from(min.saturating_add(self.net)).ok().filter(|_| min == max)
     }
 
-    /// How often it changed: whether anything came between two looks.
-    pub fn changes(&self) -> u64 {
-        self.changes
-    }
-
-    /// A job moved to INACTIVE. Its `job.inactive-add` added later. Returns
-    /// whether that is new.
+    /// A job made its transition to INACTIVE; its `job.inactive-add` follows. Returns
+    /// `false` if the job was counted before.
     pub(super) fn ended(&mut self, id: u64) -> bool {
         if self.expected.contains(&id) {
             return false;
@@ -76,130 +62,119 @@ impl Inactive {
             self.expected.pop_front();
         }
         self.expected.push_back(id);
-        self.move_by(1)
+        self.change_by(1)
     }
 
-    /// `job.inactive-add`. Returns whether the job is counted by it. It is not if its
-    /// move to INACTIVE was counted already.
+    /// `job.inactive-add`. Returns `false` if the job was counted at its transition.
     pub(super) fn added(&mut self, id: u64) -> bool {
         match self.expected.iter().position(|&expected| expected == id) {
-            Some(index) => {
-                self.expected.remove(index);
-                false
-            }
-            None => {
-                self.move_by(1);
-                true
-            }
+            Some(index) => self.expected.remove(index).is_none(),
+            None => self.change_by(1),
         }
     }
 
-    /// `job.inactive-remove`. Returns false where there was no job to remove.
+    /// `job.inactive-remove`. Returns `false` if the number is 0.
     pub(super) fn removed(&mut self, id: u64) -> bool {
         self.expected.retain(|&expected| expected != id);
-        self.move_by(-1)
+        self.change_by(-1)
     }
 
-    /// The broker is being asked for its number. It answers with the number at
-    /// some moment between now and [`answered`](Self::answered).
-    pub fn asked(&mut self) {
-        self.asked_at = self.changes;
-        if let Count::Range(range) = &mut self.count {
-            range.begin();
-        }
+    /// To be called when the number is requested.
+    pub fn requested(&mut self) {
+        self.net_range = (self.net, self.net);
+        self.is_quiet = true;
     }
 
-    /// The broker answered. Where the number is known already, the answer repairs
-    /// it, if nothing changed meanwhile.
-    pub fn answered(&mut self, inactive: u64) -> Answered {
-        match &mut self.count {
-            Count::Range(range) => {
-                let (known, contradicted) = range.end(inactive);
-                if let Some(count) = known {
-                    self.count = Count::Known(count);
-                }
-                Answered { known: known.is_some(), contradicted }
-            }
-            Count::Known(count) => {
-                let quiet = self.asked_at == self.changes;
-                let contradicted = quiet && *count != inactive;
-                if contradicted {
-                    *count = inactive;
-                    self.changes += 1;
-                }
-                Answered { known: quiet, contradicted }
-            }
+    /// The response: the number at some time since the request. A number that is known is
+    /// corrected only if it did not change since the request.
+    pub fn response(&mut self, inactive: u64) -> InactiveResponse {
+        if self.count().is_some() && !self.is_quiet {
+            return InactiveResponse { known: false, contradicted: false };
         }
+        let inactive = i64::try_from(inactive).unwrap_or(i64::MAX);
+        let (min_net, max_net) = self.net_range;
+        let response = (inactive.saturating_sub(max_net), inactive.saturating_sub(min_net));
+        let earlier = self.at_load.unwrap_or(response);
+        let both = (response.0.max(earlier.0), response.1.min(earlier.1));
+        let is_consistent = both.0 <= both.1;
+        self.at_load = Some(if is_consistent { both } else { response });
+        let known = self.count().is_some();
+        // More jobs were purged than there were.
+        let is_negative = !known && both.0 == both.1;
+        if is_negative {
+            self.at_load = None;
+        }
+        InactiveResponse { known, contradicted: !is_consistent || is_negative }
     }
 
-    fn move_by(&mut self, by: i64) -> bool {
-        self.changes += 1;
-        match &mut self.count {
-            Count::Known(count) => match count.checked_add_signed(by) {
-                Some(moved) => *count = moved,
-                None => return false,
-            },
-            Count::Range(range) => range.moved(by),
+    /// Returns `false` if the number would be negative.
+    fn change_by(&mut self, by: i64) -> bool {
+        self.is_quiet = false;
+        if by < 0 && self.count() == Some(0) {
+            return false;
         }
+        self.net += by;
+        let (min, max) = self.net_range;
+        self.net_range = (min.min(self.net), max.max(self.net));
         true
     }
 }
 
-/// What the number at load can have been.
+/// The inactive jobs of each queue.
 #[derive(Debug, Default)]
-struct Range {
-    /// Jobs added since the load, less those removed.
-    net: i64,
-    /// The least and the greatest `net` since the question.
-    extremes: (i64, i64),
-    /// What the number at load can be, from the answers so far.
-    possible: Option<(i64, i64)>,
+pub struct InactiveByQueue {
+    /// By the queue's id. While the numbers are not known, the changes since the load.
+    counts: Vec<i64>,
+    is_known: bool,
+    /// `true` if no number changed since the request.
+    is_quiet: bool,
 }
 
-impl Range {
-    fn moved(&mut self, by: i64) {
-        self.net += by;
-        self.extremes = (self.extremes.0.min(self.net), self.extremes.1.max(self.net));
+/// The number of jobs of each queue, by its name and by [`State`].
+pub type ByQueue = Vec<(String, [u64; 7])>;
+
+impl InactiveByQueue {
+    /// The inactive jobs of a queue. `None` while the number is not known.
+    pub fn inactive(&self, queue: LabelId) -> Option<i64> {
+        self.is_known.then(|| self.counts.get(usize::from(queue)).copied().unwrap_or(0))
     }
 
-    fn begin(&mut self) {
-        self.extremes = (self.net, self.net);
+    /// `true` if the numbers are known.
+    pub fn inactive_is_known(&self) -> bool {
+        self.is_known
     }
 
-    /// Returns the number, if it is known now, and whether this answer
-    /// contradicts an earlier one or the events. After a contradiction only this
-    /// answer is believed.
-    ///
-    /// The number at load may come out negative: brokers before 0.87.0
-    /// reported some inactive jobs twice (flux-core #7690), and this is what
-    /// was counted too often.
-    fn end(&mut self, inactive: u64) -> (Option<u64>, bool) {
-        let inactive = i64::try_from(inactive).unwrap_or(i64::MAX);
-        let bound = |net: i64| inactive.saturating_sub(net);
-        let answer = (bound(self.extremes.1), bound(self.extremes.0));
-        let (possible, contradicted) = match self.possible {
-            Some(earlier) => {
-                let both = (answer.0.max(earlier.0), answer.1.min(earlier.1));
-                if both.0 <= both.1 {
-                    (both, false)
-                } else {
-                    (answer, true)
-                }
-            }
-            None => (answer, false),
-        };
-        self.possible = Some(possible);
-        if possible.0 < possible.1 {
-            return (None, contradicted);
+    pub(super) fn add(&mut self, queue: LabelId, by: i64) {
+        let queue = usize::from(queue);
+        if queue == 0 {
+            return;
         }
-        match u64::try_from(possible.0.saturating_add(self.net)) {
-            Ok(count) => (Some(count), contradicted),
-            // More jobs purged than there ever were: ask again.
-            Err(_) => {
-                self.possible = None;
-                (None, true)
-            }
+        if self.counts.len() <= queue {
+            self.counts.resize(queue + 1, 0);
         }
+        let count = &mut self.counts[queue];
+        *count = (*count + by).max(if self.is_known { 0 } else { i64::MIN });
+        self.is_quiet = false;
+    }
+
+    pub(super) fn requested(&mut self) {
+        self.is_quiet = true;
+    }
+
+    /// The response: `excess` is its number of jobs by queue and state, minus the active
+    /// jobs of the table. It is used if no number changed since the request, and if it
+    /// agrees with the table about active jobs: then job-list has processed all events that
+    /// the table has. Returns `true` if it is used.
+    pub(super) fn response(&mut self, excess: &[[i64; 7]]) -> bool {
+        // The response never includes NEW.
+        let active = State::Depend as usize..State::Inactive as usize;
+        let agrees = excess.iter().skip(1).all(|by| by[active.clone()].iter().all(|&by| by == 0));
+        if !agrees || !self.is_quiet {
+            return false;
+        }
+        self.counts = excess.iter().map(|by| by[State::Inactive as usize]).collect();
+        self.is_known = true;
+        true
     }
 }
 
@@ -208,9 +183,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_narrow_the_range_until_one_number_is_left() {
-        // Jobs inactive at load: 100. Each row: what INACTIVE moved before the
-        // broker took the number, after it, and whether that settled it.
+    fn responses_narrow_the_range_until_one_number_is_left() {
+        // Jobs inactive at load: 100. Each row: pairs of changes before and after the broker
+        // counted, and `true` if the number is known after them.
         let table: &[(&[(i64, i64)], bool)] = &[
             (&[(0, 0)], true),
             (&[(3, 0)], false),
@@ -220,58 +195,59 @@ mod tests {
             (&[(5, 5), (-2, 4), (0, 0)], true),
             (&[(5, 5), (-2, 4), (1, 1)], false),
         ];
-        for (rounds, settled) in table {
-            let mut range = Range::default();
+        for (rounds, is_known) in table {
+            let mut inactive = Inactive::default();
             let mut actual = 100;
-            let mut known = None;
-            let mut step = |range: &mut Range, by: i64| {
+            let mut known = false;
+            let mut step = |inactive: &mut Inactive, by: i64| {
                 for _ in 0..by.abs() {
-                    range.moved(by.signum());
+                    inactive.change_by(by.signum());
                 }
                 actual += by;
                 actual
             };
             for &(before, after) in *rounds {
-                range.begin();
-                let taken = step(&mut range, before);
-                step(&mut range, after);
-                let (count, contradicted) = range.end(taken as u64);
-                assert!(!contradicted, "{rounds:?}");
-                known = count;
+                inactive.requested();
+                let taken = step(&mut inactive, before);
+                step(&mut inactive, after);
+                let response = inactive.response(taken as u64);
+                assert!(!response.contradicted, "{rounds:?}");
+                known = response.known;
             }
-            assert_eq!(known.is_some(), *settled, "{rounds:?}");
-            if let Some(count) = known {
-                assert_eq!(count as i64, actual, "{rounds:?}");
-            }
+            assert_eq!(known, *is_known, "{rounds:?}");
+            assert_eq!(inactive.count(), is_known.then_some(actual as u64), "{rounds:?}");
         }
     }
 
     #[test]
-    fn a_contradiction_is_said_and_the_newest_answer_believed() {
-        let mut range = Range::default();
-        range.begin();
-        range.moved(1);
-        assert_eq!(range.end(10), (None, false));
-        range.begin();
-        assert_eq!(range.end(50), (Some(50), true));
+    fn after_a_contradiction_the_newest_response_is_used() {
+        let mut inactive = Inactive::default();
+        inactive.requested();
+        inactive.change_by(1);
+        assert_eq!(inactive.response(10), InactiveResponse { known: false, contradicted: false });
+        inactive.requested();
+        assert_eq!(inactive.response(50), InactiveResponse { known: true, contradicted: true });
+        assert_eq!(inactive.count(), Some(50));
     }
 
     #[test]
-    fn an_impossible_answer_is_asked_again() {
-        let mut range = Range::default();
-        range.begin();
-        assert_eq!(range.end(0), (Some(0), false));
-        let mut range = Range::default();
-        range.moved(-3);
-        range.begin();
+    fn jobs_purged_since_the_load_count_as_inactive_at_load() {
+        let mut inactive = Inactive::default();
+        inactive.requested();
+        assert_eq!(inactive.response(0), InactiveResponse { known: true, contradicted: false });
+        assert_eq!(inactive.count(), Some(0));
+        let mut inactive = Inactive::default();
+        inactive.change_by(-3);
+        inactive.requested();
         // 0 inactive now, 3 purged since the load: 3 at load.
-        assert_eq!(range.end(0), (Some(0), false));
+        assert_eq!(inactive.response(0), InactiveResponse { known: true, contradicted: false });
+        assert_eq!(inactive.count(), Some(0));
     }
 
     fn known(count: u64) -> Inactive {
         let mut inactive = Inactive::default();
-        inactive.asked();
-        assert!(inactive.answered(count).known);
+        inactive.requested();
+        assert!(inactive.response(count).known);
         inactive
     }
 
@@ -279,12 +255,12 @@ mod tests {
     fn a_job_that_ends_is_counted_once() {
         let mut inactive = known(7);
         inactive.ended(1);
-        assert!(!inactive.added(1), "it follows the move");
+        assert!(!inactive.added(1), "it follows the transition");
         assert_eq!(inactive.count(), Some(8));
-        // The move of this one was kept from us; its add was not.
+        // The transition of this job was hidden by another plugin.
         assert!(inactive.added(2));
         assert_eq!(inactive.count(), Some(9));
-        // Adds that never come shall not swallow those of other jobs.
+        // Expected calls that are never made do not hide those of other jobs.
         for id in 100..1000 {
             inactive.ended(id);
         }
@@ -294,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_never_negative() {
+    fn the_number_is_never_negative() {
         let mut inactive = known(1);
         assert!(inactive.removed(9));
         assert!(!inactive.removed(9));
@@ -302,28 +278,28 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_answer_repairs_it_and_another_does_not() {
+    fn a_response_corrects_the_number_if_nothing_changed() {
         let mut inactive = known(5);
-        inactive.asked();
+        inactive.requested();
         inactive.ended(1);
-        assert_eq!(inactive.answered(5), Answered { known: false, contradicted: false });
+        assert_eq!(inactive.response(5), InactiveResponse { known: false, contradicted: false });
         assert_eq!(inactive.count(), Some(6));
-        inactive.asked();
-        assert_eq!(inactive.answered(4), Answered { known: true, contradicted: true });
+        inactive.requested();
+        assert_eq!(inactive.response(4), InactiveResponse { known: true, contradicted: true });
         assert_eq!(inactive.count(), Some(4));
-        inactive.asked();
-        assert_eq!(inactive.answered(4), Answered { known: true, contradicted: false });
+        inactive.requested();
+        assert_eq!(inactive.response(4), InactiveResponse { known: true, contradicted: false });
     }
 
     #[test]
-    fn a_restart_that_reports_twice_is_put_right_by_the_answer() {
-        // flux-core before 0.87.0, #7690: each inactive job came twice.
+    fn jobs_that_a_restart_reports_twice_are_counted_once() {
+        // flux-core before 0.87.0, #7690: each inactive job was reported twice.
         let mut inactive = Inactive::default();
         for id in 0..2 * 2000 {
             inactive.added(id % 2000);
         }
-        inactive.asked();
-        assert!(inactive.answered(2000).known);
+        inactive.requested();
+        assert!(inactive.response(2000).known);
         assert_eq!(inactive.count(), Some(2000));
     }
 }

@@ -3,149 +3,132 @@
 use std::num::NonZeroU64;
 use std::rc::Rc;
 
-use super::label_table::{Dash, LabelId, LabelTable};
+use super::label_table::{LabelId, LabelTable};
 use super::state::State;
-use crate::flux_formats::resources::{allocated, ranks, requested, Amounts, Json};
+use crate::flux_formats::jobspec::{requested, JobspecError};
+use crate::flux_formats::resource_set::allocated;
+use crate::flux_formats::{Amounts, Json};
 
-/// What the enabled collectors need to know of a job.
+/// What the enabled collectors need to know of a job, as a set of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs(u8);
+pub struct Needs(u16);
 
 impl Needs {
-    /// Nothing but its state.
+    /// Only its state.
     pub const STATE: Needs = Needs(0);
     /// Its queue.
-    pub const QUEUE: Needs = Needs(1);
-    /// Whose it is.
-    pub const USER: Needs = Needs(2);
+    pub const QUEUE: Needs = Needs(1 << 0);
+    /// Its owner.
+    pub const USER: Needs = Needs(1 << 1);
     /// Its bank.
-    pub const BANK: Needs = Needs(4);
-    /// What it asks for, and what is allocated to it.
-    pub const RESOURCES: Needs = Needs(8);
+    pub const BANK: Needs = Needs(1 << 2);
+    /// The resources that it requests, and those that are allocated to it.
+    pub const RESOURCES: Needs = Needs(1 << 3);
     /// Its urgency, its priority and its dependencies.
-    pub const WAITING: Needs = Needs(16);
-    /// When it entered its state.
-    pub const TIMES: Needs = Needs(32);
-    /// What becomes of it, and the exceptions raised on it.
-    pub const RESULT: Needs = Needs(64);
-    /// No job's: how many nodes there are.
-    pub const RESOURCE_STATUS: Needs = Needs(128);
+    pub const WAITING: Needs = Needs(1 << 4);
+    /// The time of its last transition.
+    pub const TIMES: Needs = Needs(1 << 5);
+    /// Its result, and the exceptions raised on it.
+    pub const RESULT: Needs = Needs(1 << 6);
+    /// The status of the instance's resources, which is not a job's.
+    pub const RESOURCE_STATUS: Needs = Needs(1 << 7);
 
-    /// What only the job's [`JobInfo`] say.
+    /// The needs that are read from [`JobInfo`].
     const INFO: Needs =
         Self::QUEUE.union(Self::USER).union(Self::BANK).union(Self::RESOURCES).union(Self::WAITING);
 
-    /// Both.
+    /// The bits of both.
     pub const fn union(self, other: Needs) -> Needs {
         Needs(self.0 | other.0)
     }
 
-    /// Whether all of `other` is needed.
+    /// `true` if all bits of `other` are set.
     pub const fn contains(self, other: Needs) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether something of `INFO` is needed.
-    pub(super) const fn info(self) -> bool {
+    /// `true` if [`JobInfo`] must be read.
+    pub(super) const fn has_info(self) -> bool {
         self.0 & Self::INFO.0 != 0
     }
 }
 
-/// When the info of a job are read.
+/// How much of a job's [`JobInfo`] may be new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refresh {
-    /// Nothing is known of it yet.
+    /// All of it.
     New,
-    /// They may have changed, except for what is allocated to it.
+    /// All of it except its owner and its allocation.
     Again,
-    /// Only how urgent it is may have changed.
+    /// Only its urgency and its priority.
     Urgency,
-    /// It waits no more. Its R, if it has one, says what is allocated to it. Nothing
-    /// else is new.
+    /// Only its allocation: the job no longer waits.
     Start,
 }
 
-/// One active job, as far as the enabled collectors need to know it. It takes 64 bytes,
-/// and 72 in the table, with its id. All that a job takes is measured in
-/// tests/fake/cost.rs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One active job, as far as the enabled collectors need to know it. A table entry, with
+/// the id, is 72 bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Job {
-    /// Its state; `None`: one that this version does not know.
+    /// `None` for a state that this version does not know.
     pub state: Option<State>,
-    /// When it entered that state; `None` if that is not known.
+    /// The time of the last transition. `None` if it is not known.
     pub entered: Option<Timestamp>,
-    /// Its queue, in [`LabelTables::queues`].
+    /// The queue, in [`LabelTables::queues`].
     pub queue: LabelId,
-    /// Its owner, in [`LabelTables::users`].
+    /// The owner, in [`LabelTables::users`].
     pub user: LabelId,
-    /// Its bank, in [`LabelTables::banks`].
+    /// The bank, in [`LabelTables::banks`].
     pub bank: LabelId,
-    /// What is allocated to it if it [has an allocation](Self::has_allocation), else what
-    /// it asks for.
+    /// The allocated resources if `has_allocation`, otherwise the requested ones.
     pub amounts: Amounts,
-    /// The ranks of the nodes that are allocated to it.
+    /// The ranks of the allocated nodes.
     pub ranks: Ranks,
-    /// Whether resources are allocated to it.
+    /// `true` if resources are allocated to the job.
     pub has_allocation: bool,
-    /// Whether its events are subscribed to.
+    /// `true` if the plugin is subscribed to the events of the job.
     pub is_subscribed: bool,
-    /// Whether its urgency is 0.
+    /// `true` if the urgency is 0.
     pub is_held: bool,
-    /// Whether its priority is 0, which keeps it from the scheduler.
+    /// `true` if the priority is 0, so that the job is not passed to the scheduler.
     pub has_no_priority: bool,
-    /// The schemes of its dependencies, each a bit, by the index in
-    /// [`LabelTables::schemes`].
+    /// `true` if the job waits and its jobspec exceeds a limit: it is counted as requesting
+    /// no resources, or only its first 64 dependencies are counted.
+    pub exceeds_limit: bool,
+    /// The schemes of its dependencies, one bit each, by the id in [`LabelTables::schemes`].
     pub schemes: u32,
 }
 
-/// A moment of an eventlog, in microseconds since the epoch.
+/// A time from an eventlog, in microseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp(NonZeroU64);
 
 impl Timestamp {
-    /// From seconds since the epoch.
+    /// Converts seconds since the epoch. Negative numbers and NaN become the epoch.
     pub fn from_seconds(seconds: f64) -> Timestamp {
-        // A cast of what is negative, or no number, is 0.
         Timestamp(NonZeroU64::new((seconds * 1e6).round() as u64).unwrap_or(NonZeroU64::MIN))
     }
 
-    /// The milliseconds from an earlier moment to this. A clock that was set
-    /// back made them stand the other way round; that is no time at all.
+    /// The milliseconds since `earlier`; 0 if `earlier` is later, after a clock was set back.
     pub fn since(self, earlier: Timestamp) -> f64 {
         self.0.get().saturating_sub(earlier.0.get()) as f64 / 1000.0
     }
 }
 
-/// Ranks of nodes: nearly always one range, which takes no allocation.
+/// Ranks of nodes. Nearly always they are one range, which needs no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Ranks {
     /// No rank.
     #[default]
     None,
-    /// From the first to the last.
+    /// The first and the last rank of one range.
     One(u32, u32),
-    /// Several ranges.
+    /// The first and the last rank of several ranges.
     Many(Rc<[(u32, u32)]>),
 }
 
 impl Ranks {
-    fn of<J: Json>(r: J) -> Ranks {
-        let mut ranges = Ranks::None;
-        let mut more = Vec::new();
-        ranks(r, &mut |first, last| match ranges {
-            Ranks::None => ranges = Ranks::One(first, last),
-            Ranks::One(..) | Ranks::Many(_) => more.push((first, last)),
-        });
-        match ranges {
-            Ranks::One(first, last) if !more.is_empty() => {
-                more.insert(0, (first, last));
-                Ranks::Many(more.into())
-            }
-            one => one,
-        }
-    }
-
-    /// The ranges, each from its first to its last.
+    /// The first and the last rank of each range.
     pub fn ranges(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         let (one, many) = match self {
             Ranks::None => (None, &[][..]),
@@ -156,238 +139,269 @@ impl Ranks {
     }
 }
 
-/// What Flux says of a job.
+/// What Flux knows of a job.
 #[derive(Clone, Copy, Debug)]
 pub struct JobInfo<J> {
-    /// Its owner's user id.
+    /// The owner's user id.
     pub user: u32,
-    /// Its urgency (RFC 30).
+    /// The urgency (RFC 30), from 0 to 31.
     pub urgency: i32,
-    /// Its priority (RFC 30).
+    /// The priority (RFC 30).
     pub priority: i64,
-    /// What was submitted.
+    /// The jobspec.
     pub jobspec: J,
-    /// What it got; jobs that wait have none.
+    /// R. `None` if nothing is allocated to the job.
     pub r: Option<J>,
 }
 
-/// Who can say more of the job that an event is about. Asked only if a collector
-/// needs it: the answer takes its time.
+/// The result of a job (`flux_job_result_t`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobResult {
+    /// Its tasks exited with status 0.
+    Completed,
+    /// A task exited with another status, or an exception ended the job.
+    Failed,
+    /// It was canceled.
+    Canceled,
+    /// Its time limit expired.
+    Timeout,
+}
+
+/// The job that an event is about. It is read only if a collector needs it, because that
+/// takes time.
 pub trait JobSource {
-    /// JSON as it was given.
+    /// JSON that borrows from the source.
     type Json<'a>: Json
     where
         Self: 'a;
 
-    /// What Flux says of the job.
+    /// What Flux knows of the job.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// The reason why it cannot be read.
     fn info(&self) -> Result<JobInfo<Self::Json<'_>>, ReadError>;
 }
 
-/// What could not be read of a job, in words for an administrator. The job counts
-/// all the same, as far as it is known.
+/// The reason why a part of a job could not be read, for an administrator. The job is
+/// counted with the parts that are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadError(pub String);
 
-/// The lists of names that jobs are counted by.
+/// The tables of the labels that jobs are counted by.
 #[derive(Debug)]
 pub struct LabelTables {
-    /// Queues. They are an administrator's, so there are few.
+    /// Queues.
     pub queues: LabelTable,
-    /// Users, as numbers.
+    /// User ids, as decimal numbers.
     pub users: LabelTable,
     /// Banks.
     pub banks: LabelTable,
-    /// Dependency schemes.
+    /// Dependency schemes (RFC 26).
     pub schemes: LabelTable,
-    /// Types of exceptions.
+    /// Exception types.
     pub exceptions: LabelTable,
 }
 
-/// The users, and the banks, that are counted each by itself. Each is seven
-/// gauges: with a hundred of each, a resync is about thirty datagrams.
+/// The largest number of users, and of banks, with gauges of their own: seven each. A
+/// resync of 100 users and 100 banks is about 30 datagrams.
 pub const MAX_LABELS: usize = 100;
 
-/// The most queues that are counted each by itself.
+/// The largest number of queues with gauges of their own. Administrators define queues.
 pub const MAX_QUEUES: usize = 256;
 
-/// The longest queue that is counted, in bytes: it has to fit a line.
+/// The largest length of a queue's name, in bytes: a line must fit in a datagram.
 const MAX_QUEUE_LEN: usize = 200;
 
-/// The longest name of the other kinds that is counted by itself.
+/// The largest length of the other labels, in bytes.
 const MAX_LABEL_LEN: usize = 32;
 
-/// The most schemes that are counted each by itself: with `other`, and a bit for
-/// each, they fit a `u32`.
+/// The largest number of schemes with gauges of their own. With `other`, they have bits 1
+/// to 16 of [`Job::schemes`].
 const MAX_SCHEMES: usize = 15;
 
-/// The most exception types that are counted each by itself; users may raise any.
+/// The largest number of exception types with counters of their own. Users can raise
+/// exceptions of any type.
 const MAX_EXCEPTION_TYPES: usize = 15;
 
-impl LabelTables {
-    /// Empty ones.
-    pub(super) fn new(dash: Dash) -> LabelTables {
+/// The largest number of dependencies that is read of a jobspec.
+const MAX_DEPENDENCIES: usize = 64;
+
+impl Default for LabelTables {
+    fn default() -> LabelTables {
         LabelTables {
-            queues: LabelTable::new(MAX_QUEUES, MAX_QUEUE_LEN, dash),
-            users: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN, dash),
-            banks: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN, dash),
-            schemes: LabelTable::new(MAX_SCHEMES, MAX_LABEL_LEN, dash),
-            exceptions: LabelTable::new(MAX_EXCEPTION_TYPES, MAX_LABEL_LEN, dash),
+            queues: LabelTable::new(MAX_QUEUES, MAX_QUEUE_LEN),
+            users: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN),
+            banks: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN),
+            schemes: LabelTable::new(MAX_SCHEMES, MAX_LABEL_LEN),
+            exceptions: LabelTable::new(MAX_EXCEPTION_TYPES, MAX_LABEL_LEN),
         }
     }
 }
 
 impl Job {
     /// A job of which only the state is known.
-    pub(super) fn new(state: Option<State>) -> Job {
-        Job {
-            state,
-            entered: None,
-            queue: 0,
-            user: 0,
-            bank: 0,
-            amounts: Amounts::default(),
-            ranks: Ranks::None,
-            has_allocation: false,
-            is_subscribed: false,
-            is_held: false,
-            has_no_priority: false,
-            schemes: 0,
-        }
+    pub(crate) fn new(state: Option<State>) -> Job {
+        Job { state, ..Job::default() }
     }
 
-    /// Whether it waits for its resources.
+    /// `true` if the job waits for resources.
     pub fn is_waiting(&self) -> bool {
         self.state.is_some_and(State::is_waiting)
     }
 
-    /// Whether the same was read of it as of another.
-    pub(super) fn is_read_as(&self, other: &Job) -> bool {
+    /// `true` if the two differ in nothing but their last transition.
+    pub(super) fn has_same_info(&self, other: &Job) -> bool {
         Job { state: other.state, entered: other.entered, ..self.clone() } == *other
     }
 
-    /// Forgets what is not needed.
-    pub(super) fn forget_all_but(&mut self, needs: Needs) {
-        let nothing = Job::new(None);
-        if !needs.contains(Needs::QUEUE) {
-            self.queue = nothing.queue;
+    /// Forgets what is not in `needs`.
+    pub(super) fn keep(&mut self, needs: Needs) {
+        let old = std::mem::replace(self, Job::new(self.state));
+        self.is_subscribed = old.is_subscribed;
+        if needs.contains(Needs::QUEUE) {
+            self.queue = old.queue;
         }
-        if !needs.contains(Needs::USER) {
-            self.user = nothing.user;
+        if needs.contains(Needs::USER) {
+            self.user = old.user;
         }
-        if !needs.contains(Needs::BANK) {
-            self.bank = nothing.bank;
+        if needs.contains(Needs::BANK) {
+            self.bank = old.bank;
         }
-        if !needs.contains(Needs::RESOURCES) {
-            (self.has_allocation, self.amounts, self.ranks) =
-                (false, nothing.amounts, nothing.ranks);
+        if needs.contains(Needs::RESOURCES) {
+            self.has_allocation = old.has_allocation;
+            (self.amounts, self.ranks) = (old.amounts, old.ranks);
         }
-        if !needs.contains(Needs::WAITING) {
-            (self.is_held, self.has_no_priority, self.schemes) = (false, false, 0);
+        if needs.contains(Needs::WAITING) {
+            (self.is_held, self.has_no_priority) = (old.is_held, old.has_no_priority);
+            self.schemes = old.schemes;
         }
-        if !needs.contains(Needs::TIMES) {
-            self.entered = None;
+        if needs.contains(Needs::RESOURCES) || needs.contains(Needs::WAITING) {
+            self.exceeds_limit = old.exceeds_limit;
+        }
+        if needs.contains(Needs::TIMES) {
+            self.entered = old.entered;
         }
     }
 
-    /// Takes over what `info` say and `needs` ask for.
-    pub(super) fn read<J: Json>(
+    /// Reads from `source` what is needed and may be new. Returns the error if the source
+    /// cannot be read, or if the resources are malformed; then the other parts are read.
+    ///
+    /// The cost is bounded for any jobspec: at most 1,024 resource vertices and 64
+    /// dependencies are read.
+    pub(super) fn read(
+        &mut self,
+        source: &impl JobSource,
+        needs: Needs,
+        labels: &mut LabelTables,
+        refresh: Refresh,
+    ) -> Option<ReadError> {
+        if !needs.has_info() {
+            return None;
+        }
+        let read = |info| self.read_info(&info, needs, labels, refresh);
+        source.info().and_then(read).err()
+    }
+
+    fn read_info<J: Json>(
         &mut self,
         info: &JobInfo<J>,
         needs: Needs,
-        lists: &mut LabelTables,
+        labels: &mut LabelTables,
         refresh: Refresh,
     ) -> Result<(), ReadError> {
         if needs.contains(Needs::WAITING) && refresh != Refresh::Start {
             self.is_held = info.urgency == 0;
             self.has_no_priority = info.priority == 0;
         }
-        let needs = match refresh {
-            Refresh::Urgency => return Ok(()),
-            Refresh::Start => Needs(needs.0 & Needs::RESOURCES.0),
-            _ => needs,
-        };
-        let mut outcome = Ok(());
-        let system = info.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
-        let text = |key| system.and_then(|system| system.member(key));
-        if needs.contains(Needs::QUEUE) {
-            let queue = text(c"queue");
-            let queue = queue.as_ref().and_then(Json::text).unwrap_or_default();
-            self.queue = match queue.len() {
-                0..=MAX_QUEUE_LEN => lists.queues.index(queue),
-                length => {
-                    outcome = Err(ReadError(format!(
-                        "queue: a name of {length} bytes (want at most {MAX_QUEUE_LEN}); the job \
-                         counts in no queue"
-                    )));
-                    0
-                }
-            };
-        }
-        if needs.contains(Needs::USER) && self.user == 0 {
-            self.user = lists.users.index(itoa::Buffer::new().format(info.user));
-        }
-        if needs.contains(Needs::BANK) {
-            let bank = text(c"bank");
-            self.bank = lists.banks.index(bank.as_ref().and_then(Json::text).unwrap_or_default());
-        }
-        if needs.contains(Needs::WAITING) {
-            self.schemes = system.map_or(0, |system| schemes(system, lists));
-        }
-        if needs.contains(Needs::RESOURCES) {
-            if let Err(unread) = self.read_resources(info, system, refresh != Refresh::Again) {
-                outcome = Err(unread);
-            }
-        }
-        outcome
-    }
-
-    fn read_resources<J: Json>(
-        &mut self,
-        info: &JobInfo<J>,
-        system: Option<J>,
-        starts: bool,
-    ) -> Result<(), ReadError> {
-        if self.is_waiting() {
-            (self.has_allocation, self.ranks) = (false, Ranks::None);
-            let amounts = requested(info.jobspec);
-            self.amounts = amounts.unwrap_or_default();
-            return amounts.map(|_| ()).ok_or_else(|| {
-                let what = "jobspec: resources not understood; the job counts as asking for none";
-                ReadError(what.to_owned())
-            });
-        }
-        if !starts {
+        if refresh == Refresh::Urgency {
             return Ok(());
         }
+        self.exceeds_limit = false;
+        let system = info.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
+        if refresh != Refresh::Start {
+            self.read_attributes(info.user, system, needs, labels);
+        }
+        match needs.contains(Needs::RESOURCES) {
+            true if self.is_waiting() => self.read_request(info.jobspec),
+            true if refresh != Refresh::Again => self.read_allocation(info.r, system),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_attributes<J: Json>(
+        &mut self,
+        user: u32,
+        system: Option<J>,
+        needs: Needs,
+        labels: &mut LabelTables,
+    ) {
+        let member = |key| system.and_then(|system| system.member(key));
+        if needs.contains(Needs::USER) && self.user == 0 {
+            self.user = labels.users.id(itoa::Buffer::new().format(user));
+        }
+        if needs.contains(Needs::BANK) {
+            self.bank = label(member(c"bank"), &mut labels.banks);
+        }
+        if needs.contains(Needs::WAITING) {
+            self.schemes = 0;
+            if let Some(dependencies) = member(c"dependencies") {
+                for dependency in dependencies.items().take(MAX_DEPENDENCIES) {
+                    self.schemes |= 1 << label(dependency.member(c"scheme"), &mut labels.schemes);
+                }
+                self.exceeds_limit =
+                    self.is_waiting() && dependencies.item(MAX_DEPENDENCIES).is_some();
+            }
+            // The bit of no scheme.
+            self.schemes &= !1;
+        }
+        if needs.contains(Needs::QUEUE) {
+            self.queue = label(member(c"queue"), &mut labels.queues);
+        }
+    }
+
+    fn read_request<J: Json>(&mut self, jobspec: J) -> Result<(), ReadError> {
+        (self.has_allocation, self.ranks) = (false, Ranks::None);
+        let amounts = requested(jobspec);
+        self.amounts = amounts.unwrap_or_default();
+        self.exceeds_limit |= amounts == Err(JobspecError::TooLarge);
+        match amounts {
+            Err(JobspecError::NotUnderstood) => Err(ReadError(
+                "jobspec: resources not understood; the job is counted as requesting none".into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_allocation<J: Json>(
+        &mut self,
+        r: Option<J>,
+        system: Option<J>,
+    ) -> Result<(), ReadError> {
         (self.has_allocation, self.amounts, self.ranks) = (false, Amounts::default(), Ranks::None);
-        // The scheduler allocates nothing to a job that bypasses it. And a job that
-        // is canceled while it waits has no R.
-        let bypass = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
-        let Some(r) = info.r.filter(|_| !bypass) else { return Ok(()) };
-        let Some(amounts) = allocated(r) else {
-            return Err(ReadError(
-                "R: not understood; the job counts as holding nothing".to_owned(),
-            ));
+        // The R of a job with alloc-bypass is not allocated by the scheduler. A job that is
+        // canceled before RUN has no R.
+        let is_bypassed = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
+        let Some(r) = r.filter(|_| !is_bypassed) else { return Ok(()) };
+        let (mut first_range, mut more) = (None, Vec::new());
+        let amounts = allocated(r, &mut |first, last| match first_range {
+            None => first_range = Some((first, last)),
+            Some(_) => more.push((first, last)),
+        });
+        let Some(amounts) = amounts else {
+            let text = "R: not understood; the job is counted as holding nothing";
+            return Err(ReadError(text.into()));
         };
-        (self.has_allocation, self.amounts, self.ranks) = (true, amounts, Ranks::of(r));
+        (self.has_allocation, self.amounts) = (true, amounts);
+        self.ranks = match first_range {
+            None => Ranks::None,
+            Some((first, last)) if more.is_empty() => Ranks::One(first, last),
+            Some(range) => Ranks::Many(std::iter::once(range).chain(more).collect()),
+        };
         Ok(())
     }
 }
 
-/// The schemes of the dependencies that a job asks for (RFC 26).
-fn schemes<J: Json>(system: J, lists: &mut LabelTables) -> u32 {
-    let Some(dependencies) = system.member(c"dependencies") else { return 0 };
-    let mut schemes = 0;
-    let mut index = 0;
-    while let Some(dependency) = dependencies.item(index) {
-        index += 1;
-        let scheme = dependency.member(c"scheme");
-        let scheme = scheme.as_ref().and_then(Json::text).unwrap_or_default();
-        schemes |= 1 << lists.schemes.index(scheme);
-    }
-    // Bit 0 is no name.
-    schemes & !1
+/// The id of a label in a jobspec; 0 if there is none.
+fn label<J: Json>(label: Option<J>, table: &mut LabelTable) -> LabelId {
+    table.id(label.as_ref().and_then(J::text).unwrap_or_default())
 }

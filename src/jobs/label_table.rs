@@ -1,116 +1,100 @@
-//! LabelTable that users and administrators choose: queues, banks, exception types.
+//! Labels that users and administrators choose: queues, users, banks, dependency schemes
+//! and exception types.
 //!
-//! Each is cleaned before anything is kept under it, so that two that look the
-//! same on the wire are one. And each list has an end: users can make as many
-//! names as they like, and a server keeps every one for good.
+//! Each table has a limit: users can create any number of labels, and a server keeps each
+//! metric forever.
 
-/// What names beyond the end of a list are counted as.
+/// The label for names that are too long or exceed the limit of their table.
 pub const OTHER: &str = "other";
 
-/// A name's index in its list; 0 is no name.
+/// The number of a label in its table, from 1; 0 means no label.
 pub type LabelId = u16;
 
-/// What stands for a dash in the names that are not our own. Most servers take
-/// one; PCP throws away each line that has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dash(Option<char>);
-
-impl Dash {
-    /// This letter or digit, or `_`, stands for it.
-    pub fn replaced_by(c: char) -> Option<Dash> {
-        (c.is_ascii_alphanumeric() || c == '_').then_some(Dash(Some(c)))
-    }
-
-    /// What stands for it; `None`: it stands for itself.
-    pub fn replacement(self) -> Option<char> {
-        self.0
-    }
-
-    /// A text with its dashes replaced.
-    pub fn replace(self, text: &str) -> String {
-        text.chars().map(|c| self.replace_char(c)).collect()
-    }
-
-    fn replace_char(self, c: char) -> char {
-        match (c, self.0) {
-            ('-', Some(replacement)) => replacement,
-            _ => c,
-        }
-    }
-
-    /// A character of a name as it is sent: what differs after this differs in every
-    /// dialect. Of ASCII, all but letters, digits, `-` and `_` becomes `_`: a dot or a
-    /// slash would make a folder of a name, `:` or `|` would end it. All that is not
-    /// ASCII stays.
-    fn clean(self, c: char) -> char {
-        match c.is_ascii() && !c.is_ascii_alphanumeric() && c != '-' {
-            true => '_',
-            false => self.replace_char(c),
-        }
+/// A character of a label as it is sent. Servers use most ASCII punctuation as syntax: a
+/// `.` or `/` separates folders, `:` and `|` end a name. Control characters, whitespace and
+/// characters that change the direction of text make a name unreadable.
+fn clean(c: char) -> char {
+    let is_replaced = match c {
+        '-' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' => true,
+        '\u{2066}'..='\u{2069}' | '\u{feff}' => true,
+        _ if c.is_ascii() => !c.is_ascii_alphanumeric(),
+        _ => c.is_control() || c.is_whitespace(),
+    };
+    match is_replaced {
+        true => '_',
+        false => c,
     }
 }
 
-/// LabelTable, each once, in the order of their first use.
+/// A character of a label as labels are compared: like [`clean`], but `-` is equal to `_`.
+/// Labels that differ after this differ in every dialect.
+fn compared(c: char) -> char {
+    match clean(c) {
+        '-' => '_',
+        c => c,
+    }
+}
+
+/// A table of labels. Each has the id of the order in which it was added.
 #[derive(Debug)]
 pub struct LabelTable {
-    /// How many have an index of their own, besides `other`.
-    most: usize,
-    /// The longest that has one, in bytes.
-    longest: usize,
-    dash: Dash,
-    /// The name with index 1 added first.
-    names: Vec<String>,
+    /// The largest number of labels, [`OTHER`] not counted.
+    max: usize,
+    /// The largest length of a label, in bytes.
+    max_len: usize,
+    /// Label 1 first.
+    labels: Vec<String>,
 }
 
 impl LabelTable {
-    /// A list of at most this many names of at most this many bytes; what is more,
-    /// or longer, is `other`.
-    pub fn new(most: usize, longest: usize, dash: Dash) -> LabelTable {
-        LabelTable { most, longest, dash, names: Vec::new() }
+    /// A table of at most `max` labels of at most `max_len` bytes. Further or longer labels
+    /// are counted as [`OTHER`].
+    pub fn new(max: usize, max_len: usize) -> LabelTable {
+        LabelTable { max, max_len, labels: Vec::new() }
     }
 
-    /// The index of a name; that of an empty one is 0, no name.
-    pub fn index(&mut self, name: &str) -> LabelId {
-        if name.is_empty() {
+    /// The id of a label, which is added if it is not in the table; 0 for an empty label.
+    ///
+    /// Two labels are the same if they are equal after each character other than letters
+    /// and digits is replaced. The label is sent as it was first spelled, cleaned.
+    pub fn id(&mut self, label: &str) -> LabelId {
+        if label.is_empty() {
             return 0;
         }
-        if name.len() > self.longest {
+        if label.len() > self.max_len {
             return self.other();
         }
-        // Compared as it is, so that a known one allocates nothing.
-        let clean = |c| self.dash.clean(c);
-        let is_this = |known: &String| known.chars().eq(name.chars().map(clean));
-        match self.names.iter().position(is_this) {
+        // Compared without an allocation: this is on the path of each new job.
+        let is_same = |known: &String| known.chars().map(compared).eq(label.chars().map(compared));
+        match self.labels.iter().position(is_same) {
             Some(index) => index as LabelId + 1,
-            None if self.named() < self.most => self.push(name.chars().map(clean).collect()),
+            None if self.labels.iter().filter(|label| *label != OTHER).count() < self.max => {
+                self.push(label.chars().map(clean).collect())
+            }
             None => self.other(),
         }
     }
 
-    /// The name at an index.
-    pub fn name(&self, index: LabelId) -> Option<&str> {
-        self.names.get(usize::from(index).checked_sub(1)?).map(String::as_str)
+    /// The label with this id, as it is sent.
+    pub fn name(&self, id: LabelId) -> Option<&str> {
+        self.labels.get(usize::from(id).checked_sub(1)?).map(String::as_str)
     }
 
-    /// The greatest index.
+    /// The largest id; 0 if the table is empty.
     pub fn last(&self) -> LabelId {
-        self.names.len() as LabelId
-    }
-
-    /// How many names there are, but for `other`.
-    fn named(&self) -> usize {
-        self.names.iter().filter(|name| *name != OTHER).count()
+        self.labels.len() as LabelId
     }
 
     fn other(&mut self) -> LabelId {
-        match self.names.iter().position(|name| name == OTHER) {
+        match self.labels.iter().position(|label| label == OTHER) {
             Some(index) => index as LabelId + 1,
             None => self.push(OTHER.to_owned()),
         }
     }
 
-    fn push(&mut self, name: String) -> LabelId {
-        self.names.push(name);
+    fn push(&mut self, label: String) -> LabelId {
+        self.labels.push(label);
         self.last()
     }
 }
@@ -120,51 +104,59 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_clean_to_one_are_one() {
-        let mut names = LabelTable::new(9, 32, Dash::default());
+    fn labels_are_cleaned_and_compared() {
+        let mut labels = LabelTable::new(99, 32);
+        // A label, its id, and how it is sent: as it was first spelled.
         let table = [
             ("", 0, None),
-            ("gpu.a100", 1, Some("gpu_a100")),
-            ("gpu_a100", 1, Some("gpu_a100")),
-            ("gpu/a100", 1, Some("gpu_a100")),
-            ("x:1|g\ny", 2, Some("x_1_g_y")),
-            ("é-1", 3, Some("é-1")),
-            ("other", 4, Some("other")),
-            (&"long".repeat(9), 4, Some("other")),
+            ("gpu-a100", 1, Some("gpu-a100")),
+            ("gpu_a100", 1, Some("gpu-a100")),
+            ("gpu.a100", 1, Some("gpu-a100")),
+            ("gpu/a100", 1, Some("gpu-a100")),
+            ("gpua100", 2, Some("gpua100")),
+            ("GPU-a100", 3, Some("GPU-a100")),
+            ("x:1|g\ny", 4, Some("x_1_g_y")),
+            ("x-1-g-y", 4, Some("x_1_g_y")),
+            ("-", 5, Some("-")),
+            ("~", 5, Some("-")),
+            ("--", 6, Some("--")),
+            ("é-1", 7, Some("é-1")),
+            ("é_1", 7, Some("é-1")),
+            ("è_1", 8, Some("è_1")),
+            ("other", 9, Some("other")),
+            (&"long".repeat(9), 9, Some("other")),
         ];
-        for (name, index, cleaned) in table {
-            assert_eq!(names.index(name), index, "{name:?}");
-            assert_eq!(names.name(index), cleaned, "{name:?}");
+        for (label, id, sent) in table {
+            assert_eq!(labels.id(label), id, "{label:?}");
+            assert_eq!(labels.name(id), sent, "{label:?}");
         }
-        assert_eq!(names.last(), 4);
+        assert_eq!(labels.last(), 9);
     }
 
     #[test]
-    fn names_that_differ_by_a_dash_that_is_replaced_are_one() {
-        let mut names = LabelTable::new(9, 32, Dash::replaced_by('_').unwrap());
-        let table = [
-            ("gpu-a100", 1, "gpu_a100"),
-            ("gpu.a100", 1, "gpu_a100"),
-            ("gpu_a100", 1, "gpu_a100"),
-            ("-", 2, "_"),
-            ("gpua100", 3, "gpua100"),
-        ];
-        for (name, index, cleaned) in table {
-            assert_eq!(names.index(name), index, "{name:?}");
-            assert_eq!(names.name(index), Some(cleaned), "{name:?}");
+    fn control_separator_and_bidirectional_characters_are_replaced() {
+        let replaced = "\0\u{1b}\u{7f}\u{80}\u{85}\u{9f}\u{a0}\u{61c}\u{200e}\u{200f}\u{2028}\
+                        \u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{3000}\u{feff}";
+        for c in replaced.chars() {
+            let mut labels = LabelTable::new(9, 32);
+            let id = labels.id(&format!("a{c}b"));
+            assert_eq!(labels.name(id), Some("a_b"), "{c:?}");
+            assert_eq!(labels.id("a-b"), id, "{c:?}");
         }
-        for c in ['-', '.', ':', ' ', 'é'] {
-            assert_eq!(Dash::replaced_by(c), None, "{c:?}");
+        for kept in ["é", "ƒ", "日本", "🙂", "\u{200d}"] {
+            let mut labels = LabelTable::new(9, 32);
+            labels.id(kept);
+            assert_eq!(labels.name(1), Some(kept));
         }
     }
 
     #[test]
-    fn a_list_does_not_grow_without_bound() {
-        let mut names = LabelTable::new(3, 32, Dash::default());
-        let indices: Vec<_> = (0..1000).map(|id| names.index(&format!("bank-{id}"))).collect();
-        assert_eq!(indices[..4], [1, 2, 3, 4]);
-        assert!(indices[3..].iter().all(|&index| index == 4));
-        assert_eq!((names.last(), names.name(4)), (4, Some(OTHER)));
-        assert_eq!(names.index("bank-1"), 2, "those that have an index keep it");
+    fn a_table_has_a_limit() {
+        let mut labels = LabelTable::new(3, 32);
+        let ids: Vec<_> = (0..1000).map(|id| labels.id(&format!("bank-{id}"))).collect();
+        assert_eq!(ids[..4], [1, 2, 3, 4]);
+        assert!(ids[3..].iter().all(|&id| id == 4));
+        assert_eq!((labels.last(), labels.name(4)), (4, Some(OTHER)));
+        assert_eq!(labels.id("bank-1"), 2, "a label keeps its id");
     }
 }

@@ -1,71 +1,69 @@
-//! The self-check: the table against the job manager's own jobs.
+//! The reconcile pass: compares the table with the job manager's own jobs.
 //!
-//! An event that another plugin keeps from us is made good by the job's next one.
-//! But the last one of a job has none. So the table is compared, every `verify`
-//! seconds: each job that it has is looked up, some in each turn of the reactor;
-//! then the job manager says how many jobs it has. If that is another number than
-//! the table's, while nothing happens, it lists them, and those that the table has
-//! not are looked up as well.
+//! An event that another plugin hides is corrected by the next event of the job. The last
+//! event of a job has no successor. So every `verify` seconds the plugin looks up each job
+//! of the table, in slices, and then requests the job manager's number of active jobs. If
+//! it differs from the table's while no event arrives, the plugin requests the list of jobs
+//! and looks up those that the table does not have.
 //!
-//! This module says what added next; the plugin asks Flux.
+//! This module decides the next step; the plugin makes the requests.
 
 use super::cursor::Cursor;
 use super::table::JobTable;
 
-/// How often the job manager is asked again for its number of jobs, where
-/// something changed while its answer was under way.
+/// The largest number of requests in one pass for the number of active jobs. A request is
+/// repeated if an event arrived before its response.
 const MAX_REQUESTS: u32 = 20;
 
-/// A check, under way or not.
+/// The progress of a reconcile pass.
 #[derive(Debug, Default)]
 pub struct Reconcile {
     cursor: Cursor,
-    /// The table's events when the job manager was asked.
-    asked_at: u64,
-    questions: u32,
+    /// [`JobTable::events`] at the last request.
+    requested_at: u64,
+    requests: u32,
 }
 
-/// What the number of active jobs came to.
+/// The result of comparing the job manager's number of active jobs with the table's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// The table has as many.
-    Agrees,
-    /// Something changed meanwhile: ask again in a moment.
+    /// The numbers are equal.
+    Equal,
+    /// They differ, but an event arrived since the request: request the number again.
     AskAgain,
-    /// Something happens all the time. The next check asks again.
+    /// As `AskAgain`, but no requests are left: the next pass compares again.
     TooBusy,
-    /// It is another number: ask for a list.
+    /// They differ, and no event arrived: request the list of jobs.
     List,
 }
 
 impl Reconcile {
-    /// A check begins: nothing is compared yet.
+    /// Starts a new pass.
     pub fn begin(&mut self) {
-        self.cursor.begin();
-        (self.asked_at, self.questions) = (0, 0);
+        *self = Reconcile::default();
     }
 
-    /// The jobs that are still to be looked up.
+    /// The jobs of the table that are not looked up yet.
     pub fn cursor(&mut self) -> &mut Cursor {
         &mut self.cursor
     }
 
-    /// The job manager is asked for its number of active jobs.
-    pub fn asked(&mut self, table: &JobTable) {
-        self.asked_at = table.events();
-        self.questions += 1;
+    /// To be called when the number of active jobs is requested.
+    pub fn requested(&mut self, table: &JobTable) {
+        self.requested_at = table.events();
+        self.requests += 1;
     }
 
-    /// Whether the job manager may be asked once more in this check.
+    /// `true` if requests are left in this pass.
     pub fn may_ask_again(&self) -> bool {
-        self.questions < MAX_REQUESTS
+        self.requests < MAX_REQUESTS
     }
 
-    /// The job manager has so many active jobs.
-    pub fn answered(&mut self, active: u64, table: &JobTable) -> Comparison {
-        match (self.asked_at == table.events(), active == table.active()) {
-            (_, true) => Comparison::Agrees,
-            (true, false) => Comparison::List,
+    /// Compares the job manager's number of active jobs with the table's.
+    pub fn response(&mut self, active: u64, table: &JobTable) -> Comparison {
+        match (active == table.active(), self.requested_at == table.events()) {
+            (true, _) => Comparison::Equal,
+            (false, true) => Comparison::List,
             (false, false) if self.may_ask_again() => Comparison::AskAgain,
             (false, false) => Comparison::TooBusy,
         }

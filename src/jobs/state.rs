@@ -1,15 +1,12 @@
 //! The states of a job.
 
-/// A job state, in the order in which a job passes through them (RFC 21).
-///
-/// The table counts by these seven: they are its indices, and need no Flux. Flux's own
-/// number, which may be one unknown to this version, is
-/// [`JobState`](crate::flux::JobState) in the flux layer.
+/// A job state (RFC 21), in the order in which a job passes through them. It is also the
+/// index of the state in tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// Submitted, not yet validated.
     New,
-    /// Waits for its dependencies.
+    /// Waits for dependencies.
     Depend,
     /// Waits for a priority.
     Priority,
@@ -17,11 +14,36 @@ pub enum State {
     Sched,
     /// Has resources.
     Run,
-    /// Frees its resources.
+    /// Releases its resources.
     Cleanup,
-    /// Is over, and in the KVS until it is purged.
+    /// Has ended; stays in the KVS until it is purged.
     Inactive,
 }
+
+/// A form of a state's name: the formats of `flux_job_statetostr` (libjob/job.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameForm {
+    /// "L": `SCHED`
+    #[default]
+    Long,
+    /// "l": `sched`
+    LongLower,
+    /// "S": `S`
+    Short,
+    /// "s": `s`
+    ShortLower,
+}
+
+/// By state and [`NameForm`], as in libjob/state.c.
+const NAMES: [[&str; 4]; 7] = [
+    ["NEW", "new", "N", "n"],
+    ["DEPEND", "depend", "D", "d"],
+    ["PRIORITY", "priority", "P", "p"],
+    ["SCHED", "sched", "S", "s"],
+    ["RUN", "run", "R", "r"],
+    ["CLEANUP", "cleanup", "C", "c"],
+    ["INACTIVE", "inactive", "I", "i"],
+];
 
 impl State {
     /// All states, in order.
@@ -35,17 +57,25 @@ impl State {
         State::Inactive,
     ];
 
-    /// The state behind a `flux_job_state_t`, a power of two (libjob/job.h).
-    /// `None` for a number that this version does not know.
+    /// The state with this `flux_job_state_t` (libjob/job.h): one bit, by the index of the
+    /// state. `None` for a number that RFC 21 does not define, such as one of a newer Flux.
     pub fn from_number(number: i32) -> Option<State> {
-        // Its index is the number of its one bit.
         let index = number.trailing_zeros() as usize;
         Self::ALL.get(index).copied().filter(|_| number == 1 << index)
     }
 
-    /// Whether a job in this state waits for its resources. These are the states of
-    /// Flux's PENDING, and NEW.
+    /// The `flux_job_state_t`.
+    pub const fn number(self) -> i32 {
+        1 << self as i32
+    }
+
+    /// `true` for the states before RUN: Flux's PENDING, and NEW.
     pub fn is_waiting(self) -> bool {
         self < State::Run
+    }
+
+    /// The name, as `flux_job_statetostr` writes it.
+    pub fn name(self, form: NameForm) -> &'static str {
+        NAMES[self as usize][form as usize]
     }
 }

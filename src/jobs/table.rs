@@ -4,37 +4,37 @@ use std::collections::hash_map::{Entry, HashMap};
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::inactive::Inactive;
+use super::inactive::{ByQueue, Inactive, InactiveByQueue, InactiveResponse};
 use super::job::{Job, JobSource, LabelTables, Needs, ReadError, Refresh, Timestamp};
-use super::label_table::{Dash, LabelId};
-use super::queues::{ByQueue, Queues};
+use super::label_table::LabelId;
 use super::state::State;
-use crate::flux_formats::status::ResourceStatus;
+use crate::flux_formats::ResourceStatus;
 
 /// An event of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The job's id.
+    /// The job id.
     pub id: u64,
-    /// Which event.
-    pub what: EventKind,
+    /// The kind of event.
+    pub kind: EventKind,
 }
 
-/// Which event it was. States are `flux_job_state_t` numbers, as they came.
+/// The kind of an event, by the topic of the callback. States are `flux_job_state_t` numbers,
+/// as received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// `job.new`
     New {
-        /// The job's current state.
+        /// The current state of the job.
         state: i32,
     },
     /// `job.state.*`
-    Moved {
-        /// The state entered.
+    Transition {
+        /// The new state.
         state: i32,
-        /// The state left; `None` where the call is an announcement.
+        /// The state before. `None` if the callback repeats the current state.
         previous: Option<i32>,
-        /// When; `None` if that is not known, or not needed.
+        /// The time. `None` if it is not known or not needed.
         at: Option<Timestamp>,
     },
     /// `job.update`
@@ -45,71 +45,73 @@ pub enum EventKind {
     InactiveRemove,
 }
 
-/// What an event did to the table.
+/// The effect of an event, or of a reconcile, on the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// The job as it was known; `None` if it was not.
+    /// The job as it was in the table. `None` if it was not.
     pub before: Option<Job>,
-    /// The job as it is known now; `None` if it is not active.
+    /// The job as it is in the table. `None` if it is not. If the job is unchanged, `before`
+    /// and `after` may both be `None`.
     pub after: Option<Job>,
-    /// By how many the inactive jobs increase.
+    /// The change of the number of inactive jobs: -1, 0 or 1.
     pub inactive: i64,
-    /// The queue that these are of, if queues are needed.
+    /// The queue of that inactive job, if queues are needed.
     pub queue: LabelId,
-    /// What was wrong with the event.
+    /// A contradiction or a limit that was found.
     pub anomaly: Option<Anomaly>,
-    /// What could not be read of the job.
-    pub unread: Option<ReadError>,
+    /// The reason why a part of the job could not be read.
+    pub read_error: Option<ReadError>,
 }
 
-/// An event that contradicts what is known.
+/// An unexpected event or job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anomaly {
-    /// A job left a state in which it was not known to be: an event never came.
+    /// A job left this state, but was not in it according to the table: an event was missed.
     MissedEvent(State),
-    /// A `flux_job_state_t` that this version does not know; not counted.
+    /// A `flux_job_state_t` that this version does not know. Such jobs are not counted.
     UnknownState(i32),
-    /// The broker's numbers of inactive jobs contradict each other or the
-    /// events; the newest is believed.
+    /// The job manager's numbers of inactive jobs contradict each other, or the events. The
+    /// newest number is used.
     InactiveContradicted,
+    /// A jobspec exceeds a limit: see [`Job::exceeds_limit`].
+    JobspecLimit,
 }
 
 impl Anomaly {
-    /// How many kinds there are.
-    pub const KINDS: usize = 3;
+    /// The number of kinds.
+    pub const KINDS: usize = 4;
 
-    /// The kinds' names, by their index.
+    /// The names of the kinds, by [`Anomaly::kind`].
     pub const NAMES: [&'static str; Self::KINDS] =
-        ["missed_event", "unknown_state", "inactive_contradicted"];
+        ["missed_event", "unknown_state", "inactive_contradicted", "jobspec_limit"];
 
-    /// The index of this one's kind.
+    /// The index of the kind, less than [`Anomaly::KINDS`].
     pub fn kind(self) -> usize {
         match self {
             Anomaly::MissedEvent(_) => 0,
             Anomaly::UnknownState(_) => 1,
             Anomaly::InactiveContradicted => 2,
+            Anomaly::JobspecLimit => 3,
         }
     }
 }
 
-/// A hash of job ids. std's own would seed itself from a thread-local, which a
-/// plugin may not have (its destructor would run in unmapped code); and it is
-/// made for keys that an enemy chooses. Ids are Flux's own: a time, a generator
-/// and a sequence number (RFC 19), which one multiplication spreads.
+/// A hash of job ids. The standard library's hasher seeds itself from a thread-local, which
+/// a plugin must not have (its destructor would run in unmapped code), and resists keys that
+/// an attacker chooses. Flux chooses job ids: a time, a generator and a sequence number
+/// (RFC 19), for which one multiplication is enough.
 #[derive(Default)]
 pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
     }
 
     #[inline]
     fn write_u64(&mut self, id: u64) {
-        // By 2^64 over the golden ratio (Knuth, 6.4), then folded: hashbrown
-        // takes its bits from both ends.
+        // By 2^64 over the golden ratio (Knuth, 6.4), then folded: hashbrown uses bits from
+        // both ends.
         let spread = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = spread ^ (spread >> 32);
     }
@@ -121,89 +123,79 @@ impl Hasher for IdHasher {
 
 type Shard = HashMap<u64, Job, BuildHasherDefault<IdHasher>>;
 
-/// How many maps the table is divided into. A map moves all its jobs at once when it
-/// grows, and the job manager waits meanwhile. Many small maps grow one by one. And
-/// the check of the table can cursor them one by one.
+/// The number of maps that the table is divided into. A map moves all its jobs when it grows,
+/// while the job manager waits; many small maps grow one at a time. They also let a
+/// [`Cursor`](super::Cursor) read the table in parts.
 ///
-/// Measured with a million jobs of 72 bytes (8 of them the id), in processor time: the
-/// worst insert takes 90 ms in one map, and 0.7 ms in 256. A look-up takes 0.1 to 0.3
-/// µs in either, and 4 µs in a BTreeMap.
+/// Measured with a million jobs, in processor time: the slowest insert takes 90 ms in one
+/// map, and 0.7 ms in 256. A lookup takes 0.1 to 0.3 µs in either, and 4 µs in a BTreeMap.
 pub const SHARDS: usize = 256;
 
-/// The active jobs, and the number of those that are not.
+pub(super) fn shard_of(id: u64) -> usize {
+    let mut hasher = IdHasher::default();
+    hasher.write_u64(id);
+    // Bits that the map of the shard does not use: it uses the lowest and the seven highest.
+    (hasher.finish() >> 40) as usize % SHARDS
+}
+
+/// The active jobs, and the numbers of inactive ones.
 #[derive(Debug)]
 pub struct JobTable {
     shards: Vec<Shard>,
     needs: Needs,
-    lists: LabelTables,
-    /// The jobs in each active state.
-    counts: [u64; 7],
+    labels: LabelTables,
     inactive: Inactive,
-    /// Kept while queues are needed.
-    queues: Queues,
-    /// Where the jobs run; `None` while that is not known, or not needed.
+    /// Updated while queues are needed.
+    queues: InactiveByQueue,
+    /// `None` while it is not known, or not needed.
     resource_status: Option<ResourceStatus>,
     anomalies: [u64; Anomaly::KINDS],
-    /// Events so far: whether any came between two looks.
     events: u64,
-    loading: Option<RestartReplay>,
+    /// `None` after the load.
+    restart_replay: Option<RestartReplay>,
 }
 
-/// What is kept only until the reactor turns after a load. Until then Flux reports the
-/// jobs that exist. At a restart it first replays what was left undone, and then calls
-/// `job.new` (flux-core, restart.c). So a job may move or end before it is reported,
-/// and then be reported in its earlier state.
-#[derive(Debug, Default)]
-struct RestartReplay {
-    ended: HashSet<u64, BuildHasherDefault<IdHasher>>,
-}
+/// The jobs that ended during the load, while Flux reports the existing jobs. At a restart,
+/// Flux first replays unfinished transitions and then calls `job.new` (flux-core, restart.c).
+/// So a job may change state or end before `job.new` reports it in its earlier state.
+type RestartReplay = HashSet<u64, BuildHasherDefault<IdHasher>>;
 
 impl Default for JobTable {
     fn default() -> Self {
         JobTable {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             needs: Needs::STATE,
-            lists: LabelTables::new(Dash::default()),
-            counts: [0; 7],
+            labels: LabelTables::default(),
             inactive: Inactive::default(),
-            queues: Queues::default(),
+            queues: InactiveByQueue::default(),
             resource_status: None,
             anomalies: [0; Anomaly::KINDS],
             events: 0,
-            loading: Some(RestartReplay::default()),
+            restart_replay: Some(RestartReplay::default()),
         }
     }
 }
 
 impl JobTable {
-    /// The load is over: all jobs that were there are reported.
+    /// To be called when the load is complete and all existing jobs are reported.
     pub fn loaded(&mut self) {
-        self.loading = None;
+        self.restart_replay = None;
     }
 
-    /// What is needed of jobs from now on. What is not any more is forgotten; what
-    /// was not before is not known of the jobs that are there, until each is
+    /// Sets what is needed of jobs. What is no longer needed is forgotten. What is newly
+    /// needed of an existing job is not known until the job is
     /// [reconciled](Self::reconcile).
     pub fn set_needs(&mut self, needs: Needs) {
         if !needs.contains(Needs::QUEUE) {
-            self.queues = Queues::default();
+            self.queues = InactiveByQueue::default();
         }
         if !needs.contains(Needs::RESOURCE_STATUS) {
             self.resource_status = None;
         }
         let had = std::mem::replace(&mut self.needs, needs);
-        if needs.contains(had) {
-            return;
+        if !needs.contains(had) {
+            self.shards.iter_mut().flat_map(Shard::values_mut).for_each(|job| job.keep(needs));
         }
-        for job in self.shards.iter_mut().flat_map(Shard::values_mut) {
-            job.forget_all_but(needs);
-        }
-    }
-
-    /// Begins the lists of names anew, cleaned so. No job may be known by a name
-    /// any more: see [`set_needs`](Self::set_needs).
-    pub fn restart_lists(&mut self, dash: Dash) {
-        self.lists = LabelTables::new(dash);
     }
 
     /// What is needed of jobs.
@@ -211,14 +203,14 @@ impl JobTable {
         self.needs
     }
 
-    /// The names that jobs are counted by.
-    pub fn lists(&self) -> &LabelTables {
-        &self.lists
+    /// The labels that jobs are counted by.
+    pub fn labels(&self) -> &LabelTables {
+        &self.labels
     }
 
-    /// The names that jobs are counted by.
-    pub fn lists_mut(&mut self) -> &mut LabelTables {
-        &mut self.lists
+    /// The labels, for those that are not part of a job.
+    pub fn labels_mut(&mut self) -> &mut LabelTables {
+        &mut self.labels
     }
 
     /// The number of inactive jobs.
@@ -226,74 +218,74 @@ impl JobTable {
         &self.inactive
     }
 
-    /// The jobs of each queue, while queues are needed.
-    pub fn queues(&self) -> &Queues {
+    /// The number of inactive jobs by queue.
+    pub fn queues(&self) -> &InactiveByQueue {
         &self.queues
     }
 
-    /// Where the jobs run, as far as the broker said it.
+    /// The status of the instance's resources. `None` while it is not known, or not needed.
     pub fn resource_status(&self) -> Option<&ResourceStatus> {
         self.resource_status.as_ref()
     }
 
-    /// The broker said where the jobs run; `None`: it does not any more.
+    /// Sets the status of the instance's resources. `None` if it is no longer known.
     pub fn set_resource_status(&mut self, resource_status: Option<ResourceStatus>) {
         self.resource_status = resource_status;
     }
 
-    /// How often each kind of anomaly was found.
+    /// The number of anomalies of each kind, by [`Anomaly::kind`].
     pub fn anomalies(&self) -> [u64; Anomaly::KINDS] {
         self.anomalies
     }
 
-    /// How many events there were.
+    /// The number of events so far.
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// How many active jobs are known.
+    /// The number of active jobs.
     pub fn active(&self) -> u64 {
         self.shards.iter().map(|shard| shard.len() as u64).sum()
     }
 
-    /// The jobs in `state`; `None` for INACTIVE while that is not known.
+    /// The number of jobs in a state. `None` for INACTIVE while it is not known. Iterates
+    /// over all jobs.
     pub fn count(&self, state: State) -> Option<u64> {
         match state {
             State::Inactive => self.inactive.count(),
-            _ => Some(self.counts[state as usize]),
+            _ => Some(self.jobs().filter(|(_, job)| job.state == Some(state)).count() as u64),
         }
     }
 
-    /// What is known of a job.
+    /// An active job.
     pub fn job(&self, id: u64) -> Option<&Job> {
         self.shards[shard_of(id)].get(&id)
     }
 
-    /// All active jobs, in no order.
+    /// All active jobs, in no particular order.
     pub fn jobs(&self) -> impl Iterator<Item = (u64, &Job)> {
         self.shards.iter().flatten().map(|(&id, job)| (id, job))
     }
 
-    /// The ids of the jobs in one of the table's shards.
+    /// The ids of the jobs in one of the [`SHARDS`].
     pub fn ids(&self, shard: usize) -> impl Iterator<Item = u64> + '_ {
         self.shards[shard].keys().copied()
     }
 
-    /// Applies an event. `source` is asked for what the collectors need to know of
-    /// the job, where the event can have changed it.
+    /// Applies an event. Reads from `source` what is needed of the job and may have changed.
     pub fn apply(&mut self, event: Event, source: &impl JobSource) -> Change {
         self.events += 1;
         let id = event.id;
-        let mut change = match event.what {
-            EventKind::New { state } => self.job_reported(id, state, source),
-            EventKind::Moved { state, previous: None, .. } => match self.job(id) {
+        let mut change = match event.kind {
+            EventKind::New { state } => self.report(id, state, source),
+            EventKind::Transition { state, previous: None, .. } => match self.job(id) {
                 Some(_) => Change::default(),
-                None => self.job_reported(id, state, source),
+                None => self.report(id, state, source),
             },
-            EventKind::Moved { state, previous: Some(previous), at } => {
-                self.moved(id, state, previous, at, source)
+            EventKind::Transition { state, previous: Some(previous), at } => {
+                self.transition(id, state, previous, at, source)
             }
-            EventKind::Updated => self.updated(id, source),
+            EventKind::Updated => self.update(id, source),
             EventKind::InactiveAdd => {
                 let added = self.inactive.added(id);
                 Change { before: self.remove(id), inactive: added.into(), ..Change::default() }
@@ -308,83 +300,98 @@ impl JobTable {
         if change.inactive != 0 && self.needs.contains(Needs::QUEUE) {
             change.queue = match &change.before {
                 Some(job) => job.queue,
-                // An inactive job is in no table, but it has its jobspec still.
+                // An inactive job is not in the table, but Flux still has its jobspec. Only
+                // the queue is read: the other label tables are for active jobs.
                 None => {
                     let mut job = Job::new(Some(State::Inactive));
-                    // Nothing else: the lists have ends, and are for active jobs.
-                    change.unread = self.read(&mut job, source, Needs::QUEUE);
+                    let labels = &mut self.labels;
+                    change.read_error = job.read(source, Needs::QUEUE, labels, Refresh::New);
                     job.queue
                 }
             };
+            self.queues.add(change.queue, change.inactive);
         }
-        self.finish(&mut change);
+        self.note_anomaly(&mut change);
         change
     }
 
-    /// The job manager says what it knows of a job: `actual` is its state, if it is
-    /// active, and who can say more. Puts the job right if that is something
-    /// else; returns what changed.
+    /// Sets a job to what the job manager knows of it: its `flux_job_state_t`, and the rest
+    /// as far as it is needed. `None` if the job manager has no such active job. The change
+    /// is empty if the table was correct.
     pub fn reconcile(&mut self, id: u64, actual: Option<(i32, &impl JobSource)>) -> Change {
         let actual = actual.map(|(state, source)| (State::from_number(state), source));
         let mut change = match actual {
             Some((state, source)) if state != Some(State::Inactive) => {
+                let mut job = Job::new(state);
+                let read_error = job.read(source, self.needs, &mut self.labels, Refresh::New);
                 let before = self.job(id).cloned();
-                let mut after = Job::new(state);
-                let unread = self.read(&mut after, source, self.needs);
-                after.is_subscribed = before.as_ref().is_some_and(|before| before.is_subscribed);
-                if let Some(before) = before.as_ref().filter(|before| before.state == state) {
-                    after.entered = before.entered;
+                if let Some(before) = &before {
+                    job.is_subscribed = before.is_subscribed;
+                    job.entered = before.entered.filter(|_| before.state == state);
                 }
-                self.shards[shard_of(id)].insert(id, after.clone());
-                Change { before, after: Some(after), unread, ..Change::default() }
+                self.shards[shard_of(id)].insert(id, job.clone());
+                Change { before, after: Some(job), read_error, ..Change::default() }
             }
             _ => Change { before: self.remove(id), ..Change::default() },
         };
         if change.before == change.after {
-            change = Change { unread: change.unread, ..Change::default() };
+            change = Change { read_error: change.read_error, ..Change::default() };
         }
-        self.finish(&mut change);
+        self.note_anomaly(&mut change);
         change
     }
 
-    /// Notes that an active job's events are subscribed to. Returns whether that is
-    /// new: a second subscription would bring each event twice.
+    /// Marks an active job as subscribed. Returns `false` if it was subscribed before (a
+    /// second subscription would deliver each event twice), or is not in the table.
     pub fn note_subscription(&mut self, id: u64) -> bool {
         let job = self.shards[shard_of(id)].get_mut(&id);
         job.is_some_and(|job| !std::mem::replace(&mut job.is_subscribed, true))
     }
 
-    /// The broker is asked how many jobs each queue has.
-    pub fn queues_asked(&mut self) {
-        self.queues.asked();
+    /// To be called when the number of jobs by queue is requested.
+    pub fn queues_requested(&mut self) {
+        self.queues.requested();
     }
 
-    /// The broker answered how many jobs each queue has. Returns whether it could
-    /// be believed; if not, it must be asked again.
-    pub fn queues_answered(&mut self, answer: &ByQueue) -> bool {
-        self.queues.answered(answer, &mut self.lists.queues)
+    /// The response. Returns `true` if it is used; otherwise the request must be repeated.
+    /// Iterates over all jobs.
+    pub fn queues_response(&mut self, response: &ByQueue) -> bool {
+        let ids: Vec<_> = response.iter().map(|(name, _)| self.labels.queues.id(name)).collect();
+        let mut excess = vec![[0i64; 7]; usize::from(self.labels.queues.last()) + 1];
+        // Two queues may have the same label.
+        for (id, (_, counts)) in ids.into_iter().zip(response) {
+            for (sum, &count) in excess[usize::from(id)].iter_mut().zip(counts) {
+                *sum = sum.saturating_add(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        for (_, job) in self.jobs() {
+            if let Some(state) = job.state {
+                excess[usize::from(job.queue)][state as usize] -= 1;
+            }
+        }
+        self.queues.response(&excess)
     }
 
-    /// The broker is asked how many jobs are inactive.
-    pub fn inactive_asked(&mut self) {
-        self.inactive.asked();
+    /// To be called when the number of inactive jobs is requested.
+    pub fn inactive_requested(&mut self) {
+        self.inactive.requested();
     }
 
-    /// The broker answered how many jobs are inactive.
-    pub fn inactive_answered(&mut self, count: u64) -> super::inactive::Answered {
-        let answered = self.inactive.answered(count);
-        if answered.contradicted {
+    /// The response: the number of inactive jobs.
+    pub fn inactive_response(&mut self, inactive: u64) -> InactiveResponse {
+        let response = self.inactive.response(inactive);
+        if response.contradicted {
             self.anomalies[Anomaly::InactiveContradicted.kind()] += 1;
         }
-        answered
+        response
     }
 
-    fn job_reported(&mut self, id: u64, state: i32, source: &impl JobSource) -> Change {
-        // It moved, or ended, before its job.new, which was made ready before that.
-        if self.loading.as_ref().is_some_and(|loading| loading.ended.contains(&id))
-            || self.loading.is_some() && self.job(id).is_some()
-        {
-            return Change::default();
+    /// A job is reported in its current state.
+    fn report(&mut self, id: u64, state: i32, source: &impl JobSource) -> Change {
+        if let Some(ended) = &self.restart_replay {
+            if ended.contains(&id) || self.job(id).is_some() {
+                return Change::default();
+            }
         }
         let known = State::from_number(state);
         let mut change = Change { before: self.remove(id), ..Change::default() };
@@ -395,14 +402,14 @@ impl JobTable {
         };
         if known != Some(State::Inactive) {
             let mut job = Job::new(known);
-            change.unread = self.read(&mut job, source, self.needs);
+            change.read_error = job.read(source, self.needs, &mut self.labels, Refresh::New);
             change.after = Some(job.clone());
             self.shards[shard_of(id)].insert(id, job);
         }
         change
     }
 
-    fn moved(
+    fn transition(
         &mut self,
         id: u64,
         state: i32,
@@ -412,10 +419,8 @@ impl JobTable {
     ) -> Change {
         let (known, left) = (State::from_number(state), State::from_number(previous));
         if known == Some(State::Inactive) {
-            return self.ended(id, left);
+            return self.end(id, left);
         }
-        let (needs, loading) = (self.needs, self.loading.is_some());
-        let lists = &mut self.lists;
         let (before, job) = match self.shards[shard_of(id)].entry(id) {
             Entry::Occupied(entry) => {
                 let job = entry.into_mut();
@@ -423,7 +428,7 @@ impl JobTable {
             }
             Entry::Vacant(entry) => (None, entry.insert(Job::new(known))),
         };
-        // In a state of a newer Flux it may have been waiting; what it asks for is not known.
+        // A job in an unknown state may wait; what it requests is not known.
         let was_unknown = job.state.is_none();
         let waited = job.is_waiting() || was_unknown;
         job.state = known;
@@ -431,22 +436,19 @@ impl JobTable {
         let refresh = match job.is_waiting() {
             _ if before.is_none() => Some(Refresh::New),
             false => waited.then_some(Refresh::Start),
-            // Old versions of Flux send a job whose jobspec was updated back to
-            // PRIORITY, and do not call job.update.
+            // Flux before 0.54 does not call job.update for a job whose jobspec was updated;
+            // it returns the job to PRIORITY.
             true if known == Some(State::Priority) || job.has_allocation || was_unknown => {
                 Some(Refresh::Again)
             }
-            true => needs.contains(Needs::WAITING).then_some(Refresh::Urgency),
+            true => self.needs.contains(Needs::WAITING).then_some(Refresh::Urgency),
         };
-        let mut unread = None;
-        if let Some(refresh) = refresh.filter(|_| needs.info()) {
-            let info = source.info();
-            unread = info.and_then(|info| job.read(&info, needs, lists, refresh)).err();
-            // Nothing changed: the same error was returned before.
-            if refresh == Refresh::Again && before.as_ref().is_some_and(|it| job.is_read_as(it)) {
-                unread = None;
-            }
-        }
+        let read = |refresh| job.read(source, self.needs, &mut self.labels, refresh);
+        // If nothing of the job is new, the same error was returned before.
+        let read_error = refresh.and_then(read).filter(|_| {
+            let is_same = |before| job.has_same_info(before);
+            refresh != Some(Refresh::Again) || !before.as_ref().is_some_and(is_same)
+        });
         let after = Some(job.clone());
         let anomaly = match (known, left, &before) {
             (None, ..) => Some(Anomaly::UnknownState(state)),
@@ -454,88 +456,49 @@ impl JobTable {
             (_, Some(left), Some(before)) if before.state != Some(left) => {
                 Some(Anomaly::MissedEvent(left))
             }
-            // A restart replays moves before it reports the jobs.
-            (_, Some(left), None) if !loading => Some(Anomaly::MissedEvent(left)),
+            (_, Some(left), None) if self.restart_replay.is_none() => {
+                Some(Anomaly::MissedEvent(left))
+            }
             _ => None,
         };
-        Change { before, after, anomaly, unread, ..Change::default() }
+        Change { before, after, anomaly, read_error, ..Change::default() }
     }
 
-    fn ended(&mut self, id: u64, left: Option<State>) -> Change {
+    /// A transition to INACTIVE.
+    fn end(&mut self, id: u64, left: Option<State>) -> Change {
         let before = self.remove(id);
-        let again = match &mut self.loading {
-            Some(loading) => !loading.ended.insert(id),
-            None => false,
+        let is_load = self.restart_replay.is_some();
+        let is_repeated = self.restart_replay.as_mut().is_some_and(|ended| !ended.insert(id));
+        let counted = !is_repeated && self.inactive.ended(id);
+        let is_expected = match &before {
+            Some(before) => before.state == left,
+            None => is_load && !is_repeated,
         };
-        let counted = !again && self.inactive.ended(id);
-        let known = before.as_ref().map(|job| job.state);
-        let anomaly = match left {
-            _ if known == Some(left) => None,
-            _ if known.is_none() && !again && self.loading.is_some() => None,
-            left => left.map(Anomaly::MissedEvent),
-        };
+        let anomaly = left.filter(|_| !is_expected).map(Anomaly::MissedEvent);
         Change { before, inactive: counted.into(), anomaly, ..Change::default() }
     }
 
-    fn updated(&mut self, id: u64, source: &impl JobSource) -> Change {
+    fn update(&mut self, id: u64, source: &impl JobSource) -> Change {
         let needs = self.needs;
-        let Some(job) = self.shards[shard_of(id)].get_mut(&id).filter(|_| needs.info()) else {
+        let Some(job) = self.shards[shard_of(id)].get_mut(&id).filter(|_| needs.has_info()) else {
             return Change::default();
         };
-        let before = job.clone();
-        let read =
-            source.info().and_then(|info| job.read(&info, needs, &mut self.lists, Refresh::Again));
-        let (before, after) = (Some(before), Some(job.clone()));
-        Change { before, after, unread: read.err(), ..Change::default() }
-    }
-
-    fn count_queues(&mut self, change: &Change) {
-        for (job, by) in [(&change.after, 1), (&change.before, -1)] {
-            if let Some(Job { queue, state: Some(state), .. }) = job {
-                self.queues.add(*queue, *state, by);
-            }
-        }
-        if change.inactive != 0 {
-            self.queues.add(change.queue, State::Inactive, change.inactive);
-        }
-    }
-
-    fn read(&mut self, job: &mut Job, source: &impl JobSource, needs: Needs) -> Option<ReadError> {
-        if !needs.info() {
-            return None;
-        }
-        let info = source.info();
-        info.and_then(|info| job.read(&info, needs, &mut self.lists, Refresh::New)).err()
+        let before = Some(job.clone());
+        let read_error = job.read(source, needs, &mut self.labels, Refresh::Again);
+        Change { before, after: Some(job.clone()), read_error, ..Change::default() }
     }
 
     fn remove(&mut self, id: u64) -> Option<Job> {
         self.shards[shard_of(id)].remove(&id)
     }
 
-    fn finish(&mut self, change: &mut Change) {
-        if self.needs.contains(Needs::QUEUE) {
-            self.count_queues(change);
-        }
-        let state = |job: &Option<Job>| job.as_ref().and_then(|job| job.state);
-        let (before, after) = (state(&change.before), state(&change.after));
-        if before != after {
-            if let Some(state) = after {
-                self.counts[state as usize] += 1;
-            }
-            if let Some(state) = before {
-                self.counts[state as usize] -= 1;
-            }
+    fn note_anomaly(&mut self, change: &mut Change) {
+        let exceeds = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.exceeds_limit);
+        if exceeds(&change.after) && !exceeds(&change.before) && change.anomaly.is_none() {
+            change.anomaly = Some(Anomaly::JobspecLimit);
         }
         if let Some(anomaly) = change.anomaly {
             self.anomalies[anomaly.kind()] += 1;
         }
     }
-}
-
-pub(super) fn shard_of(id: u64) -> usize {
-    let mut hasher = IdHasher::default();
-    hasher.write_u64(id);
-    // Not the bits that the shard's own map takes: its lowest, and the seven
-    // highest.
-    (hasher.finish() >> 40) as usize % SHARDS
 }

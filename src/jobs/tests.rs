@@ -1,11 +1,11 @@
-//! The table, against tables of events and a naive fold.
+//! The job table, compared with tables of events and with a simple model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::{json, Value};
 
-use super::check::{Comparison, Reconcile};
+use super::reconcile::{Comparison, Reconcile};
 use super::*;
 use State::*;
 
@@ -17,31 +17,31 @@ const RUN: i32 = 16;
 const CLEANUP: i32 = 32;
 const INACTIVE: i32 = 64;
 
-/// Who answers for a job in these tests.
-struct Known {
+/// A job in these tests.
+struct TestJob {
     user: u32,
     urgency: i32,
     jobspec: Value,
     r: Option<Value>,
 }
 
-impl JobSource for Known {
+impl JobSource for TestJob {
     type Json<'a> = &'a Value;
 
     fn info(&self) -> Result<JobInfo<&Value>, ReadError> {
-        let Known { user, urgency, jobspec, r } = self;
+        let TestJob { user, urgency, jobspec, r } = self;
         let (user, urgency, r) = (*user, *urgency, r.as_ref());
         Ok(JobInfo { user, urgency, priority: urgency.into(), jobspec, r })
     }
 }
 
-/// A job that asks for four cores, and gets them on these ranks.
-fn known(user: u32, queue: &str, bank: &str, ranks: Option<&str>) -> Known {
+/// A job that requests four cores, and is allocated four on each of these ranks.
+fn test_job(user: u32, queue: &str, bank: &str, ranks: Option<&str>) -> TestJob {
     let core = json!([{"type": "core", "count": 2}]);
     let slot = json!([{"type": "slot", "count": 2, "with": core}]);
     let system = json!({"queue": queue, "bank": bank,
                         "dependencies": [{"scheme": "afterok", "value": "f1"}]});
-    Known {
+    TestJob {
         user,
         urgency: 16,
         jobspec: json!({"attributes": {"system": system}, "resources": slot}),
@@ -51,12 +51,12 @@ fn known(user: u32, queue: &str, bank: &str, ranks: Option<&str>) -> Known {
     }
 }
 
-fn plain() -> Known {
-    known(7, "", "", None)
+fn plain() -> TestJob {
+    test_job(7, "", "", None)
 }
 
-fn moved(previous: i32, state: i32) -> EventKind {
-    EventKind::Moved { state, previous: Some(previous), at: None }
+fn transition(previous: i32, state: i32) -> EventKind {
+    EventKind::Transition { state, previous: Some(previous), at: None }
 }
 
 const ALL_NEEDS: Needs = Needs::QUEUE
@@ -70,8 +70,8 @@ const ALL_NEEDS: Needs = Needs::QUEUE
 fn table(inactive: u64) -> JobTable {
     let mut table = JobTable::default();
     table.loaded();
-    table.inactive_asked();
-    assert!(table.inactive_answered(inactive).known);
+    table.inactive_requested();
+    assert!(table.inactive_response(inactive).known);
     table
 }
 
@@ -82,36 +82,41 @@ fn states(change: &Change) -> (Option<State>, Option<State>, i64) {
 }
 
 #[test]
-fn each_event_changes_what_it_should() {
-    // What came before, the event, what changed, its anomaly.
+fn each_event_has_its_effect() {
+    // The events before, the event, its change and its anomaly.
     type Case<'a> =
         (&'a [EventKind], EventKind, (Option<State>, Option<State>, i64), Option<Anomaly>);
     let new = |state| EventKind::New { state };
-    let reported = |state| EventKind::Moved { state, previous: None, at: None };
+    let reported = |state| EventKind::Transition { state, previous: None, at: None };
     let cases: &[Case] = &[
         (&[], new(NEW), (None, Some(New), 0), None),
         (&[], new(RUN), (None, Some(Run), 0), None),
-        (&[new(NEW)], moved(NEW, DEPEND), (Some(New), Some(Depend), 0), None),
+        (&[new(NEW)], transition(NEW, DEPEND), (Some(New), Some(Depend), 0), None),
         (&[new(DEPEND)], reported(DEPEND), (None, None, 0), None),
-        (&[new(CLEANUP)], moved(CLEANUP, INACTIVE), (Some(Cleanup), None, 1), None),
-        (&[new(CLEANUP), moved(CLEANUP, INACTIVE)], EventKind::InactiveAdd, (None, None, 0), None),
+        (&[new(CLEANUP)], transition(CLEANUP, INACTIVE), (Some(Cleanup), None, 1), None),
+        (
+            &[new(CLEANUP), transition(CLEANUP, INACTIVE)],
+            EventKind::InactiveAdd,
+            (None, None, 0),
+            None,
+        ),
         (&[], EventKind::InactiveAdd, (None, None, 1), None),
         (&[EventKind::InactiveAdd], EventKind::InactiveRemove, (None, None, -1), None),
-        // An event never came: the next one says where the job is.
+        // An event was missed: the next one corrects the table.
         (
             &[new(NEW)],
-            moved(SCHED, RUN),
+            transition(SCHED, RUN),
             (Some(New), Some(Run), 0),
             Some(Anomaly::MissedEvent(Sched)),
         ),
-        (&[], moved(SCHED, RUN), (None, Some(Run), 0), Some(Anomaly::MissedEvent(Sched))),
+        (&[], transition(SCHED, RUN), (None, Some(Run), 0), Some(Anomaly::MissedEvent(Sched))),
         (
             &[new(RUN)],
-            moved(CLEANUP, INACTIVE),
+            transition(CLEANUP, INACTIVE),
             (Some(Run), None, 1),
             Some(Anomaly::MissedEvent(Cleanup)),
         ),
-        (&[], moved(CLEANUP, INACTIVE), (None, None, 1), Some(Anomaly::MissedEvent(Cleanup))),
+        (&[], transition(CLEANUP, INACTIVE), (None, None, 1), Some(Anomaly::MissedEvent(Cleanup))),
         (&[new(CLEANUP)], EventKind::InactiveAdd, (Some(Cleanup), None, 1), None),
         (
             &[new(CLEANUP), EventKind::InactiveAdd],
@@ -120,211 +125,301 @@ fn each_event_changes_what_it_should() {
             None,
         ),
         (&[], EventKind::InactiveRemove, (None, None, 0), Some(Anomaly::MissedEvent(Inactive))),
-        // A state that is not known here is in no count.
-        (&[new(RUN)], moved(RUN, 128), (Some(Run), None, 0), Some(Anomaly::UnknownState(128))),
+        // A job in an unknown state is not counted.
+        (&[new(RUN)], transition(RUN, 128), (Some(Run), None, 0), Some(Anomaly::UnknownState(128))),
         (&[], new(3), (None, None, 0), Some(Anomaly::UnknownState(3))),
-        (&[new(3)], moved(3, RUN), (None, Some(Run), 0), Some(Anomaly::UnknownState(3))),
-        // What is posted about a job that was not accepted.
+        (&[new(3)], transition(3, RUN), (None, Some(Run), 0), Some(Anomaly::UnknownState(3))),
+        // An event of a job that was not accepted.
         (&[], EventKind::Updated, (None, None, 0), None),
         (&[new(RUN)], EventKind::Updated, (None, None, 0), None),
     ];
-    for (before, what, changed, anomaly) in cases {
+    for (before, kind, changed, anomaly) in cases {
         let mut table = table(0);
-        for &what in *before {
-            table.apply(Event { id: 1, what }, &plain());
+        for &kind in *before {
+            table.apply(Event { id: 1, kind }, &plain());
         }
         let counted = table.anomalies().iter().sum::<u64>() + u64::from(anomaly.is_some());
-        let change = table.apply(Event { id: 1, what: *what }, &plain());
-        assert_eq!(states(&change), *changed, "{what:?} after {before:?}");
-        assert_eq!(change.anomaly, *anomaly, "{what:?} after {before:?}");
+        let change = table.apply(Event { id: 1, kind: *kind }, &plain());
+        assert_eq!(states(&change), *changed, "{kind:?} after {before:?}");
+        assert_eq!(change.anomaly, *anomaly, "{kind:?} after {before:?}");
         assert_eq!(table.anomalies().iter().sum::<u64>(), counted);
     }
 }
 
 #[test]
-fn until_the_load_is_over_a_job_is_where_it_moved_last() {
-    // A job's events, the state that it is counted in, and how many of them were
-    // anomalies.
+fn during_the_load_a_job_is_in_the_state_of_its_last_transition() {
+    // The events of a job, the state that it is counted in, and the number of anomalies.
     type Case<'a> = (&'a [EventKind], Option<State>, u64);
     let new = |state| EventKind::New { state };
     let cases: &[Case] = &[
         (&[new(RUN)], Some(Run), 0),
-        (&[new(DEPEND), moved(DEPEND, SCHED)], Some(Sched), 0),
-        // Replayed at a restart, then reported where it was, or where it is.
-        (&[moved(DEPEND, SCHED), new(DEPEND)], Some(Sched), 0),
-        (&[moved(DEPEND, SCHED), new(SCHED)], Some(Sched), 0),
-        // Ended there, and never reported; or canceled by another plugin.
-        (&[moved(CLEANUP, INACTIVE), EventKind::InactiveAdd], Some(Inactive), 0),
+        (&[new(DEPEND), transition(DEPEND, SCHED)], Some(Sched), 0),
+        // Replayed at a restart, then reported in the earlier or in the present state.
+        (&[transition(DEPEND, SCHED), new(DEPEND)], Some(Sched), 0),
+        (&[transition(DEPEND, SCHED), new(SCHED)], Some(Sched), 0),
+        // Ended during the replay and not reported; or canceled by another plugin.
+        (&[transition(CLEANUP, INACTIVE), EventKind::InactiveAdd], Some(Inactive), 0),
         (
-            &[moved(SCHED, CLEANUP), moved(CLEANUP, INACTIVE), EventKind::InactiveAdd, new(SCHED)],
+            &[
+                transition(SCHED, CLEANUP),
+                transition(CLEANUP, INACTIVE),
+                EventKind::InactiveAdd,
+                new(SCHED),
+            ],
             Some(Inactive),
             0,
         ),
         (
-            &[new(DEPEND), EventKind::Moved { state: DEPEND, previous: None, at: None }],
+            &[new(DEPEND), EventKind::Transition { state: DEPEND, previous: None, at: None }],
             Some(Depend),
             0,
         ),
-        // Into a state that is not known here, and reported where it was.
-        (&[new(RUN), moved(RUN, 128)], None, 1),
-        (&[moved(SCHED, 128), new(SCHED)], None, 1),
-        // Contradictions: counted, and the last one is believed.
-        (&[new(RUN), moved(SCHED, CLEANUP)], Some(Cleanup), 1),
+        // A transition to an unknown state; reported in the earlier state.
+        (&[new(RUN), transition(RUN, 128)], None, 1),
+        (&[transition(SCHED, 128), new(SCHED)], None, 1),
+        // Contradictions are counted; the last event is used.
+        (&[new(RUN), transition(SCHED, CLEANUP)], Some(Cleanup), 1),
         (
-            &[moved(CLEANUP, INACTIVE), EventKind::InactiveAdd, moved(CLEANUP, INACTIVE)],
+            &[transition(CLEANUP, INACTIVE), EventKind::InactiveAdd, transition(CLEANUP, INACTIVE)],
             Some(Inactive),
             1,
         ),
     ];
     for (events, end, anomalies) in cases {
         let mut table = JobTable::default();
-        for &what in *events {
-            table.apply(Event { id: 7, what }, &plain());
+        for &kind in *events {
+            table.apply(Event { id: 7, kind }, &plain());
         }
         for _ in 0..2 {
             for state in State::ALL.into_iter().filter(|&state| state != Inactive) {
-                let want = u64::from(*end == Some(state));
-                assert_eq!(table.count(state), Some(want), "{state:?} {events:?}");
+                let expected = u64::from(*end == Some(state));
+                assert_eq!(table.count(state), Some(expected), "{state:?} {events:?}");
             }
             table.loaded();
         }
-        table.inactive_asked();
+        table.inactive_requested();
         let ended = u64::from(*end == Some(Inactive));
-        assert!(table.inactive_answered(ended).known);
+        assert!(table.inactive_response(ended).known);
         assert_eq!(table.count(Inactive), Some(ended));
         assert_eq!(table.anomalies().iter().sum::<u64>(), *anomalies, "{events:?}");
-        // The next job is an ordinary one.
-        table.apply(Event { id: 8, what: new(NEW) }, &plain());
-        let change = table.apply(Event { id: 8, what: moved(NEW, INACTIVE) }, &plain());
+        // Other jobs are not affected.
+        table.apply(Event { id: 8, kind: new(NEW) }, &plain());
+        let change = table.apply(Event { id: 8, kind: transition(NEW, INACTIVE) }, &plain());
         assert_eq!(states(&change), (Some(New), None, 1));
     }
 }
 
 #[test]
-fn a_job_is_known_with_what_it_asks_for_and_holds() {
+fn labels_and_resources_of_a_job_are_read() {
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
-    let waiting = known(7, "gpu.a100", "phys", None);
-    let running = known(7, "gpu.a100", "phys", Some("0-1,5"));
+    let waiting = test_job(7, "gpu.a100", "phys", None);
+    let running = test_job(7, "gpu.a100", "phys", Some("0-1,5"));
     let at = |seconds| Some(Timestamp::from_seconds(seconds));
     let cores = |table: &JobTable| {
         let job = table.job(1).unwrap();
         (job.has_allocation, job.amounts.cores, job.ranks.ranges().collect::<Vec<_>>())
     };
-    let change = table.apply(Event { id: 1, what: EventKind::New { state: NEW } }, &waiting);
-    assert_eq!(change.unread, None);
+    let change = table.apply(Event { id: 1, kind: EventKind::New { state: NEW } }, &waiting);
+    assert_eq!(change.read_error, None);
     assert_eq!(cores(&table), (false, 4, vec![]));
-    let lists = table.lists();
+    let labels = table.labels();
     let job = table.job(1).unwrap();
-    assert_eq!(lists.queues.name(job.queue), Some("gpu_a100"));
-    assert_eq!(lists.users.name(job.user), Some("7"));
-    assert_eq!(lists.banks.name(job.bank), Some("phys"));
-    assert_eq!((lists.schemes.name(1), job.schemes), (Some("afterok"), 1 << 1));
+    assert_eq!(labels.queues.name(job.queue), Some("gpu_a100"));
+    assert_eq!(labels.users.name(job.user), Some("7"));
+    assert_eq!(labels.banks.name(job.bank), Some("phys"));
+    assert_eq!((labels.schemes.name(1), job.schemes), (Some("afterok"), 1 << 1));
     assert_eq!(job.entered, None);
 
-    let to = |state, previous, seconds| EventKind::Moved {
+    let to = |state, previous, seconds| EventKind::Transition {
         state,
         previous: Some(previous),
         at: at(seconds),
     };
-    table.apply(Event { id: 1, what: to(SCHED, NEW, 10.0) }, &waiting);
-    let change = table.apply(Event { id: 1, what: to(RUN, SCHED, 10.25) }, &running);
+    table.apply(Event { id: 1, kind: to(SCHED, NEW, 10.0) }, &waiting);
+    let change = table.apply(Event { id: 1, kind: to(RUN, SCHED, 10.25) }, &running);
     assert_eq!(cores(&table), (true, 12, vec![(0, 1), (5, 5)]));
     let entered = |job: Option<Job>| job.unwrap().entered.unwrap();
     assert_eq!(entered(change.after).since(entered(change.before)), 250.0);
-    // What a job holds does not change with its jobspec.
-    table.apply(Event { id: 1, what: EventKind::Updated }, &known(7, "debug", "chem", Some("0")));
+    // An update of the jobspec does not change the allocation.
+    table
+        .apply(Event { id: 1, kind: EventKind::Updated }, &test_job(7, "debug", "chem", Some("0")));
     assert_eq!(cores(&table), (true, 12, vec![(0, 1), (5, 5)]));
-    assert_eq!(table.lists().banks.name(table.job(1).unwrap().bank), Some("chem"));
-    table.apply(Event { id: 1, what: to(CLEANUP, RUN, 11.0) }, &running);
+    assert_eq!(table.labels().banks.name(table.job(1).unwrap().bank), Some("chem"));
+    table.apply(Event { id: 1, kind: to(CLEANUP, RUN, 11.0) }, &running);
     assert_eq!(cores(&table), (true, 12, vec![(0, 1), (5, 5)]));
-    table.apply(Event { id: 1, what: to(INACTIVE, CLEANUP, 12.0) }, &running);
+    table.apply(Event { id: 1, kind: to(INACTIVE, CLEANUP, 12.0) }, &running);
     assert_eq!(table.job(1), None);
 
-    // Canceled as it waited: it never held anything.
-    table.apply(Event { id: 1, what: EventKind::New { state: SCHED } }, &waiting);
-    table.apply(Event { id: 1, what: moved(SCHED, CLEANUP) }, &waiting);
+    // Canceled while it waited: it has no allocation.
+    table.apply(Event { id: 1, kind: EventKind::New { state: SCHED } }, &waiting);
+    table.apply(Event { id: 1, kind: transition(SCHED, CLEANUP) }, &waiting);
     assert_eq!(cores(&table), (false, 0, vec![]));
-    // Its R is not the scheduler's.
-    let mut past = known(7, "", "", Some("3"));
+    // The scheduler did not allocate its R.
+    let mut past = test_job(7, "", "", Some("3"));
     past.jobspec["attributes"]["system"]["alloc-bypass"] = json!({});
-    table.apply(Event { id: 1, what: EventKind::New { state: RUN } }, &past);
+    table.apply(Event { id: 1, kind: EventKind::New { state: RUN } }, &past);
     assert_eq!(cores(&table), (false, 0, vec![]));
 }
 
-/// A restart reports every inactive job there is: the lists of users and banks have ends.
+/// A restart reports every inactive job, and the tables of users and banks have a limit.
 #[test]
-fn inactive_jobs_take_no_place_in_the_lists_but_the_queues() {
+fn inactive_jobs_add_labels_to_queues_only() {
     let mut table = JobTable::default();
     table.set_needs(ALL_NEEDS);
     for id in 0..200 {
-        let old = known(1000 + id as u32, "batch", &format!("old{id}"), Some("0"));
-        table.apply(Event { id, what: EventKind::InactiveAdd }, &old);
+        let old = test_job(1000 + id as u32, "batch", &format!("old{id}"), Some("0"));
+        table.apply(Event { id, kind: EventKind::InactiveAdd }, &old);
     }
     table.apply(
-        Event { id: 200, what: EventKind::New { state: SCHED } },
-        &known(7, "batch", "phys", None),
+        Event { id: 200, kind: EventKind::New { state: SCHED } },
+        &test_job(7, "batch", "phys", None),
     );
-    let (job, lists) = (table.job(200).unwrap(), table.lists());
-    assert_eq!(lists.users.name(job.user), Some("7"));
-    assert_eq!(lists.banks.name(job.bank), Some("phys"));
-    assert_eq!((lists.users.last(), lists.banks.last(), lists.queues.last()), (1, 1, 1));
+    let (job, labels) = (table.job(200).unwrap(), table.labels());
+    assert_eq!(labels.users.name(job.user), Some("7"));
+    assert_eq!(labels.banks.name(job.bank), Some("phys"));
+    assert_eq!((labels.users.last(), labels.banks.last(), labels.queues.last()), (1, 1, 1));
 }
 
 #[test]
-fn a_job_that_waits_in_an_unknown_state_has_what_it_asks_for_and_gets() {
+fn resources_are_read_after_an_unknown_state() {
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
-    table.apply(Event { id: 1, what: EventKind::New { state: 1 << 9 } }, &known(7, "", "", None));
-    table.apply(Event { id: 1, what: moved(1 << 9, RUN) }, &known(7, "", "", Some("0-1")));
+    table
+        .apply(Event { id: 1, kind: EventKind::New { state: 1 << 9 } }, &test_job(7, "", "", None));
+    table.apply(Event { id: 1, kind: transition(1 << 9, RUN) }, &test_job(7, "", "", Some("0-1")));
     let job = table.job(1).unwrap();
     assert_eq!((job.has_allocation, job.amounts.cores), (true, 8));
-    // And so does one that removed on waiting.
-    let waiting = known(7, "", "", None);
-    table.apply(Event { id: 2, what: EventKind::New { state: SCHED } }, &waiting);
-    table.apply(Event { id: 2, what: moved(SCHED, 1 << 9) }, &waiting);
-    table.apply(Event { id: 2, what: moved(1 << 9, SCHED) }, &waiting);
+    // Also if it waits again.
+    let waiting = test_job(7, "", "", None);
+    table.apply(Event { id: 2, kind: EventKind::New { state: SCHED } }, &waiting);
+    table.apply(Event { id: 2, kind: transition(SCHED, 1 << 9) }, &waiting);
+    table.apply(Event { id: 2, kind: transition(1 << 9, SCHED) }, &waiting);
     assert_eq!(table.job(2).unwrap().amounts.cores, 4);
 }
 
 #[test]
-fn what_cannot_be_read_is_said_and_the_job_counts_all_the_same() {
+fn a_job_that_cannot_be_read_is_counted() {
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
-    let nonsense = Known { user: 5, urgency: 16, jobspec: json!([1, "x"]), r: Some(json!("y")) };
-    let mut unread = |what| table.apply(Event { id: 1, what }, &nonsense).unread;
+    let nonsense = TestJob { user: 5, urgency: 16, jobspec: json!([1, "x"]), r: Some(json!("y")) };
+    let mut read_error = |kind| table.apply(Event { id: 1, kind }, &nonsense).read_error;
     assert_eq!(
-        unread(EventKind::New { state: SCHED }),
+        read_error(EventKind::New { state: SCHED }),
         Some(ReadError(
-            "jobspec: resources not understood; the job counts as asking for none".into()
+            "jobspec: resources not understood; the job is counted as requesting none".into()
         ))
     );
     assert_eq!(
-        unread(moved(SCHED, RUN)),
-        Some(ReadError("R: not understood; the job counts as holding nothing".into()))
+        read_error(transition(SCHED, RUN)),
+        Some(ReadError("R: not understood; the job is counted as holding nothing".into()))
     );
-    assert_eq!(unread(moved(RUN, CLEANUP)), None);
-    let long = known(5, &"q".repeat(300), "", None);
-    let change = table.apply(Event { id: 2, what: EventKind::New { state: NEW } }, &long);
-    assert!(change.unread.unwrap().0.contains("300 bytes"));
-    assert_eq!(table.job(2).unwrap().queue, 0);
+    assert_eq!(read_error(transition(RUN, CLEANUP)), None);
+    let long = test_job(5, &"q".repeat(300), "", None);
+    let change = table.apply(Event { id: 2, kind: EventKind::New { state: NEW } }, &long);
+    assert_eq!(change.read_error, None);
+    assert_eq!(table.labels().queues.name(table.job(2).unwrap().queue), Some("other"));
     assert_eq!(table.count(New), Some(1));
     assert_eq!(table.count(Cleanup), Some(1));
 }
 
+/// Each row: a jobspec with this many dependencies and resource vertices, the anomaly that is
+/// found, and the cores that are counted.
 #[test]
-fn a_record_is_small_and_a_known_job_allocates_nothing() {
-    assert!(std::mem::size_of::<Job>() <= 72, "{}", std::mem::size_of::<Job>());
+fn a_jobspec_beyond_the_limits_is_read_in_part() {
+    let limit = Some(Anomaly::JobspecLimit);
+    let rows =
+        [(64, 1024, None, 1024), (65, 1, limit, 1), (1, 1025, limit, 0), (65, 1025, limit, 0)];
+    for (dependencies, vertices, anomaly, cores) in rows {
+        let mut table = table(0);
+        table.set_needs(ALL_NEEDS);
+        let mut huge = plain();
+        huge.jobspec["resources"] = vec![json!({"type": "core", "count": 1}); vertices].into();
+        // Only the last one has another scheme.
+        let mut schemes = vec![json!({"scheme": "afterok"}); dependencies];
+        schemes[dependencies - 1] = json!({"scheme": "last"});
+        huge.jobspec["attributes"]["system"]["dependencies"] = schemes.into();
+        let mut apply = |kind| {
+            let change = table.apply(Event { id: 1, kind }, &huge);
+            assert_eq!(change.read_error, None);
+            change.anomaly
+        };
+        assert_eq!(apply(EventKind::New { state: NEW }), anomaly);
+        // It is not reported again while the job waits.
+        assert_eq!(apply(transition(NEW, DEPEND)), None);
+        assert_eq!(apply(transition(DEPEND, PRIORITY)), None);
+        assert_eq!(apply(EventKind::Updated), None);
+        assert_eq!(table.reconcile(1, Some((PRIORITY, &huge))), Change::default());
+        let job = table.job(1).unwrap();
+        assert_eq!(job.amounts.cores, cores, "{dependencies} {vertices}");
+        assert_eq!(job.schemes >> 2 & 1 == 1, dependencies == 64);
+        table.apply(Event { id: 1, kind: transition(PRIORITY, CLEANUP) }, &huge);
+        assert_eq!(table.reconcile(1, Some((CLEANUP, &huge))), Change::default());
+        assert_eq!(table.anomalies()[3], anomaly.map_or(0, |_| 1));
+    }
+}
+
+#[test]
+fn inactive_jobs_by_queue_are_known_when_job_list_agrees_about_active_jobs() {
+    let mut table = table(0);
+    table.set_needs(Needs::QUEUE);
+    let job = test_job(7, "gpu.batch", "", None);
+    table.apply(Event { id: 1, kind: EventKind::New { state: RUN } }, &job);
+    table.apply(Event { id: 2, kind: EventKind::InactiveAdd }, &job);
+    // A job that job-list does not report yet, and one without a queue.
+    table.apply(Event { id: 3, kind: EventKind::New { state: NEW } }, &job);
+    table.apply(Event { id: 4, kind: EventKind::New { state: RUN } }, &plain());
+    assert_eq!(table.queues().inactive(1), None);
+    let respond = |table: &mut JobTable, run: u64| {
+        // The first two have the same label.
+        let response = vec![
+            ("gpu.batch".to_owned(), [0, 0, 0, 0, run, 0, 3]),
+            ("gpu-batch".to_owned(), [0, 0, 0, 0, 0, 0, 4]),
+            ("debug".to_owned(), [0, 0, 0, 0, 0, 0, 9]),
+        ];
+        table.queues_response(&response)
+    };
+    table.queues_requested();
+    assert!(!respond(&mut table, 0), "job-list does not have the running job");
+    assert!(respond(&mut table, 1));
+    assert_eq!((table.queues().inactive(1), table.queues().inactive(2)), (Some(7), Some(9)));
+    table.apply(Event { id: 5, kind: EventKind::InactiveAdd }, &job);
+    assert_eq!(table.queues().inactive(1), Some(8));
+    table.queues_requested();
+    table.apply(Event { id: 5, kind: EventKind::InactiveRemove }, &job);
+    assert!(!respond(&mut table, 1), "a number changed since the request");
+    assert_eq!(table.queues().inactive(1), Some(7));
+}
+
+#[test]
+fn states_have_the_numbers_and_names_of_flux() {
+    let forms = [NameForm::Long, NameForm::LongLower, NameForm::Short, NameForm::ShortLower];
+    assert_eq!(forms.map(|form| Sched.name(form)), ["SCHED", "sched", "S", "s"]);
+    let short: String = State::ALL.iter().map(|state| state.name(NameForm::Short)).collect();
+    assert_eq!(short, "NDPSRCI");
+    for state in State::ALL {
+        assert_eq!(State::from_number(state.number()), Some(state));
+        let long = state.name(NameForm::Long);
+        assert_eq!(long, format!("{state:?}").to_uppercase());
+        assert_eq!(state.name(NameForm::LongLower), long.to_lowercase());
+        assert_eq!(state.name(NameForm::ShortLower), long[..1].to_lowercase());
+    }
+    assert_eq!([0, 3, 128, -1, i32::MIN].map(State::from_number), [None; 5]);
+}
+
+#[test]
+fn a_job_is_small_and_its_transitions_allocate_nothing() {
+    assert!(std::mem::size_of::<Job>() <= 64, "{}", std::mem::size_of::<Job>());
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
     let (waiting, running) =
-        (known(7, "batch", "phys", None), known(7, "batch", "phys", Some("0-3")));
+        (test_job(7, "batch", "phys", None), test_job(7, "batch", "phys", Some("0-3")));
     let mut live = |id| {
-        table.apply(Event { id, what: EventKind::New { state: NEW } }, &waiting);
+        table.apply(Event { id, kind: EventKind::New { state: NEW } }, &waiting);
         allocation_counter::measure(|| {
             for pair in [NEW, DEPEND, PRIORITY, SCHED, RUN, CLEANUP].windows(2) {
-                let known = if pair[1] < RUN { &waiting } else { &running };
-                table.apply(Event { id, what: moved(pair[0], pair[1]) }, known);
+                let job = if pair[1] < RUN { &waiting } else { &running };
+                table.apply(Event { id, kind: transition(pair[0], pair[1]) }, job);
             }
         })
         .count_total
@@ -337,39 +432,39 @@ fn number() -> impl Strategy<Value = i32> {
     prop_oneof![9 => (0u32..7).prop_map(|index| 1 << index), 1 => any::<i32>()]
 }
 
-/// Any event, legal or not.
-fn what() -> impl Strategy<Value = EventKind> {
+/// Any event, valid or not.
+fn kind() -> impl Strategy<Value = EventKind> {
     prop_oneof![
         2 => number().prop_map(|state| EventKind::New { state }),
         6 => (number(), prop::option::weighted(0.9, number()))
-            .prop_map(|(state, previous)| EventKind::Moved { state, previous, at: None }),
+            .prop_map(|(state, previous)| EventKind::Transition { state, previous, at: None }),
         1 => Just(EventKind::Updated),
         1 => Just(EventKind::InactiveAdd),
         1 => Just(EventKind::InactiveRemove),
     ]
 }
 
-/// What is known of the jobs by the last event of each, and nothing else.
+/// A simple model of the table: only the last event of each job counts.
 #[derive(Default)]
-struct Fold {
+struct Model {
     jobs: BTreeMap<u64, i32>,
     ended: BTreeMap<u64, bool>,
     inactive: u64,
 }
 
-impl Fold {
-    fn hear(&mut self, id: u64, what: EventKind) {
-        match what {
-            EventKind::Moved { state: INACTIVE, previous: Some(_), .. } => {
+impl Model {
+    fn apply(&mut self, id: u64, kind: EventKind) {
+        match kind {
+            EventKind::Transition { state: INACTIVE, previous: Some(_), .. } => {
                 self.jobs.remove(&id);
                 if !self.ended.insert(id, true).unwrap_or(false) {
                     self.inactive += 1;
                 }
             }
-            EventKind::New { state } | EventKind::Moved { state, previous: Some(_), .. } => {
+            EventKind::New { state } | EventKind::Transition { state, previous: Some(_), .. } => {
                 self.jobs.insert(id, state);
             }
-            EventKind::Moved { state, previous: None, .. } => {
+            EventKind::Transition { state, previous: None, .. } => {
                 self.jobs.entry(id).or_insert(state);
             }
             EventKind::Updated => (),
@@ -397,16 +492,13 @@ impl Fold {
 }
 
 #[track_caller]
-fn assert_counts(table: &JobTable, wanted: impl Fn(State) -> u64) {
-    let mut sums = [0; 7];
-    table.jobs().filter_map(|(_, job)| job.state).for_each(|state| sums[state as usize] += 1);
+fn assert_counts(table: &JobTable, expected: impl Fn(State) -> u64) {
     for state in State::ALL {
-        assert_eq!(table.count(state), Some(wanted(state)), "{state:?}");
-        assert!(state == Inactive || sums[state as usize] == wanted(state), "{state:?}");
+        assert_eq!(table.count(state), Some(expected(state)), "{state:?}");
     }
 }
 
-/// A job manager whose jobs go their legal ways.
+/// A job manager with valid transitions only.
 #[derive(Default)]
 struct JobManager {
     active: BTreeMap<u64, i32>,
@@ -415,17 +507,17 @@ struct JobManager {
 }
 
 impl JobManager {
-    /// One of the jobs removed on, or another one is submitted. Returns the events.
-    fn go_on(&mut self, job: usize, way: usize) -> Vec<Event> {
+    /// A transition of a job, a purge or a submission. Returns the events.
+    fn step(&mut self, job: usize, way: usize) -> Vec<Event> {
         let ids: Vec<_> = self.active.keys().chain(&self.inactive).copied().collect();
         let Some(&id) = ids.get(job % 12) else {
             self.submitted += 1;
             self.active.insert(self.submitted, NEW);
-            return vec![Event { id: self.submitted, what: EventKind::New { state: NEW } }];
+            return vec![Event { id: self.submitted, kind: EventKind::New { state: NEW } }];
         };
         let Some(&state) = self.active.get(&id) else {
             self.inactive.remove(&id);
-            return vec![Event { id, what: EventKind::InactiveRemove }];
+            return vec![Event { id, kind: EventKind::InactiveRemove }];
         };
         let ways: &[i32] = match state {
             NEW => &[DEPEND, CLEANUP],
@@ -436,11 +528,11 @@ impl JobManager {
             _ => &[INACTIVE],
         };
         let to = ways[way % ways.len()];
-        let mut events = vec![Event { id, what: moved(state, to) }];
+        let mut events = vec![Event { id, kind: transition(state, to) }];
         if to == INACTIVE {
             self.active.remove(&id);
             self.inactive.insert(id);
-            events.push(Event { id, what: EventKind::InactiveAdd });
+            events.push(Event { id, kind: EventKind::InactiveAdd });
         } else {
             self.active.insert(id, to);
         }
@@ -456,31 +548,31 @@ impl JobManager {
         }
     }
 
-    /// A whole check of the table. Returns how many jobs were put right.
-    fn check(&self, table: &mut JobTable) -> u64 {
-        let (mut check, mut repairs) = (Reconcile::default(), 0);
-        let known = plain();
+    /// A whole reconcile pass. Returns the number of corrected jobs.
+    fn reconcile(&self, table: &mut JobTable) -> u64 {
+        let (mut reconcile, mut repairs) = (Reconcile::default(), 0);
+        let source = plain();
         let mut look_up = |table: &mut JobTable, id| {
-            let change = table.reconcile(id, self.active.get(&id).map(|&state| (state, &known)));
+            let change = table.reconcile(id, self.active.get(&id).map(|&state| (state, &source)));
             repairs += u64::from(change.before != change.after);
         };
-        check.begin();
-        while let Some(id) = check.cursor().next(table) {
+        reconcile.begin();
+        while let Some(id) = reconcile.cursor().next(table) {
             look_up(table, id);
         }
         let active = self.active.len() as u64;
-        check.asked(table);
-        if check.answered(active, table) == Comparison::List {
+        reconcile.requested(table);
+        if reconcile.response(active, table) == Comparison::List {
             for &id in self.active.keys() {
                 if table.job(id).is_none() {
                     look_up(table, id);
                 }
             }
         }
-        check.asked(table);
-        assert_eq!(check.answered(active, table), Comparison::Agrees);
-        table.inactive_asked();
-        assert!(table.inactive_answered(self.inactive.len() as u64).known);
+        reconcile.requested(table);
+        assert_eq!(reconcile.response(active, table), Comparison::Equal);
+        table.inactive_requested();
+        assert!(table.inactive_response(self.inactive.len() as u64).known);
         repairs
     }
 }
@@ -489,39 +581,39 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_events_are_the_last_that_was_heard_of_each_job(
-        events in prop::collection::vec((0u64..5, what()), 0..200)
+    fn any_events_leave_each_job_in_its_last_state(
+        events in prop::collection::vec((0u64..5, kind()), 0..200)
     ) {
-        let (mut table, mut fold) = (table(0), Fold::default());
-        for &(id, what) in &events {
-            table.apply(Event { id, what }, &plain());
-            fold.hear(id, what);
-            assert_counts(&table, |state| fold.count(state));
+        let (mut table, mut model) = (table(0), Model::default());
+        for &(id, kind) in &events {
+            table.apply(Event { id, kind }, &plain());
+            model.apply(id, kind);
+            assert_counts(&table, |state| model.count(state));
         }
     }
 
     #[test]
-    fn after_a_check_all_is_true_whatever_was_withheld(
+    fn a_reconcile_pass_corrects_the_table_after_any_missed_events(
         steps in prop::collection::vec((any::<usize>(), any::<usize>(), any::<u8>()), 0..200),
         more in prop::collection::vec((any::<usize>(), any::<usize>()), 0..50)
     ) {
         let (mut table, mut job_manager) = (table(0), JobManager::default());
         table.set_needs(ALL_NEEDS);
         for (job, way, delivered) in steps {
-            // Each event has a chance of its own to be withheld.
-            for (index, event) in job_manager.go_on(job, way).into_iter().enumerate() {
+            // Each event may be missed.
+            for (index, event) in job_manager.step(job, way).into_iter().enumerate() {
                 if delivered >> index & 3 != 0 {
                     table.apply(event, &plain());
                 }
             }
         }
-        job_manager.check(&mut table);
+        job_manager.reconcile(&mut table);
         assert_counts(&table, |state| job_manager.count(state));
-        // Then there is nothing to repair, and nothing contradicts it any more.
-        assert_eq!(job_manager.check(&mut table), 0);
+        // A second pass corrects nothing, and later events cause no anomaly.
+        assert_eq!(job_manager.reconcile(&mut table), 0);
         let anomalies = table.anomalies();
         for (job, way) in more {
-            for event in job_manager.go_on(job, way) {
+            for event in job_manager.step(job, way) {
                 table.apply(event, &plain());
             }
             assert_counts(&table, |state| job_manager.count(state));

@@ -21,11 +21,10 @@ pub struct MetricNames {
 impl MetricNames {
     /// What a configuration's names come to at this broker.
     pub fn new(config: &Config, broker: &BrokerInfo) -> MetricNames {
-        let broker = broker.with_dash(config.dash);
-        let fill = |(key, value): &(String, Template)| (key.clone(), value.fill(&broker));
+        let fill = |(key, value): &(String, Template)| (key.clone(), value.fill(broker));
         MetricNames {
-            base: base(&config.prefix, &broker),
-            prefix: config.prefix.fill(&broker),
+            base: base(&config.prefix, broker),
+            prefix: config.prefix.fill(broker),
             states: config.states,
             dialect: config.dialect,
             tags: config.tags.iter().map(fill).collect(),
@@ -51,7 +50,7 @@ impl MetricNames {
         spec: &MetricSpec,
     ) -> Result<Metric, Error> {
         let text = |value: &TagValue| match value {
-            TagValue::State(state) => flux_state(*state).name(self.states),
+            TagValue::State(state) => state.name(self.states).to_owned(),
             TagValue::Text(text) => text.clone(),
         };
         let tags: Vec<_> = spec.tags.iter().map(|(key, value)| (*key, text(value))).collect();

@@ -10,7 +10,7 @@ use super::connect::Notice;
 use super::destinations::Destinations;
 use super::names::MetricNames;
 use crate::collectors::{CollectorId, MetricId, MetricKind, MetricSpec, Recorder, COLLECTORS};
-use crate::jobs::label_table::LabelId;
+use crate::jobs::LabelId;
 use crate::stats::{Error, Metric, Stats};
 
 /// The bytes of lines after which a flush leaves the rest of a resync to a later one. A
@@ -226,7 +226,7 @@ impl Publisher {
         }
         let Publisher { collectors, stats, mode, moved, .. } = self;
         let mut entry = |(collector, series): (CollectorId, MetricId), first: bool| {
-            let entries = collectors[collector.index()].get_mut(usize::from(series.name));
+            let entries = collectors[collector.index()].get_mut(usize::from(series.label));
             let entry = entries.and_then(|entries| entries.get_mut(usize::from(series.metric)));
             let Some(entry) = entry else { return };
             // Not in the first pass: it would be pushed again after a panic.
@@ -255,7 +255,7 @@ impl Publisher {
                     (entry.published, entry.was_known) = (None, false);
                     if !std::mem::replace(&mut entry.has_moved, true) {
                         // As many as a MetricId counts.
-                        let series = MetricId { name: name as LabelId, metric: metric as u8 };
+                        let series = MetricId { label: name as LabelId, metric: metric as u8 };
                         self.moved.push((collector, series));
                     }
                 }
@@ -369,7 +369,7 @@ impl Publisher {
     #[inline]
     fn entry(&mut self, collector: CollectorId, series: MetricId) -> Option<&mut Entry> {
         let names = &mut self.collectors[collector.index()];
-        names.get_mut(usize::from(series.name))?.get_mut(usize::from(series.metric))
+        names.get_mut(usize::from(series.label))?.get_mut(usize::from(series.metric))
     }
 }
 
@@ -481,7 +481,21 @@ impl Recorder for Publisher {
         }
     }
 
-    fn forget(&mut self, collector: CollectorId) {
+    fn reset_sums(&mut self, collector: CollectorId) {
+        for (name, entries) in self.collectors[collector.index()].iter_mut().enumerate() {
+            for (metric, entry) in entries.iter_mut().enumerate() {
+                if entry.kind.is_sum() && entry.level != Some(0) {
+                    entry.level = Some(0);
+                    if !std::mem::replace(&mut entry.has_moved, true) {
+                        let series = MetricId { label: name as LabelId, metric: metric as u8 };
+                        self.moved.push((collector, series));
+                    }
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, collector: CollectorId) {
         self.collectors[collector.index()].clear();
         self.moved.retain(|(other, _)| *other != collector);
     }

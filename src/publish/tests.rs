@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 use super::{MetricNames, Publisher};
 use crate::collectors::{
-    BackfillSums, CollectorId, Collectors, MetricId, MetricKind, MetricSpec, Recorder,
+    Backfill, CollectorId, Collectors, MetricId, MetricKind, MetricSpec, Recorder,
 };
 use crate::jobs::JobTable;
 
@@ -21,8 +21,8 @@ fn publisher(collector: &str) -> (Publisher, CollectorId, UdpSocket) {
 
 /// The collector has counted its jobs: there are none.
 fn enable(collector: CollectorId, publisher: &mut Publisher) {
-    let counting = BackfillSums::new(&[collector]);
-    Collectors::default().take_over(counting, &JobTable::default(), publisher);
+    let counting = Backfill::new(&[collector]);
+    Collectors::default().install(counting, &JobTable::default(), publisher);
 }
 
 /// The lines that came since the last time, in order of their names. On loopback a
@@ -93,7 +93,7 @@ fn a_gauge_that_is_new_is_sent_as_a_value_and_then_as_increments() {
     let spec = |_| MetricSpec::new(MetricKind::JobSum, "queue", vec![("queue", "new".into())]);
     publisher.define(queues, 1, [()].map(spec).into());
     for wanted in ["queue.new:1|g", "queue.new:+1|g"] {
-        publisher.add(queues, MetricId { name: 1, metric: 0 }, 1);
+        publisher.add(queues, MetricId { label: 1, metric: 0 }, 1);
         publisher.flush();
         assert_eq!(lines(&server), [wanted]);
     }
@@ -107,7 +107,7 @@ fn what_is_not_known_at_the_end_goes_to_0_where_it_was_sent() {
         MetricSpec::new(MetricKind::BrokerStatus, "resource", vec![("resource", resource.into())])
     };
     publisher.define(resources, 1, ["nodes", "gpus"].map(spec).into());
-    let nodes = MetricId { name: 1, metric: 0 };
+    let nodes = MetricId { label: 1, metric: 0 };
     publisher.set(resources, nodes, Some(8));
     publisher.flush();
     assert_eq!(lines(&server), ["resource.nodes:8|g"]);

@@ -1,0 +1,67 @@
+//! The interface between collectors and the publisher.
+
+use super::{CollectorId, MetricId, MetricSpec};
+use crate::jobs::LabelId;
+
+/// Receives the metrics of all collectors.
+pub trait Recorder {
+    /// `true` if the metrics of this label are defined.
+    fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool;
+    /// Defines the metrics of a label, or of none (0), again if they are defined.
+    fn define(&mut self, collector: CollectorId, label: LabelId, metrics: Vec<MetricSpec>);
+    /// Adds to a gauge.
+    fn add(&mut self, collector: CollectorId, gauge: MetricId, by: i64);
+    /// Sets a gauge. `None`: the value is not known.
+    fn set(&mut self, collector: CollectorId, gauge: MetricId, level: Option<i64>);
+    /// Adds to a counter.
+    fn count(&mut self, collector: CollectorId, counter: MetricId, by: i64);
+    /// Records a duration in milliseconds.
+    fn timing(&mut self, collector: CollectorId, timing: MetricId, milliseconds: f64);
+    /// Sets all sums over the jobs of a collector to 0, before they are added again. What
+    /// was sent is not forgotten.
+    fn reset_sums(&mut self, collector: CollectorId);
+    /// Removes all metrics of a collector.
+    fn remove(&mut self, collector: CollectorId);
+}
+
+/// The [`Recorder`] as one collector sees it.
+pub struct CollectorRecorder<'a> {
+    collector: CollectorId,
+    recorder: &'a mut dyn Recorder,
+    /// 1 or -1.
+    sign: i64,
+}
+
+impl<'a> CollectorRecorder<'a> {
+    pub(super) fn new(collector: CollectorId, recorder: &'a mut dyn Recorder) -> Self {
+        CollectorRecorder { collector, recorder, sign: 1 }
+    }
+
+    /// Subtracts what is added to it.
+    #[inline]
+    pub fn negated(&mut self) -> CollectorRecorder<'_> {
+        let CollectorRecorder { collector, sign, .. } = *self;
+        CollectorRecorder { collector, recorder: &mut *self.recorder, sign: -sign }
+    }
+
+    /// Adds to a gauge.
+    #[inline]
+    pub fn add(&mut self, gauge: MetricId, by: i64) {
+        self.recorder.add(self.collector, gauge, self.sign * by);
+    }
+
+    /// Sets a gauge. `None`: the value is not known.
+    pub fn set(&mut self, gauge: MetricId, level: Option<i64>) {
+        self.recorder.set(self.collector, gauge, level);
+    }
+
+    /// Adds 1 to a counter.
+    pub fn increment(&mut self, counter: MetricId) {
+        self.recorder.count(self.collector, counter, 1);
+    }
+
+    /// Records a duration in milliseconds.
+    pub fn timing(&mut self, timing: MetricId, milliseconds: f64) {
+        self.recorder.timing(self.collector, timing, milliseconds);
+    }
+}

@@ -91,5 +91,6 @@ impl Recorder for Sums {
 
     fn timing(&mut self, _: CollectorId, _: MetricId, _: f64) {}
 
-    fn forget(&mut self, _: CollectorId) {}
+    fn reset_sums(&mut self, _: CollectorId) {}
+    fn remove(&mut self, _: CollectorId) {}
 }

@@ -18,8 +18,11 @@ pub trait Recorder {
     fn count(&mut self, collector: CollectorId, counter: MetricId, by: i64);
     /// Something took this many milliseconds.
     fn timing(&mut self, collector: CollectorId, timing: MetricId, milliseconds: f64);
-    /// A collector's metrics are forgotten.
-    fn forget(&mut self, collector: CollectorId);
+    /// Sets all sums over jobs ([`MetricKind::is_sum`](super::MetricKind::is_sum)) of the
+    /// collector to 0, before they are added again. What was published stays.
+    fn reset_sums(&mut self, collector: CollectorId);
+    /// Removes all metrics of a collector.
+    fn remove(&mut self, collector: CollectorId);
 }
 
 /// The enabled collectors. Each sees every change, and its metrics go to one [`Recorder`].
@@ -35,7 +38,7 @@ impl Collectors {
         self.enabled.retain(|(id, _)| {
             let is_kept = wanted.contains(id);
             if !is_kept {
-                sink.forget(*id);
+                sink.remove(*id);
             }
             is_kept
         });

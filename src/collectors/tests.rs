@@ -48,7 +48,11 @@ impl Recorder for Levels {
     fn timing(&mut self, collector: CollectorId, timing: MetricId, milliseconds: f64) {
         self.others.push(format!("{} {milliseconds}", self.name(collector, timing)));
     }
-    fn forget(&mut self, collector: CollectorId) {
+    fn reset_sums(&mut self, collector: CollectorId) {
+        self.gauges.retain(|(other, _), _| *other != collector);
+    }
+
+    fn remove(&mut self, collector: CollectorId) {
         self.defined.retain(|(other, _), _| *other != collector);
         self.gauges.retain(|(other, _), _| *other != collector);
     }

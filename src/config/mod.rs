@@ -195,7 +195,7 @@ impl Config {
         if config.send == SendAs::Values && config.origin_of("resync") == Origin::Default {
             config.resync = RESYNC_OF_VALUES;
         }
-        if config.dialect == Dialect::Plain && !config.tags.is_empty() {
+        if !config.dialect.has_tags() && !config.tags.is_empty() {
             let tags = quoted_json(&value::print_tags(&config.tags));
             return wrong(format!(
                 "tags: {tags} (want dialect dogstatsd, graphite or influxdb; plain has no tags)"

@@ -51,6 +51,7 @@ pub(super) const STATES: Keywords<NameForm> = &[
 
 pub(super) const DIALECTS: Keywords<Dialect> = &[
     ("plain", Dialect::Plain),
+    ("pcp", Dialect::Pcp),
     ("dogstatsd", Dialect::DogStatsD),
     ("graphite", Dialect::Graphite),
     ("influxdb", Dialect::InfluxDb),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use serde_json::{json, Value};
 
-use super::check::{Comparison, Reconcile};
+use super::reconcile::{Comparison, Reconcile};
 use super::*;
 use State::*;
 

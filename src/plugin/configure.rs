@@ -4,7 +4,6 @@
 //! changes nothing; [`commit`](StateCounts::commit) puts it in place, and cannot
 //! fail.
 
-use std::collections::BTreeMap;
 use std::env;
 
 use serde_json::Value;
@@ -14,11 +13,9 @@ use super::{StateCounts, Timers};
 use crate::collectors::CollectorId;
 use crate::config::{BrokerInfo, Config, Template};
 use crate::flux::{hostname, Conf, Error, Timer};
-use crate::jobs::State;
-use crate::publish::names::flux_state;
 use crate::publish::publisher::GaugeMode;
 use crate::publish::{MetricNames, Target};
-use crate::stats::{quoted, Stats, ENDPOINT_VARIABLE};
+use crate::stats::ENDPOINT_VARIABLE;
 
 /// A configuration that is taken, and all that it takes to be put in place.
 pub(super) struct Prepared {
@@ -44,7 +41,7 @@ impl StateCounts {
             return Ok(None);
         }
         let names = self.names_for(&config);
-        check_names(&names, &config)?;
+        names.check(&config).map_err(Error::new)?;
         let every = |seconds, callback: fn(&mut Self)| match seconds {
             0.0 => Ok(None),
             _ => self.flux.timer(seconds, seconds, callback).map(Some),
@@ -131,7 +128,8 @@ impl StateCounts {
             None => (Vec::new(), config.metrics.clone()),
         };
         let endpoints = old.map_or(&[][..], |old| &old.endpoints);
-        let mode = GaugeMode { values: config.sends_values(), owner: config.owns_its_gauges() };
+        let mode =
+            GaugeMode { absolute: config.sends_values(), exclusive: config.owns_its_gauges() };
         let same = endpoints == config.endpoints
             && old.map(|old| old.period) == Some(config.period)
             && removed.is_empty()
@@ -151,14 +149,13 @@ impl StateCounts {
             let is_kept = !renamed && config.endpoints.contains(endpoint);
             self.publisher.publish_final(Target::One(index), if is_kept { &removed } else { &all });
         }
-        self.publisher.set_endpoints(&config.endpoints);
-        self.report.count_from(self.publisher.stats());
+        self.publisher.set_destinations(&config.endpoints);
+        self.report.count_from(&self.publisher.counters());
         self.publisher.set_mode(mode);
         self.check_flux_version(&added);
         if renamed {
-            // They were accepted in `check_names`.
+            // They were accepted by `MetricNames::check`.
             let _ = self.publisher.rename(names);
-            self.report.name_metrics(self.publisher.stats_mut());
             self.collectors.define_all(self.table.lists(), &mut self.publisher);
             self.publisher.mark_unpublished(&all);
         }
@@ -224,41 +221,6 @@ impl StateCounts {
             Value::from(config.resync)
         ));
     }
-}
-
-/// Whether these names can be written: with the longest that the plugin's own
-/// metrics bring. Those that users choose are short (see `jobs::label_table`). And whether
-/// each belongs to one metric: a prefix may make the state counts' name another's.
-fn check_names(names: &MetricNames, config: &Config) -> Result<(), Error> {
-    let mut trial = Stats::disabled();
-    names.set(&mut trial).map_err(error)?;
-    let mut written = BTreeMap::new();
-    for id in CollectorId::all() {
-        let (collector, name) = ((id.spec().make)(), id.spec().name);
-        let own = collector.metrics(None);
-        // Users may name a bank, or an exception, as a state is named.
-        let chosen = State::ALL.map(|state| flux_state(state).name(config.states));
-        let chosen = chosen.iter().flat_map(|state| collector.metrics(Some(state)));
-        for spec in own.into_iter().chain(chosen) {
-            let metric = names.metric(&mut trial, &spec).map_err(error)?;
-            if !config.metrics.contains(&id) {
-                continue;
-            }
-            let this = (spec.kind.name(), name);
-            let other = *written.entry(trial.series(metric)).or_insert(this);
-            if other.1 != name {
-                return Err(Error::new(format!(
-                    "prefix: {} makes one name of a {} of \"{}\" and a {} of \"{}\" (want another)",
-                    quoted(&names.prefix),
-                    other.0,
-                    other.1,
-                    this.0,
-                    this.1
-                )));
-            }
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn error(error: impl std::error::Error) -> Error {

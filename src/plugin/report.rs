@@ -9,7 +9,7 @@ use crate::config::{Config, KEYS};
 use crate::flux::NameForm;
 use crate::jobs::{Anomaly, State};
 use crate::publish::names::flux_state;
-use crate::stats::{errno_name, Counters, Metric, Stats, Transport};
+use crate::stats::{errno_name, Counters};
 
 /// What telemetry counts: names behind the prefix.
 const TELEMETRY: [&str; 6] = [
@@ -26,8 +26,7 @@ const TELEMETRY: [&str; 6] = [
 pub(super) struct Report {
     resyncs: u64,
     last_flush: Option<SystemTime>,
-    /// The counters of `TELEMETRY`, and what was sent of each so far.
-    metrics: Vec<Metric>,
+    /// What was sent so far of each of `TELEMETRY`.
     counted: [u64; TELEMETRY.len()],
 }
 
@@ -43,15 +42,8 @@ impl Report {
     }
 
     /// Endpoints came and went, and the sums over all of them moved by it.
-    pub(super) fn count_from<T: Transport>(&mut self, stats: &Stats<T>) {
-        let counters = stats.counters().unwrap_or_default();
-        self.counted[..3].copy_from_slice(&sums(&counters));
-    }
-
-    /// Its metrics get new names.
-    pub(super) fn name_metrics<T: Transport>(&mut self, stats: &mut Stats<T>) {
-        // They are as long as they are here.
-        self.metrics = TELEMETRY.iter().filter_map(|name| stats.metric(name).ok()).collect();
+    pub(super) fn count_from(&mut self, counters: &Counters) {
+        self.counted[..3].copy_from_slice(&sums(counters));
     }
 }
 
@@ -108,14 +100,13 @@ impl StateCounts {
         if !config.is_some_and(|config| config.telemetry) {
             return;
         }
-        let counters = self.publisher.stats().counters().unwrap_or_default();
+        let counters = self.publisher.counters();
         let [datagrams, bytes, failures] = sums(&counters);
         let anomalies = self.table.anomalies().iter().sum();
         let repairs = self.verify.repairs();
         let now = [datagrams, bytes, failures, anomalies, self.report.resyncs, repairs];
-        let Report { metrics, counted, .. } = &mut self.report;
-        for ((&metric, now), counted) in metrics.iter().zip(now).zip(counted) {
-            self.publisher.count_plain(metric, (now - *counted) as i64);
+        for ((name, now), counted) in TELEMETRY.iter().zip(now).zip(&mut self.report.counted) {
+            self.publisher.count_plugin(name, (now - *counted) as i64);
             *counted = now;
         }
         self.request_flush();

@@ -27,7 +27,7 @@ impl StateCounts {
         }
         let version = self.flux.attribute(c"version");
         if let Some(version) = version.filter(|version| !passes_r(version)) {
-            self.publisher.set_knows_allocated(false);
+            self.publisher.set_knows_allocations(false);
             let (major, minor) = FIRST_WITH_R;
             self.warn(&format!(
                 "Flux {version} does not show plugins what jobs hold (Flux {major}.{minor} \

@@ -22,12 +22,8 @@ const FUNCTIONS: &[&str] = &[
     "freeaddrinfo",
 ];
 const TYPES: &[&str] = &["flux_job_state_t"];
-const CONSTANTS: &[&str] = &[
-    "FLUX_PLUGIN_ARG_(IN|OUT)",
-    "FLUX_NODEID_ANY",
-    "GAI_NOWAIT",
-    "EAI_(INPROGRESS|NOTCANCELED)",
-];
+const CONSTANTS: &[&str] =
+    &["FLUX_PLUGIN_ARG_(IN|OUT)", "FLUX_NODEID_ANY", "GAI_NOWAIT", "EAI_(INPROGRESS|NOTCANCELED)"];
 
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");

@@ -23,6 +23,11 @@ impl Backfill {
         Backfill { collectors: collectors.iter().map(make).collect() }
     }
 
+    /// `true` if no collector is left.
+    pub fn is_empty(&self) -> bool {
+        self.collectors.is_empty()
+    }
+
     /// The collectors.
     pub fn collectors(&self) -> Vec<CollectorId> {
         self.collectors.iter().map(|(id, ..)| *id).collect()

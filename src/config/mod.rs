@@ -333,7 +333,9 @@ fn table(broker: &str) -> Result<Map<String, Value>, ConfigError> {
     match broker.get_mut("conf").and_then(|conf| conf.get_mut(TABLE)).map(Value::take) {
         None => Ok(Map::new()),
         Some(Value::Object(table)) => Ok(table),
-        Some(other) => wrong(format!("{TABLE}: {} (expected a table of keys)", quoted_json(&other))),
+        Some(other) => {
+            wrong(format!("{TABLE}: {} (expected a table of keys)", quoted_json(&other)))
+        }
     }
 }
 

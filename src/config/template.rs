@@ -65,7 +65,9 @@ impl Template {
                 "has the unknown placeholder {{{name}}} (expected {})",
                 BrokerInfo::EXPECTED
             )),
-            Err(None) => wrong(&format!("has an unmatched brace (expected {})", BrokerInfo::EXPECTED)),
+            Err(None) => {
+                wrong(&format!("has an unmatched brace (expected {})", BrokerInfo::EXPECTED))
+            }
         }
     }
 

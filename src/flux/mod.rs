@@ -39,7 +39,7 @@ mod watcher;
 pub use error::{Error, LogLevel};
 pub use handle::Flux;
 pub use job::{Job, Transition};
-pub use rpc::{Payload, Response, Rpc};
+pub use rpc::{OnResponse, Payload, Response, Rpc};
 pub use watcher::{PrepareWatcher, Timer};
 
 use std::ffi::CString;

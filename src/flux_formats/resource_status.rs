@@ -83,8 +83,8 @@ const DRAINED: u8 = 4;
 const LISTED: u8 = 8;
 
 /// Reads the response. `None` if it is malformed.
-pub fn parse(response: &str) -> Option<ResourceStatus> {
-    let response: Response = serde_json::from_str(response).ok()?;
+pub fn parse(response: &[u8]) -> Option<ResourceStatus> {
+    let response: Response = serde_json::from_slice(response).ok()?;
     let mut ranks = RankMarks::default();
     ranks.mark(&response.exclude, EXCLUDED)?;
     ranks.mark(&response.offline, DOWN)?;
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn malformed_responses_are_rejected() {
         let right = response(eight(), ["1", "2", "3"], &["4"]);
-        assert!(parse(&right.to_string()).is_some());
+        assert!(parse(right.to_string().as_bytes()).is_some());
         let with = |key: &str, value: Value| {
             let mut wrong = right.clone();
             wrong[key] = value;
@@ -274,7 +274,7 @@ mod tests {
             with("R", r(json!([{"rank": "1"}]))),
         ];
         for response in table {
-            assert_eq!(parse(&response), None, "{response}");
+            assert_eq!(parse(response.as_bytes()), None, "{response}");
         }
     }
 }

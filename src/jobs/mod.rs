@@ -31,7 +31,8 @@ pub use job::{
     Job, JobInfo, JobResult, JobSource, LabelTables, Needs, Ranks, ReadError, Timestamp,
     MAX_LABELS, MAX_QUEUES,
 };
-pub use label_table::{LabelId, LabelTable};
+pub use label_table::{LabelId, LabelTable, OTHER};
+pub use reconcile::{Comparison, Reconcile};
 pub use state::{NameForm, State};
 pub use table::{Anomaly, Change, Event, EventKind, JobTable};
 

@@ -28,7 +28,8 @@ use crate::collectors::{Collectors, EventContext};
 use crate::config::{BrokerInfo, Config};
 use crate::flux::{Error, Flux, Job, LogLevel, PrepareWatcher, Timer, Transition};
 use crate::jobs::{
-    Anomaly, Change, Event, EventKind, JobResult, JobTable, NameForm, Needs, State, Timestamp, OTHER,
+    Anomaly, Change, Event, EventKind, JobResult, JobTable, NameForm, Needs, State, Timestamp,
+    OTHER,
 };
 use crate::publish::{Hosts, Publisher};
 use configure::INTERVALS;
@@ -121,11 +122,7 @@ impl StateCounts {
     /// `job.state.*`, for collectors that need times or the result. If one of them cannot be
     /// read, the event is applied without it. Not inlined: it would lengthen `job_state`.
     #[inline(never)]
-    fn job_state_with_times(
-        &mut self,
-        transition: Transition,
-        job: &Job<'_>,
-    ) -> Result<(), Error> {
+    fn job_state_with_times(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
         let Transition { id, state, previous } = transition;
         let needs = self.table.needs();
         let (mut at, mut submitted, mut result, mut outcome) = (None, None, None, Ok(()));
@@ -202,7 +199,7 @@ impl StateCounts {
     #[inline]
     fn job_changed(&mut self, id: u64, change: &Change, context: Option<&EventContext>) {
         self.collectors.on_change(change, context, &self.table, &mut self.publisher);
-        self.pass.job_changed(id, change, &self.table);
+        self.pass.job_changed(id, change);
         self.request_flush();
         if let Some(anomaly) = change.anomaly {
             self.log_first(anomaly);

@@ -70,9 +70,9 @@ impl Pass {
 
     /// A job changed. If the pass has not reached it yet, it is counted later as it is then.
     #[inline]
-    pub(super) fn job_changed(&mut self, id: u64, change: &Change, table: &JobTable) {
+    pub(super) fn job_changed(&mut self, id: u64, change: &Change) {
         if self.is_filling() && self.reconcile.cursor().is_past(id) {
-            self.backfill.on_change(change, table);
+            self.backfill.on_change(change);
         }
     }
 
@@ -139,7 +139,7 @@ impl StateCounts {
         while let Some(id) = self.pass.reconcile.cursor().next(&self.table) {
             self.look_up_job(id);
             if let (Some(job), true) = (self.table.job(id), self.pass.is_filling()) {
-                self.pass.backfill.add(job, &self.table);
+                self.pass.backfill.add(job);
             }
             if start.elapsed() >= limit {
                 return self.schedule_slice(Self::pass_jobs);

@@ -131,7 +131,7 @@ impl StateCounts {
                 self.polls.queues.received();
                 if self.table.queues_response(&counts) {
                     self.table_gauges_changed();
-                } else if !self.table.queues().is_known() {
+                } else if !self.table.queues().inactive_is_known() {
                     // job-list lags behind the job manager, or a job ended meanwhile.
                     self.polls.queues.next = self.timer(QUEUES_AGAIN, 0.0, Self::request_queues);
                 }

@@ -98,8 +98,7 @@ impl StateCounts {
         let [datagrams, bytes, failures] = sums(&self.publisher.counters());
         let anomalies = self.table.anomalies().iter().sum();
         let (resyncs, repairs) = (self.report.resyncs, self.pass.repairs);
-        let totals =
-            [datagrams, bytes, failures, anomalies, resyncs, repairs, self.flux.panics()];
+        let totals = [datagrams, bytes, failures, anomalies, resyncs, repairs, self.flux.panics()];
         for ((name, total), sent) in TELEMETRY.iter().zip(totals).zip(&mut self.report.sent) {
             self.publisher.count_plugin(name, (total - *sent) as i64);
             *sent = total;

@@ -1,14 +1,15 @@
-//! What leaves the plugin: the names of metrics, when which value is sent, and to
-//! whom.
+//! The sending side of the plugin: names of metrics, their values, and destinations.
 
 pub mod connect;
-pub mod destinations;
+pub mod destination;
+mod health;
 pub mod names;
 pub mod publisher;
 
-pub use destinations::Destinations;
+pub use connect::{Hosts, Notice, CHECK_INTERVAL};
+pub use destination::{Destination, Destinations, Target};
 pub use names::MetricNames;
-pub use publisher::{Publisher, Target};
+pub use publisher::{GaugeMode, Publisher};
 
 #[cfg(test)]
 mod tests;

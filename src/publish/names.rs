@@ -1,17 +1,18 @@
-//! What the metrics are called in this broker.
+//! Names of the metrics in this broker.
 
-use crate::collectors::{MetricSpec, TagValue};
+use std::collections::BTreeMap;
+
+use crate::collectors::{CollectorId, MetricSpec, TagValue};
 use crate::config::{BrokerInfo, Config, Template};
-use crate::flux::{JobState, NameForm};
-use crate::jobs::State;
-use crate::stats::{Dialect, Error, Metric, Stats, Tag, Transport};
+use crate::jobs::{NameForm, State};
+use crate::stats::{quoted, Dialect, Error, LineTemplate, Tag};
 
-/// What the metrics are called.
+/// The parts of all metric names, with their placeholders filled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetricNames {
-    /// The prefix, with its placeholders filled.
+    /// The prefix as configured.
     pub prefix: String,
-    /// What all names begin with, and what the state counts add to it.
+    /// The part of the prefix before all names, and the name of the state counts.
     base: (String, String),
     states: NameForm,
     dialect: Dialect,
@@ -19,7 +20,7 @@ pub struct MetricNames {
 }
 
 impl MetricNames {
-    /// What a configuration's names come to at this broker.
+    /// The names of a configuration in this broker.
     pub fn new(config: &Config, broker: &BrokerInfo) -> MetricNames {
         let fill = |(key, value): &(String, Template)| (key.clone(), value.fill(broker));
         MetricNames {
@@ -31,40 +32,61 @@ impl MetricNames {
         }
     }
 
-    /// Has `stats` write them.
+    /// Checks that the names of all collectors can be written, and that no two enabled
+    /// collectors share a written name, which some prefixes cause. Labels have bounded
+    /// lengths (`jobs::label_table`) and are represented by names of states, which users may
+    /// choose as labels.
     ///
     /// # Errors
-    /// If they are too long.
-    pub fn set<T: Transport>(&self, stats: &mut Stats<T>) -> Result<(), Error> {
-        stats.set_prefix(&self.base.0)?;
-        stats.set_dialect(self.dialect, self.tags.clone())
+    /// If a name, the prefix or the tags are too long, or if a name has two collectors.
+    pub fn check(&self, config: &Config) -> Result<(), String> {
+        let labels = State::ALL.map(|state| Some(state.name(self.states)));
+        let mut owners = BTreeMap::new();
+        for id in CollectorId::all() {
+            let (collector, name) = ((id.spec().make)(), id.spec().name);
+            for spec in [None].into_iter().chain(labels).flat_map(|it| collector.metrics(it)) {
+                let template = self.template(&spec).map_err(|error| error.to_string())?;
+                if !config.metrics.contains(&id) {
+                    continue;
+                }
+                let kind = spec.kind.name();
+                let (other_kind, other) = *owners.entry(template.series()).or_insert((kind, name));
+                if other != name {
+                    return Err(format!(
+                        "prefix: {} gives a {other_kind} of \"{other}\" and a {kind} of \"{name}\" \
+                         the same name (expected another prefix)",
+                        quoted(&self.prefix),
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Interns a metric.
+    /// The line template of a collector's metric.
     ///
     /// # Errors
-    /// If its name is too long.
-    pub fn metric<T: Transport>(
-        &self,
-        stats: &mut Stats<T>,
-        spec: &MetricSpec,
-    ) -> Result<Metric, Error> {
-        let text = |value: &TagValue| match value {
+    /// If its name, the prefix or the tags are too long.
+    pub fn template(&self, spec: &MetricSpec) -> Result<LineTemplate, Error> {
+        let value = |value: &TagValue| match value {
             TagValue::State(state) => state.name(self.states).to_owned(),
             TagValue::Text(text) => text.clone(),
         };
-        let tags: Vec<_> = spec.tags.iter().map(|(key, value)| (*key, text(value))).collect();
-        let tags: Vec<_> = tags.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        stats.tagged(spec.name.unwrap_or(&self.base.1), &tags)
+        let tags = spec.tags.iter().map(|(key, tag)| ((*key).to_owned(), value(tag)));
+        self.template_of(spec.name.unwrap_or(&self.base.1), &tags.collect::<Vec<_>>())
+    }
+
+    /// The line template of a name, which is written behind the first part of the prefix.
+    pub(super) fn template_of(&self, name: &str, tags: &[Tag]) -> Result<LineTemplate, Error> {
+        self.dialect.template(&self.base.0, name, tags, &self.tags)
     }
 }
 
-/// What all names begin with, and what the state counts add to it: the prefix's
-/// last part. They add nothing to a prefix of one part, nor to one whose last
-/// part distinguishes instances, for then it does so for the other collectors, too.
+/// Splits the prefix into the part before all names and its last part, which is the name of
+/// the state counts. A prefix of one part is not split, nor one whose last part has a
+/// placeholder: that distinguishes instances, so all collectors need it.
 fn base(prefix: &Template, broker: &BrokerInfo) -> (String, String) {
-    let text = prefix.as_str();
-    match text.rsplit_once('.') {
+    match prefix.as_str().rsplit_once('.') {
         Some((_, last)) if !last.contains(['{', '}']) => {
             let filled = prefix.fill(broker);
             let (base, last) = filled.split_at(filled.len() - last.len());
@@ -74,17 +96,12 @@ fn base(prefix: &Template, broker: &BrokerInfo) -> (String, String) {
     }
 }
 
-/// The state as Flux has it.
-pub fn flux_state(state: State) -> JobState {
-    JobState::ALL[state as usize]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn all_families_stand_under_what_distinguishes_instances() {
+    fn all_names_begin_with_the_part_of_the_prefix_that_distinguishes_instances() {
         let broker =
             BrokerInfo { cluster: "x.y".into(), level: "1".into(), ..BrokerInfo::default() };
         let table = [
@@ -102,9 +119,21 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_states_are_fluxs() {
-        for state in State::ALL {
-            assert_eq!(State::from_number(flux_state(state).0), Some(state));
-        }
+    fn a_name_of_two_collectors_or_too_long_is_an_error() {
+        let check = |conf: &str| {
+            let config = Config::new(Some(conf), "{}", None).unwrap();
+            MetricNames::new(&config, &BrokerInfo::default()).check(&config)
+        };
+        assert_eq!(check(r#"{"metrics": ["states", "queues", "results"]}"#), Ok(()));
+        let shared = r#"{"metrics": ["states", "queues"], "prefix": "flux.job.queue",
+                         "dialect": "dogstatsd"}"#;
+        assert_eq!(check(shared), Ok(()), "the tags differ");
+        let shared = r#"{"metrics": ["states", "results"], "prefix": "flux.exception"}"#;
+        let text = "prefix: \"flux.exception\" gives a gauge of \"states\" and a counter of \
+                    \"results\" the same name (expected another prefix)";
+        assert_eq!(check(shared), Err(text.to_owned()));
+        let long = format!(r#"{{"prefix": "x.{}"}}"#, "n".repeat(254));
+        let text = check(&long).unwrap_err();
+        assert!(text.starts_with("metric name of 26"), "{text}");
     }
 }

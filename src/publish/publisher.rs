@@ -1,405 +1,408 @@
-//! Which value is sent when.
+//! Accumulates the values of all metrics and writes them as lines.
 //!
-//! The publisher knows where each gauge stands, and where the servers believe it
-//! to stand. The difference is what a flush sends: what changed since the last
-//! one, summed by gauge, what rose before what fell, so that a job in motion is
-//! never missing and no sum of gauges dips. Nobody else knows increments from
-//! values, shared names from owned ones, or whether anything is sent yet.
+//! For each gauge the publisher holds the level and the last published level. A flush sends
+//! the differences: one line for each gauge that changed, rising gauges before falling ones,
+//! so that a job that changes its state is never missing from the sum of all gauges.
 
 use super::connect::Notice;
-use super::destinations::Destinations;
+use super::destination::{Destinations, Target};
 use super::names::MetricNames;
 use crate::collectors::{CollectorId, MetricId, MetricKind, MetricSpec, Recorder, COLLECTORS};
 use crate::jobs::LabelId;
-use crate::stats::{Error, Metric, Stats};
+use crate::stats::{Counters, Error, LineTemplate, Value};
 
-/// The bytes of lines after which a flush leaves the rest of a resync to a later one. A
-/// server's receive buffer is 212,992 bytes unless somebody gave it more (Linux's
-/// net.core.rmem_default), which held 92 datagrams of 700 to 1,432 bytes where nobody read
-/// (measured, Linux 6.18). No line is longer than half of a datagram, so that each but the
-/// last is at least half full: these bytes, and the lines of one more name, are at most 90.
+/// The maximum size in bytes of one part of a resync, plus the lines of one label. The default
+/// receive buffer of a server has 212,992 bytes (net.core.rmem_default), and held 92 datagrams
+/// of 700 to 1,432 bytes while the server did not read (measured with Linux 6.18). No line is
+/// longer than half a datagram, so each datagram but the last is at least half full, and one
+/// part has at most 90 of them.
 const RESYNC_PART: usize = 54 << 10;
 
-/// Where a plugin is in its life.
+/// The life of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Active jobs are reported, and Flux may still refuse the load: nothing is sent.
-    RestartReplay,
-    /// Changes are sent.
+    /// Flux reports active jobs and may still reject the load, so nothing is sent.
+    Loading,
     Running,
-    /// The last values were sent.
+    /// The final values were sent.
     Ended,
-}
-
-/// To whom something is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// All destinations.
-    All,
-    /// The destination with this index.
-    One(usize),
 }
 
 /// How gauges are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GaugeMode {
-    /// Each change as the gauge's new value, rather than as an increment.
-    pub values: bool,
-    /// Whether the gauges belong to this instance alone, so that values may be
-    /// sent at all. Else they are sums of several instances, and each sends its
-    /// own part, and takes it back.
-    pub owner: bool,
+    /// Changes are sent as absolute values, not as increments.
+    pub absolute: bool,
+    /// Only this instance sends these gauges, so that absolute values can be sent. Otherwise
+    /// a server shows the sum of several instances: each adds its part and subtracts it at
+    /// the end.
+    pub exclusive: bool,
 }
 
-/// The metrics, and where they stand.
+/// The values of all metrics, their names, and the destinations.
 pub struct Publisher {
-    stats: Stats<Destinations>,
+    pub(super) destinations: Destinations,
+    pub(super) notices: Vec<Notice>,
     names: MetricNames,
     mode: GaugeMode,
     phase: Phase,
-    /// Whether this Flux says what is allocated to jobs; where it does not, those gauges are
-    /// not sent.
-    knows_allocated: bool,
-    /// By the indices of the collector, the name and the metric.
-    collectors: Vec<Vec<Vec<Entry>>>,
-    /// Gauges that moved since the last flush, and counters that are new.
-    moved: Vec<(CollectorId, MetricId)>,
-    /// What is left to send of a resync.
-    resync: Option<Resync>,
-    /// Whether a counter or a timing waits for the next flush.
-    others_due: bool,
-    /// What is to be logged.
-    pub(super) notices: Vec<Notice>,
+    knows_allocations: bool,
+    /// By the index of the collector, of the label, and of the metric.
+    metrics: Vec<Vec<Vec<Metric>>>,
+    /// Gauges that changed since the last flush, and counters that start at the next.
+    changed: Vec<(CollectorId, MetricId)>,
+    /// Counters with a number to add.
+    counted: Vec<(CollectorId, MetricId)>,
+    /// Counters of the plugin's own work, by name, with the number to add.
+    plugin_counts: Vec<(String, i64)>,
+    /// Set if the datagram has lines of timings.
+    has_timings: bool,
+    /// The collector and the label from which on a resync continues; `None` without one.
+    resync_from: Option<(usize, usize)>,
+    /// Set if the next flush sends a part of the resync.
+    is_resync_due: bool,
 }
 
-/// A resync under way: the gauges' values from one on.
-#[derive(Clone, Copy, Debug)]
-struct Resync {
-    /// The indices of the collector and of the name with which it removed on.
-    from: (usize, usize),
-    /// Whether the next flush does.
-    is_due: bool,
-}
-
-/// One metric.
 #[derive(Debug)]
-struct Entry {
-    /// `None` if its name is too long, or if this Flux does not say its value.
-    metric: Option<Metric>,
+struct Metric {
+    /// `None` if the metric is not sent: its name is too long, or this version of Flux does
+    /// not report its value.
+    template: Option<LineTemplate>,
     kind: MetricKind,
-    /// Where the gauge stands; `None` while nobody knows.
-    level: Option<i64>,
-    /// Where the servers believe it to stand; `None` if it was never sent.
+    /// The level of a gauge, `None` while it is unknown; the number to add to a counter,
+    /// `None` if there was no event.
+    value: Option<i64>,
+    /// The last published level of a gauge; 0 for a counter that was published; else `None`.
     published: Option<i64>,
-    /// Whether it was published before it came to be unknown.
+    /// Set if a level was published and is unknown now.
     was_known: bool,
-    /// Whether it is among those that moved.
-    has_moved: bool,
+    /// Set if the metric is listed in `changed`.
+    has_changed: bool,
 }
 
 impl Publisher {
-    /// One that has nobody to send to yet.
+    /// A publisher without destinations, which sends nothing before [`start`](Self::start).
     pub fn new() -> Publisher {
-        let mut stats = Stats::with_transport(Destinations::default());
-        stats.set_aggregated(true);
         Publisher {
-            stats,
-            names: MetricNames::default(),
-            mode: GaugeMode { values: false, owner: true },
-            phase: Phase::RestartReplay,
-            knows_allocated: true,
-            collectors: COLLECTORS.iter().map(|_| Vec::new()).collect(),
-            moved: Vec::new(),
-            resync: None,
-            others_due: false,
+            destinations: Destinations::default(),
             notices: Vec::new(),
+            names: MetricNames::default(),
+            mode: GaugeMode { absolute: false, exclusive: true },
+            phase: Phase::Loading,
+            knows_allocations: true,
+            metrics: COLLECTORS.iter().map(|_| Vec::new()).collect(),
+            changed: Vec::new(),
+            counted: Vec::new(),
+            plugin_counts: Vec::new(),
+            has_timings: false,
+            resync_from: None,
+            is_resync_due: false,
         }
     }
 
-    /// The emitter below.
-    pub fn stats(&self) -> &Stats<Destinations> {
-        &self.stats
-    }
-
-    /// The emitter below, for metrics that are no collector's.
-    pub fn stats_mut(&mut self) -> &mut Stats<Destinations> {
-        &mut self.stats
-    }
-
-    /// What the metrics are called.
+    /// The names of the metrics.
     pub fn names(&self) -> &MetricNames {
         &self.names
     }
 
-    /// Whether changes are sent.
+    /// Returns `true` between [`start`](Self::start) and [`end`](Self::end).
     pub fn is_running(&self) -> bool {
         self.phase == Phase::Running
     }
 
-    /// Whether this Flux says what is allocated to jobs. To be set before anything is defined.
-    pub fn set_knows_allocated(&mut self, knows_allocated: bool) {
-        self.knows_allocated = knows_allocated;
+    /// Sets whether this version of Flux reports allocated resources. If it does not, gauges
+    /// of them are not sent. To be called before they are defined.
+    pub fn set_knows_allocations(&mut self, knows_allocations: bool) {
+        self.knows_allocations = knows_allocations;
     }
 
-    /// How gauges are sent from now on.
+    /// Sets how gauges are sent from now on.
     pub fn set_mode(&mut self, mode: GaugeMode) {
         self.mode = mode;
-        // What several instances share is never set.
-        if !mode.owner {
-            self.resync = None;
+        if !mode.exclusive {
+            (self.resync_from, self.is_resync_due) = (None, false);
         }
     }
 
-    /// Calls all metrics by these names from now on. Those that were defined are
-    /// to be defined again.
+    /// Replaces the names, after a flush under the old ones. All metrics must be defined
+    /// again.
     ///
     /// # Errors
-    /// If a name is too long.
+    /// If the prefix or the tags are too long. [`MetricNames::check`] finds that before.
     pub fn rename(&mut self, names: MetricNames) -> Result<(), Error> {
-        self.stats.clear();
-        names.set(&mut self.stats)?;
+        self.flush();
+        names.template_of("", &[])?;
         self.names = names;
         Ok(())
     }
 
-    /// The load is over: every gauge is sent, and from now on each change.
+    /// Sends all gauges, and from now on every change. To be called when Flux has reported
+    /// all active jobs.
     pub fn start(&mut self) {
         self.phase = Phase::Running;
         self.connect();
     }
 
-    /// The end: the gauges that nobody watches any more are taken down.
+    /// Sends the final values. Nothing is sent after that.
     pub fn end(&mut self) {
-        if self.phase == Phase::Running {
-            self.flush();
-            let all: Vec<_> = CollectorId::all().collect();
-            self.publish_final(Target::All, &all);
-            self.stats.flush();
-        }
+        self.publish_final(Target::All, &CollectorId::all().collect::<Vec<_>>());
         self.phase = Phase::Ended;
     }
 
-    /// Whether something waits for a flush.
+    /// Returns `true` if a flush would send anything.
     #[inline]
     pub fn is_pending(&self) -> bool {
-        let resync_is_due = self.resync.is_some_and(|resync| resync.is_due);
-        self.phase == Phase::Running && (!self.moved.is_empty() || resync_is_due || self.others_due)
+        let has_counts = !self.counted.is_empty() || !self.plugin_counts.is_empty();
+        let is_pending = !self.changed.is_empty() || has_counts || self.has_timings;
+        self.phase == Phase::Running && (is_pending || self.is_resync_due)
     }
 
-    /// A counter that is no collector's.
-    pub fn count_plain(&mut self, metric: Metric, by: i64) {
-        assert_sent(self.stats.count(metric, by));
-        self.others_due = true;
+    /// Adds to a counter of the plugin's own work, `name` behind the first part of the prefix.
+    /// The next flush sends it.
+    pub fn count_plugin(&mut self, name: &str, by: i64) {
+        match self.plugin_counts.iter_mut().find(|(known, _)| known == name) {
+            Some((_, count)) => *count += by,
+            None => self.plugin_counts.push((name.to_owned(), by)),
+        }
     }
 
-    /// The next flush sends every gauge's value, to heal what was lost; or, where these are
-    /// many, the first of them. A resync that is under way removed on: if each began anew, the
-    /// last gauges might never be sent.
+    /// The results of all sends so far, summed over all destinations.
+    pub fn counters(&self) -> Counters {
+        Counters::sum(self.destinations.iter().map(|destination| destination.counters()))
+    }
+
+    /// Makes the next flush send the absolute values of all gauges or, if these are many, a
+    /// first part of them. Does nothing during a resync, whose last part might never be sent
+    /// otherwise, nor if gauges are not exclusive.
     pub fn resync(&mut self) {
-        if self.phase == Phase::Running && self.mode.owner && self.resync.is_none() {
-            self.resync = Some(Resync { from: (0, 0), is_due: true });
+        if self.phase == Phase::Running && self.mode.exclusive && self.resync_from.is_none() {
+            (self.resync_from, self.is_resync_due) = (Some((0, 0)), true);
         }
     }
 
-    /// Whether a flush left a part of a resync.
+    /// Returns `true` if a flush sent a part of a resync, but not the last one.
     pub fn has_resync_left(&self) -> bool {
-        self.resync.is_some_and(|resync| !resync.is_due)
+        self.resync_from.is_some() && !self.is_resync_due
     }
 
-    /// The next flush sends the next part.
+    /// Makes the next flush send the next part of a resync.
     pub fn continue_resync(&mut self) {
-        if let Some(resync) = &mut self.resync {
-            resync.is_due = true;
-        }
+        self.is_resync_due = self.resync_from.is_some();
     }
 
-    /// Sends what is pending, in as few datagrams as possible.
+    /// Sends all pending values in as few datagrams as possible.
     pub fn flush(&mut self) {
         if self.phase != Phase::Running {
             return;
         }
-        if let Some(Resync { from, is_due: true }) = self.resync {
-            // Before anything that could panic: else each later flush would, too.
-            self.resync = None;
-            self.allow_retransmit();
-            self.resync = self.send_values(from).map(|from| Resync { from, is_due: false });
-        }
-        let Publisher { collectors, stats, mode, moved, .. } = self;
-        let mut entry = |(collector, series): (CollectorId, MetricId), first: bool| {
-            let entries = collectors[collector.index()].get_mut(usize::from(series.label));
-            let entry = entries.and_then(|entries| entries.get_mut(usize::from(series.metric)));
-            let Some(entry) = entry else { return };
-            // Not in the first pass: it would be pushed again after a panic.
-            entry.has_moved &= first;
-            if entry.sends_first() == first {
-                entry.send_change(*mode, stats);
+        self.write_counts();
+        if std::mem::take(&mut self.is_resync_due) {
+            // Cleared first: a panic in the part would repeat in each later flush.
+            if let Some(from) = self.resync_from.take() {
+                self.resync_from = self.write_resync_part(from);
             }
-        };
-        moved.iter().for_each(|&gauge| entry(gauge, true));
-        moved.iter().for_each(|&gauge| entry(gauge, false));
-        // Not before: after a panic they would never be sent.
-        moved.clear();
-        self.others_due = false;
-        self.stats.flush();
+        }
+        let Publisher { metrics, destinations, mode, changed, .. } = self;
+        for is_first_pass in [true, false] {
+            for &(collector, id) in &*changed {
+                let Some(metric) = find(metrics, collector, id) else { continue };
+                // Cleared in the second pass only, so that no panic leaves it set in `changed`.
+                metric.has_changed &= is_first_pass;
+                if metric.is_rising() == is_first_pass {
+                    let value = metric.change(*mode);
+                    metric.write(value, Target::All, destinations);
+                }
+            }
+        }
+        // Not earlier: after a panic, the next flush sends the rest.
+        changed.clear();
+        self.has_timings = false;
+        self.destinations.send(Target::All);
     }
 
-    /// No server knows these collectors yet, under their present names: the next flush
-    /// sends the values of all gauges, and 0 to all counters.
-    pub fn mark_unpublished(&mut self, collectors: &[CollectorId]) {
-        if self.phase != Phase::Running {
-            return;
+    fn write_counts(&mut self) {
+        let Publisher { metrics, destinations, names, counted, plugin_counts, .. } = self;
+        for (collector, id) in counted.drain(..) {
+            let Some(metric) = find(metrics, collector, id) else { continue };
+            metric.published = Some(0);
+            let count = metric.value.take().map(Value::Count);
+            metric.write(count, Target::All, destinations);
         }
-        for &collector in collectors {
-            for (name, entries) in self.collectors[collector.index()].iter_mut().enumerate() {
-                for (metric, entry) in entries.iter_mut().enumerate() {
-                    (entry.published, entry.was_known) = (None, false);
-                    if !std::mem::replace(&mut entry.has_moved, true) {
-                        // As many as a MetricId counts.
-                        let series = MetricId { label: name as LabelId, metric: metric as u8 };
-                        self.moved.push((collector, series));
-                    }
-                }
+        for (name, count) in plugin_counts.drain(..) {
+            if let Ok(template) = names.template_of(&name, &[]) {
+                destinations.write(Target::All, &template, Value::Count(count));
             }
         }
     }
 
-    /// The first values of these collectors, for the destination with this index. What is
-    /// pending is flushed before.
-    pub(super) fn publish_initial(&mut self, destination: usize, collectors: &[CollectorId]) {
-        let owner = self.mode.owner;
-        self.publish(Target::One(destination), collectors, &mut |entry, stats| {
-            entry.begin_counter(stats);
-            let (Some(metric), Some(level)) = (entry.metric, entry.level) else { return };
-            match (owner, level) {
-                (true, _) => assert_sent(stats.gauge_set(metric, level)),
-                (false, 0) => (),
-                (false, _) => assert_sent(stats.gauge_add(metric, level)),
-            }
-            entry.published = Some(level);
-        });
-    }
-
-    /// The last values of these collectors. What is pending is flushed before.
-    pub fn publish_final(&mut self, target: Target, collectors: &[CollectorId]) {
-        let owner = self.mode.owner;
-        self.publish(target, collectors, &mut |entry, stats| {
-            let Some(metric) = entry.metric else { return };
-            match (owner, entry.kind, entry.level) {
-                (true, MetricKind::TableCount, Some(level)) => {
-                    assert_sent(stats.gauge_set(metric, level))
-                }
-                (true, MetricKind::JobSum | MetricKind::AllocationSum, _) => {
-                    assert_sent(stats.gauge_set(metric, 0))
-                }
-                // It is not known now, but servers have what was.
-                (true, MetricKind::BrokerStatus, _) if entry.level.is_some() || entry.was_known => {
-                    assert_sent(stats.gauge_set(metric, 0));
-                }
-                (false, _, Some(level)) if level != 0 => {
-                    assert_sent(stats.gauge_add(metric, -level));
-                }
-                _ => (),
-            }
-        });
-    }
-
-    fn publish(
-        &mut self,
-        target: Target,
-        collectors: &[CollectorId],
-        send: &mut dyn FnMut(&mut Entry, &mut Stats<Destinations>),
-    ) {
-        let is_live = match target {
-            Target::All => true,
-            Target::One(index) => self.destinations().get(index).is_live(),
-        };
-        if self.phase != Phase::Running || !is_live {
-            return;
-        }
-        if self.moved.is_empty() {
-            self.stats.flush();
-        } else {
-            self.flush();
-        }
-        // Values mend what is wrong: a dead server's refusal shall not cost them.
+    /// Writes the absolute values of gauges, from this collector and label on, up to
+    /// [`RESYNC_PART`]. Returns the collector and label of the next part.
+    fn write_resync_part(&mut self, from: (usize, usize)) -> Option<(usize, usize)> {
         self.allow_retransmit();
-        let Publisher { collectors: all, stats, .. } = self;
-        let mut each = |stats: &mut Stats<Destinations>| {
-            for &collector in collectors {
-                all[collector.index()].iter_mut().flatten().for_each(|entry| send(entry, stats));
-            }
-        };
-        match target {
-            Target::All => {
-                each(stats);
-                stats.flush();
-            }
-            Target::One(destination) => stats.only(destination, each),
-        }
-    }
-
-    fn allow_retransmit(&mut self) {
-        if let Some(destinations) = self.stats.transport_mut() {
-            destinations.allow_retransmit();
-        }
-    }
-
-    /// Sends the values of the gauges from this name on, up to [`RESYNC_PART`]. Returns the
-    /// next one.
-    fn send_values(&mut self, from: (usize, usize)) -> Option<(usize, usize)> {
-        let Publisher { collectors, stats, .. } = self;
+        let Publisher { metrics, destinations, .. } = self;
         let mut bytes = 0;
-        for (collector, names) in collectors.iter_mut().enumerate().skip(from.0) {
+        for (collector, labels) in metrics.iter_mut().enumerate().skip(from.0) {
             let first = if collector == from.0 { from.1 } else { 0 };
-            for (name, entries) in names.iter_mut().enumerate().skip(first) {
+            for (label, metrics) in labels.iter_mut().enumerate().skip(first) {
                 if bytes >= RESYNC_PART {
-                    return Some((collector, name));
+                    return Some((collector, label));
                 }
-                for entry in entries {
-                    let (Some(metric), Some(level)) = (entry.metric, entry.level) else { continue };
-                    assert_sent(stats.gauge_set(metric, level));
-                    entry.published = Some(level);
-                    bytes += stats.line_length(metric);
+                for metric in metrics {
+                    let (Some(template), Some(level)) = (&metric.template, metric.value) else {
+                        continue;
+                    };
+                    metric.published = Some(level);
+                    bytes += template.length();
+                    destinations.write(Target::All, template, Value::GaugeSet(level));
                 }
             }
         }
         None
     }
 
-    #[inline]
-    fn entry(&mut self, collector: CollectorId, series: MetricId) -> Option<&mut Entry> {
-        let names = &mut self.collectors[collector.index()];
-        names.get_mut(usize::from(series.label))?.get_mut(usize::from(series.metric))
-    }
-}
-
-impl Entry {
-    /// Whether it is sent before the gauges that fell: it rose since it was last sent, or
-    /// was never sent.
-    fn sends_first(&self) -> bool {
-        self.published.is_none_or(|published| self.level.is_some_and(|level| level > published))
-    }
-
-    /// A counter begins at 0. To Prometheus a series that appears with 1 has not
-    /// increased.
-    fn begin_counter(&self, stats: &mut Stats<Destinations>) {
-        if let (Some(metric), MetricKind::Counter) = (self.metric, self.kind) {
-            assert_sent(stats.count(metric, 0));
+    /// Makes the next flush send absolute values of all gauges of these collectors, and start
+    /// their counters at 0, because they are new to all servers.
+    pub fn mark_unpublished(&mut self, collectors: &[CollectorId]) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        for &collector in collectors {
+            self.mark_changed(collector, |metric| {
+                (metric.published, metric.was_known) = (None, false);
+                true
+            });
         }
     }
 
-    fn send_change(&mut self, mode: GaugeMode, stats: &mut Stats<Destinations>) {
-        // Of counters only those that are new are among what moved.
-        self.begin_counter(stats);
-        let (Some(metric), Some(level)) = (self.metric, self.level) else { return };
+    /// Adds all metrics of a collector to `changed` for which `change` returns `true`.
+    fn mark_changed(
+        &mut self,
+        collector: CollectorId,
+        mut change: impl FnMut(&mut Metric) -> bool,
+    ) {
+        let is_running = self.phase == Phase::Running;
+        for (label, metrics) in self.metrics[collector.index()].iter_mut().enumerate() {
+            for (index, metric) in metrics.iter_mut().enumerate() {
+                if change(metric) && is_running && !metric.has_changed {
+                    metric.has_changed = true;
+                    self.changed.push((collector, MetricId::of(label as LabelId, index)));
+                }
+            }
+        }
+    }
+
+    /// Sends the first values of all metrics to the destination with this index, after a
+    /// flush.
+    pub(super) fn publish_initial(&mut self, destination: usize) {
+        let all: Vec<_> = CollectorId::all().collect();
+        self.publish(Target::One(destination), &all, Metric::first_value);
+    }
+
+    /// Sends the final values of these collectors, after a flush.
+    pub fn publish_final(&mut self, target: Target, collectors: &[CollectorId]) {
+        self.publish(target, collectors, |metric, mode| metric.final_value(mode));
+    }
+
+    fn publish(
+        &mut self,
+        target: Target,
+        collectors: &[CollectorId],
+        value: fn(&mut Metric, GaugeMode) -> Option<Value>,
+    ) {
+        let is_live = match target {
+            Target::All => true,
+            Target::One(index) => self.destinations.list[index].is_live,
+        };
+        if self.phase != Phase::Running || !is_live {
+            return;
+        }
+        self.flush();
+        self.allow_retransmit();
+        let Publisher { metrics, destinations, mode, .. } = self;
+        for &collector in collectors {
+            for metric in metrics[collector.index()].iter_mut().flatten() {
+                let value = value(metric, *mode);
+                metric.write(value, target, destinations);
+            }
+        }
+        self.destinations.send(target);
+    }
+
+    /// Lets a refusal of the next datagram lead to a retransmission at once, because absolute
+    /// values correct what was lost.
+    fn allow_retransmit(&mut self) {
+        self.destinations.list.iter_mut().for_each(|it| it.connection.allow_retransmit());
+    }
+}
+
+#[inline]
+fn find(
+    metrics: &mut [Vec<Vec<Metric>>],
+    collector: CollectorId,
+    id: MetricId,
+) -> Option<&mut Metric> {
+    let labels = &mut metrics[collector.index()];
+    labels.get_mut(usize::from(id.label))?.get_mut(usize::from(id.metric))
+}
+
+impl Metric {
+    #[inline]
+    fn write(&self, value: Option<Value>, target: Target, destinations: &mut Destinations) {
+        if let (Some(template), Some(value)) = (&self.template, value) {
+            destinations.write(target, template, value);
+        }
+    }
+
+    /// Returns `true` if the metric is sent before falling gauges: it has risen, or was never
+    /// published.
+    fn is_rising(&self) -> bool {
+        self.published.is_none() || self.value > self.published
+    }
+
+    /// The value to send for a change since the last flush.
+    fn change(&mut self, mode: GaugeMode) -> Option<Value> {
+        if self.kind == MetricKind::Counter {
+            // Listed to start at 0. Prometheus does not see the first increment of a series
+            // that appears with 1.
+            return self.published.replace(0).is_none().then_some(Value::Count(0));
+        }
+        let level = self.value?;
         let published = self.published.replace(level);
         let by = level - published.unwrap_or_default();
-        match published {
-            _ if by == 0 && published.is_some() => (),
-            Some(_) if !mode.values => assert_sent(stats.gauge_add(metric, by)),
-            None if !mode.owner && by == 0 => (),
-            None if !mode.owner => assert_sent(stats.gauge_add(metric, by)),
-            _ => assert_sent(stats.gauge_set(metric, level)),
+        let is_increment = match published {
+            Some(_) => !mode.absolute,
+            None => !mode.exclusive,
+        };
+        if by == 0 && (is_increment || published.is_some()) {
+            return None;
+        }
+        Some(if is_increment { Value::GaugeAdd(by) } else { Value::GaugeSet(level) })
+    }
+
+    /// The first value for a destination.
+    fn first_value(&mut self, mode: GaugeMode) -> Option<Value> {
+        if self.kind == MetricKind::Counter {
+            return Some(Value::Count(0));
+        }
+        let level = self.value?;
+        self.published = Some(level);
+        match mode.exclusive {
+            true => Some(Value::GaugeSet(level)),
+            false => (level != 0).then_some(Value::GaugeAdd(level)),
+        }
+    }
+
+    /// The final value: 0, or the last level of a count that stays valid without the plugin;
+    /// if gauges are not exclusive, the decrement to 0.
+    fn final_value(&self, mode: GaugeMode) -> Option<Value> {
+        match (self.kind, self.value) {
+            (MetricKind::Counter | MetricKind::Timing, _) => None,
+            (_, level) if !mode.exclusive => {
+                level.filter(|&level| level != 0).map(|level| Value::GaugeAdd(-level))
+            }
+            (MetricKind::TableCount, level) => level.map(Value::GaugeSet),
+            (MetricKind::BrokerStatus, None) if !self.was_known => None,
+            _ => Some(Value::GaugeSet(0)),
         }
     }
 }
@@ -407,97 +410,88 @@ impl Entry {
 impl Recorder for Publisher {
     #[inline]
     fn is_defined(&self, collector: CollectorId, name: LabelId) -> bool {
-        usize::from(name) < self.collectors[collector.index()].len()
+        usize::from(name) < self.metrics[collector.index()].len()
     }
 
-    fn define(&mut self, collector: CollectorId, name: LabelId, metrics: Vec<MetricSpec>) {
-        let Publisher { collectors, stats, names, knows_allocated, .. } = self;
-        let by_name = &mut collectors[collector.index()];
-        let name = usize::from(name);
-        if by_name.len() <= name {
-            by_name.resize_with(name + 1, Vec::new);
+    fn define(&mut self, collector: CollectorId, name: LabelId, specs: Vec<MetricSpec>) {
+        let Publisher { metrics, names, knows_allocations, .. } = self;
+        let labels = &mut metrics[collector.index()];
+        let label = usize::from(name);
+        if labels.len() <= label {
+            labels.resize_with(label + 1, Vec::new);
         }
-        let mut old = std::mem::take(&mut by_name[name]).into_iter();
-        let entry = |spec: MetricSpec| {
-            let is_known = *knows_allocated || spec.kind != MetricKind::AllocationSum;
-            let metric = names.metric(stats, &spec).ok().filter(|_| is_known);
+        let mut old = std::mem::take(&mut labels[label]).into_iter();
+        let metric = |spec: MetricSpec| {
+            let is_sent = *knows_allocations || spec.kind != MetricKind::AllocationSum;
+            let template = names.template(&spec).ok().filter(|_| is_sent);
             match old.next() {
-                Some(entry) => Entry { metric, ..entry },
-                None => Entry {
-                    metric,
+                Some(metric) => Metric { template, ..metric },
+                None => Metric {
+                    template,
                     kind: spec.kind,
-                    level: spec.kind.is_sum().then_some(0),
-                    // An earlier life may have left another value than 0 at a server.
+                    value: spec.kind.is_sum().then_some(0),
+                    // A server may have another value than 0, from an earlier plugin.
                     published: None,
                     was_known: false,
-                    has_moved: false,
+                    has_changed: false,
                 },
             }
         };
-        by_name[name] = metrics.into_iter().map(entry).collect();
+        labels[label] = specs.into_iter().map(metric).collect();
     }
 
     #[inline]
     fn add(&mut self, collector: CollectorId, gauge: MetricId, by: i64) {
-        let is_running = self.phase == Phase::Running;
-        let Some(entry) = self.entry(collector, gauge) else { return };
-        entry.level = entry.level.map(|level| level + by);
-        if is_running && !entry.has_moved && by != 0 {
-            entry.has_moved = true;
-            self.moved.push((collector, gauge));
+        let Some(metric) = find(&mut self.metrics, collector, gauge) else { return };
+        metric.value = metric.value.map(|level| level + by);
+        if self.phase == Phase::Running && !metric.has_changed && by != 0 {
+            metric.has_changed = true;
+            self.changed.push((collector, gauge));
         }
     }
 
     fn set(&mut self, collector: CollectorId, gauge: MetricId, level: Option<i64>) {
-        let (is_running, owner) = (self.phase == Phase::Running, self.mode.owner);
-        let Some(entry) = self.entry(collector, gauge) else { return };
-        // A server that added meanwhile gets no value, so the next one is no increment.
-        if level.is_none() && owner {
-            entry.was_known |= entry.published.take().is_some();
+        let Some(metric) = find(&mut self.metrics, collector, gauge) else { return };
+        // A new server gets no value meanwhile, so the next value must not be an increment.
+        if level.is_none() && self.mode.exclusive {
+            metric.was_known |= metric.published.take().is_some();
         }
-        let changed = std::mem::replace(&mut entry.level, level) != level;
-        if is_running && !entry.has_moved && changed {
-            entry.has_moved = true;
-            self.moved.push((collector, gauge));
+        let is_new = std::mem::replace(&mut metric.value, level) != level;
+        if self.phase == Phase::Running && !metric.has_changed && is_new {
+            metric.has_changed = true;
+            self.changed.push((collector, gauge));
         }
     }
 
     fn count(&mut self, collector: CollectorId, counter: MetricId, by: i64) {
-        if self.phase != Phase::Running {
+        let Some(metric) = find(&mut self.metrics, collector, counter) else { return };
+        if self.phase != Phase::Running || metric.template.is_none() {
             return;
         }
-        if let Some(metric) = self.entry(collector, counter).and_then(|entry| entry.metric) {
-            self.count_plain(metric, by);
+        if metric.value.is_none() {
+            self.counted.push((collector, counter));
         }
+        metric.value = Some(metric.value.unwrap_or_default() + by);
     }
 
     fn timing(&mut self, collector: CollectorId, timing: MetricId, milliseconds: f64) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        if let Some(metric) = self.entry(collector, timing).and_then(|entry| entry.metric) {
-            assert_sent(self.stats.timing(metric, milliseconds));
-            self.others_due = true;
+        let Some(metric) = find(&mut self.metrics, collector, timing) else { return };
+        if let (Phase::Running, Some(template)) = (self.phase, &metric.template) {
+            self.destinations.write(Target::All, template, Value::timing(milliseconds));
+            self.has_timings = true;
         }
     }
 
     fn reset_sums(&mut self, collector: CollectorId) {
-        for (name, entries) in self.collectors[collector.index()].iter_mut().enumerate() {
-            for (metric, entry) in entries.iter_mut().enumerate() {
-                if entry.kind.is_sum() && entry.level != Some(0) {
-                    entry.level = Some(0);
-                    if !std::mem::replace(&mut entry.has_moved, true) {
-                        let series = MetricId { label: name as LabelId, metric: metric as u8 };
-                        self.moved.push((collector, series));
-                    }
-                }
-            }
-        }
+        self.mark_changed(collector, |metric| {
+            metric.kind.is_sum() && metric.value.replace(0) != Some(0)
+        });
     }
 
     fn remove(&mut self, collector: CollectorId) {
-        self.collectors[collector.index()].clear();
-        self.moved.retain(|(other, _)| *other != collector);
+        self.metrics[collector.index()].clear();
+        self.changed.retain(|(other, _)| *other != collector);
+        self.counted.retain(|(other, _)| *other != collector);
     }
 }
 
@@ -505,9 +499,4 @@ impl Default for Publisher {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Metrics fail by their name only, and ours were accepted when they were defined.
-fn assert_sent(sent: Result<(), Error>) {
-    debug_assert_eq!(sent, Ok(()));
 }

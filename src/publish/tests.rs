@@ -15,7 +15,7 @@ fn publisher(collector: &str) -> (Publisher, CollectorId, UdpSocket) {
     let mut publisher = Publisher::new();
     publisher.rename(MetricNames::default()).unwrap();
     let endpoint = server.local_addr().unwrap().to_string();
-    publisher.set_endpoints(&[endpoint.parse().unwrap()]);
+    publisher.set_destinations(&[endpoint.parse().unwrap()]);
     (publisher, CollectorId::named(collector).unwrap(), server)
 }
 
@@ -62,7 +62,7 @@ fn counters_begin_at_0_for_each_server_and_are_not_repeated() {
     let late = UdpSocket::bind("127.0.0.1:0").unwrap();
     late.set_nonblocking(true).unwrap();
     let endpoints = [&server, &late].map(|it| it.local_addr().unwrap().to_string());
-    publisher.set_endpoints(&endpoints.map(|it| it.parse().unwrap()));
+    publisher.set_destinations(&endpoints.map(|it| it.parse().unwrap()));
     publisher.connect();
     assert_eq!((lines(&server), lines(&late)), (Vec::new(), ZEROS.map(str::to_owned).into()));
     publisher.end();

@@ -1,22 +1,22 @@
-//! Where an endpoint leads, once its host is found.
+//! Addresses of servers.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// A server's address. Two that are equal are one server's.
+/// The address of a server. Equal addresses belong to one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// UDP. Made by [`Address::udp`], which writes each address in one form.
+    /// A UDP address in the canonical form of [`Address::udp`].
     Udp(SocketAddr),
     /// The path of a datagram socket.
     Unix(PathBuf),
 }
 
 impl Address {
-    /// The address that the kernel sends to for `address`: an IPv4 address that is
-    /// mapped into IPv6 (RFC 4291, 2.5.5.2) is itself, and to 0.0.0.0 or `::` Linux
-    /// sends to this host (ip(7), INADDR_ANY; Linux, ip_route_output_key_hash_rcu).
+    /// The address to which Linux sends datagrams for `address`: the IPv4 address for an
+    /// IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2), and this host for 0.0.0.0 and `::`
+    /// (ip(7), INADDR_ANY; ip_route_output_key_hash_rcu in the kernel).
     pub fn udp(address: SocketAddr) -> Address {
         let ip = match address.ip().to_canonical() {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -24,7 +24,7 @@ impl Address {
             ip => ip,
         };
         Address::Udp(match (ip, address) {
-            // With its scope.
+            // Keeps the scope.
             (IpAddr::V6(ip), SocketAddr::V6(mut scoped)) => {
                 scoped.set_ip(ip);
                 scoped.into()
@@ -33,7 +33,7 @@ impl Address {
         })
     }
 
-    /// Whether it is this host's loopback.
+    /// Returns `true` for a UDP address of the loopback interface.
     pub fn is_loopback(&self) -> bool {
         matches!(self, Address::Udp(address) if address.ip().is_loopback())
     }
@@ -64,8 +64,8 @@ mod tests {
             ("127.0.0.2:1", "127.0.0.2:1"),
             ("[fe80::1%2]:1", "[fe80::1%2]:1"),
         ];
-        for (text, want) in table {
-            assert_eq!(Address::udp(text.parse().unwrap()).to_string(), want);
+        for (text, expected) in table {
+            assert_eq!(Address::udp(text.parse().unwrap()).to_string(), expected);
         }
         let scoped = |text: &str| Address::udp(text.parse().unwrap());
         assert_ne!(scoped("[fe80::1%2]:1"), scoped("[fe80::1%3]:1"));

@@ -1,35 +1,33 @@
-//! The socket behind an endpoint, and what became of what was sent.
+//! The socket to a server.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::counters::Counters;
 
-/// How long after a failed try to open the socket the next one is made.
+/// The minimum time between two attempts to open a socket.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long after a datagram was sent again another one may be.
+/// The minimum time between two retransmissions after a refusal.
 const RETRANSMIT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The way to one server: a connected, non-blocking datagram socket, while one can be
-/// opened.
+/// A connected, non-blocking datagram socket, which is opened again after errors, and
+/// counters of its sends.
 #[derive(Debug)]
 pub struct Connection {
-    /// `None` while nobody knows where the server is.
+    /// `None` until the host is found.
     address: Option<Address>,
-    /// `None` if it could not be opened: no address, no route, no server at that
-    /// path, no file descriptor free.
+    /// `None` if it could not be opened: no address, no route, no socket at the path, no
+    /// free file descriptor.
     socket: Option<Socket>,
-    /// When it was last tried to open it.
+    /// The time of the last attempt to open the socket.
     opened: Option<Instant>,
-    /// Why the last try failed; ENOTCONN before the first.
+    /// The errno of the last attempt; ENOTCONN before the first.
     open_errno: i32,
-    /// When a datagram was last sent again.
-    last_retransmit: Option<Instant>,
-    /// Whether the last send or poll failed.
+    /// The time of the last retransmission.
+    retransmitted: Option<Instant>,
     last_failed: bool,
     counters: Counters,
 }
@@ -41,109 +39,105 @@ enum Socket {
 }
 
 impl Connection {
-    /// Opens the socket. If that cannot be done now, a later send tries again.
-    pub fn new(address: Address) -> Self {
-        let mut connection = Connection::unknown();
-        connection.set_address(address);
-        connection
-    }
-
-    /// One whose server is yet to be found.
-    pub fn unknown() -> Self {
-        Connection {
-            address: None,
+    /// Opens a socket to `address`. If this fails, a later send tries again. `None` if the
+    /// address is not known yet: then sends fail with ENOTCONN.
+    pub fn new(address: Option<Address>) -> Self {
+        let mut connection = Connection {
+            address,
             socket: None,
             opened: None,
             open_errno: libc::ENOTCONN,
-            last_retransmit: None,
+            retransmitted: None,
             last_failed: false,
             counters: Counters::default(),
-        }
+        };
+        connection.open();
+        connection
     }
 
-    /// The address that it sends to, if it is known.
+    /// The server's address, if it is known.
     pub fn address(&self) -> Option<&Address> {
         self.address.as_ref()
     }
 
-    /// What became of the datagrams so far.
+    /// The results of all sends so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Whether something was to be sent, and nothing ever was.
-    pub fn never_sent(&self) -> bool {
-        self.counters.datagrams == 0 && self.counters.failures() > 0
-    }
-
-    /// Sends to this address from now on, and opens a socket for it.
+    /// Replaces the address and opens a socket to it. The counters stay.
     pub fn set_address(&mut self, address: Address) {
         self.address = Some(address);
         self.socket = None;
         self.open();
     }
 
-    /// Whether there is a socket.
+    /// Returns `true` if there is a socket.
     pub fn is_open(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Whether the last send failed, or a later [poll](Self::poll_error).
+    /// Returns `true` if the last send or a later [`poll_error`](Self::poll_error) failed.
     pub fn last_failed(&self) -> bool {
         self.last_failed
     }
 
-    /// Opens the socket, unless it is open. Returns whether it is.
+    /// Opens the socket if it is not open. Returns `true` if it is open then.
     pub fn open(&mut self) -> bool {
         if self.socket.is_none() {
             self.socket = self.new_socket();
         }
-        self.socket.is_some()
+        self.is_open()
     }
 
-    /// Looks whether an earlier datagram was refused (ECONNREFUSED, ip(7)), and
-    /// counts that, as the next send would have. Returns the errno, if so.
-    pub fn poll_error(&mut self) -> Option<i32> {
-        let Some(Socket::Udp(socket)) = &self.socket else { return None };
-        let errno = socket.take_error().ok()??.raw_os_error()?;
-        self.counters.failed(errno);
-        self.last_failed = true;
-        Some(errno)
+    /// Fetches the pending error of a UDP socket, which reports that an earlier datagram
+    /// was refused (ip(7)), and counts it as a failed send.
+    pub fn poll_error(&mut self) {
+        let Some(Socket::Udp(socket)) = &self.socket else { return };
+        if let Ok(Some(error)) = socket.take_error() {
+            self.count_failure(errno(&error));
+        }
     }
 
-    /// The next datagram that is refused is sent again, however soon.
+    /// Permits an immediate retransmission of the next datagram that is refused.
     pub fn allow_retransmit(&mut self) {
-        self.last_retransmit = None;
+        self.retransmitted = None;
     }
 
-    /// Counts a datagram that was meant for a server that cannot be sent to.
+    /// Counts a datagram that is dropped because the server cannot be reached yet.
     #[cold]
     pub fn count_unsent(&mut self) {
-        self.counters.failed(self.open_errno);
+        self.count_failure(self.open_errno);
+    }
+
+    fn count_failure(&mut self, errno: i32) {
+        self.counters.add_failure(errno);
         self.last_failed = true;
     }
 
-    /// Sends one datagram. What fails is counted and forgotten: nothing here
-    /// waits, and nothing is for the caller to do. Returns whether the kernel took
-    /// it. What is sent again after a refusal counts as refused: the kernel takes it
-    /// even where no server is.
+    /// Sends a datagram without waiting. A failure is counted, and the datagram dropped.
+    /// Returns `true` if the kernel accepted it at the first attempt. A retransmission after
+    /// a refusal does not count: the kernel accepts it even if there is no server.
     pub fn send(&mut self, datagram: &[u8]) -> bool {
-        match self.socket.as_ref().map(|socket| socket.send(datagram)) {
-            Some(Ok(_)) => {
+        let result = match &self.socket {
+            Some(Socket::Udp(socket)) => socket.send(datagram),
+            Some(Socket::Unix(socket)) => socket.send(datagram),
+            None => return self.open_and_send(datagram),
+        };
+        match result {
+            Ok(_) => {
                 self.counters.datagrams += 1;
                 self.counters.bytes += datagram.len() as u64;
                 self.last_failed = false;
                 true
             }
-            Some(Err(error)) => {
-                self.failed(datagram, error);
+            Err(error) => {
+                self.send_failed(datagram, errno(&error));
                 false
             }
-            None => self.open_and_send(datagram),
         }
     }
 
-    /// Sends where there was no socket, if one can be opened.
     #[cold]
     fn open_and_send(&mut self, datagram: &[u8]) -> bool {
         if is_over(self.opened, RETRY_INTERVAL) && self.open() {
@@ -154,34 +148,29 @@ impl Connection {
     }
 
     #[cold]
-    fn failed(&mut self, datagram: &[u8], error: io::Error) {
-        let errno = error.raw_os_error().unwrap_or(libc::ENOTCONN);
-        self.counters.failed(errno);
-        self.last_failed = true;
+    fn send_failed(&mut self, datagram: &[u8], errno: i32) {
+        self.count_failure(errno);
         match (&self.socket, errno) {
-            // A refusal answers an earlier datagram (ip(7)), but this one was not
-            // sent because of it. The server may be back, so this one is sent again.
-            // Not every time: each send to a dead server would be two. So a server
-            // that added back misses at most one datagram, the first, and only if
-            // others were sent just before it, which it missed, too. The next resync
-            // repairs them all.
+            // The refusal belongs to an earlier datagram (ip(7)), but prevented this send.
+            // The server may be back, so the datagram is sent again, though not every time:
+            // each datagram to a dead server would cost two system calls. So a server that
+            // comes back misses at most its first datagram, and only if others were sent
+            // shortly before it. The next resync corrects all of them.
             (Some(Socket::Udp(_)), libc::ECONNREFUSED)
-                if is_over(self.last_retransmit, RETRANSMIT_INTERVAL) =>
+                if is_over(self.retransmitted, RETRANSMIT_INTERVAL) =>
             {
-                self.last_retransmit = Some(Instant::now());
+                self.retransmitted = Some(Instant::now());
                 self.send(datagram);
             }
-            // A full socket is still a server's; any other error says that the
-            // server behind this path is gone, and a new one has a socket of its
-            // own there.
+            // The socket's buffer is full, so the server exists.
             (Some(Socket::Unix(_)), libc::EAGAIN | libc::ENOBUFS) => (),
+            // The server is gone. A new one binds another socket to the path.
             (Some(Socket::Unix(_)), _) => {
                 self.socket = None;
                 self.open_errno = errno;
             }
-            // It sends from the address that this host had when it was opened. If
-            // that is gone, or is no longer the one for the way there, a new
-            // socket takes the right one.
+            // The socket is bound to a local address that this host no longer has, or that
+            // has no route to the server any more. A new socket selects another one.
             (Some(Socket::Udp(_)), libc::ENETUNREACH | libc::EINVAL | libc::EADDRNOTAVAIL)
                 if is_over(self.opened, RETRY_INTERVAL) =>
             {
@@ -194,46 +183,35 @@ impl Connection {
         }
     }
 
-    /// A new socket, if one can be opened.
     fn new_socket(&mut self) -> Option<Socket> {
-        let opened = match self.address.as_ref()? {
-            Address::Unix(path) => unix(path),
-            Address::Udp(address) => udp(*address),
+        let socket = match self.address.as_ref()? {
+            Address::Unix(path) => UnixDatagram::unbound().and_then(|socket| {
+                socket.set_nonblocking(true)?;
+                socket.connect(path)?;
+                Ok(Socket::Unix(socket))
+            }),
+            Address::Udp(address) => {
+                let any = match address.is_ipv4() {
+                    true => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+                    false => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                UdpSocket::bind((any, 0)).and_then(|socket| {
+                    socket.set_nonblocking(true)?;
+                    socket.connect(address)?;
+                    Ok(Socket::Udp(socket))
+                })
+            }
         };
         self.opened = Some(Instant::now());
-        let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::ENOTCONN);
-        opened.map_err(|error| self.open_errno = errno(error)).ok()
+        socket.map_err(|error| self.open_errno = errno(&error)).ok()
     }
 }
 
-impl Socket {
-    fn send(&self, datagram: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Udp(socket) => socket.send(datagram),
-            Socket::Unix(socket) => socket.send(datagram),
-        }
-    }
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::ENOTCONN)
 }
 
-fn udp(address: SocketAddr) -> io::Result<Socket> {
-    let any: IpAddr = match address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.set_nonblocking(true)?;
-    socket.connect(address)?;
-    Ok(Socket::Udp(socket))
-}
-
-fn unix(path: &Path) -> io::Result<Socket> {
-    let socket = UnixDatagram::unbound()?;
-    socket.set_nonblocking(true)?;
-    socket.connect(path)?;
-    Ok(Socket::Unix(socket))
-}
-
-/// Whether as much time has passed since then, if it ever was.
+/// Returns `true` if at least `time` has passed since `since`, or if that is `None`.
 fn is_over(since: Option<Instant>, time: Duration) -> bool {
     since.is_none_or(|since| since.elapsed() >= time)
 }
@@ -242,15 +220,15 @@ fn is_over(since: Option<Instant>, time: Duration) -> bool {
 mod tests {
     use super::*;
 
-    /// After as many sends to a dead server, and two more when it is back: the
-    /// system calls of the former, and which of the latter arrive.
-    fn come_back(dead: u64, last_retransmit: Option<Instant>) -> (u64, Vec<String>) {
+    /// Sends `dead` datagrams to a dead server, and two more after it is back. Returns the
+    /// number of system calls for the former, and those of the latter that arrive.
+    fn restart(dead: u64, retransmitted: Option<Instant>) -> (u64, Vec<String>) {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        let mut connection = Connection::new(Address::udp(address));
+        let mut connection = Connection::new(Some(Address::udp(address)));
         drop(server);
         for _ in 0..dead {
-            connection.last_retransmit = last_retransmit;
+            connection.retransmitted = retransmitted;
             connection.send(b"lost");
         }
         let counters = connection.counters();
@@ -259,7 +237,7 @@ mod tests {
 
         let server = UdpSocket::bind(address).unwrap();
         server.set_nonblocking(true).unwrap();
-        connection.last_retransmit = last_retransmit;
+        connection.retransmitted = retransmitted;
         connection.send(b"first");
         connection.send(b"second");
         let mut buffer = [0; 16];
@@ -271,19 +249,19 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_comes_back_after_a_while_gets_the_first_datagram() {
+    fn a_server_that_restarts_after_a_while_gets_the_first_datagram() {
         for dead in 1..9 {
-            let (_, arrived) = come_back(dead, None);
+            let (_, arrived) = restart(dead, None);
             assert_eq!(arrived, ["first", "second"], "after {dead}");
         }
     }
 
     #[test]
-    fn a_dead_server_costs_one_call_a_send_and_a_fast_sender_its_first_datagram() {
-        // None is sent again: another one just was.
+    fn a_dead_server_costs_one_call_per_send_and_loses_at_most_the_first_datagram() {
+        // No retransmission: the last one was a moment ago.
         let now = Some(Instant::now() + Duration::from_secs(3600));
         for dead in 1..9 {
-            let (calls, arrived) = come_back(dead, now);
+            let (calls, arrived) = restart(dead, now);
             assert_eq!(calls, dead);
             assert_eq!(arrived.last().map(String::as_str), Some("second"), "after {dead}");
         }
@@ -293,16 +271,15 @@ mod tests {
     fn a_full_or_absent_unix_socket_never_blocks_and_a_new_one_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("statsd.sock");
-        let mut connection = Connection::new(Address::Unix(path.clone()));
-        connection.send(b"nobody there");
+        let mut connection = Connection::new(Some(Address::Unix(path.clone())));
+        connection.send(b"no socket");
         assert_eq!(connection.counters().datagrams, 0);
-
         assert_eq!(connection.counters().failures_by(libc::ENOENT), 1);
 
         let server = UnixDatagram::bind(&path).unwrap();
-        connection.opened = None; // As if RETRY_INTERVAL were over.
+        connection.opened = None; // As after RETRY_INTERVAL.
         while connection.counters().failures_by(libc::EAGAIN) == 0 {
-            connection.send(b"nobody reads");
+            connection.send(b"not read");
         }
         assert!(connection.counters().datagrams > 0);
 
@@ -320,7 +297,7 @@ mod tests {
     #[test]
     fn nothing_is_sent_until_the_address_is_known() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut connection = Connection::unknown();
+        let mut connection = Connection::new(None);
         connection.send(b"lost");
         assert_eq!(connection.counters().failures_by(libc::ENOTCONN), 1);
         connection.set_address(Address::udp(server.local_addr().unwrap()));
@@ -331,14 +308,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_can_be_asked_for_before_the_next_send() {
+    fn a_refusal_is_found_before_the_next_send() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut connection = Connection::new(Address::udp(server.local_addr().unwrap()));
+        let mut connection = Connection::new(Some(Address::udp(server.local_addr().unwrap())));
         connection.send(b"received");
-        assert_eq!(connection.poll_error(), None);
+        connection.poll_error();
+        assert!(!connection.last_failed());
         drop(server);
         connection.send(b"refused");
-        assert_eq!(connection.poll_error(), Some(libc::ECONNREFUSED));
-        assert_eq!(connection.poll_error(), None, "it is taken");
+        for _ in 0..2 {
+            connection.poll_error();
+            assert!(connection.last_failed());
+            assert_eq!(connection.counters().errors, [(libc::ECONNREFUSED, 1)], "fetched once");
+        }
     }
 }

@@ -1,53 +1,49 @@
-//! What became of what was sent.
+//! Counters of sends.
 
-/// What became of the datagrams.
+/// The results of sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Datagrams that the kernel took.
+    /// Datagrams that the kernel accepted.
     pub datagrams: u64,
-    /// Their payload, in bytes.
+    /// The payload of these datagrams in bytes.
     pub bytes: u64,
-    /// Sends that failed, and their number, by errno: ECONNREFUSED, EAGAIN,
-    /// ENOBUFS, ENETUNREACH… Where there was no socket, what kept it from being
-    /// made; ENOTCONN while a host is not found.
+    /// The number of failed sends for each errno: ECONNREFUSED, EAGAIN, ENOBUFS,
+    /// ENETUNREACH… If there was no socket, the errno is that of the failed socket(2) or
+    /// connect(2), or ENOTCONN while a host is not found.
     pub errors: Vec<(i32, u64)>,
-    /// The errno of the last send that failed; 0 if none did.
+    /// The errno of the last failed send; 0 if no send failed.
     pub last_error: i32,
 }
 
 impl Counters {
-    pub(super) fn failed(&mut self, errno: i32) {
-        self.failed_times(errno, 1);
+    pub(super) fn add_failure(&mut self, errno: i32) {
+        self.add_failures(errno, 1);
         self.last_error = errno;
     }
 
-    fn failed_times(&mut self, errno: i32, times: u64) {
+    fn add_failures(&mut self, errno: i32, number: u64) {
         match self.errors.iter_mut().find(|(known, _)| *known == errno) {
-            Some((_, count)) => *count += times,
-            None => self.errors.push((errno, times)),
+            Some((_, count)) => *count += number,
+            None => self.errors.push((errno, number)),
         }
     }
 
-    /// Sends that failed with this errno.
+    /// The number of sends that failed with this errno.
     pub fn failures_by(&self, errno: i32) -> u64 {
-        let found = self.errors.iter().find(|(known, _)| *known == errno);
-        found.map_or(0, |(_, count)| *count)
+        self.errors.iter().filter(|(known, _)| *known == errno).map(|(_, count)| count).sum()
     }
 
-    /// Sends that failed.
+    /// The number of failed sends.
     pub fn failures(&self) -> u64 {
         self.errors.iter().map(|(_, count)| count).sum()
     }
 
-    /// What all of these counted.
     pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Counters>) -> Counters {
         let mut sum = Counters::default();
         for counters in all {
             sum.datagrams += counters.datagrams;
             sum.bytes += counters.bytes;
-            for &(errno, count) in &counters.errors {
-                sum.failed_times(errno, count);
-            }
+            counters.errors.iter().for_each(|&(errno, count)| sum.add_failures(errno, count));
             if counters.last_error != 0 {
                 sum.last_error = counters.last_error;
             }

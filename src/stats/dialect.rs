@@ -1,119 +1,174 @@
-//! How a server wants names and tags written.
+//! The dialects of the statsd protocol.
 
-use super::line::{sanitized, LineTemplate};
+use super::line::LineTemplate;
+use super::{Error, MAX_NAME, MAX_TAGS};
 
-/// A dialect of statsd's protocol. They differ in where tags stand.
+/// A dialect of the statsd protocol. Dialects differ in the position of tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// No tags: a tag's value is a part of the name. `flux.job.state.RUN:1|g`
     #[default]
     Plain,
-    /// DogStatsD (Datadog): `flux.job.state:1|g|#state:RUN`
+    /// As plain, with `_` for each `-`: Performance Co-Pilot drops lines that contain `-`.
+    Pcp,
+    /// Datadog: `flux.job.state:1|g|#state:RUN`
     DogStatsD,
-    /// Graphite's tags, as Etsy's statsd reads them:
-    /// `flux.job.state;state=RUN:1|g`
+    /// Tags of Graphite, as Etsy's statsd reads them: `flux.job.state;state=RUN:1|g`
     Graphite,
-    /// InfluxDB's (Telegraf): `flux.job.state,state=RUN:1|g`
+    /// Tags of InfluxDB, as Telegraf reads them: `flux.job.state,state=RUN:1|g`
     InfluxDb,
 }
 
-/// A tag: its key and its value.
+/// The key and the value of a tag.
 pub type Tag = (String, String);
 
 impl Dialect {
-    /// The frame of a metric.
-    pub(super) fn frame<'a>(
+    /// Returns `true` if tags have their own position in a line.
+    pub fn has_tags(self) -> bool {
+        !matches!(self, Dialect::Plain | Dialect::Pcp)
+    }
+
+    /// The line template of a metric: `prefix` and `name` with a dot between them, then the
+    /// metric's own tags and the tags that all metrics share. Empty parts are left out.
+    ///
+    /// # Errors
+    /// If the prefix, or the name with its own tags, is longer than [`MAX_NAME`], or if the
+    /// common tags are longer than [`MAX_TAGS`].
+    pub fn template(
         self,
         prefix: &str,
         name: &str,
-        tags: impl Iterator<Item = &'a Tag>,
-    ) -> LineTemplate {
-        let (mut head, mut tail) = (Vec::new(), Vec::new());
-        let parts = [prefix, name].into_iter().filter(|part| !part.is_empty());
-        for (index, part) in parts.enumerate() {
-            if index > 0 {
-                head.push(b'.');
-            }
-            self.append(part, &mut head);
+        own: &[Tag],
+        common: &[Tag],
+    ) -> Result<LineTemplate, Error> {
+        // With two separators for each tag.
+        let length = |tags: &[Tag]| tags.iter().map(|(k, v)| k.len() + v.len() + 2).sum::<usize>();
+        match (prefix.len(), name.len() + length(own), length(common)) {
+            (length, _, _) if length > MAX_NAME => return Err(Error::Prefix { length }),
+            (_, length, _) if length > MAX_NAME => return Err(Error::Name { length }),
+            (_, _, length) if length > MAX_TAGS => return Err(Error::Tags { length }),
+            _ => (),
         }
-        for (index, (key, value)) in tags.enumerate() {
-            let (before, between) = match self {
-                Dialect::Plain => {
-                    if !head.is_empty() {
-                        head.push(b'.');
-                    }
-                    self.append(value, &mut head);
-                    continue;
-                }
-                Dialect::DogStatsD if index == 0 => ("|#", b':'),
-                Dialect::DogStatsD => (",", b':'),
-                Dialect::Graphite => (";", b'='),
-                Dialect::InfluxDb => (",", b'='),
-            };
-            let out = if self == Dialect::DogStatsD { &mut tail } else { &mut head };
-            out.extend_from_slice(before.as_bytes());
-            self.append(key, out);
-            out.push(between);
-            self.append(value, out);
+        let tags = || own.iter().chain(common);
+        let mut parts = vec![prefix, name];
+        if !self.has_tags() {
+            parts.extend(tags().map(|(_, value)| value.as_str()));
         }
-        head.push(b':');
-        LineTemplate::new(&head, &tail)
+        parts.retain(|part| !part.is_empty());
+        let mut head = self.clean(&parts.join("."));
+        let mut tail = String::new();
+        let (start, next, equals) = match self {
+            Dialect::Plain | Dialect::Pcp => ("", "", ""),
+            Dialect::DogStatsD => ("|#", ",", ":"),
+            Dialect::Graphite => (";", ";", "="),
+            Dialect::InfluxDb => (",", ",", "="),
+        };
+        for (index, (key, value)) in tags().enumerate().filter(|_| self.has_tags()) {
+            let before = if index == 0 { start } else { next };
+            let tag = [before, &self.clean(key), equals, &self.clean(value)].concat();
+            if self == Dialect::DogStatsD { &mut tail } else { &mut head }.push_str(&tag);
+        }
+        head.push(':');
+        Ok(LineTemplate::new(head.as_bytes(), tail.as_bytes()))
     }
 
-    /// Appends a part of a name or a tag so that it ends where it should.
-    fn append(self, part: &str, out: &mut Vec<u8>) {
-        let start = out.len();
-        sanitized(part, out);
-        if self != Dialect::Plain {
-            for byte in &mut out[start..] {
-                if matches!(byte, b',' | b';' | b'=' | b'#' | b'~' | b' ') {
-                    *byte = b'_';
-                }
-            }
-        }
+    /// `text` with `_` for each character that would end a name or a tag, or that is
+    /// invisible: separators of the dialect, and control, separator and bidirectional
+    /// characters of Unicode.
+    fn clean(self, text: &str) -> String {
+        let replace = |c: char| match c {
+            ':' | '|' | '@' => '_',
+            '-' if self == Dialect::Pcp => '_',
+            ',' | ';' | '=' | '#' | '~' | ' ' if self.has_tags() => '_',
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '_',
+            '\u{feff}' => '_',
+            c if c.is_control() => '_',
+            c => c,
+        };
+        text.chars().map(replace).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::line::{append, Value};
     use super::*;
 
-    fn line(dialect: Dialect, prefix: &str, name: &str, tags: &[(&str, &str)]) -> String {
+    fn series(dialect: Dialect, prefix: &str, name: &str, tags: &[(&str, &str)]) -> String {
         let tags: Vec<Tag> = tags.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let frame = dialect.frame(prefix, name, tags.iter());
+        let (own, common) = tags.split_at(tags.len().min(1));
+        let template = dialect.template(prefix, name, own, common).unwrap();
         let mut text = Vec::new();
-        append(&frame, Value::GaugeSet(1), &mut text);
+        template.append(super::super::Value::GaugeSet(1), &mut text);
         String::from_utf8(text).unwrap().trim_end().to_owned()
     }
 
     #[test]
-    fn each_dialect_has_its_place_for_tags() {
-        let tags = [("state", "RUN"), ("cluster", "x")];
+    fn each_dialect_has_its_position_for_tags() {
+        let tags = [("state", "RUN"), ("cluster", "x-1")];
         let table = [
-            (Dialect::Plain, "flux.job.state.RUN.x:1|g"),
-            (Dialect::DogStatsD, "flux.job.state:1|g|#state:RUN,cluster:x"),
-            (Dialect::Graphite, "flux.job.state;state=RUN;cluster=x:1|g"),
-            (Dialect::InfluxDb, "flux.job.state,state=RUN,cluster=x:1|g"),
+            (Dialect::Plain, "flux.job-s.state.RUN.x-1:1|g"),
+            (Dialect::Pcp, "flux.job_s.state.RUN.x_1:1|g"),
+            (Dialect::DogStatsD, "flux.job-s.state:1|g|#state:RUN,cluster:x-1"),
+            (Dialect::Graphite, "flux.job-s.state;state=RUN;cluster=x-1:1|g"),
+            (Dialect::InfluxDb, "flux.job-s.state,state=RUN,cluster=x-1:1|g"),
         ];
         for (dialect, text) in table {
-            assert_eq!(line(dialect, "flux.job.state", "", &tags), text);
+            assert_eq!(series(dialect, "flux.job-s", "state", &tags), text);
         }
-        assert_eq!(line(Dialect::Plain, "", "", &tags), "RUN.x:1|g");
-        assert_eq!(line(Dialect::Plain, "p", "n", &[]), "p.n:1|g");
+        assert_eq!(series(Dialect::Plain, "", "", &tags), "RUN.x-1:1|g");
+        assert_eq!(series(Dialect::Plain, "p", "n", &[]), "p.n:1|g");
     }
 
     #[test]
-    fn no_name_and_no_tag_can_forge_another() {
-        let tags = [("a=b,c;d#e:f", "g|h,i=j;k~l m\nn")];
+    fn names_and_tags_cannot_forge_a_line() {
+        let tags = [("a=b,c;d#e:f", "g|h,i=j;k~l m\nn-o")];
         let table = [
-            (Dialect::Plain, "p,q.g_h,i=j;k~l m_n:1|g"),
-            (Dialect::DogStatsD, "p_q:1|g|#a_b_c_d_e_f:g_h_i_j_k_l_m_n"),
-            (Dialect::Graphite, "p_q;a_b_c_d_e_f=g_h_i_j_k_l_m_n:1|g"),
-            (Dialect::InfluxDb, "p_q,a_b_c_d_e_f=g_h_i_j_k_l_m_n:1|g"),
+            (Dialect::Plain, "p,q.g_h,i=j;k~l m_n-o:1|g"),
+            (Dialect::Pcp, "p,q.g_h,i=j;k~l m_n_o:1|g"),
+            (Dialect::DogStatsD, "p_q:1|g|#a_b_c_d_e_f:g_h_i_j_k_l_m_n-o"),
+            (Dialect::Graphite, "p_q;a_b_c_d_e_f=g_h_i_j_k_l_m_n-o:1|g"),
+            (Dialect::InfluxDb, "p_q,a_b_c_d_e_f=g_h_i_j_k_l_m_n-o:1|g"),
         ];
         for (dialect, text) in table {
-            assert_eq!(line(dialect, "p,q", "", &tags), text);
+            assert_eq!(series(dialect, "p,q", "", &tags), text);
+        }
+    }
+
+    #[test]
+    fn invisible_characters_are_replaced_in_every_dialect() {
+        let table = [
+            ("plain.name_1", "plain.name_1"),
+            ("a:1|g\nb:2|c|@0.1", "a_1_g_b_2_c__0.1"),
+            ("tab\tnul\0bell\x07del\x7f", "tab_nul_bell_del_"),
+            ("c1\u{80}\u{85}\u{9f}", "c1___"),
+            ("separators\u{2028}\u{2029}", "separators__"),
+            ("marks\u{200e}\u{200f}bom\u{feff}", "marks__bom_"),
+            ("embedded\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}", "embedded_____"),
+            ("isolated\u{2066}\u{2067}\u{2068}\u{2069}", "isolated____"),
+            ("größe\u{2027}\u{202f}\u{2065}\u{206a}", "größe\u{2027}\u{202f}\u{2065}\u{206a}"),
+        ];
+        for (name, clean) in table {
+            for dialect in [Dialect::Plain, Dialect::Pcp, Dialect::DogStatsD, Dialect::Graphite] {
+                assert_eq!(dialect.clean(name), clean);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_that_are_too_long_are_errors() {
+        let tag = |length: usize| vec![("k".to_owned(), "v".repeat(length - 3))];
+        let long = |length: usize| "n".repeat(length);
+        let table = [
+            (long(256), long(256), tag(3), tag(128), Err(Error::Name { length: 259 })),
+            (long(256), long(253), tag(3), tag(128), Ok(())),
+            (long(257), long(1), tag(3), tag(3), Err(Error::Prefix { length: 257 })),
+            (long(1), long(1), tag(255), tag(3), Ok(())),
+            (long(1), long(1), tag(256), tag(3), Err(Error::Name { length: 257 })),
+            (long(1), long(1), tag(3), tag(129), Err(Error::Tags { length: 129 })),
+        ];
+        for (prefix, name, own, common, result) in table {
+            let template = Dialect::DogStatsD.template(&prefix, &name, &own, &common);
+            assert_eq!(template.map(drop), result);
         }
     }
 }

@@ -1,32 +1,31 @@
-//! Whether an destination works: when to report it, and when not to.
+//! Decides when failures of a destination are reported.
 
-/// Checks that pass between two reports about one destination, so that one that added
-/// and removed does not fill the log.
+/// The number of checks between two reports about one destination, so that one that fails
+/// again and again does not fill the log.
 const LOG_COOLDOWN: u32 = 6;
 
-/// One destination's health.
+/// The health of one destination, from the numbers of its datagrams and failures so far.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// By what was sent before the last check.
+    /// The result of the last check.
     failing: bool,
-    /// As it was last reported.
+    /// The result that was last reported.
     reported: bool,
     /// Datagrams and failures at the last check.
     baseline: (u64, u64),
-    /// Checks until it may be reported again.
+    /// The number of checks until the next report may follow.
     cooldown: u32,
 }
 
 impl Health {
-    /// A check, of those that come in a fixed interval: so many datagrams and
-    /// failures there were until now. Returns whether the destination fails, if that is
-    /// to be reported.
+    /// A periodic check. Returns `Some(true)` if a failure is to be reported, `Some(false)` if
+    /// its end is.
     pub fn check(&mut self, datagrams: u64, failures: u64) -> Option<bool> {
         self.cooldown = self.cooldown.saturating_sub(1);
         self.note(datagrams, failures)
     }
 
-    /// As [`check`](Self::check), between two checks.
+    /// As [`check`](Self::check), between two periodic checks.
     pub fn note(&mut self, datagrams: u64, failures: u64) -> Option<bool> {
         self.failing = self.is_failing(datagrams, failures);
         self.baseline = (datagrams, failures);
@@ -38,21 +37,16 @@ impl Health {
         Some(self.reported)
     }
 
-    /// There is another server, or another way to it. What could not be sent until
-    /// now is no failure of its own.
-    pub fn begin(&mut self, datagrams: u64, failures: u64) {
+    /// Ignores earlier failures, because the destination has another address or server.
+    pub fn restart(&mut self, datagrams: u64, failures: u64) {
         self.baseline = (datagrams, failures);
         self.failing = false;
     }
 
-    /// Whether the destination fails, by what was sent since the last check.
+    /// Returns `true` if a send failed since the last check; without any send, the result of
+    /// that check.
     pub fn is_failing(&self, datagrams: u64, failures: u64) -> bool {
-        match (datagrams > self.baseline.0, failures > self.baseline.1) {
-            (_, true) => true,
-            (true, false) => false,
-            // Nothing was sent: nothing new is known.
-            (false, false) => self.failing,
-        }
+        failures > self.baseline.1 || self.failing && datagrams == self.baseline.0
     }
 }
 
@@ -63,7 +57,7 @@ mod tests {
     #[test]
     fn a_change_is_reported_once_and_not_too_often() {
         let mut health = Health::default();
-        // Datagrams, failures, whether it fails, what is reported.
+        // Datagrams, failures, is failing, report.
         let table = [
             (0, 0, false, None),
             (5, 0, false, None),
@@ -78,7 +72,7 @@ mod tests {
             (11, 10, false, None),
         ];
         for (check, (datagrams, failures, failing, reported)) in table.into_iter().enumerate() {
-            // Known before the check already, and after it.
+            // The same before and after the check.
             assert_eq!(health.is_failing(datagrams, failures), failing, "check {check}");
             assert_eq!(health.check(datagrams, failures), reported, "check {check}");
             assert_eq!(health.is_failing(datagrams, failures), failing, "check {check}");
@@ -86,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_reported_before_the_next_check_and_shortens_no_cooldown() {
+    fn a_failure_is_reported_before_the_next_check_but_not_within_the_cooldown() {
         let mut health = Health::default();
         assert_eq!(health.note(1, 1), Some(true));
         for round in 2..100 {

@@ -93,7 +93,7 @@ fn an_unknown_key_suggests_the_nearest_one() {
         ("endpont", "unknown key \"endpont\"; did you mean \"endpoint\"? (expected endpoint, "),
         ("Period", "unknown key \"Period\"; did you mean \"period\"? (expected endpoint, "),
         ("interval", "unknown key \"interval\" (expected endpoint, "),
-        ("dash", "unknown key \"dash\"; did you mean \"tags\"? (expected endpoint, "),
+        ("dash", "unknown key \"dash\" (expected endpoint, "),
         ("", "unknown key \"\" (expected endpoint, "),
     ];
     for (key, expected) in table {

@@ -225,7 +225,7 @@ mod tests {
             (response(r(json!([])), ["", "", ""], &[]), ResourceStatus::default()),
         ];
         for (response, expected) in table {
-            let resource_status = parse(&response.to_string());
+            let resource_status = parse(response.to_string().as_bytes());
             assert_eq!(resource_status, Some(expected), "{response}");
             assert_eq!(expected.nodes_up() + expected.nodes_down, expected.nodes);
         }

@@ -15,9 +15,11 @@ use crate::os::hostname;
 use crate::publish::{GaugeMode, MetricNames, Target, CHECK_INTERVAL};
 use crate::stats::ENDPOINT_VARIABLE;
 
-/// The timers of a configuration: their interval in seconds, 0 for no timer, and what they
-/// call.
-pub(super) const INTERVALS: [(fn(&Config) -> f64, fn(&mut StateCounts)); 5] = [
+/// The interval of a timer in seconds, 0 for no timer, and the function that it calls.
+type Interval = (fn(&Config) -> f64, fn(&mut StateCounts));
+
+/// The timers of a configuration.
+pub(super) const INTERVALS: [Interval; 5] = [
     (|config| config.period, StateCounts::flush),
     (|config| config.resync, StateCounts::resync),
     (|config| config.verify, StateCounts::reconcile),
@@ -104,8 +106,7 @@ impl StateCounts {
             self.resync();
         }
         if self.publisher.is_running() {
-            // Collectors may need these now, or no longer.
-            self.request_queues();
+            // A collector may need it now, or none any longer.
             self.request_resource_status();
         }
         self.request_flush();

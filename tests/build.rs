@@ -211,11 +211,31 @@ fn is_flux_core() -> bool {
     version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("libflux-core"))
 }
 
-/// For fake/headers.rs, which compiles both sets of declarations.
+/// The folders of Flux's headers, for fake/headers.rs: of FLUX_PREFIX or of pkg-config's
+/// flux-core, as the library's build script finds them.
 fn find_headers() {
     println!("cargo:rustc-check-cfg=cfg(have_flux_headers)");
-    if let Ok(folders) = env::var("DEP_STATE_COUNTS_INCLUDE") {
-        println!("cargo:rustc-cfg=have_flux_headers");
-        println!("cargo:rustc-env=STATE_COUNTS_FLUX_INCLUDES={folders}");
+    for variable in ["FLUX_PREFIX", "PKG_CONFIG", "PKG_CONFIG_PATH"] {
+        println!("cargo:rerun-if-env-changed={variable}");
     }
+    let set = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
+    let folders = match set("FLUX_PREFIX") {
+        Some(prefix) => format!("{prefix}/include"),
+        None => {
+            let program = set("PKG_CONFIG").unwrap_or("pkg-config".to_owned());
+            let output = Command::new(program).args(["--cflags-only-I", "flux-core"]).output();
+            let Some(output) = output.ok().filter(|it| it.status.success()) else { return };
+            let options = String::from_utf8_lossy(&output.stdout);
+            let folders: Vec<_> =
+                options.split_whitespace().map(|option| option.trim_start_matches("-I")).collect();
+            // pkg-config leaves out the compiler's own folder.
+            if folders.is_empty() {
+                "/usr/include".to_owned()
+            } else {
+                folders.join(":")
+            }
+        }
+    };
+    println!("cargo:rustc-cfg=have_flux_headers");
+    println!("cargo:rustc-env=STATE_COUNTS_FLUX_INCLUDES={folders}");
 }

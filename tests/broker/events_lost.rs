@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::artifact::{plugin, NAME};
 use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use crate::support::broker_totals::{usage, Jobspecs};
-use crate::support::compiled::compiled;
+use crate::support::compiled::c_plugin;
 use crate::support::gauges::{gauges_named, is_of_jobs};
 use crate::support::jobs::TOPICS;
 use crate::support::receiver::Receiver;
@@ -25,7 +25,7 @@ fn topics() -> impl Iterator<Item = &'static str> {
 
 /// The plugin that misbehaves, under a name of its own.
 fn misbehaving(name: &str) -> PathBuf {
-    compiled("tests/fake_job_manager/misbehaving.c", name, &["-shared", "-fPIC"])
+    c_plugin("misbehaving", name)
 }
 
 /// A broker with our plugin, whose checks come every two seconds and whose resyncs
@@ -316,4 +316,37 @@ fn a_burst_of_two_thousand_jobs_is_a_datagram_a_turn() {
         assert_eq!(seen.highest.get(state).copied().unwrap_or(0), 0, "{state}");
     }
     broker.end();
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn another_plugin_that_posts_from_its_callbacks_leaves_the_gauges_true() {
+    let releasing = c_plugin("releasing", "releasing.so");
+    for is_first in [true, false] {
+        let mut receiver = Receiver::start();
+        let broker = Setup::new(receiver.endpoint()).start();
+        // Neither a resync nor a check puts anything right.
+        let conf = ["resync=1h", "verify=0", "metrics=states,results,timings"];
+        if is_first {
+            broker.load(&releasing, &[]).unwrap();
+        }
+        broker.load(plugin(), &conf).unwrap();
+        if !is_first {
+            broker.load(&releasing, &[]).unwrap();
+        }
+        broker.submit(&[SIMULATED, "--dependency=releasing:x", "--cc=1-5"]);
+        broker.wait_stats(|stats| stats["DEPEND"] == 5);
+        broker.assert_true(&mut receiver);
+        let last = broker.submit(&[ENDLESS]);
+        broker.wait_stats(|stats| stats["INACTIVE"] == 5);
+        broker.assert_true(&mut receiver);
+        broker.flux(&["cancel", &last[0]]);
+        broker.drain();
+        broker.assert_true(&mut receiver);
+        let anomalies = &broker.query()["anomalies"];
+        let counts: Vec<_> = anomalies.as_object().unwrap().values().collect();
+        assert!(counts.iter().all(|count| **count == 0), "first: {is_first}: {anomalies}");
+        broker.remove(NAME);
+        broker.end();
+    }
 }

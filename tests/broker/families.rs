@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::artifact::plugin;
 use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use crate::support::broker_totals::why_jobs_wait;
-use crate::support::compiled::compiled;
+use crate::support::compiled::c_plugin;
 use crate::support::gauges::gauges_named;
 use crate::support::receiver::Receiver;
 use crate::support::samples::{assert_same, counters, timings};
@@ -115,7 +115,7 @@ fn a_broker_says_why_its_jobs_wait() {
     ];
     until(&mut receiver, &wanted);
     // Some that another plugin has no priority for yet, one of them held.
-    let waits = compiled("tests/fake_job_manager/misbehaving.c", "waits.so", &["-shared", "-fPIC"]);
+    let waits = c_plugin("misbehaving", "waits.so");
     broker.load(&waits, &["wait=job.state.priority"]).unwrap();
     broker.submit(&["--cc=1-3"]);
     broker.submit(&["--urgency=hold"]);

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use crate::support::artifact::{panicking_plugin, plugin, second_plugin, NAME};
+use crate::support::artifact::{panicking_plugin, plugin, NAME};
 use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use crate::support::compiled::c_plugin;
 use crate::support::names::Names;
 use crate::support::receiver::Receiver;
 use crate::support::{counts, Counts};
@@ -250,11 +251,11 @@ fn a_panic_stays_in_the_plugin() {
     let receiver = Receiver::start();
     let broker = Setup::new(receiver.endpoint()).start();
     broker.load(panicking_plugin(), &[]).unwrap();
-    broker.load(second_plugin(), &[]).unwrap();
+    broker.load(&c_plugin("second", "second.so"), &[]).unwrap();
     broker.submit(&[SIMULATED, "--cc=1-3"]);
     broker.drain();
     let log = broker.flux(&["dmesg"]);
-    assert_eq!(log.matches("second: saw a job run").count(), 3, "{log}");
+    assert_eq!(log.matches("second: a job runs").count(), 3, "{log}");
     assert_eq!(log.matches("state-counts: job.state: a bug: panicked").count(), 1, "{log}");
     // Unloaded, and then the thread that panicked ends: no code of ours is missed.
     broker.remove("panicking.so");

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::artifact::{plugin, second_plugin};
+use crate::support::artifact::plugin;
+use crate::support::compiled::c_plugin;
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::jobs::{live, COURSE, TOPICS};
 use crate::support::receiver::Receiver;
@@ -112,7 +113,7 @@ fn absurd_arguments(metrics: Value, period: i64) {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     host.load(plugin(), conf).unwrap();
-    host.load(second_plugin(), json!({})).unwrap();
+    host.load(&c_plugin("second", "second.so"), json!({})).unwrap();
     host.log();
     // Before the reactor turns, where callbacks announce, and after it.
     for _ in 0..2 {
@@ -145,7 +146,7 @@ fn absurd_arguments(metrics: Value, period: i64) {
     live(&mut host, 1_000_000, &COURSE[..5]);
     host.advance(1.0);
     let truth = &host.query()["counts"];
-    assert_eq!(host.log().last().unwrap().1, "second: saw a job run");
+    assert_eq!(host.log().last().unwrap().1, "second: a job runs");
     let after = receiver.seen().gauges;
     // With families, values travel in datagrams of mixed kinds, which the
     // receiver does not read.

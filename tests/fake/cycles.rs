@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::artifact::{example, plugin, release_plugin};
+use crate::support::artifact::{plugin, release_plugin};
 use crate::support::fake_job_manager::{program, sanitized_program, FakeJobManager};
 use crate::support::jobs::{described, live, live_as, COURSE, INACTIVE, RUN};
 use crate::support::names::Names;
@@ -170,57 +170,6 @@ fn cycles_are_clean_under_memcheck() {
 #[ignore = "long"]
 fn full_a_thousand_cycles_are_clean_under_memcheck() {
     under_memcheck(1000);
-}
-
-/// Loads, jobs and removals of a plugin that forgets the keys of its timers and
-/// requests. Each works before the removal; nobody is called after it.
-fn forgotten_keys(mut host: FakeJobManager, rounds: i64) {
-    let file = example("forgetful");
-    for round in 0..rounds {
-        // Requests are answered, are still under way at the removal, or fail.
-        host.rpc_mode(["answer", "hold", "fail"][round as usize % 3]);
-        host.load(&file, json!({})).unwrap();
-        // One that ends, or one that is active at the removal.
-        let length = if round % 2 == 0 { COURSE.len() } else { 5 };
-        live(&mut host, round, &COURSE[..length]);
-        host.advance(2.5);
-        let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
-        let data = "Some(65536), then Some(\"a job's data\")";
-        for line in [data, "turn 1", "timer 1", "timer 2", "timer 3"] {
-            let line = format!("forgetful: {line}");
-            assert_eq!(log.iter().filter(|other| **other == line).count(), 1, "{line}: {log:?}");
-        }
-        let answered = log.iter().filter(|line| line.starts_with("forgetful: answered"));
-        assert_eq!(answered.count(), usize::from(round % 3 != 1), "{log:?}");
-        host.remove("forgetful.so").unwrap();
-        assert!(!host.mapped("forgetful.so"));
-        host.rpc_mode("answer");
-        host.advance(10.0);
-        assert_eq!(host.log(), []);
-    }
-    // It complains of a watcher or a future that is left.
-    host.end();
-}
-
-#[test]
-fn forgotten_keys_are_released_at_the_removal() {
-    forgotten_keys(FakeJobManager::start(None), 6);
-}
-
-/// What one load leaves of forgotten keys: what they point to weakly, and what the
-/// key to a turn's end shares. Far less than a closure of the test's plugin owns.
-const FORGOTTEN: u64 = 1024;
-
-#[test]
-#[cfg_attr(not(have_valgrind), ignore = "needs valgrind: scripts/test")]
-fn forgotten_keys_are_clean_under_memcheck() {
-    const ROUNDS: i64 = 3;
-    let report = NamedTempFile::new().unwrap();
-    let command = memcheck(Command::new("valgrind"), report.path());
-    forgotten_keys(FakeJobManager::spawn(command, None), ROUNDS);
-    let report = fs::read_to_string(report.path()).unwrap();
-    assert!(report.contains("ERROR SUMMARY: 0 errors"), "{report}");
-    assert!(lost(&report) <= ROUNDS as u64 * FORGOTTEN, "{report}");
 }
 
 /// Removals in mid-look-up, of two names each: the name server never answers, and

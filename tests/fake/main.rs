@@ -32,4 +32,3 @@ mod resources;
 mod setup;
 mod soak;
 mod wire;
-mod words;

@@ -47,30 +47,15 @@ pub fn release_plugin_without_headers() -> PathBuf {
     folder.join("release/libstate_counts.so")
 }
 
-/// The plugin that panics whenever a job reaches SCHED.
+/// A build of the plugin that panics when a job reaches SCHED.
 pub fn panicking_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
-    PLUGIN.get_or_init(|| example_with("panicking", &["--features", "panicking"]))
-}
-
-/// The plugin of a few lines in tests/plugins.
-pub fn second_plugin() -> &'static Path {
-    static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
-    PLUGIN.get_or_init(|| example("second"))
-}
-
-/// A plugin of examples/Cargo.toml, as `NAME.so`.
-pub fn example(name: &str) -> PathBuf {
-    example_with(name, &[])
-}
-
-fn example_with(name: &str, options: &[&str]) -> PathBuf {
-    let folder = target().join("examples");
-    let manifest = Path::new(TOP).join("examples/Cargo.toml");
-    let mut command = cargo(&["build", "--quiet", "--example", name]);
-    command.args(options).arg("--manifest-path").arg(manifest).arg("--target-dir").arg(&folder);
-    run_cargo(&mut command);
-    named(&folder.join(format!("debug/examples/lib{name}.so")), &format!("{name}.so"))
+    PLUGIN.get_or_init(|| {
+        let folder = target().join("panicking");
+        let mut command = cargo(&["build", "--quiet", "--lib", "--features", "panic-for-tests"]);
+        run_cargo(command.arg("--target-dir").arg(&folder));
+        named(&folder.join("debug/libstate_counts.so"), "panicking.so")
+    })
 }
 
 fn cargo(arguments: &[&str]) -> Command {

@@ -1,4 +1,4 @@
-//! Our small C programs and plugins, built by the C compiler.
+//! The C programs and plugins of the tests, built by the C compiler.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,6 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
 use super::found::TOP;
+
+/// The plugin tests/fake_job_manager/SOURCE.c, as a file of this name.
+pub fn c_plugin(source: &str, name: &str) -> PathBuf {
+    compiled(&format!("tests/fake_job_manager/{source}.c"), name, &["-shared", "-fPIC"])
+}
 
 /// What `source` compiles to, under the name `name`. Options are the compiler's.
 pub fn compiled(source: &str, name: &str, options: &[&str]) -> PathBuf {

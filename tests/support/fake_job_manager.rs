@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use serde_json::{json, Value};
 
 use super::artifact::{plugin, NAME};
-use super::compiled::compiled;
+use super::compiled::{c_plugin, compiled};
 use super::names::Names;
 use super::receiver::Receiver;
 use super::Counts;
@@ -283,8 +283,7 @@ fn compile(name: &str, options: &[&str]) -> PathBuf {
 /// The plugin that only unpacks a transition.
 pub fn noop_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
-    PLUGIN
-        .get_or_init(|| compiled("tests/fake_job_manager/noop.c", "noop.so", &["-shared", "-fPIC"]))
+    PLUGIN.get_or_init(|| c_plugin("noop", "noop.so"))
 }
 
 /// The plugin that is called, and does nothing.

@@ -11,7 +11,7 @@ use super::servers::Servers;
 use super::step::{Kind, Options, Place, Step, Submission, BROKERS, QUEUES};
 use crate::support::artifact::{plugin, NAME};
 use crate::support::broker::{in_an_hour, Broker, Setup, ENDLESS, SIMULATED};
-use crate::support::compiled::compiled;
+use crate::support::compiled::c_plugin;
 
 /// Jobs that later steps may mean.
 const REMEMBERED: usize = 20;
@@ -38,13 +38,12 @@ pub struct Instance {
 
 impl Instance {
     pub fn start(seed: u64) -> Instance {
-        let source = "tests/fake_job_manager/misbehaving.c";
         let mut instance = Instance {
             state: tempfile::tempdir().unwrap(),
             broker: None,
             servers: Servers::start(seed),
             options: Options::first(),
-            misbehaving: compiled(source, "chaos.so", &["-shared", "-fPIC"]),
+            misbehaving: c_plugin("misbehaving", "chaos.so"),
             misbehaves: false,
             lists_waiting: false,
             jobs: VecDeque::new(),

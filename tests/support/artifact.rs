@@ -85,7 +85,7 @@ fn run_cargo(command: &mut Command) {
 }
 
 /// cargo's target folder.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let test = env::current_exe().expect("a test knows its own path");
     test.ancestors().nth(3).expect("cargo's folders").to_owned()
 }

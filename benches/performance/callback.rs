@@ -34,8 +34,8 @@ const QUIET: u64 = 10_000;
 const NOOP: &str = "a handler that only unpacks";
 const AGGREGATED: &str = "state-counts, aggregated";
 const IMMEDIATE: &str = "state-counts, immediate";
-const FRIPP_AGGREGATED: &str = "flux_stats_gauge_inc in C, period 1 s";
-const FRIPP_IMMEDIATE: &str = "flux_stats_gauge_inc in C, period 0";
+const ORIGINAL_AGGREGATED: &str = "flux_stats_gauge_inc in C, period 1 s";
+const ORIGINAL_IMMEDIATE: &str = "flux_stats_gauge_inc in C, period 0";
 const SEND: &str = "a handler that unpacks, and one raw send of the same bytes";
 const TIGHT: &str = "the same raw send, in a loop and in no host";
 
@@ -92,11 +92,17 @@ pub fn measure(report: &mut Report, options: Options) {
         return report
             .leave_out("callbacks through flux_plugin_call, and flux_stats_gauge_inc", why);
     };
-    let fripp = flux_compiled("benches/plugins/fripp.c", "fripp.so", &["-shared", "-fPIC"]);
-    in_host(report, options, "flux_plugin_call", &host, fripp.as_deref());
+    let original = original_plugin();
+    in_host(report, options, "flux_plugin_call", &host, original.as_deref());
 }
 
-fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, fripp: Option<&Path>) {
+fn in_host(
+    report: &mut Report,
+    options: Options,
+    title: &str,
+    host: &Path,
+    original: Option<&Path>,
+) {
     let ours = release_plugin();
     let sender = compiled("benches/plugins/send.c", "send.so", &["-shared", "-fPIC"]);
     let mut quiet = vec![
@@ -108,9 +114,9 @@ fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, frip
         Candidate::new(IMMEDIATE, &ours, immediate(), SENDING),
     ];
     sending.iter().for_each(|candidate| candidate.check(host));
-    if let Some(fripp) = fripp {
-        quiet.push(Candidate::new(FRIPP_AGGREGATED, fripp, json!({"period": 1.0}), QUIET));
-        sending.push(Candidate::new(FRIPP_IMMEDIATE, fripp, json!({"period": 0.0}), SENDING));
+    if let Some(original) = original {
+        quiet.push(Candidate::new(ORIGINAL_AGGREGATED, original, json!({"period": 1.0}), QUIET));
+        sending.push(Candidate::new(ORIGINAL_IMMEDIATE, original, json!({"period": 0.0}), SENDING));
     }
 
     // Nothing is sent, so nobody reads: that would take the other core.
@@ -130,8 +136,8 @@ fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, frip
         "at most 25 ns",
         over <= 25.0,
     );
-    if fripp.is_some() {
-        let over = quiet.difference(FRIPP_AGGREGATED, NOOP);
+    if original.is_some() {
+        let over = quiet.difference(ORIGINAL_AGGREGATED, NOOP);
         report.figure(
             &format!("{title}: flux_stats_gauge_inc, period 1 s, over the same"),
             nanoseconds(over),
@@ -144,8 +150,8 @@ fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, frip
         "at most 100 ns",
         over <= 100.0,
     );
-    if fripp.is_some() {
-        let ratio = sending.ratio(IMMEDIATE, FRIPP_IMMEDIATE);
+    if original.is_some() {
+        let ratio = sending.ratio(IMMEDIATE, ORIGINAL_IMMEDIATE);
         report.goal(
             &format!("{title}: immediate, of flux_stats_gauge_inc with period 0"),
             format!("{ratio:.2}"),
@@ -154,7 +160,7 @@ fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, frip
         );
     }
     if options.docs {
-        let file = if fripp.is_some() { "callback-flux.svg" } else { "callback-standin.svg" };
+        let file = if original.is_some() { "callback-flux.svg" } else { "callback-standin.svg" };
         plot::bars(file, &format!("A callback, {title} (ns)"), &medians);
     }
 }
@@ -214,8 +220,13 @@ pub fn flux_host() -> Option<PathBuf> {
     flux_compiled("benches/host/flux.c", "flux-host", &libraries)
 }
 
-/// Compiles against the flux-core whose headers build.rs found.
-pub fn flux_compiled(source: &str, name: &str, options: &[&str]) -> Option<PathBuf> {
+/// The plugin before it was written in Rust, on flux-core's statsd client.
+pub fn original_plugin() -> Option<PathBuf> {
+    flux_compiled("benches/plugins/original.c", "original.so", &["-shared", "-fPIC", "-O2"])
+}
+
+/// Compiles with the flux-core whose headers build.rs found, or returns `None`.
+fn flux_compiled(source: &str, name: &str, options: &[&str]) -> Option<PathBuf> {
     let includes = option_env!("STATE_COUNTS_FLUX_INCLUDES")?;
     let mut all: Vec<_> = options.iter().map(|option| option.to_string()).collect();
     for include in includes.split(':') {

@@ -5,14 +5,14 @@
 //! itself takes is in each figure, and is shown beside it: a plugin that only unpacks
 //! the two integers, or one that is called and does nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::{fs, net::SocketAddr};
 
 use serde_json::{json, Value};
 use tempfile::NamedTempFile;
 
-use super::callback::{flux_compiled, flux_host};
+use super::callback::{flux_host, original_plugin};
 use super::drain::roomy_socket;
 use super::report::Report;
 use super::support::artifact::release_plugin;
@@ -43,10 +43,11 @@ pub fn measure(report: &mut Report, _: Options) {
     let all = Subject { name: "all families", plugin: &ours, conf: &all };
 
     transitions(report, "fake job manager", program(), &[unpacks, states, all]);
-    if let (Some(host), Some(seed)) = (flux_host(), seed()) {
+    if let (Some(host), Some(original)) = (flux_host(), original_plugin()) {
         let conf = json!({"period": 1.0});
-        let seed = Subject { name: "flux_stats_gauge_inc in C", plugin: &seed, conf: &conf };
-        transitions(report, "flux_plugin_call", &host, &[unpacks, states, all, seed]);
+        let original =
+            Subject { name: "flux_stats_gauge_inc in C", plugin: &original, conf: &conf };
+        transitions(report, "flux_plugin_call", &host, &[unpacks, states, all, original]);
     } else {
         let why = "needs the headers of flux-core (pkg-config or FLUX_PREFIX)";
         report.leave_out("instructions through flux_plugin_call", why);
@@ -93,8 +94,8 @@ fn transitions(report: &mut Report, title: &str, host: &Path, subjects: &[Subjec
     let ratio = all / states;
     let what = format!("{title}, a transition: all families, of states alone");
     report.goal(&what, format!("{ratio:.2}"), "at most 3", ratio <= 3.0);
-    if let Some((name, seed)) = each_of.get(3) {
-        let ratio = (states - floor) / (seed - floor);
+    if let Some((name, original)) = each_of.get(3) {
+        let ratio = (states - floor) / (original - floor);
         let what = format!("{title}, a transition, over unpacking: states, of {name}");
         report.goal(&what, format!("{ratio:.2}"), "at most 0.80", ratio <= 0.8);
     }
@@ -211,10 +212,6 @@ fn run(
     let refs = text.lines().find_map(|line| line.split_once("refs:"));
     let refs = refs.unwrap_or_else(|| panic!("valgrind is installed, and counts: {text}")).1;
     refs.trim().replace(',', "").parse().unwrap()
-}
-
-fn seed() -> Option<PathBuf> {
-    flux_compiled("benches/plugins/fripp.c", "fripp.so", &["-shared", "-fPIC", "-O2"])
 }
 
 fn file<'a>(subject: Subject<'a>) -> &'a str {

@@ -5,9 +5,9 @@ flux_as=()
 
 # Exports the output of scripts/probe-flux. Fails if the Flux on PATH has no usable broker.
 probe_flux() {
-    local answers line
-    answers=$(scripts/probe-flux) || return 1
-    for line in $answers; do
+    local features line
+    features=$(scripts/probe-flux) || return 1
+    for line in $features; do
         export "${line?}"
     done
     local user=${STATE_COUNTS_BROKER_USER:-}

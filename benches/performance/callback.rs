@@ -1,5 +1,5 @@
-//! A transition's whole callback, in a host, beside a handler that only
-//! unpacks it, beside flux-core's own statsd client, and beside one raw send.
+//! Time of the callback of a transition in a host, compared with a handler that only unpacks
+//! the arguments, with flux-core's own statsd client, and with one raw send.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use super::support::fake_job_manager::{noop_plugin, program, FakeJobManager};
 use super::support::jobs::{announced, there_and_back};
 use super::{plot, Options};
 
-/// New processes a measurement: where code and data happen to lie matters.
+/// New processes per measurement, because the addresses of code and data affect the time.
 const LAUNCHES: usize = 5;
 const ROUNDS: usize = 61;
-/// What the transitions of `there_and_back` are on the wire.
+/// Datagrams for the transitions of `there_and_back`.
 const DATAGRAMS: [&str; 2] = [
     "flux.job.state.SCHED:+1|g\nflux.job.state.PRIORITY:-1|g",
     "flux.job.state.PRIORITY:+1|g\nflux.job.state.SCHED:-1|g",
 ];
-/// Calls a sample: of a callback that sends, and of one that does not. A sample
-/// is shorter than the scheduler's time slices; many are then undisturbed.
+/// Calls per sample, of a callback that sends and of one that does not. A sample is shorter
+/// than a time slice of the scheduler, so most samples are not interrupted.
 const SENDING: u64 = 500;
 const QUIET: u64 = 10_000;
 
@@ -39,7 +39,7 @@ const ORIGINAL_IMMEDIATE: &str = "flux_stats_gauge_inc in C, period 0";
 const SEND: &str = "a handler that unpacks, and one raw send of the same bytes";
 const TIGHT: &str = "the same raw send, in a loop and in no host";
 
-/// A plugin to be loaded into a host of its own, and calls a sample.
+/// A plugin that is loaded in its own host, and the calls per sample.
 struct Candidate {
     name: &'static str,
     plugin: PathBuf,
@@ -65,7 +65,7 @@ impl Candidate {
         self.plugin.file_name().unwrap().to_str().unwrap()
     }
 
-    /// Panics unless it sends what the raw sends do.
+    /// Panics unless the plugin sends the same datagrams as the raw sends.
     fn check(&self, host: &Path) {
         let server = roomy_socket();
         server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -74,9 +74,9 @@ impl Candidate {
         host.end();
         let mut buffer = [0; 1500];
         for datagram in DATAGRAMS {
-            // First come the greeting and the announced job.
+            // The datagrams of the load and of the announced job arrive first.
             loop {
-                let length = server.recv(&mut buffer).expect("both datagrams come");
+                let length = server.recv(&mut buffer).expect("both datagrams arrive");
                 if &buffer[..length] == datagram.as_bytes() {
                     break;
                 }
@@ -119,9 +119,9 @@ fn in_host(
         sending.push(Candidate::new(ORIGINAL_IMMEDIATE, original, json!({"period": 0.0}), SENDING));
     }
 
-    // Nothing is sent, so nobody reads: that would take the other core.
-    let nobody = roomy_socket();
-    let quiet = samples(host, &quiet, nobody.local_addr().unwrap(), None);
+    // Nothing is sent, so no reader is needed, which would use the other core.
+    let unread = roomy_socket();
+    let quiet = samples(host, &quiet, unread.local_addr().unwrap(), None);
     let drain = Drain::start(Reader::Spins);
     let sending = samples(host, &sending, drain.address(), Some(&drain));
 
@@ -165,8 +165,7 @@ fn in_host(
     }
 }
 
-/// Measures the candidates, each in a process of its own, and beside them, where
-/// there is a `drain`, a send in a loop.
+/// Measures each candidate in its own process and, with a `drain`, a send in a loop.
 fn samples(
     host: &Path,
     candidates: &[Candidate],
@@ -182,8 +181,8 @@ fn samples(
             let mut host = candidate.start(host, &endpoint);
             let name = candidate.file();
             let (calls, count) = (&calls, candidate.calls);
-            // What sends, sends at the end of a turn of the reactor, which takes its
-            // own time: that is part of what is measured, on both sides.
+            // A plugin that sends does so at the end of a reactor loop iteration. The time
+            // of the iteration is included in both figures that are compared.
             let sample = move || match count {
                 SENDING => host.repeat(name, count, calls),
                 _ => host.repeat_within_a_turn(name, count, calls),
@@ -198,13 +197,13 @@ fn samples(
     samples
 }
 
-/// Sends the datagrams of the same transitions, and does nothing else.
+/// Sends the datagrams of the same transitions.
 fn raw_send(drain: &Drain) -> impl FnMut() -> f64 {
     let socket = drain.sender();
     move || {
         let start = Instant::now();
-        for turn in 0..SENDING as usize {
-            let _ = socket.send(DATAGRAMS[turn % 2].as_bytes());
+        for number in 0..SENDING as usize {
+            let _ = socket.send(DATAGRAMS[number % 2].as_bytes());
         }
         start.elapsed().as_secs_f64() * 1e9 / SENDING as f64
     }
@@ -214,7 +213,7 @@ fn nanoseconds(figure: f64) -> String {
     format!("{figure:.0} ns")
 }
 
-/// The host on libflux-core, where there is one.
+/// The host that uses libflux-core, or `None` without flux-core's headers.
 pub fn flux_host() -> Option<PathBuf> {
     let libraries = ["-rdynamic", "-lflux-core", "-ljansson"];
     flux_compiled("benches/host/flux.c", "flux-host", &libraries)

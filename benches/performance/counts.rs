@@ -1,4 +1,4 @@
-//! What is counted, not timed. tests/fake/cost.rs asserts the same.
+//! Heap allocations and system calls. tests/fake/cost.rs tests the same figures.
 
 use serde_json::json;
 

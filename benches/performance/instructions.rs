@@ -1,9 +1,9 @@
-//! Instructions, which are the same on every machine and on every day.
+//! Instruction counts, which are the same in each run.
 //!
-//! Valgrind's cachegrind counts those of a whole host; two runs that differ in the
-//! number of repetitions alone differ by what those took. What the fake job manager
-//! itself takes is in each figure, and is shown beside it: a plugin that only unpacks
-//! the two integers, or one that is called and does nothing.
+//! Valgrind's cachegrind counts the instructions of a whole host. The difference of two runs
+//! that differ only in the number of repetitions is the cost of these repetitions. It includes
+//! the instructions of the fake job manager; figures of a plugin that only unpacks the two
+//! integers, and of one that does nothing, are given for comparison.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,10 +22,10 @@ use super::support::jobs::{
 };
 use super::Options;
 
-/// Every family that there is.
+/// All collectors.
 const ALL: &str = "states,queues,timings,results,resources,users,banks,pending";
 
-/// Who is called.
+/// A plugin and its configuration.
 #[derive(Clone, Copy)]
 struct Subject<'a> {
     name: &'a str,
@@ -75,10 +75,10 @@ pub fn measure(report: &mut Report, _: Options) {
     }
     table(report, idle, states);
     resyncs(report, &ours);
-    checks(report, &ours);
+    reconciles(report, &ours);
 }
 
-/// A transition of a known job: the callback alone, nothing sent.
+/// The callback of a transition of a known job. Nothing is sent.
 fn transitions(report: &mut Report, title: &str, host: &Path, subjects: &[Subject]) {
     let calls = there_and_back();
     let mut each_of = Vec::new();
@@ -101,7 +101,7 @@ fn transitions(report: &mut Report, title: &str, host: &Path, subjects: &[Subjec
     }
 }
 
-/// A transition where the table is small, and where it is large.
+/// A transition with a small job table and with a large one.
 fn table(report: &mut Report, idle: Subject, states: Subject) {
     for jobs in [1_000, 100_000] {
         let with_jobs = |subject: Subject| {
@@ -119,7 +119,7 @@ fn table(report: &mut Report, idle: Subject, states: Subject) {
     }
 }
 
-/// A resync, of few gauges and of many.
+/// A resync of few gauges and of many.
 fn resyncs(report: &mut Report, plugin: &Path) {
     let few = json!({"resync": 1, "verify": 0});
     let many = json!({"resync": 1, "verify": 0, "metrics": "states,queues"});
@@ -141,8 +141,8 @@ fn resyncs(report: &mut Report, plugin: &Path) {
     }
 }
 
-/// A self-check, by look-up.
-fn checks(report: &mut Report, plugin: &Path) {
+/// A reconcile pass that looks up each job.
+fn reconciles(report: &mut Report, plugin: &Path) {
     let conf = json!({"resync": 0, "verify": 1});
     let subject = Subject { name: "", plugin, conf: &conf };
     const JOBS: i64 = 500;
@@ -154,7 +154,7 @@ fn checks(report: &mut Report, plugin: &Path) {
     report.figure(what, instructions(each / JOBS as f64));
 }
 
-/// The callbacks of a job from the first to the last, and its purge.
+/// All callbacks of a job, including its purge.
 fn life() -> Value {
     let call = |topic: &str, state: i64, previous: Option<i64>| {
         let mut args = described(7);
@@ -177,21 +177,21 @@ fn life() -> Value {
     calls.into()
 }
 
-/// Instructions of one repetition, of `count` more that `body` is asked for.
+/// Instructions of one repetition in `body`.
 fn counted(
     host: &Path,
     subject: Subject,
     count: u64,
     body: impl Fn(&mut FakeJobManager, u64),
 ) -> f64 {
-    // Nobody reads: what is sent is kept, or dropped, by the kernel.
+    // The datagrams are not read.
     let server = roomy_socket();
     let address = server.local_addr().unwrap();
     let run = |count| run(host, subject, address, |host| body(host, count));
     (run(3 * count) - run(count)) as f64 / (2 * count) as f64
 }
 
-/// Instructions of a host's whole life.
+/// Instructions of a host from start to end.
 fn run(
     host: &Path,
     subject: Subject,
@@ -210,7 +210,7 @@ fn run(
     let text = fs::read_to_string(report.path()).unwrap();
     // "==123== I   refs:      1,234,567"
     let refs = text.lines().find_map(|line| line.split_once("refs:"));
-    let refs = refs.unwrap_or_else(|| panic!("valgrind is installed, and counts: {text}")).1;
+    let refs = refs.unwrap_or_else(|| panic!("expected valgrind's count: {text}")).1;
     refs.trim().replace(',', "").parse().unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! A cluster larger than any: how long turns are, what memory, and what a resync sends.
+//! Duration of reactor loop iterations, memory and resync size with very many jobs.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::Options;
 const QUEUES: i64 = 100;
 const USERS: i64 = 5_000;
 const ALL: &str = "states,queues,timings,results,resources,users,banks,pending";
-/// Jobs that move, one a turn.
+/// Jobs with a transition, one per reactor loop iteration.
 const MOVED: i64 = 10_000;
 
 pub fn measure(report: &mut Report, options: Options) {
@@ -48,7 +48,7 @@ pub fn measure(report: &mut Report, options: Options) {
     report.figure(&format!("{all}: the first values, at a server that does not read"), first);
 
     for moved in 0..MOVED {
-        // All over the table.
+        // Distribute the jobs over the table.
         let id = moved * 7_919 % (jobs / 10) * 10 + 1;
         let mut args = job(id, RUN);
         args["prev_state"] = SCHED.into();
@@ -61,7 +61,7 @@ pub fn measure(report: &mut Report, options: Options) {
     report.figure(&format!("{all}: a turn with one transition, of any job, and its send"), each);
     server.burst(&mut host);
 
-    // A check begins, and a resync comes; the check's slices take another minute.
+    // A reconcile pass and a resync begin. The pass takes another minute.
     host.advance(61.0);
     host.counts();
     let resync = server.burst(&mut host);
@@ -76,12 +76,12 @@ pub fn measure(report: &mut Report, options: Options) {
     let what = format!("{all}: all turns in a check of the whole table and two resyncs");
     report.figure(&what, milliseconds(check.total));
     host.kill();
-    rare_turns(report);
+    rare_operations(report);
 }
 
-/// What is rare: families that are switched on and off while the plugin runs, and a check
-/// that reads the job manager's list, because its number of jobs differs.
-fn rare_turns(report: &mut Report) {
+/// Rare operations: enabling and disabling collectors, and a reconcile pass that reads the
+/// job manager's list because the number of jobs differs.
+fn rare_operations(report: &mut Report) {
     const JOBS: i64 = 100_000;
     let mut host = FakeJobManager::start(None);
     let conf =
@@ -105,7 +105,7 @@ fn rare_turns(report: &mut Report) {
     host.withhold("job.new", &job(JOBS, SCHED));
     longest(&mut host, "of a check that reads the job manager's list", 600.0);
     let verified = &host.ask_for_query("libstate_counts.so")["verify"];
-    assert_eq!(verified["repairs"], 1, "it read the list: {verified}");
+    assert_eq!(verified["repairs"], 1, "expected one repair from the list: {verified}");
     host.turns();
     host.reload(&conf("states")).unwrap();
     longest(&mut host, "when the other families are switched off", 60.0);
@@ -128,15 +128,15 @@ fn job(id: i64, state: i64) -> Value {
     job
 }
 
-/// A server that does not read while something is sent, with the receive buffer that it
-/// has unless somebody gave it more: Linux's default is 212,992 bytes.
+/// A server with the default receive buffer (212,992 bytes on Linux) that reads only after
+/// the plugin has sent.
 struct Server {
     socket: UdpSocket,
     sent: u64,
 }
 
 impl Server {
-    /// What was sent since the last time, and what of it the buffer did not hold.
+    /// Datagrams sent since the last call, and those that did not fit in the buffer.
     fn burst(&mut self, host: &mut FakeJobManager) -> String {
         let query = host.ask_for_query("libstate_counts.so");
         let all = query["endpoints"][0]["datagrams"].as_u64().unwrap();

@@ -1,8 +1,8 @@
-//! Instructions of a real broker's job manager, which is a thread: without the plugin, with
-//! it, and with a plugin in C that does nothing.
+//! Instructions of the job manager's thread in a broker without the plugin, with it, and with
+//! a plugin in C that does nothing.
 //!
-//! Times cannot tell these apart on a machine with other work. Callgrind counts each thread
-//! by itself; two brokers that differ in their number of jobs alone differ by what those took.
+//! Times are too imprecise on a busy machine. Callgrind counts each thread separately. The
+//! difference of two brokers that differ only in the number of jobs is the cost of these jobs.
 
 use super::report::Report;
 use super::Options;
@@ -28,9 +28,9 @@ mod with_flux {
     use super::*;
 
     const ALL: &str = "metrics=states,queues,timings,results,resources,users,banks,pending";
-    /// Those that subscribe to no job's events.
+    /// Collectors that do not subscribe to job events.
     const BUT_RESULTS: &str = "metrics=states,queues,timings,resources,users,banks,pending";
-    /// Jobs of the two brokers.
+    /// Jobs in the two brokers.
     const FEW: u32 = 100;
     const MANY: u32 = 300;
 
@@ -67,7 +67,7 @@ mod with_flux {
         }
     }
 
-    /// Instructions of the job manager's thread in the whole life of a broker.
+    /// Instructions of the job manager's thread from start to end of a broker.
     fn run(plugin: Option<&Path>, conf: &[&str], jobs: u32) -> f64 {
         let folder = tempfile::tempdir().unwrap();
         let server = roomy_socket();
@@ -88,11 +88,11 @@ mod with_flux {
         let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
         let threads = texts.filter_map(|text| Some((lines_of_job_manager(&text), total(&text)?)));
         let busiest = threads.max_by_key(|(lines, _)| *lines);
-        busiest.filter(|(lines, _)| *lines > 0).expect("a thread ran the job manager").1
+        busiest.filter(|(lines, _)| *lines > 0).expect("one thread runs the job manager").1
     }
 
-    /// How many lines of code of the job manager a thread ran, by callgrind's file about it:
-    /// "ob=(7) /…/job-manager.so" names it once, "ob=(7)" from then on.
+    /// Number of job manager code lines in callgrind's file of a thread. The file has
+    /// "ob=(7) /…/job-manager.so" once, and "ob=(7)" from then on.
     fn lines_of_job_manager(text: &str) -> usize {
         let (mut names, mut current, mut lines) = (BTreeMap::new(), "", 0);
         for line in text.lines() {

@@ -50,7 +50,7 @@ mod with_flux {
         };
         for (mode, endpoint, conf) in [
             ("immediate, a server that reads", &alive, "period=0"),
-            ("immediate, a dead server", &dead, "period=0"),
+            ("immediate, no server", &dead, "period=0"),
             ("aggregated, a server that reads", &alive, "period=1"),
         ] {
             let broker = Setup::new(endpoint.to_owned()).start();
@@ -70,21 +70,21 @@ mod with_flux {
             );
             let [low, ratio, high] = throughput.ratio_quartiles(WITH, WITHOUT);
             report.goal(
-                &format!("{what}: throughput of that without"),
+                &format!("{what}: throughput, ratio to without"),
                 format!("{ratio:.3} (quartiles {low:.3}, {high:.3})"),
                 "at least 0.99",
                 ratio >= 0.99,
             );
             let [low, ratio, high] = busy.ratio_interval(WITH, IDLE);
             report.figure(
-                &format!("{what}: the job manager's processor time of that {IDLE}",),
+                &format!("{what}: processor time of the job manager, ratio to an idle plugin in C",),
                 format!("{ratio:.3} (95 %: {low:.3} to {high:.3})"),
             );
             let [low, ratio, high] = busy.ratio_interval(WITH, WITHOUT);
             report.goal(
-                &format!("{what}: the job manager's processor time of that without"),
+                &format!("{what}: processor time of the job manager, ratio to without"),
                 format!("{ratio:.3} (95 %: {low:.3} to {high:.3})"),
-                "at most 1.005, the interval's upper end",
+                "upper bound at most 1.005",
                 high <= 1.005,
             );
         }

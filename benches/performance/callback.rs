@@ -37,7 +37,7 @@ const IMMEDIATE: &str = "state-counts, immediate";
 const ORIGINAL_AGGREGATED: &str = "flux_stats_gauge_inc in C, period 1 s";
 const ORIGINAL_IMMEDIATE: &str = "flux_stats_gauge_inc in C, period 0";
 const SEND: &str = "a handler that unpacks, and one raw send of the same bytes";
-const TIGHT: &str = "the same raw send, in a loop and in no host";
+const TIGHT: &str = "the same raw send in a loop, without a host";
 
 /// A plugin that is loaded in its own host, and the calls per sample.
 struct Candidate {
@@ -131,7 +131,7 @@ fn in_host(
     }
     let over = quiet.difference(AGGREGATED, NOOP);
     report.goal(
-        &format!("{title}: aggregated, over the handler that only unpacks"),
+        &format!("{title}: aggregated, above the handler that only unpacks"),
         nanoseconds(over),
         "at most 25 ns",
         over <= 25.0,
@@ -139,13 +139,13 @@ fn in_host(
     if original.is_some() {
         let over = quiet.difference(ORIGINAL_AGGREGATED, NOOP);
         report.figure(
-            &format!("{title}: flux_stats_gauge_inc, period 1 s, over the same"),
+            &format!("{title}: flux_stats_gauge_inc, period 1 s, above the same"),
             nanoseconds(over),
         );
     }
     let over = sending.difference(IMMEDIATE, SEND);
     report.goal(
-        &format!("{title}: immediate, over the handler with one raw send"),
+        &format!("{title}: immediate, above the handler with one raw send"),
         nanoseconds(over),
         "at most 100 ns",
         over <= 100.0,
@@ -153,7 +153,7 @@ fn in_host(
     if original.is_some() {
         let ratio = sending.ratio(IMMEDIATE, ORIGINAL_IMMEDIATE);
         report.goal(
-            &format!("{title}: immediate, of flux_stats_gauge_inc with period 0"),
+            &format!("{title}: immediate, ratio to flux_stats_gauge_inc with period 0"),
             format!("{ratio:.2}"),
             "at most 0.55",
             ratio <= 0.55,

@@ -33,7 +33,7 @@ const OURS_SUMMED: &str = "state-counts, summed by name (aggregated)";
 const CADENCE: &str = "cadence, non-blocking UdpMetricSink";
 const CADENCE_PACKED: &str = "cadence, BufferedUdpMetricSink";
 const CADENCE_JUMBO: &str = "cadence, BufferedUdpMetricSink, datagrams of 8,932 bytes";
-const SENDS: &str = "the sends of packed lines alone";
+const SENDS: &str = "only the sends of packed lines";
 const STATSD: &str = "statsd, Client";
 const STATSD_PACKED: &str = "statsd, Pipeline";
 
@@ -58,11 +58,12 @@ pub fn measure(report: &mut Report, options: Options) {
     );
     for (name, median) in samples.medians() {
         let rate = 1e3 / median;
-        report.figure(&format!("{name}: a line"), format!("{median:.0} ns ({rate:.2} million/s)"));
+        report
+            .figure(&format!("{name}: per line"), format!("{median:.0} ns ({rate:.2} million/s)"));
     }
     let slower = samples.ratio(CADENCE, OURS);
     report.goal(
-        "rate against cadence, each line a datagram",
+        "rate, ratio to cadence, one line per datagram",
         format!("{slower:.2}"),
         "at least 1.00",
         slower >= 1.0,
@@ -73,7 +74,7 @@ pub fn measure(report: &mut Report, options: Options) {
     ] {
         let faster = samples.ratio(cadence, ours);
         report.goal(
-            &format!("rate against cadence, buffered, {how}"),
+            &format!("rate, ratio to cadence, buffered, {how}"),
             format!("{faster:.2}"),
             "at least 2.00",
             faster >= 2.0,
@@ -81,12 +82,12 @@ pub fn measure(report: &mut Report, options: Options) {
     }
     // The plugin sums by name. There is no goal, because cadence sends every line.
     report.figure(
-        "rate against cadence, buffered, summed by name",
+        "rate, ratio to cadence, buffered, summed by name",
         format!("{:.2}", samples.ratio(CADENCE_PACKED, OURS_SUMMED)),
     );
     let besides = |name| samples.difference(name, SENDS);
     report.figure(
-        "rate against cadence, every line sent, besides the sends",
+        "rate, ratio to cadence, every line sent, without the sends",
         format!("{:.2}", besides(CADENCE_PACKED) / besides(OURS_PACKED)),
     );
     if options.docs {

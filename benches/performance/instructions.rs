@@ -40,7 +40,7 @@ pub fn measure(report: &mut Report, _: Options) {
     let unpacks = Subject { name: "unpacks only", plugin: noop_plugin(), conf: &nothing };
     let idle = Subject { name: "does nothing", plugin: idle_plugin(), conf: &nothing };
     let states = Subject { name: "states", plugin: &ours, conf: &states };
-    let all = Subject { name: "all families", plugin: &ours, conf: &all };
+    let all = Subject { name: "all collectors", plugin: &ours, conf: &all };
 
     transitions(report, "fake job manager", program(), &[unpacks, states, all]);
     if let (Some(host), Some(original)) = (flux_host(), original_plugin()) {
@@ -59,8 +59,10 @@ pub fn measure(report: &mut Report, _: Options) {
                 host.repeat(file(subject), 1, &announced());
                 host.repeat_in_turns(file(subject), count, &calls, length);
             });
-            let what =
-                format!("a turn of {length} transitions, with its datagram: {}", subject.name);
+            let what = format!(
+                "a reactor loop iteration of {length} transitions and its datagram: {}",
+                subject.name
+            );
             report.figure(&what, instructions(each * length as f64));
         }
     }
@@ -70,7 +72,7 @@ pub fn measure(report: &mut Report, _: Options) {
             host.repeat_within_a_turn(file(subject), count, &life);
         });
         let calls = life.as_array().unwrap().len() as f64;
-        let what = format!("a job's life of {calls} callbacks: {}", subject.name);
+        let what = format!("all {calls} callbacks of a job: {}", subject.name);
         report.figure(&what, instructions(each * calls));
     }
     table(report, idle, states);
@@ -92,11 +94,11 @@ fn transitions(report: &mut Report, title: &str, host: &Path, subjects: &[Subjec
     }
     let [(_, floor), (_, states), (_, all), ..] = each_of[..] else { return };
     let ratio = all / states;
-    let what = format!("{title}, a transition: all families, of states alone");
+    let what = format!("{title}, a transition: all collectors, ratio to states");
     report.goal(&what, format!("{ratio:.2}"), "at most 3", ratio <= 3.0);
     if let Some((name, original)) = each_of.get(3) {
         let ratio = (states - floor) / (original - floor);
-        let what = format!("{title}, a transition, over unpacking: states, of {name}");
+        let what = format!("{title}, a transition, above unpacking: states, ratio to {name}");
         report.goal(&what, format!("{ratio:.2}"), "at most 0.80", ratio <= 0.8);
     }
 }
@@ -114,7 +116,7 @@ fn table(report: &mut Report, idle: Subject, states: Subject) {
             })
         };
         let each = with_jobs(states) - with_jobs(idle);
-        let what = format!("a transition beside {jobs} active jobs, besides the host's: states");
+        let what = format!("a transition with {jobs} active jobs, without the host: states");
         report.figure(&what, instructions(each));
     }
 }
@@ -135,7 +137,7 @@ fn resyncs(report: &mut Report, plugin: &Path) {
             (0..count).for_each(|_| host.advance(1.0));
         });
         report.figure(
-            &format!("a resync of {gauges} gauges, the host's timer included"),
+            &format!("a resync of {gauges} gauges, including the host's timer"),
             instructions(each),
         );
     }
@@ -150,7 +152,7 @@ fn reconciles(report: &mut Report, plugin: &Path) {
         (0..JOBS).for_each(|id| host.call("job.new", &json!({"id": id, "state": RUN})));
         (0..count).for_each(|_| host.advance(1.0));
     });
-    let what = "a self-check: each job, the host's look-up included";
+    let what = "a reconcile pass, per job, including the host's lookup";
     report.figure(what, instructions(each / JOBS as f64));
 }
 

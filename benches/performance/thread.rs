@@ -29,40 +29,46 @@ mod with_flux {
 
     const ALL: &str = "metrics=states,queues,timings,results,resources,users,banks,pending";
     /// Collectors that do not subscribe to job events.
-    const BUT_RESULTS: &str = "metrics=states,queues,timings,resources,users,banks,pending";
+    const ALL_EXCEPT_RESULTS: &str = "metrics=states,queues,timings,resources,users,banks,pending";
     /// Jobs in the two brokers.
     const FEW: u32 = 100;
     const MANY: u32 = 300;
 
     pub fn measure(report: &mut Report, _: Options) {
         let ours = release_plugin();
-        let idle = "a plugin in C with one handler, which does nothing";
+        let idle = "a plugin in C with one handler that does nothing";
         let subjects: [(&str, Option<&Path>, &[&str]); 6] = [
             ("no plugin", None, &[]),
             (idle, Some(idle_plugin()), &[]),
             ("states, period 1 s", Some(&ours), &["period=1"]),
             ("states, period 0", Some(&ours), &["period=0"]),
-            ("all families but results, period 0", Some(&ours), &["period=0", BUT_RESULTS]),
-            ("all families, period 0", Some(&ours), &["period=0", ALL]),
+            (
+                "all collectors except results, period 0",
+                Some(&ours),
+                &["period=0", ALL_EXCEPT_RESULTS],
+            ),
+            ("all collectors, period 0", Some(&ours), &["period=0", ALL]),
         ];
         let mut each = Vec::new();
         for (name, plugin, conf) in subjects {
             let (few, many) = (run(plugin, conf, FEW), run(plugin, conf, MANY));
             let instructions = (many - few) / f64::from(MANY - FEW);
             let figure = format!("{:.0} thousand instructions", instructions / 1e3);
-            report.figure(&format!("the job manager's thread, a job: {name}"), figure);
+            report.figure(&format!("job manager thread, per job: {name}"), figure);
             each.push((name, instructions));
         }
         let (without, floor) = (each[0].1, each[1].1);
         let ratio = |what: &str, instructions: f64, of: f64| {
-            (format!("the job manager's thread, a job: {what}"), instructions / of)
+            (format!("job manager thread, per job: {what}"), instructions / of)
         };
-        let (what, figure) = ratio(&format!("{idle}, of no plugin"), floor, without);
+        let (what, figure) = ratio(&format!("{idle}, ratio to no plugin"), floor, without);
         report.figure(&what, format!("{figure:.3}"));
         for &(name, instructions) in &each[2..] {
-            let (what, figure) = ratio(&format!("{name}, of no plugin"), instructions, without);
+            let (what, figure) =
+                ratio(&format!("{name}, ratio to no plugin"), instructions, without);
             report.goal(&what, format!("{figure:.3}"), "at most 1.005", figure <= 1.005);
-            let (what, figure) = ratio(&format!("{name}, of that in C"), instructions, floor);
+            let (what, figure) =
+                ratio(&format!("{name}, ratio to the plugin in C"), instructions, floor);
             report.figure(&what, format!("{figure:.3}"));
         }
     }

@@ -1,14 +1,14 @@
-//! Binds the part of flux-core's C interface that the plugin uses.
+//! Generates bindings for the part of flux-core's C interface that the plugin uses.
 //!
-//! Headers come from `FLUX_PREFIX` or from pkg-config's flux-core; where there
-//! is neither, from the declarations of our own in wrapper.h. Nothing is linked:
-//! the symbols come from the broker that loads the plugin.
+//! The headers are those in `FLUX_PREFIX`, or those of pkg-config's flux-core. If neither
+//! exists, the declarations in wrapper.h are used. Nothing is linked: the broker that loads
+//! the plugin provides the symbols.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 
-/// Functions to bind; their types follow.
+/// Functions that the plugin calls. Their types are included automatically.
 const FUNCTIONS: &[&str] = &[
     "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
     "flux_jobtap_(get_flux|error|get_job_result|job_subscribe|job_lookup)",
@@ -63,52 +63,52 @@ fn main() {
     let bindings = match builder.generate() {
         Ok(bindings) => bindings,
         Err(error) => fail(&format!(
-            "bindgen could not read wrapper.h ({PACKAGES} bring C's own headers): {error}"
+            "bindgen could not read wrapper.h (the C headers are in {PACKAGES}): {error}"
         )),
     };
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     bindings.write_to_file(out.join("bindings.rs")).expect("OUT_DIR is writable");
 
-    // Before glibc 2.34 getaddrinfo_a(3) is in a library of its own.
+    // Before glibc 2.34, getaddrinfo_a(3) is in libanl.
     println!("cargo:rustc-link-lib=anl");
 }
 
-/// The folders with flux/core.h, or `None` where no Flux is installed.
+/// Folders that contain flux/core.h, or `None` if no Flux is installed.
 fn flux_includes() -> Option<Vec<PathBuf>> {
     if let Some(prefix) = env::var_os("FLUX_PREFIX").filter(|prefix| !prefix.is_empty()) {
         let include = Path::new(&prefix).join("include");
         if !include.join("flux/core.h").is_file() {
             fail(&format!(
-                "FLUX_PREFIX={}: no include/flux/core.h there (expected the prefix of an installed flux-core)",
+                "FLUX_PREFIX={}: include/flux/core.h not found (expected the prefix of an installed flux-core)",
                 prefix.to_string_lossy()
             ));
         }
         return Some(vec![include]);
     }
     pkg_config::Config::new()
-        // Its metadata would add -lflux-core, and with it a NEEDED entry.
+        // The metadata would add -lflux-core, and with it a NEEDED entry to the .so.
         .cargo_metadata(false)
         .env_metadata(true)
         .probe("flux-core")
         .ok()
         .map(|library| library.include_paths)
-        // pkg-config leaves out the compiler's own folders.
+        // pkg-config omits the compiler's default folders.
         .map(|paths| if paths.is_empty() { vec![PathBuf::from("/usr/include")] } else { paths })
 }
 
-/// The packages of libclang. scripts/setup.sh looks for the first in what is said here.
+/// Packages that contain libclang. scripts/setup.sh searches the output for "libclang-dev".
 const PACKAGES: &str =
-    "Debian's or Ubuntu's package libclang-dev, or Fedora's or RHEL's clang-devel";
+    "the package libclang-dev on Debian or Ubuntu, clang-devel on Fedora or RHEL";
 
-/// bindgen loads libclang at run time and panics without it; say what to install instead.
+/// Fails with the name of the package if libclang cannot be loaded; bindgen would panic.
 fn require_libclang() {
     std::panic::set_hook(Box::new(|_| ()));
     let found = std::panic::catch_unwind(bindgen::clang_version);
     let _ = std::panic::take_hook();
     if found.is_err() {
         fail(&format!(
-            "libclang was not found, and bindgen needs it to read flux-core's headers: install \
-             {PACKAGES}, or set LIBCLANG_PATH to the folder of libclang.so"
+            "libclang was not found; bindgen needs it to read flux-core's headers: install \
+             {PACKAGES}, or set LIBCLANG_PATH to the folder that contains libclang.so"
         ));
     }
 }

@@ -1,10 +1,9 @@
-/* A stand-in for glibc's libanl.so.1, to link against.
+/* A substitute for glibc's libanl.so.1, used only to link the plugin.
  *
- * Before glibc 2.34 getaddrinfo_a(3) and its kin are in that library; since
- * then they are in libc, and libanl.so.1 is an empty one that is still
- * installed. The plugin names it, so that it loads with either. zig brings all
- * of glibc's libraries to link against but this one. Nothing of it is run: only
- * the names count, which scripts/package gives their version in glibc.
+ * Before glibc 2.34, getaddrinfo_a(3) and related functions are in libanl.so.1. Later
+ * versions have them in libc and install an empty libanl.so.1. The plugin is linked
+ * with libanl.so.1 so that it loads with both. zig provides stubs of all other glibc
+ * libraries. This code is never run; scripts/package adds glibc's symbol versions.
  */
 void getaddrinfo_a (void) {}
 void gai_error (void) {}

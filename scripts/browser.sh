@@ -1,13 +1,12 @@
-# Shared by the scripts that source it after servers.sh: a headless Chromium,
-# driven over WebDriver, because its own --screenshot does not wait for pages
-# that draw themselves.
+# Sourced by other scripts after servers.sh: controls a headless Chromium with WebDriver,
+# because its option --screenshot does not wait for JavaScript that draws the page.
 
-# Starts one with a window of WIDTH x HEIGHT.
+# start_browser WIDTH HEIGHT: starts Chromium with a window of this size.
 start_browser() {
     local port
     read -r port < <(free_ports 1)
-    # Its settings and caches go away with the script. As root there is no
-    # sandbox; the pages are ours.
+    # Settings and caches are in the temporary folder. Chromium's sandbox does not work
+    # as root; all pages are local.
     start chromedriver env HOME="$folder" chromedriver --port="$port"
     await chromedriver is_open "$port"
     browser=http://127.0.0.1:$port
@@ -21,18 +20,18 @@ SESSION
     at_end+=(end_browser)
 }
 
-# resize_browser WIDTH HEIGHT: another window from now on.
+# resize_browser WIDTH HEIGHT: changes the size of the window.
 resize_browser() {
     jq -n '{width: $ARGS.positional[0], height: $ARGS.positional[1]}' --jsonargs "$1" "$2" |
         curl -sSf "$browser/window/rect" -d @- >/dev/null
 }
 
-# look URL READY PICTURE: opens a page, waits until the JavaScript expression
-# READY is true, gives it time to draw, and saves what it looks like.
+# look URL READY PICTURE: opens a page, waits until the JavaScript expression READY is
+# true, waits 5 s for the page to draw, and saves a screenshot.
 look() {
     local url=$1 ready=$2 picture=$3
-    # By way of an empty page: an address that differs in its fragment only would
-    # not be loaded.
+    # Open an empty page first: Chromium does not reload a page if only the fragment of
+    # the address changes.
     for url in about:blank "$url"; do
         jq -n '{url: $ARGS.positional[0]}' --args "$url" |
             curl -sSf "$browser/url" -d @- >/dev/null
@@ -48,7 +47,7 @@ is_ready() {
         curl -sSf "$browser/execute/sync" -d @- | jq -e .value
 }
 
-# Ends Chromium, which would outlive a chromedriver that is killed.
+# Ends Chromium, which would continue to run after chromedriver is killed.
 end_browser() {
     curl -sS -X DELETE "$browser" >/dev/null
 }

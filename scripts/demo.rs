@@ -1,6 +1,6 @@
-//! The main job, live in a terminal: jobs move, the plugin sends, a statsd
-//! receiver shows. In a real broker where there is a Flux, through the fake
-//! job manager and the recorded run where there is none. Run it with scripts/demo.
+//! Shows the gauges that a statsd receiver gets from the plugin, live in a terminal. Jobs
+//! run in a broker if flux is on PATH; otherwise the fake job manager replays a recorded
+//! run. Run it with scripts/demo.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -27,14 +27,13 @@ use support::flux::flux;
 use support::receiver::{Receiver, Seen};
 use support::{artifact, counts_of_job_stats, trace, Counts, STATES};
 
-/// How often the picture changes.
+/// Interval between updates of the screen.
 const FRAME: Duration = Duration::from_millis(100);
-/// When the run is given up.
-const PATIENCE: Duration = Duration::from_secs(110);
-/// How long the recorded run takes here: slow enough to watch. The broker that
-/// recorded it took 8.4 s.
+/// Longest time of a run.
+const TIMEOUT: Duration = Duration::from_secs(110);
+/// Duration of the replay, which is slower than the recorded run (8.4 s).
 const REPLAY: Duration = Duration::from_secs(20);
-/// Jobs in the real broker.
+/// Jobs that run in the broker.
 const JOBS: u64 = 400;
 
 fn main() -> ExitCode {
@@ -42,8 +41,8 @@ fn main() -> ExitCode {
     version.arg("version").stdout(Stdio::null()).stderr(Stdio::null());
     let real = version.status().is_ok_and(|status| status.success());
     let what = match real {
-        true => "a real Flux broker runs jobs, with the plugin loaded by flux jobtap load",
-        false => "no flux on PATH: the fake job manager replays 875 jobs recorded on a real broker",
+        true => "a Flux broker runs jobs, with the plugin loaded by flux jobtap load",
+        false => "no flux on PATH: the fake job manager replays 875 jobs recorded in a broker",
     };
     println!("state-counts demo: {what}\n");
 
@@ -58,32 +57,33 @@ fn main() -> ExitCode {
         })
     };
     let mut screen = Screen::new();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !run.is_finished() {
         screen.show(&receiver.seen(), progress.load(Ordering::Relaxed));
         let late = Instant::now() > end;
         if late || screen.interrupted() {
             screen.end();
-            println!("{}", if late { "The run did not end in time." } else { "Interrupted." });
+            println!("{}", if late { "The run timed out." } else { "Interrupted." });
             return ExitCode::FAILURE;
         }
     }
-    // The host goes on: its end would take the gauges down.
-    let Ok((truth, whose, _host)) = run.join() else {
+    // Keep the host running: the plugin sends zeros when the host ends.
+    let Ok((truth, source, _host)) = run.join() else {
         screen.end();
-        println!("The run failed: see above.");
+        println!("The run failed (see above).");
         return ExitCode::FAILURE;
     };
-    // The last datagrams may still be on their way.
+    // Wait for the last datagrams.
     let seen = receiver.wait(Duration::from_secs(5), |seen| seen.gauges == truth);
     screen.show(&seen, 100);
     screen.end();
-    verdict(&seen, &truth, whose)
+    compare(&seen, &truth, source)
 }
 
-/// Compares the last values with truth, state by state.
-fn verdict(seen: &Seen, truth: &Counts, whose: &str) -> ExitCode {
-    println!("\n{:<10} {:>8} {:>8}   truth is {whose}", "state", "gauge", "truth");
+/// Prints the last value of each gauge and the expected value. The exit code is 1 if they
+/// differ or a gauge was negative.
+fn compare(seen: &Seen, truth: &Counts, source: &str) -> ExitCode {
+    println!("\n{:<10} {:>8} {:>8}   expected: {source}", "state", "gauge", "expected");
     for state in STATES {
         let gauge = seen.gauges.get(state).map_or("none".to_owned(), i64::to_string);
         let mark = if seen.gauges.get(state) == truth.get(state) { "" } else { "  <- differs" };
@@ -91,14 +91,14 @@ fn verdict(seen: &Seen, truth: &Counts, whose: &str) -> ExitCode {
     }
     let negative = seen.negative();
     if seen.gauges == *truth && negative.is_empty() {
-        println!("\nEqual, and no gauge was ever below 0. {} datagrams.", seen.datagrams);
+        println!("\nEqual, and no gauge was negative. {} datagrams.", seen.datagrams);
         return ExitCode::SUCCESS;
     }
-    println!("\nNOT EQUAL. Below 0 at some time: {negative:?}");
+    println!("\nNOT EQUAL. Gauges that were negative: {negative:?}");
     ExitCode::FAILURE
 }
 
-/// What the gauges should show, who says so, and the host that ran the plugin.
+/// Expected values, their source, and the host that ran the plugin.
 type Outcome = (Counts, &'static str, Box<dyn Any + Send>);
 
 /// Runs jobs of several kinds in a broker.
@@ -141,25 +141,25 @@ fn in_the_fake_job_manager(endpoint: &str, progress: &AtomicU64) -> Outcome {
         progress.store((number * 100 / callbacks.len()) as u64, Ordering::Relaxed);
     }
     host.counts();
-    let whose = "what flux job stats printed when the run was recorded";
-    (trace::truth("after-purge"), whose, Box::new(host))
+    let source = "flux job stats when the run was recorded";
+    (trace::truth("after-purge"), source, Box::new(host))
 }
 
-/// The table that updates in place; without a terminal, a line now and then.
+/// A table that is updated in place, or without a terminal, a line every two seconds.
 struct Screen {
     terminal: Option<DefaultTerminal>,
-    /// Each state's last values, oldest first.
+    /// Last values of each state, oldest first.
     history: Vec<VecDeque<u64>>,
     frames: u64,
 }
 
 impl Screen {
-    /// As wide as a history line gets.
+    /// Longest history in values, which is the width of the widest history line.
     const WIDTH: usize = 200;
 
     fn new() -> Screen {
         let viewport = Viewport::Inline(STATES.len() as u16 + 3);
-        // A terminal that cannot say where its cursor is gets lines, too.
+        // Print lines if the terminal cannot report the position of its cursor.
         let terminal = stdout().is_terminal().then(|| {
             ratatui::try_init_with_options(TerminalOptions { viewport })
                 .inspect_err(|_| ratatui::restore())
@@ -192,7 +192,7 @@ impl Screen {
         self.frames += 1;
     }
 
-    /// Waits for the next frame; whether somebody pressed Ctrl-C or q meanwhile.
+    /// Waits for the next frame. Returns true if Ctrl-C or q was pressed.
     fn interrupted(&self) -> bool {
         if self.terminal.is_none() {
             thread::sleep(FRAME);

@@ -1,21 +1,20 @@
-# Shared by the scripts that source it: how the Flux on PATH wants to be used.
+# Sourced by other scripts: runs commands of the Flux on PATH.
 
-# What runs flux commands: nothing, or a user namespace.
+# Prefix of flux commands: empty, or a command that enters a user namespace.
 flux_as=()
 
-# Asks the Flux on PATH what it can do, and exports the answers. Fails, and says
-# why, where no broker of it can be used.
-ask_flux() {
-    local answers line
-    answers=$(scripts/probe-flux) || return 1
-    for line in $answers; do
+# Exports the output of scripts/probe-flux. Fails if the Flux on PATH has no usable broker.
+probe_flux() {
+    local features line
+    features=$(scripts/probe-flux) || return 1
+    for line in $features; do
         export "${line?}"
     done
     local user=${STATE_COUNTS_BROKER_USER:-}
     if [ -n "$user" ]; then flux_as=(unshare "--map-user=$user" "--map-group=$user"); fi
 }
 
-# Brokers take commands from their own user only.
+# A broker accepts commands only from the user that it runs as.
 flux() {
     command "${flux_as[@]}" flux "$@"
 }

@@ -1,7 +1,7 @@
-# Shared by the scripts that source it after servers.sh: statsd and Graphite.
+# Sourced by other scripts after servers.sh: starts statsd and Graphite.
 
-# Graphite: carbon, which keeps one value a second for a day, and its web
-# application. Sets carbon_port and graphite, the URL.
+# Starts carbon, which stores one value per second for a day, and Graphite's web
+# application. Sets carbon_port, and graphite to the URL.
 start_graphite() {
     local pickle query web
     read -r carbon_port pickle query web < <(free_ports 4)
@@ -34,7 +34,7 @@ CARBON
     await carbon is_open "$carbon_port"
 
     cat >"$folder/graphite/stored.py" <<SETTINGS
-SECRET_KEY = "loopback only, and gone with the script"
+SECRET_KEY = "used on loopback only"
 STORAGE_DIR = "$folder/graphite"
 WHISPER_DIR = "$folder/graphite/whisper"
 CONF_DIR = "$folder/graphite"
@@ -44,30 +44,30 @@ CARBONLINK_HOSTS = ["127.0.0.1:$query"]
 DATABASES = {"default": {
     "ENGINE": "django.db.backends.sqlite3", "NAME": "$folder/graphite/graphite.db"}}
 TIME_ZONE = "UTC"
-# A picture drawn a second ago is old.
+# Draw each picture from current data.
 DEFAULT_CACHE_DURATION = 0
 SETTINGS
-    # Debian serves the static files from Apache, from a folder of its own.
+    # Debian's package expects Apache to serve the static files from this folder.
     local static=/usr/share/graphite-web/static
     cat >"$folder/graphite/served.py" <<SETTINGS
 from graphite.settings import *
 STATICFILES_DIRS = ("$folder/graphite/static", "$static")
 SETTINGS
-    # Debian 12's opens no saved dashboard: graphite-project/graphite-web#2711.
+    # Debian 12's version cannot open saved dashboards: graphite-project/graphite-web#2711.
     mkdir -p "$folder/graphite/static/js"
     { echo 'var htmlEncode = Ext.util.Format.htmlEncode;'; cat "$static/js/dashboard.js"; } \
         >"$folder/graphite/static/js/dashboard.js"
     local settings=(env PYTHONPATH="$folder/graphite" PYTHONWARNINGS=ignore
         GRAPHITE_SETTINGS_MODULE=stored DJANGO_SETTINGS_MODULE=served)
     "${settings[@]}" graphite-manage migrate --run-syncdb >"$folder/migrate.log" 2>&1 ||
-        give_up migrate "Graphite's database could not be made"
+        give_up migrate "could not create Graphite's database"
     start graphite "${settings[@]}" graphite-manage runserver --noreload --insecure \
         "127.0.0.1:$web"
     await graphite is_open "$web"
 }
 
-# Etsy's statsd, flushing each second into the carbon of start_graphite; with
-# PORT, every datagram also goes there. Sets statsd_port.
+# start_statsd [PORT]: starts Etsy's statsd, which flushes to carbon each second, and
+# forwards each datagram to PORT, if given. Sets statsd_port.
 start_statsd() {
     local management backends="'./backends/graphite'" repeat=
     if [ $# -gt 0 ]; then
@@ -86,8 +86,8 @@ STATSD
     await statsd is_open "$management"
 }
 
-# graphite_values TARGET WHICH FROM: the last, the min or the sum (add) of each
-# series that matches, since that time: "NAME VALUE" lines.
+# graphite_values TARGET FUNCTION FROM: prints a line "NAME VALUE" for each series that
+# matches TARGET. FUNCTION (last, min, max or add) is applied to its values since FROM.
 graphite_values() {
     curl -sSfG "$graphite/render" -d format=json -d from="$3" --data-urlencode "target=$1" |
         jq -r ".[] | \"\(.target) \([.datapoints[][0] | values] | $2)\""

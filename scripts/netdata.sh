@@ -1,8 +1,8 @@
-# Shared by the scripts that source it after servers.sh: Netdata, with nothing of
-# it but its statsd server and its web pages.
+# Sourced by other scripts after servers.sh: starts Netdata with only its statsd server
+# and its web pages enabled.
 
-# Starts one with the synthetic charts of FILE. Sets netdata_port, where its
-# statsd listens, and netdata, the URL.
+# start_netdata FILE: starts Netdata with the synthetic charts in FILE. Sets netdata_port
+# to the port of its statsd server, and netdata to the URL.
 start_netdata() {
     local web home=$folder/netdata
     read -r netdata_port web < <(free_ports 2)
@@ -51,7 +51,7 @@ start_netdata() {
     check for new plugins every = 86400
 [statsd]
     bind to = udp:127.0.0.1:$netdata_port
-    # flux-core sends gauges of its own cache where FLUX_FRIPP_STATSD says.
+    # flux-core itself also sends gauges to FLUX_FRIPP_STATSD.
     create private charts for metrics matching = !flux.*.content-cache.* *
 NETDATA
     start netdata netdata -D -c "$home/netdata.conf" -P "$home/run/netdata.pid"
@@ -59,8 +59,8 @@ NETDATA
     await netdata udp_socket "$netdata_port"
 }
 
-# netdata_max CHART SECONDS: the highest value of each dimension, one a second, in
-# the last seconds: "DIMENSION VALUE" lines.
+# netdata_max CHART SECONDS: prints a line "DIMENSION VALUE" with the highest value of each
+# dimension in the last SECONDS.
 netdata_max() {
     curl -sSf "$netdata/api/v1/data?chart=$1&after=-$2&format=json" |
         jq -r '. as $all | .labels | to_entries[1:][]

@@ -1,6 +1,6 @@
-/* probe - a jobtap plugin that says in the broker's log what it hears
+/* probe - a jobtap plugin that logs the callbacks that it receives
  *
- * scripts/probe-flux loads it behind Flux's own plugins.
+ * scripts/probe-flux loads it after Flux's own plugins.
  */
 #include <stddef.h>
 
@@ -8,7 +8,7 @@
 
 static int new_cb (flux_plugin_t *p, const char *topic, flux_plugin_arg_t *args, void *arg)
 {
-    flux_log (flux_jobtap_get_flux (p), 6, "probe: hears job.new");
+    flux_log (flux_jobtap_get_flux (p), 6, "probe: job.new");
     return 0;
 }
 
@@ -16,7 +16,7 @@ static int run_cb (flux_plugin_t *p, const char *topic, flux_plugin_arg_t *args,
 {
     void *R = NULL;
     if (flux_plugin_arg_unpack (args, FLUX_PLUGIN_ARG_IN, "{s:o}", "R", &R) == 0)
-        flux_log (flux_jobtap_get_flux (p), 6, "probe: sees R");
+        flux_log (flux_jobtap_get_flux (p), 6, "probe: R");
     return 0;
 }
 

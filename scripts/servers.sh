@@ -1,16 +1,15 @@
-# Shared by the scripts that source it: monitoring servers on loopback, on free
-# ports, with all they write below $folder. They end with the script, however it
-# ends.
+# Sourced by other scripts: starts monitoring servers on free ports of the loopback
+# interface, with their files below $folder. They end when the script ends.
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/state-counts.XXXXXX")
 started=()
-# Commands to run before what was started is ended.
+# Commands to run before the servers are ended.
 at_end=()
 trap end_servers EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Runs COMMAND in the background, as NAME, which is also its log's name.
+# start NAME COMMAND...: runs COMMAND in the background with its output in NAME.log.
 start() {
     local name=$1
     shift
@@ -18,7 +17,7 @@ start() {
     started+=("$!")
 }
 
-# Last started, first stopped: a broker still sends to its statsd.
+# Ends the servers in reverse order, because the broker sends to statsd until it ends.
 end_servers() {
     local status=$? number command
     trap - EXIT
@@ -33,7 +32,7 @@ end_servers() {
     exit "$status"
 }
 
-# Ends the script, with the end of the log that may say why.
+# give_up NAME MESSAGE...: ends the script with a message and the last lines of NAME.log.
 give_up() {
     local name=$1
     shift
@@ -42,21 +41,21 @@ give_up() {
     exit 1
 }
 
-# Waits up to 60 s until COMMAND succeeds; NAME is what was started for it.
+# await NAME COMMAND...: waits up to 60 s until COMMAND succeeds, which checks server NAME.
 await() {
     local name=$1 end=$((SECONDS + 60))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || give_up "$name" "$name did not come up"
+        [ "$SECONDS" -lt "$end" ] || give_up "$name" "$name did not start within 60 s"
         sleep 0.2
     done
 }
 
-# COUNT ports that were free, for TCP and UDP, a moment ago.
+# free_ports COUNT: prints unused ports for TCP and UDP.
 free_ports() {
     /usr/bin/python3 - "$1" <<'PYTHON'
 import socket, sys
-# All are held at once, so that no two are the same.
+# Bind all before printing, so that no port is printed twice.
 held = []
 while len(held) < int(sys.argv[1]):
     tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
@@ -74,26 +73,26 @@ is_open() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1")
 }
 
-# Linux's line on the UDP socket that is bound to port.
+# udp_socket PORT: prints the line in /proc/net/udp of the socket bound to PORT.
 udp_socket() {
     awk -v address="$(printf '0100007F:%04X' "$1")" \
         '$2 == address { print; found = 1 } END { exit !found }' /proc/net/udp
 }
 
-# How many datagrams had no room in that socket, as Linux counts them.
+# udp_drops PORT: prints the number of datagrams that Linux dropped at that socket.
 udp_drops() {
     udp_socket "$1" | awk '{ print $NF }'
 }
 
 . scripts/flux.sh
 
-# One broker, or as many as the second argument says, with 64 pretended cores in all,
-# sending to statsd, and what more TOML says. Sets FLUX_URI.
+# start_broker [TOML [SIZE]]: starts SIZE brokers (default 1) with 64 simulated cores in
+# total and the additional configuration TOML, which send to statsd. Sets FLUX_URI.
 start_broker() {
     local size=${2:-1} hosts
     hosts=$(hostname)
     [ "$size" -eq 1 ] || hosts="node[0-$((size - 1))]"
-    ask_flux || exit 1
+    probe_flux || exit 1
     mkdir "$folder/flux"
     cat >"$folder/flux/broker.toml" <<TOML
 [resource]
@@ -103,7 +102,7 @@ hosts = "$hosts"
 cores = "0-$((64 / size - 1))"
 ${1:-}
 TOML
-    # Not --config-path, which flux start has since 0.69.
+    # FLUX_CONF_DIR instead of --config-path, which requires flux-core 0.69.
     start broker env -u FLUX_URI FLUX_CONF_DIR="$folder/flux" \
         FLUX_FRIPP_STATSD="127.0.0.1:$statsd_port" "${flux_as[@]}" flux start \
         --test-size="$size" sh -c 'echo "$FLUX_URI" >"$0"; exec sleep infinity' "$folder/uri"

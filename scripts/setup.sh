@@ -1,29 +1,28 @@
-# Shared by the scripts beside it, which source it: what a machine lacks, and
-# where Flux is.
+# Sourced by the other scripts: checks for required packages, and finds Flux.
 #
-# A need is written WHAT=PACKAGE, or WHAT=PACKAGE/PACKAGE where Fedora and RHEL call
-# the package something else than Debian. Whether WHAT is there is found by using
-# it, for a file of some name proves nothing (libclang-cpp.so is no libclang):
+# A requirement is written WHAT=PACKAGE, or WHAT=PACKAGE/PACKAGE if the package has
+# another name on Fedora and RHEL than on Debian. WHAT is checked by using it, because
+# a file name proves nothing (libclang-cpp.so is not libclang):
 #
-#   <NAME.h>   the C compiler reads that header
-#   cargo      it runs, and is as new as Cargo.toml asks
-#   build      $build, the script's own build, gets past build.rs, which loads libclang
-#   python:M   the system's Python imports module M
-#   /PATH      that file exists
-#   NAME       that command is on PATH
+#   <NAME.h>   the C compiler can read the header
+#   cargo      cargo runs, and its version is at least rust-version in Cargo.toml
+#   build      the command in $build does not fail in build.rs, which loads libclang
+#   python:M   the system's Python can import module M
+#   /PATH      the file exists
+#   NAME       the command is on PATH
 
-# What any Rust program takes here, and what the plugin takes.
+# Required for every Rust program here, and for the plugin.
 rust=(cc=gcc '<sys/types.h>=libc6-dev/glibc-devel' cargo=cargo)
 plugin=("${rust[@]}" build=libclang-dev/clang-devel)
 build=(cargo build --quiet --lib)
 build_log=
 jansson='<jansson.h>=libjansson-dev/jansson-devel'
 
-# As Cargo.toml's rust-version.
+# rust-version in Cargo.toml.
 oldest_rust=1.85
 
-# Makes sure that what is needed is there. As root on Debian, what is missing is
-# installed; otherwise the script ends with one line that says what to type.
+# need_packages REQUIREMENT...: as root on Debian, installs missing packages; otherwise
+# ends the script with one line that contains the command to type.
 need_packages() {
     local packages
     missing "$@"
@@ -48,12 +47,12 @@ refuse() {
     exit 1
 }
 
-# Sets packages to those whose need is not met.
+# missing REQUIREMENT...: sets packages to those of the requirements that are not met.
 missing() {
     local need names
     packages=()
     for need in "$@"; do
-        # Whether it builds is not to be known before there is a compiler.
+        # The build can be tried only if the compiler and cargo are installed.
         if [ "${need%%=*}" = build ] && [ ${#packages[@]} -eq 0 ] && builds; then continue; fi
         if [ "${need%%=*}" != build ] && is_there "${need%%=*}"; then continue; fi
         names=${need#*=}
@@ -83,15 +82,15 @@ rust_is_there() {
         return 0
     local newer="install a newer one from https://rustup.rs"
     if is_bookworm; then newer="type: sudo apt-get install cargo-web rustc-web"; fi
-    refuse "cargo $version ($(command -v cargo)) is too old (want Rust $oldest_rust or later); $newer"
+    refuse "cargo $version ($(command -v cargo)) is too old (expected Rust $oldest_rust or later); $newer"
 }
 
 is_bookworm() {
     [ "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" = bookworm ]
 }
 
-# Debian 12's newest Rust has packages of its own. cargo takes the certificates of
-# crates.io on trust of the system's.
+# Debian 12 has a newer Rust in separate packages. cargo needs the certificates of the
+# system for crates.io.
 rust_packages() {
     if is_bookworm; then
         packages+=(cargo-web rustc-web ca-certificates)
@@ -102,8 +101,8 @@ rust_packages() {
     fi
 }
 
-# Runs $build. False if it fails because a package is missing, which build.rs names;
-# any other failure ends the script.
+# Runs $build. Returns false if build.rs reports that libclang is missing; any other
+# failure ends the script.
 builds() {
     local log status=0
     echo "Building (the first time takes a minute or two)" >&2
@@ -116,22 +115,22 @@ builds() {
     [ $status -eq 0 ] || exit $status
 }
 
-# Whether the flux on PATH is flux-core's: other programs have that name, Flux CD's
-# for one.
+# True if the flux on PATH is flux-core's. Other programs, for example Flux CD, have the
+# same name.
 has_flux() {
     command -v flux >/dev/null && [ -n "$(flux_version)" ]
 }
 
-# Ends a script that only makes sense with a real Flux.
+# Ends a script that needs a Flux broker if there is none.
 need_flux() {
-    has_flux || refuse "there is no flux of flux-core on PATH, and this takes a real one"
+    has_flux || refuse "flux-core is not on PATH; this script needs a Flux broker"
 }
 
 flux_version() {
     flux version 2>/dev/null | awk '/libflux-core/ { print $2 }' || true
 }
 
-# Lets build.rs find the headers of the Flux whose command is on PATH.
+# Sets FLUX_PREFIX so that build.rs finds the headers of the Flux on PATH.
 find_flux() {
     if [ -z "${FLUX_PREFIX:-}" ] && has_flux &&
         ! pkg-config --exists flux-core 2>/dev/null; then
@@ -142,26 +141,25 @@ find_flux() {
     return 0
 }
 
-# Etsy's statsd, from npm, in target. Sets etsy, its folder.
+# Installs Etsy's statsd from npm in target. Sets etsy to its folder.
 statsd=(node=nodejs npm=npm)
 need_statsd() {
     local folder=$PWD/target/npm
     mkdir -p "$folder"
     cp tests/statsd/package.json tests/statsd/package-lock.json "$folder"
-    # Written when all of it is there.
+    # Written after a complete installation.
     if ! cmp -s tests/statsd/package-lock.json "$folder/installed.json"; then
         npm ci --prefix "$folder" --loglevel=error --no-audit --no-fund >&2 ||
-            refuse "npm could not install statsd, which tests send to"
+            refuse "npm could not install statsd"
         cp tests/statsd/package-lock.json "$folder/installed.json"
         touch target/fetched
     fi
     etsy=$folder/node_modules/statsd
 }
 
-# need_server PACKAGE PROGRAM: a server that tests send to, or what reads it. Where the
-# program is not on PATH, the package and what it needs are unpacked in target, where
-# tests/build.rs looks for it. So it takes no root, and starts no service. Where it
-# cannot be had, that is said, and tests are ignored.
+# need_server PACKAGE PROGRAM: if PROGRAM is not on PATH, unpacks PACKAGE and its
+# dependencies in target, where tests/build.rs looks for them. This needs no root and
+# starts no service. If the package is not available, tests that need it are ignored.
 need_server() {
     local folder=$PWD/target/servers/$1
     if command -v "$2" >/dev/null || [ -x "$folder/usr/sbin/$2" ] || [ -x "$folder/usr/bin/$2" ]
@@ -170,11 +168,11 @@ need_server() {
     elif unpack "$1" "$folder" >&2; then
         touch target/fetched
     else
-        echo "$0: the package $1 cannot be had here: tests that need it are ignored" >&2
+        echo "$0: package $1 is not available: tests that need it are ignored" >&2
     fi
 }
 
-# unpack PACKAGE FOLDER: it, and what of its dependencies the system has not.
+# unpack PACKAGE FOLDER: the package, and its dependencies that are not installed.
 unpack() {
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
     local packages package
@@ -184,7 +182,7 @@ unpack() {
     [ -n "$packages" ] || return 1
     rm -rf "$2.part" "$2"
     mkdir -p "$2.part/packages"
-    # As root, apt-get would rather download as a user who may not write there.
+    # By default, apt-get downloads as a user who may not write there if root runs it.
     # shellcheck disable=SC2086
     (cd "$2.part/packages" && apt-get download -qq -o APT::Sandbox::User=root $packages) || return 1
     for package in "$2.part"/packages/*.deb; do
@@ -199,5 +197,5 @@ packages_for() {
         awk '$1 == "Inst" { print $2; found = 1 } END { exit !found }'
 }
 
-# Graphite, and what asks it.
+# Graphite, and the programs that query it.
 graphite=(carbon-cache=graphite-carbon graphite-manage=graphite-web curl=curl jq=jq)

@@ -1,27 +1,27 @@
-//! Finds out what this machine has, so that a test that needs more is ignored, by name.
+//! Finds the programs and features that tests need; tests that need a missing one are ignored.
 //!
-//! What is found is a cfg and, where tests need to know where, a line in found.rs. A
-//! variable says it instead, where one is set.
+//! Each one that is found sets a cfg, and adds its value to found.rs. An environment
+//! variable, if set, is used instead of the search.
 
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{exit, Command};
 use std::{env, fs};
 
-/// How something is found.
+/// How a program or feature is found.
 enum Find {
-    /// By the variable alone: only scripts/package makes it.
+    /// By the variable only, which scripts/package sets.
     Given,
     /// A program on PATH, under one of these names.
     Program(&'static [&'static str]),
-    /// The prefix of a package's program: on PATH, or unpacked by scripts/test.
+    /// The prefix of a Debian package and its program: on PATH, or unpacked by scripts/test.
     Package(&'static str, &'static str),
-    /// What scripts/test has from npm.
+    /// An npm package that scripts/test installed.
     Npm(&'static str),
     /// A module of the system's Python.
     Python(&'static str),
-    /// Whether this is allowed or answers.
-    Asked(fn() -> bool),
+    /// By a function that tries it.
+    Tried(fn() -> bool),
 }
 use Find::*;
 
@@ -43,13 +43,13 @@ const NEEDS: &[(&str, &str, Find)] = &[
     ("have_graphite", "STATE_COUNTS_GRAPHITE", Package("graphite-web", "graphite-manage")),
     ("have_statsd", "STATE_COUNTS_STATSD", Npm("statsd")),
     ("have_carbon", "STATE_COUNTS_CARBON", Python("carbon")),
-    ("have_ipv6", "STATE_COUNTS_IPV6", Asked(has_ipv6)),
-    ("have_namespaces", "STATE_COUNTS_NAMESPACES", Asked(has_namespaces)),
+    ("have_ipv6", "STATE_COUNTS_IPV6", Tried(has_ipv6)),
+    ("have_namespaces", "STATE_COUNTS_NAMESPACES", Tried(has_namespaces)),
     ("have_packages", "STATE_COUNTS_PACKAGES", Given),
     ("have_root", "STATE_COUNTS_ROOT", Given),
 ];
 
-/// What scripts/probe-flux is answered, each a cfg in lower case.
+/// Names that scripts/probe-flux prints, without STATE_COUNTS_; each is a cfg in lower case.
 const ANSWERS: &[&str] = &[
     "FLUX_CONFIG_FLOATS",
     "FLUX_FAILED_ALONE",
@@ -82,7 +82,7 @@ fn main() {
     let path = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     fs::write(path.join("found.rs"), format!("&[\n{lines}]\n")).expect("OUT_DIR is writable");
 
-    // The rlib's flux_* symbols are a broker's. No test calls them.
+    // A broker defines the flux_* symbols that the rlib refers to. No test calls them.
     for kind in ["tests", "benches", "examples"] {
         println!("cargo:rustc-link-arg-{kind}=-Wl,--unresolved-symbols=ignore-in-object-files");
     }
@@ -104,23 +104,24 @@ impl Find {
             Python(module) => {
                 yes(succeeds("/usr/bin/python3", &["-c", &format!("import {module}")]))
             }
-            Asked(ask) => yes(ask()),
+            Tried(works) => yes(works()),
         }
     }
 }
 
-/// The repository.
+/// The top folder of the repository.
 fn top() -> PathBuf {
-    let tests = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    Path::new(&tests).parent().expect("tests/ is in it").to_owned()
+    let tests = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    Path::new(&tests).parent().expect("tests/ has a parent folder").to_owned()
 }
 
-/// Something that scripts/test fetches. It touches a file when there is more.
+/// A path below target that scripts/test creates. The script touches target/fetched after
+/// each download.
 fn fetched(path: &str) -> PathBuf {
     let target = top().join("target");
     let changed = target.join("fetched");
     if !changed.exists() {
-        // Else this would run each time.
+        // A missing file would make cargo run this build script each time.
         let _ = fs::create_dir_all(&target).and_then(|()| fs::write(&changed, ""));
     }
     println!("cargo:rerun-if-changed={}", changed.display());
@@ -145,17 +146,17 @@ fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
-/// A machine may have no IPv6, not even on its loopback.
+/// True if the loopback interface has an IPv6 address.
 fn has_ipv6() -> bool {
     UdpSocket::bind("[::1]:0").is_ok()
 }
 
-/// A test's own name service lives in namespaces, which some containers forbid.
+/// True if namespaces are allowed, in which tests run their own name service.
 fn has_namespaces() -> bool {
     let inside = "mount --bind /etc /etc && \
                   exec unshare --map-user=\"$0\" --map-group=\"$1\" true";
     let id = |option| {
-        let output = Command::new("id").arg(option).output().expect("id is everywhere");
+        let output = Command::new("id").arg(option).output().expect("id is installed");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
     let (user, group) = (id("-u"), id("-g"));
@@ -163,7 +164,7 @@ fn has_namespaces() -> bool {
     succeeds("unshare", &unshare)
 }
 
-/// The flux on PATH, if it is flux-core's, and what it can do.
+/// Finds the flux on PATH, if it is flux-core's, and its features.
 fn find_flux(found: &mut Vec<(String, String)>) {
     println!("cargo:rustc-check-cfg=cfg(have_flux)");
     println!("cargo:rustc-check-cfg=cfg(have_plugin_path)");
@@ -173,17 +174,18 @@ fn find_flux(found: &mut Vec<(String, String)>) {
         println!("cargo:rustc-check-cfg=cfg({})", answer.to_lowercase());
     }
     let Some(flux) = on_path("flux") else { return };
-    // It may be replaced.
+    // Another version may be installed at the same path.
     println!("cargo:rerun-if-changed={}", flux.display());
     if env::var_os("STATE_COUNTS_NO_BROKER").is_some_and(|it| !it.is_empty()) || !is_flux_core() {
         return;
     }
-    let probe = Command::new(top().join("scripts/probe-flux")).output().expect("it is a script");
+    let probe =
+        Command::new(top().join("scripts/probe-flux")).output().expect("probe-flux is executable");
     if !probe.status.success() {
         eprint!("{}", String::from_utf8_lossy(&probe.stderr));
         eprintln!(
-            "error: the tests in a broker cannot run (scripts/test --no-broker, or \
-             STATE_COUNTS_NO_BROKER=yes in the environment, runs the others)"
+            "error: tests that need a broker cannot run (to run the others, use \
+             scripts/test --no-broker or set STATE_COUNTS_NO_BROKER=yes)"
         );
         exit(1);
     }
@@ -196,7 +198,7 @@ fn find_flux(found: &mut Vec<(String, String)>) {
         }
         found.push((name.to_owned(), value.to_owned()));
     }
-    // One test loads from the plugin path, and has to put a file there.
+    // One test writes a file to the plugin path.
     let path = Command::new("flux").args(["config", "builtin", "jobtap_pluginpath"]).output();
     let path = path.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let folder = path.unwrap_or_default().split(':').next().unwrap_or_default().to_owned();
@@ -205,14 +207,13 @@ fn find_flux(found: &mut Vec<(String, String)>) {
     }
 }
 
-/// Other programs have that name, Flux CD's for one.
+/// Other programs, for example Flux CD, have the same name.
 fn is_flux_core() -> bool {
     let version = Command::new("flux").arg("version").output();
     version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("libflux-core"))
 }
 
-/// The folders of Flux's headers, for fake/headers.rs: of FLUX_PREFIX or of pkg-config's
-/// flux-core, as the library's build script finds them.
+/// Finds the folders of Flux's headers, for tests/fake/headers.rs.
 fn find_headers() {
     println!("cargo:rustc-check-cfg=cfg(have_flux_headers)");
     for variable in ["FLUX_PREFIX", "PKG_CONFIG", "PKG_CONFIG_PATH"] {

@@ -1,13 +1,12 @@
-/* flux - a host on an installed libflux-core, without a broker
+/* flux - a host that uses an installed libflux-core, without a broker
  *
- * Plugins are loaded and called by flux_plugin_load_dso() and flux_plugin_call()
- * themselves. What a plugin takes from the job manager rather than from
- * libflux-core is here: flux_jobtap_get_flux(), whose handle is open to
- * "loop://", and the other flux_jobtap_*() that ours imports (tests/artifact.rs
- * looks whether all are here).
+ * Plugins are loaded with flux_plugin_load_dso() and called with flux_plugin_call().
+ * This file defines the functions that a plugin imports from the job manager:
+ * flux_jobtap_get_flux(), whose handle is open to "loop://", and the other
+ * flux_jobtap_*() (tests/fake/artifact.rs checks that the list is complete).
  *
- * It speaks the part of the fake job manager's language (tests/fake_job_manager/fake_job_manager.c) that a
- * measurement needs: load, repeat (tests/fake_job_manager/repeat.h) and advance.
+ * The host implements some commands of tests/fake_job_manager/fake_job_manager.c:
+ * load, repeat (tests/fake_job_manager/repeat.h) and advance.
  */
 #include <flux/core.h>
 #include <flux/jobtap.h>
@@ -45,7 +44,7 @@ int flux_jobtap_error (flux_plugin_t *p,
     return -1;
 }
 
-/* Nothing that is measured calls these. */
+/* The measured code does not call these functions. */
 int flux_jobtap_get_job_result (flux_plugin_t *p,
                                 flux_jobid_t id,
                                 flux_job_result_t *resultp)
@@ -84,7 +83,7 @@ static inline void repeat_call (struct flux_plugin *p,
     flux_plugin_call (p, topic, args);
 }
 
-/* libflux's own reactor, with nothing to do but its prepare watchers. */
+/* Runs libflux's reactor once, which calls the prepare watchers. */
 static inline void repeat_turn (void)
 {
     flux_reactor_run (flux_get_reactor (handle), FLUX_REACTOR_NOWAIT);
@@ -136,11 +135,11 @@ int main (void)
 {
     char *line = NULL;
     size_t size = 0;
-    /* Its tables are the same in each run, and so is what they cost. */
+    /* With a fixed seed, jansson's hash tables have the same cost in each run. */
     json_object_seed (1);
     if (!(handle = flux_open ("loop://", 0)))
         die ("flux_open");
-    /* A plugin that asks for it would wait for an answer that never comes. */
+    /* Without a broker, a request for the attribute would never be answered. */
     if (flux_attr_set_cacheonly (handle, "version", FLUX_CORE_VERSION_STRING) < 0)
         die ("flux_attr_set_cacheonly");
     while (getline (&line, &size, stdin) > 0) {

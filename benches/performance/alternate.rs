@@ -1,7 +1,6 @@
-//! Measuring in turn, so that what the machine does meanwhile hits all alike.
+//! Alternating measurements, so that other load on the machine affects all contestants.
 
-/// One way to do something. A call does it a number of times and returns what
-/// one time took.
+/// A measured operation. Each call repeats it and returns the cost of one repetition.
 pub struct Contestant<'a> {
     name: &'static str,
     sample: Box<dyn FnMut() -> f64 + 'a>,
@@ -13,13 +12,13 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// What was measured: for each contestant, one figure a round.
+/// One figure per contestant and round.
 #[derive(Default)]
 pub struct Samples(Vec<(&'static str, Vec<f64>)>);
 
 impl Samples {
-    /// Measures each contestant once a round, after a round that does not count:
-    /// caches, branch predictors and lazy bindings are warm then.
+    /// Measures each contestant once per round, after a warm-up round for caches, branch
+    /// predictors and lazy bindings.
     pub fn add_warm(&mut self, rounds: usize, contestants: &mut [Contestant]) {
         for contestant in contestants.iter_mut() {
             (contestant.sample)();
@@ -27,12 +26,12 @@ impl Samples {
         self.add(rounds, contestants);
     }
 
-    /// Measures each contestant once a round; another one begins each time.
+    /// Measures each contestant once per round. Each round begins with the next contestant.
     pub fn add(&mut self, rounds: usize, contestants: &mut [Contestant]) {
         for round in 0..rounds {
-            for turn in 0..contestants.len() {
-                let place = (round + turn) % contestants.len();
-                let Contestant { name, sample } = &mut contestants[place];
+            for offset in 0..contestants.len() {
+                let index = (round + offset) % contestants.len();
+                let Contestant { name, sample } = &mut contestants[index];
                 let figure = sample();
                 match self.0.iter_mut().find(|(known, _)| known == name) {
                     Some((_, figures)) => figures.push(figure),
@@ -42,17 +41,17 @@ impl Samples {
         }
     }
 
-    /// The median of what `left` took more than `right` in the same round.
+    /// Median difference of `left` and `right` in the same round.
     pub fn difference(&self, left: &str, right: &str) -> f64 {
         quantile(&self.paired(left, right, |left, right| left - right), 0.5)
     }
 
-    /// The median of `left` as a part of `right` in the same round.
+    /// Median ratio of `left` to `right` in the same round.
     pub fn ratio(&self, left: &str, right: &str) -> f64 {
         quantile(&self.paired(left, right, |left, right| left / right), 0.5)
     }
 
-    /// Each contestant's name and median.
+    /// Name and median of each contestant.
     pub fn medians(&self) -> Vec<(&'static str, f64)> {
         self.0.iter().map(|(name, figures)| (*name, quantile(figures, 0.5))).collect()
     }
@@ -68,15 +67,15 @@ impl Samples {
     }
 }
 
-/// What the broker's pairs need besides.
+/// Used by the measurements in a broker.
 #[cfg_attr(not(have_flux), allow(dead_code))]
 impl Samples {
-    /// What was measured beside, in the same rounds.
-    pub fn beside(figures: Vec<(&'static str, Vec<f64>)>) -> Samples {
+    /// Figures that were measured in the same rounds as others.
+    pub fn from_rounds(figures: Vec<(&'static str, Vec<f64>)>) -> Samples {
         Samples(figures)
     }
 
-    /// How many rounds were measured.
+    /// Number of rounds.
     pub fn rounds(&self) -> usize {
         self.0.first().map_or(0, |(_, figures)| figures.len())
     }
@@ -85,32 +84,32 @@ impl Samples {
         quantile(self.of(name), 0.5)
     }
 
-    /// Lower quartile, median, upper quartile of `ratio`.
+    /// Lower quartile, median and upper quartile of the ratio.
     pub fn ratio_quartiles(&self, left: &str, right: &str) -> [f64; 3] {
         let ratios = self.paired(left, right, |left, right| left / right);
         [0.25, 0.5, 0.75].map(|at| quantile(&ratios, at))
     }
 
-    /// The median of `ratio`, between the ends of its interval at 95 %: the largest
-    /// by order statistics, which asks nothing of how the ratios are distributed.
+    /// Lower bound, median and upper bound of the ratio: the 95 % confidence interval of
+    /// the median by order statistics, which assumes no distribution.
     pub fn ratio_interval(&self, left: &str, right: &str) -> [f64; 3] {
         let mut ratios = self.paired(left, right, |left, right| left / right);
         ratios.sort_by(f64::total_cmp);
         let n = ratios.len();
-        // The chance that at most `index` of the ratios are below the median.
+        // `below` is the probability that fewer than `index` ratios are below the median.
         let (mut index, mut chance, mut below) = (0, 0.5f64.powi(n as i32), 0.0);
         while below + chance <= 0.025 {
             below += chance;
             chance *= (n - index) as f64 / (index + 1) as f64;
             index += 1;
         }
-        // Too few for an interval: all of them.
+        // With too few ratios for an interval, use all of them.
         let first = index.saturating_sub(1);
         [ratios[first], quantile(&ratios, 0.5), ratios[n - 1 - first]]
     }
 }
 
-/// The figure below which this part of all lies.
+/// The quantile at `part`, between 0 and 1, with linear interpolation.
 fn quantile(figures: &[f64], part: f64) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);

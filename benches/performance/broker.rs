@@ -1,4 +1,4 @@
-//! How fast a real broker runs jobs, with the plugin and without.
+//! Job throughput of a broker with the plugin and without.
 
 use super::report::Report;
 use super::Options;
@@ -26,7 +26,7 @@ mod with_flux {
     use super::super::support::fake_job_manager::idle_plugin;
     use super::*;
 
-    /// The pairs that are made in any case, and for one mode at the most.
+    /// Smallest and largest number of pairs per mode.
     const LEAST_PAIRS: usize = 6;
     const MOST_PAIRS: usize = 21;
 
@@ -35,11 +35,9 @@ mod with_flux {
     const WITH: &str = "with the plugin";
 
     pub fn measure(report: &mut Report, options: Options) {
-        // Many short pairs tell more on a machine with other work than few long
-        // ones: 21 of 500 are 10,500 jobs with the plugin, and as many without. The
-        // time is for one mode, and what is left out then are pairs; in full, as
-        // few as are made in any case.
-        let (jobs, patience) = match options.full {
+        // On a busy machine, many short pairs are more precise than few long ones. Pairs
+        // after the time limit of a mode are omitted.
+        let (jobs, time_limit) = match options.full {
             true => (10_000, Duration::ZERO),
             false => (500, Duration::from_secs(110)),
         };
@@ -52,15 +50,15 @@ mod with_flux {
         };
         for (mode, endpoint, conf) in [
             ("immediate, a server that reads", &alive, "period=0"),
-            ("immediate, a dead server", &dead, "period=0"),
+            ("immediate, no server", &dead, "period=0"),
             ("aggregated, a server that reads", &alive, "period=1"),
         ] {
             let broker = Setup::new(endpoint.to_owned()).start();
-            // Warm, like a broker that is not new.
+            // Warm up the broker.
             batch(&broker, 500);
-            let (throughput, busy) = compare(&broker, &plugin, conf, jobs, patience);
+            let (throughput, busy) = compare(&broker, &plugin, conf, jobs, time_limit);
             match endpoint == &dead {
-                // It says that sends fail.
+                // The plugin logs that sends fail.
                 true => broker.end_with_complaints(),
                 false => broker.end(),
             }
@@ -72,34 +70,34 @@ mod with_flux {
             );
             let [low, ratio, high] = throughput.ratio_quartiles(WITH, WITHOUT);
             report.goal(
-                &format!("{what}: throughput of that without"),
+                &format!("{what}: throughput, ratio to without"),
                 format!("{ratio:.3} (quartiles {low:.3}, {high:.3})"),
                 "at least 0.99",
                 ratio >= 0.99,
             );
             let [low, ratio, high] = busy.ratio_interval(WITH, IDLE);
             report.figure(
-                &format!("{what}: the job manager's processor time of that {IDLE}",),
+                &format!("{what}: processor time of the job manager, ratio to an idle plugin in C",),
                 format!("{ratio:.3} (95 %: {low:.3} to {high:.3})"),
             );
             let [low, ratio, high] = busy.ratio_interval(WITH, WITHOUT);
             report.goal(
-                &format!("{what}: the job manager's processor time of that without"),
+                &format!("{what}: processor time of the job manager, ratio to without"),
                 format!("{ratio:.3} (95 %: {low:.3} to {high:.3})"),
-                "at most 1.005, the interval's upper end",
+                "upper bound at most 1.005",
                 high <= 1.005,
             );
         }
     }
 
-    /// Jobs a second, and the seconds that the job manager's thread ran, with the
-    /// plugin, without, and with one that does nothing, in turn in one broker.
+    /// Measures without a plugin, with an idle one and with ours, alternately in one broker:
+    /// jobs per second, and seconds of processor time of the job manager's thread.
     fn compare(
         broker: &Broker,
         plugin: &Path,
         conf: &str,
         jobs: usize,
-        patience: Duration,
+        time_limit: Duration,
     ) -> (Samples, Samples) {
         let idle = idle_plugin();
         let all = RefCell::new((vec![], vec![], vec![]));
@@ -122,18 +120,18 @@ mod with_flux {
             }),
         ];
         let start = Instant::now();
-        // Three by three: each is the first as often.
+        // Three rounds at a time, so that each contestant is first equally often.
         while throughput.rounds() < LEAST_PAIRS
-            || (throughput.rounds() < MOST_PAIRS && start.elapsed() < patience)
+            || (throughput.rounds() < MOST_PAIRS && start.elapsed() < time_limit)
         {
             throughput.add(3, &mut contestants);
         }
         drop(contestants);
         let (without, idle, with) = all.into_inner();
-        (throughput, Samples::beside(vec![(WITHOUT, without), (IDLE, idle), (WITH, with)]))
+        (throughput, Samples::from_rounds(vec![(WITHOUT, without), (IDLE, idle), (WITH, with)]))
     }
 
-    /// As `batch`, with a plugin loaded.
+    /// Runs `batch` with a plugin loaded.
     fn batch_with(broker: &Broker, plugin: &Path, conf: &[&str], jobs: usize) -> (f64, f64) {
         broker.load(plugin, conf).expect("the plugin loads");
         let measured = batch(broker, jobs);
@@ -141,8 +139,8 @@ mod with_flux {
         measured
     }
 
-    /// Runs jobs, from the first submission to the last end: jobs a second, and
-    /// the seconds that the job manager's thread ran.
+    /// Runs jobs. Returns jobs per second, from the first submission to the end of the last
+    /// job, and the seconds of processor time of the job manager's thread.
     fn batch(broker: &Broker, jobs: usize) -> (f64, f64) {
         let before = busy(broker);
         let start = Instant::now();
@@ -152,8 +150,8 @@ mod with_flux {
         (jobs as f64 / seconds, busy(broker) - before)
     }
 
-    /// Seconds that the job manager's thread has run, as the kernel counts; where no
-    /// thread has that name, all the broker's.
+    /// Processor time of the job manager's thread in seconds; of all threads of the broker
+    /// if none is named after the job manager.
     fn busy(broker: &Broker) -> f64 {
         let process = broker.flux(&["getattr", "broker.pid"]);
         let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();

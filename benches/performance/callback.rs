@@ -1,5 +1,5 @@
-//! A transition's whole callback, in a host, beside a handler that only
-//! unpacks it, beside flux-core's own statsd client, and beside one raw send.
+//! Time of the callback of a transition in a host, compared with a handler that only unpacks
+//! the arguments, with flux-core's own statsd client, and with one raw send.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,28 +18,28 @@ use super::support::fake_job_manager::{noop_plugin, program, FakeJobManager};
 use super::support::jobs::{announced, there_and_back};
 use super::{plot, Options};
 
-/// New processes a measurement: where code and data happen to lie matters.
+/// New processes per measurement, because the addresses of code and data affect the time.
 const LAUNCHES: usize = 5;
 const ROUNDS: usize = 61;
-/// What the transitions of `there_and_back` are on the wire.
+/// Datagrams for the transitions of `there_and_back`.
 const DATAGRAMS: [&str; 2] = [
     "flux.job.state.SCHED:+1|g\nflux.job.state.PRIORITY:-1|g",
     "flux.job.state.PRIORITY:+1|g\nflux.job.state.SCHED:-1|g",
 ];
-/// Calls a sample: of a callback that sends, and of one that does not. A sample
-/// is shorter than the scheduler's time slices; many are then undisturbed.
+/// Calls per sample, of a callback that sends and of one that does not. A sample is shorter
+/// than a time slice of the scheduler, so most samples are not interrupted.
 const SENDING: u64 = 500;
 const QUIET: u64 = 10_000;
 
 const NOOP: &str = "a handler that only unpacks";
 const AGGREGATED: &str = "state-counts, aggregated";
 const IMMEDIATE: &str = "state-counts, immediate";
-const FRIPP_AGGREGATED: &str = "flux_stats_gauge_inc in C, period 1 s";
-const FRIPP_IMMEDIATE: &str = "flux_stats_gauge_inc in C, period 0";
+const ORIGINAL_AGGREGATED: &str = "flux_stats_gauge_inc in C, period 1 s";
+const ORIGINAL_IMMEDIATE: &str = "flux_stats_gauge_inc in C, period 0";
 const SEND: &str = "a handler that unpacks, and one raw send of the same bytes";
-const TIGHT: &str = "the same raw send, in a loop and in no host";
+const TIGHT: &str = "the same raw send in a loop, without a host";
 
-/// A plugin to be loaded into a host of its own, and calls a sample.
+/// A plugin that is loaded in its own host, and the calls per sample.
 struct Candidate {
     name: &'static str,
     plugin: PathBuf,
@@ -65,7 +65,7 @@ impl Candidate {
         self.plugin.file_name().unwrap().to_str().unwrap()
     }
 
-    /// Panics unless it sends what the raw sends do.
+    /// Panics unless the plugin sends the same datagrams as the raw sends.
     fn check(&self, host: &Path) {
         let server = roomy_socket();
         server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -74,9 +74,9 @@ impl Candidate {
         host.end();
         let mut buffer = [0; 1500];
         for datagram in DATAGRAMS {
-            // First come the greeting and the announced job.
+            // The datagrams of the load and of the announced job arrive first.
             loop {
-                let length = server.recv(&mut buffer).expect("both datagrams come");
+                let length = server.recv(&mut buffer).expect("both datagrams arrive");
                 if &buffer[..length] == datagram.as_bytes() {
                     break;
                 }
@@ -92,11 +92,17 @@ pub fn measure(report: &mut Report, options: Options) {
         return report
             .leave_out("callbacks through flux_plugin_call, and flux_stats_gauge_inc", why);
     };
-    let fripp = flux_compiled("benches/plugins/fripp.c", "fripp.so", &["-shared", "-fPIC"]);
-    in_host(report, options, "flux_plugin_call", &host, fripp.as_deref());
+    let original = original_plugin();
+    in_host(report, options, "flux_plugin_call", &host, original.as_deref());
 }
 
-fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, fripp: Option<&Path>) {
+fn in_host(
+    report: &mut Report,
+    options: Options,
+    title: &str,
+    host: &Path,
+    original: Option<&Path>,
+) {
     let ours = release_plugin();
     let sender = compiled("benches/plugins/send.c", "send.so", &["-shared", "-fPIC"]);
     let mut quiet = vec![
@@ -108,14 +114,14 @@ fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, frip
         Candidate::new(IMMEDIATE, &ours, immediate(), SENDING),
     ];
     sending.iter().for_each(|candidate| candidate.check(host));
-    if let Some(fripp) = fripp {
-        quiet.push(Candidate::new(FRIPP_AGGREGATED, fripp, json!({"period": 1.0}), QUIET));
-        sending.push(Candidate::new(FRIPP_IMMEDIATE, fripp, json!({"period": 0.0}), SENDING));
+    if let Some(original) = original {
+        quiet.push(Candidate::new(ORIGINAL_AGGREGATED, original, json!({"period": 1.0}), QUIET));
+        sending.push(Candidate::new(ORIGINAL_IMMEDIATE, original, json!({"period": 0.0}), SENDING));
     }
 
-    // Nothing is sent, so nobody reads: that would take the other core.
-    let nobody = roomy_socket();
-    let quiet = samples(host, &quiet, nobody.local_addr().unwrap(), None);
+    // Nothing is sent, so no reader is needed, which would use the other core.
+    let unread = roomy_socket();
+    let quiet = samples(host, &quiet, unread.local_addr().unwrap(), None);
     let drain = Drain::start(Reader::Spins);
     let sending = samples(host, &sending, drain.address(), Some(&drain));
 
@@ -125,42 +131,41 @@ fn in_host(report: &mut Report, options: Options, title: &str, host: &Path, frip
     }
     let over = quiet.difference(AGGREGATED, NOOP);
     report.goal(
-        &format!("{title}: aggregated, over the handler that only unpacks"),
+        &format!("{title}: aggregated, above the handler that only unpacks"),
         nanoseconds(over),
         "at most 25 ns",
         over <= 25.0,
     );
-    if fripp.is_some() {
-        let over = quiet.difference(FRIPP_AGGREGATED, NOOP);
+    if original.is_some() {
+        let over = quiet.difference(ORIGINAL_AGGREGATED, NOOP);
         report.figure(
-            &format!("{title}: flux_stats_gauge_inc, period 1 s, over the same"),
+            &format!("{title}: flux_stats_gauge_inc, period 1 s, above the same"),
             nanoseconds(over),
         );
     }
     let over = sending.difference(IMMEDIATE, SEND);
     report.goal(
-        &format!("{title}: immediate, over the handler with one raw send"),
+        &format!("{title}: immediate, above the handler with one raw send"),
         nanoseconds(over),
         "at most 100 ns",
         over <= 100.0,
     );
-    if fripp.is_some() {
-        let ratio = sending.ratio(IMMEDIATE, FRIPP_IMMEDIATE);
+    if original.is_some() {
+        let ratio = sending.ratio(IMMEDIATE, ORIGINAL_IMMEDIATE);
         report.goal(
-            &format!("{title}: immediate, of flux_stats_gauge_inc with period 0"),
+            &format!("{title}: immediate, ratio to flux_stats_gauge_inc with period 0"),
             format!("{ratio:.2}"),
             "at most 0.55",
             ratio <= 0.55,
         );
     }
     if options.docs {
-        let file = if fripp.is_some() { "callback-flux.svg" } else { "callback-standin.svg" };
+        let file = if original.is_some() { "callback-flux.svg" } else { "callback-standin.svg" };
         plot::bars(file, &format!("A callback, {title} (ns)"), &medians);
     }
 }
 
-/// Measures the candidates, each in a process of its own, and beside them, where
-/// there is a `drain`, a send in a loop.
+/// Measures each candidate in its own process and, with a `drain`, a send in a loop.
 fn samples(
     host: &Path,
     candidates: &[Candidate],
@@ -176,8 +181,8 @@ fn samples(
             let mut host = candidate.start(host, &endpoint);
             let name = candidate.file();
             let (calls, count) = (&calls, candidate.calls);
-            // What sends, sends at the end of a turn of the reactor, which takes its
-            // own time: that is part of what is measured, on both sides.
+            // A plugin that sends does so at the end of a reactor loop iteration. The time
+            // of the iteration is included in both figures that are compared.
             let sample = move || match count {
                 SENDING => host.repeat(name, count, calls),
                 _ => host.repeat_within_a_turn(name, count, calls),
@@ -192,13 +197,13 @@ fn samples(
     samples
 }
 
-/// Sends the datagrams of the same transitions, and does nothing else.
+/// Sends the datagrams of the same transitions.
 fn raw_send(drain: &Drain) -> impl FnMut() -> f64 {
     let socket = drain.sender();
     move || {
         let start = Instant::now();
-        for turn in 0..SENDING as usize {
-            let _ = socket.send(DATAGRAMS[turn % 2].as_bytes());
+        for number in 0..SENDING as usize {
+            let _ = socket.send(DATAGRAMS[number % 2].as_bytes());
         }
         start.elapsed().as_secs_f64() * 1e9 / SENDING as f64
     }
@@ -208,14 +213,19 @@ fn nanoseconds(figure: f64) -> String {
     format!("{figure:.0} ns")
 }
 
-/// The host on libflux-core, where there is one.
+/// The host that uses libflux-core, or `None` without flux-core's headers.
 pub fn flux_host() -> Option<PathBuf> {
     let libraries = ["-rdynamic", "-lflux-core", "-ljansson"];
     flux_compiled("benches/host/flux.c", "flux-host", &libraries)
 }
 
-/// Compiles against the flux-core whose headers build.rs found.
-pub fn flux_compiled(source: &str, name: &str, options: &[&str]) -> Option<PathBuf> {
+/// The plugin before it was written in Rust, on flux-core's statsd client.
+pub fn original_plugin() -> Option<PathBuf> {
+    flux_compiled("benches/plugins/original.c", "original.so", &["-shared", "-fPIC", "-O2"])
+}
+
+/// Compiles with the flux-core whose headers build.rs found, or returns `None`.
+fn flux_compiled(source: &str, name: &str, options: &[&str]) -> Option<PathBuf> {
     let includes = option_env!("STATE_COUNTS_FLUX_INCLUDES")?;
     let mut all: Vec<_> = options.iter().map(|option| option.to_string()).collect();
     for include in includes.split(':') {

@@ -1,18 +1,18 @@
-//! The instructions that were measured, and those in docs/performance.md.
+//! Compares measured instruction counts with docs/performance.md.
 
 use std::collections::BTreeMap;
 
 use super::report::{read_docs, toolchain, Report, Table};
 
-/// How many times as many are too many.
-const TOO_MANY: f64 = 1.03;
+/// Largest allowed ratio of a new figure to the old one.
+const MAX_RATIO: f64 = 1.03;
 
-/// Whether none takes more than it did. Says what does.
+/// Returns false and prints the figures if one is more than `MAX_RATIO` of its old value.
 pub fn with_docs(report: &Report) -> bool {
     let committed = read_docs(Table::Counts);
     let toolchain = toolchain();
     if !committed.contains(&toolchain) {
-        println!("Not compared: docs/performance.md was measured with others than {toolchain}.");
+        println!("Not compared: docs/performance.md was not measured with {toolchain}.");
         return true;
     }
     let committed: BTreeMap<&str, f64> = committed.lines().filter_map(row).collect();
@@ -27,16 +27,19 @@ pub fn with_docs(report: &Report) -> bool {
         };
         compared += 1;
         let change = now / before;
-        if change > TOO_MANY {
-            println!("{what}: {now} instructions, {before} before: {change:.3} times as many");
+        if change > MAX_RATIO {
+            println!("{what}: {now} instructions, {before} before: ratio {change:.3}, too high");
             right = false;
-        } else if change < 1.0 / TOO_MANY {
-            println!("{what}: {now} instructions, {before} before: {change:.3} of them");
+        } else if change < 1.0 / MAX_RATIO {
+            println!("{what}: {now} instructions, {before} before: ratio {change:.3}");
         }
     }
     println!("Compared {compared} figures with docs/performance.md.");
     if !right {
-        println!("Make it cheaper, or say why not, and write the new ones: scripts/bench --docs instructions thread counts footprint");
+        println!(
+            "Reduce the figures, or give a reason and write the new ones with \
+             scripts/bench --docs instructions thread counts footprint"
+        );
     }
     right
 }

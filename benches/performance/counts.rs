@@ -1,4 +1,4 @@
-//! What is counted, not timed. tests/fake/cost.rs asserts the same.
+//! Heap allocations and system calls. tests/fake/cost.rs tests the same figures.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ pub fn measure(report: &mut Report, _: Options) {
     for (mode, conf, calls) in [("immediate", immediate(), 1), ("aggregated", aggregated(), 0)] {
         let (counted, transitions) = allocations(&plugin, &conf);
         report.goal(
-            &format!("heap allocations in {transitions} transitions, {mode}, besides the host's"),
+            &format!("heap allocations in {transitions} transitions, {mode}, without the host"),
             counted - floor,
             "0",
             counted == floor,
@@ -28,6 +28,6 @@ pub fn measure(report: &mut Report, _: Options) {
         );
     }
     let (counted, transitions) = syscalls(&plugin, &immediate(), Server::Dead);
-    let what = format!("system calls in {transitions} transitions, immediate, a dead server");
+    let what = format!("system calls in {transitions} transitions, immediate, no server");
     report.figure(&what, counted);
 }

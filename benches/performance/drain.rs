@@ -1,4 +1,4 @@
-//! A statsd server as fast as one can be: it reads, and that is all.
+//! A statsd server that reads datagrams and discards them.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// How it waits for what comes.
+/// How the server waits for datagrams.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
-    /// As a real server. It must be woken by whoever sends.
+    /// In `recv`, as a real server does. A send must wake it.
     Sleeps,
-    /// Never: it takes a core. Whether a reader that sleeps must be woken depends
-    /// on how fast the sender is, so that a slower one may pay less. Without it,
-    /// sends cost less, and the same for all.
+    /// By polling, which uses a core. Sends then have equal costs: with a reader that
+    /// sleeps, the cost depends on whether the send must wake it.
     Spins,
 }
 
@@ -47,7 +46,7 @@ impl Drain {
         self.address
     }
 
-    /// A socket of the kind that ours is: connected, and never waiting.
+    /// A connected non-blocking socket, as the plugin uses.
     pub fn sender(&self) -> UdpSocket {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -63,10 +62,10 @@ impl Drop for Drain {
     }
 }
 
-/// A socket on loopback that holds what comes while nobody reads.
+/// A loopback socket with a receive buffer of 64 MiB.
 pub fn roomy_socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
-    // Only root may; without it, some datagrams are dropped by the kernel.
+    // Only root may set this size. With a smaller buffer, the kernel drops datagrams.
     let _ = setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20));
     socket
 }

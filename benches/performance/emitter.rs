@@ -1,5 +1,5 @@
-//! The emitter alone, beside other Rust clients: the same names and
-//! values, the same kind of socket, the same server, which reads.
+//! Compares the emitter with other Rust clients that send the same names and values with
+//! the same kind of socket to the same server.
 
 use std::time::Instant;
 
@@ -14,14 +14,14 @@ use super::support::STATES;
 use super::{plot, Options};
 
 const ROUNDS: usize = 301;
-/// Lines a sample: each sent alone, and packed. A sample is shorter than the
-/// scheduler's time slices.
+/// Lines per sample, each in its own datagram or packed. A sample is shorter than a time
+/// slice of the scheduler.
 const ALONE: usize = 500;
 const PACKED: usize = 7_000;
 
 const PREFIX: &str = "flux.job.state";
-/// What ours puts into a datagram unless told otherwise, and what fits a jumbo
-/// frame; cadence's default is 512.
+/// Datagram sizes: the default of state-counts, and the size for jumbo frames. The default
+/// of cadence is 512.
 const ETHERNET: usize = 1432;
 const JUMBO: usize = 8932;
 
@@ -33,7 +33,7 @@ const OURS_SUMMED: &str = "state-counts, summed by name (aggregated)";
 const CADENCE: &str = "cadence, non-blocking UdpMetricSink";
 const CADENCE_PACKED: &str = "cadence, BufferedUdpMetricSink";
 const CADENCE_JUMBO: &str = "cadence, BufferedUdpMetricSink, datagrams of 8,932 bytes";
-const SENDS: &str = "the sends of packed lines alone";
+const SENDS: &str = "only the sends of packed lines";
 const STATSD: &str = "statsd, Client";
 const STATSD_PACKED: &str = "statsd, Pipeline";
 
@@ -58,11 +58,12 @@ pub fn measure(report: &mut Report, options: Options) {
     );
     for (name, median) in samples.medians() {
         let rate = 1e3 / median;
-        report.figure(&format!("{name}: a line"), format!("{median:.0} ns ({rate:.2} million/s)"));
+        report
+            .figure(&format!("{name}: per line"), format!("{median:.0} ns ({rate:.2} million/s)"));
     }
     let slower = samples.ratio(CADENCE, OURS);
     report.goal(
-        "rate against cadence, each line a datagram",
+        "rate, ratio to cadence, one line per datagram",
         format!("{slower:.2}"),
         "at least 1.00",
         slower >= 1.0,
@@ -73,20 +74,20 @@ pub fn measure(report: &mut Report, options: Options) {
     ] {
         let faster = samples.ratio(cadence, ours);
         report.goal(
-            &format!("rate against cadence, buffered, {how}"),
+            &format!("rate, ratio to cadence, buffered, {how}"),
             format!("{faster:.2}"),
             "at least 2.00",
             faster >= 2.0,
         );
     }
-    // How the plugin buffers. No goal: cadence sends what this never writes.
+    // The plugin sums by name. There is no goal, because cadence sends every line.
     report.figure(
-        "rate against cadence, buffered, summed by name",
+        "rate, ratio to cadence, buffered, summed by name",
         format!("{:.2}", samples.ratio(CADENCE_PACKED, OURS_SUMMED)),
     );
     let besides = |name| samples.difference(name, SENDS);
     report.figure(
-        "rate against cadence, every line sent, besides the sends",
+        "rate, ratio to cadence, every line sent, without the sends",
         format!("{:.2}", besides(CADENCE_PACKED) / besides(OURS_PACKED)),
     );
     if options.docs {
@@ -94,12 +95,12 @@ pub fn measure(report: &mut Report, options: Options) {
     }
 }
 
-/// The same moves of the same gauges, for all.
+/// Name and value of a line.
 fn line(number: usize) -> (&'static str, u64) {
     (STATES[number % STATES.len()], (number % 1000) as u64)
 }
 
-/// Nanoseconds a line.
+/// Nanoseconds per line.
 fn timed(lines: usize, body: impl FnOnce()) -> f64 {
     let start = Instant::now();
     body();
@@ -165,7 +166,7 @@ fn ours_summed(drain: &Drain) -> impl FnMut() -> f64 {
     }
 }
 
-/// Datagrams that were ready before, with as many lines.
+/// Sends prepared datagrams with the same lines.
 fn sends(drain: &Drain) -> impl FnMut() -> f64 {
     let mut datagrams = vec![String::new()];
     for (name, value) in (0..PACKED).map(line) {

@@ -1,18 +1,18 @@
-//! Instructions, which are the same on every machine and on every day.
+//! Instruction counts, which are the same in each run.
 //!
-//! Valgrind's cachegrind counts those of a whole host; two runs that differ in the
-//! number of repetitions alone differ by what those took. What the fake job manager
-//! itself takes is in each figure, and is shown beside it: a plugin that only unpacks
-//! the two integers, or one that is called and does nothing.
+//! Valgrind's cachegrind counts the instructions of a whole host. The difference of two runs
+//! that differ only in the number of repetitions is the cost of these repetitions. It includes
+//! the instructions of the fake job manager; figures of a plugin that only unpacks the two
+//! integers, and of one that does nothing, are given for comparison.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::{fs, net::SocketAddr};
 
 use serde_json::{json, Value};
 use tempfile::NamedTempFile;
 
-use super::callback::{flux_compiled, flux_host};
+use super::callback::{flux_host, original_plugin};
 use super::drain::roomy_socket;
 use super::report::Report;
 use super::support::artifact::release_plugin;
@@ -22,10 +22,10 @@ use super::support::jobs::{
 };
 use super::Options;
 
-/// Every family that there is.
+/// All collectors.
 const ALL: &str = "states,queues,timings,results,resources,users,banks,pending";
 
-/// Who is called.
+/// A plugin and its configuration.
 #[derive(Clone, Copy)]
 struct Subject<'a> {
     name: &'a str,
@@ -40,13 +40,14 @@ pub fn measure(report: &mut Report, _: Options) {
     let unpacks = Subject { name: "unpacks only", plugin: noop_plugin(), conf: &nothing };
     let idle = Subject { name: "does nothing", plugin: idle_plugin(), conf: &nothing };
     let states = Subject { name: "states", plugin: &ours, conf: &states };
-    let all = Subject { name: "all families", plugin: &ours, conf: &all };
+    let all = Subject { name: "all collectors", plugin: &ours, conf: &all };
 
     transitions(report, "fake job manager", program(), &[unpacks, states, all]);
-    if let (Some(host), Some(seed)) = (flux_host(), seed()) {
+    if let (Some(host), Some(original)) = (flux_host(), original_plugin()) {
         let conf = json!({"period": 1.0});
-        let seed = Subject { name: "flux_stats_gauge_inc in C", plugin: &seed, conf: &conf };
-        transitions(report, "flux_plugin_call", &host, &[unpacks, states, all, seed]);
+        let original =
+            Subject { name: "flux_stats_gauge_inc in C", plugin: &original, conf: &conf };
+        transitions(report, "flux_plugin_call", &host, &[unpacks, states, all, original]);
     } else {
         let why = "needs the headers of flux-core (pkg-config or FLUX_PREFIX)";
         report.leave_out("instructions through flux_plugin_call", why);
@@ -58,8 +59,10 @@ pub fn measure(report: &mut Report, _: Options) {
                 host.repeat(file(subject), 1, &announced());
                 host.repeat_in_turns(file(subject), count, &calls, length);
             });
-            let what =
-                format!("a turn of {length} transitions, with its datagram: {}", subject.name);
+            let what = format!(
+                "a reactor loop iteration of {length} transitions and its datagram: {}",
+                subject.name
+            );
             report.figure(&what, instructions(each * length as f64));
         }
     }
@@ -69,15 +72,15 @@ pub fn measure(report: &mut Report, _: Options) {
             host.repeat_within_a_turn(file(subject), count, &life);
         });
         let calls = life.as_array().unwrap().len() as f64;
-        let what = format!("a job's life of {calls} callbacks: {}", subject.name);
+        let what = format!("all {calls} callbacks of a job: {}", subject.name);
         report.figure(&what, instructions(each * calls));
     }
     table(report, idle, states);
     resyncs(report, &ours);
-    checks(report, &ours);
+    reconciles(report, &ours);
 }
 
-/// A transition of a known job: the callback alone, nothing sent.
+/// The callback of a transition of a known job. Nothing is sent.
 fn transitions(report: &mut Report, title: &str, host: &Path, subjects: &[Subject]) {
     let calls = there_and_back();
     let mut each_of = Vec::new();
@@ -91,16 +94,16 @@ fn transitions(report: &mut Report, title: &str, host: &Path, subjects: &[Subjec
     }
     let [(_, floor), (_, states), (_, all), ..] = each_of[..] else { return };
     let ratio = all / states;
-    let what = format!("{title}, a transition: all families, of states alone");
+    let what = format!("{title}, a transition: all collectors, ratio to states");
     report.goal(&what, format!("{ratio:.2}"), "at most 3", ratio <= 3.0);
-    if let Some((name, seed)) = each_of.get(3) {
-        let ratio = (states - floor) / (seed - floor);
-        let what = format!("{title}, a transition, over unpacking: states, of {name}");
+    if let Some((name, original)) = each_of.get(3) {
+        let ratio = (states - floor) / (original - floor);
+        let what = format!("{title}, a transition, above unpacking: states, ratio to {name}");
         report.goal(&what, format!("{ratio:.2}"), "at most 0.80", ratio <= 0.8);
     }
 }
 
-/// A transition where the table is small, and where it is large.
+/// A transition with a small job table and with a large one.
 fn table(report: &mut Report, idle: Subject, states: Subject) {
     for jobs in [1_000, 100_000] {
         let with_jobs = |subject: Subject| {
@@ -113,12 +116,12 @@ fn table(report: &mut Report, idle: Subject, states: Subject) {
             })
         };
         let each = with_jobs(states) - with_jobs(idle);
-        let what = format!("a transition beside {jobs} active jobs, besides the host's: states");
+        let what = format!("a transition with {jobs} active jobs, without the host: states");
         report.figure(&what, instructions(each));
     }
 }
 
-/// A resync, of few gauges and of many.
+/// A resync of few gauges and of many.
 fn resyncs(report: &mut Report, plugin: &Path) {
     let few = json!({"resync": 1, "verify": 0});
     let many = json!({"resync": 1, "verify": 0, "metrics": "states,queues"});
@@ -134,14 +137,14 @@ fn resyncs(report: &mut Report, plugin: &Path) {
             (0..count).for_each(|_| host.advance(1.0));
         });
         report.figure(
-            &format!("a resync of {gauges} gauges, the host's timer included"),
+            &format!("a resync of {gauges} gauges, including the host's timer"),
             instructions(each),
         );
     }
 }
 
-/// A self-check, by look-up.
-fn checks(report: &mut Report, plugin: &Path) {
+/// A reconcile pass that looks up each job.
+fn reconciles(report: &mut Report, plugin: &Path) {
     let conf = json!({"resync": 0, "verify": 1});
     let subject = Subject { name: "", plugin, conf: &conf };
     const JOBS: i64 = 500;
@@ -149,11 +152,11 @@ fn checks(report: &mut Report, plugin: &Path) {
         (0..JOBS).for_each(|id| host.call("job.new", &json!({"id": id, "state": RUN})));
         (0..count).for_each(|_| host.advance(1.0));
     });
-    let what = "a self-check: each job, the host's look-up included";
+    let what = "a reconcile pass, per job, including the host's lookup";
     report.figure(what, instructions(each / JOBS as f64));
 }
 
-/// The callbacks of a job from the first to the last, and its purge.
+/// All callbacks of a job, including its purge.
 fn life() -> Value {
     let call = |topic: &str, state: i64, previous: Option<i64>| {
         let mut args = described(7);
@@ -176,21 +179,21 @@ fn life() -> Value {
     calls.into()
 }
 
-/// Instructions of one repetition, of `count` more that `body` is asked for.
+/// Instructions of one repetition in `body`.
 fn counted(
     host: &Path,
     subject: Subject,
     count: u64,
     body: impl Fn(&mut FakeJobManager, u64),
 ) -> f64 {
-    // Nobody reads: what is sent is kept, or dropped, by the kernel.
+    // The datagrams are not read.
     let server = roomy_socket();
     let address = server.local_addr().unwrap();
     let run = |count| run(host, subject, address, |host| body(host, count));
     (run(3 * count) - run(count)) as f64 / (2 * count) as f64
 }
 
-/// Instructions of a host's whole life.
+/// Instructions of a host from start to end.
 fn run(
     host: &Path,
     subject: Subject,
@@ -209,12 +212,8 @@ fn run(
     let text = fs::read_to_string(report.path()).unwrap();
     // "==123== I   refs:      1,234,567"
     let refs = text.lines().find_map(|line| line.split_once("refs:"));
-    let refs = refs.unwrap_or_else(|| panic!("valgrind is installed, and counts: {text}")).1;
+    let refs = refs.unwrap_or_else(|| panic!("expected valgrind's count: {text}")).1;
     refs.trim().replace(',', "").parse().unwrap()
-}
-
-fn seed() -> Option<PathBuf> {
-    flux_compiled("benches/plugins/fripp.c", "fripp.so", &["-shared", "-fPIC", "-O2"])
 }
 
 fn file<'a>(subject: Subject<'a>) -> &'a str {

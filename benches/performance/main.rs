@@ -1,9 +1,8 @@
-//! The performance table: what the plugin costs, beside what it may cost.
+//! Measures the costs of the plugin and compares them with goals. Run it with scripts/bench.
 //!
-//! Everything that is compared is measured in one run, in turn, and told as a
-//! median (see `alternate`). Criterion measures one thing after another and
-//! within one process; most of what is compared here lives in processes of its
-//! own. Run it with scripts/bench.
+//! Figures that are compared are measured alternately in one run, and are medians (see
+//! `alternate`). Criterion is not used, because it measures one operation after the other
+//! within one process.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -28,21 +27,20 @@ use std::process::ExitCode;
 
 use report::{Report, Table};
 
-/// What the command line asks for.
+/// Options of the command line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Longer batches of jobs in a broker, and more time for them.
+    /// Use more jobs.
     full: bool,
-    /// Write what was measured into docs/.
+    /// Write the tables and pictures to docs/.
     docs: bool,
-    /// Compare the instructions with those in docs/.
+    /// Compare the instruction counts with docs/performance.md.
     check: bool,
 }
 
 type Item = fn(&mut Report, Options);
 
-/// The items, by the name under which each can be asked for alone, and the table that
-/// each is a part of.
+/// Name of each item on the command line, and its table.
 const ITEMS: [(&str, Table, Item); 9] = [
     ("instructions", Table::Counts, instructions::measure),
     ("thread", Table::Counts, thread::measure),
@@ -57,42 +55,42 @@ const ITEMS: [(&str, Table, Item); 9] = [
 
 fn main() -> ExitCode {
     let mut options = Options { full: false, docs: false, check: false };
-    let mut wanted = Vec::new();
+    let mut selected = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
-            // cargo's own.
+            // An argument of cargo bench.
             "--bench" => (),
             "--full" => options.full = true,
             "--docs" => options.docs = true,
             "--check" => options.check = true,
             name => match ITEMS.iter().find(|(item, ..)| *item == name) {
-                Some(item) => wanted.push(*item),
+                Some(item) => selected.push(*item),
                 None => {
-                    eprintln!("{name} is no item: want {:?}", ITEMS.map(|(name, ..)| name));
+                    eprintln!("unknown item {name}: expected {:?}", ITEMS.map(|(name, ..)| name));
                     return ExitCode::from(2);
                 }
             },
         }
     }
-    if wanted.is_empty() {
-        wanted.extend(ITEMS);
+    if selected.is_empty() {
+        selected.extend(ITEMS);
     }
 
     let mut report = Report::default();
     let mut failed = false;
-    for (name, table, measure) in &wanted {
+    for (name, table, measure) in &selected {
         eprintln!("Measuring: {name}");
         report.begin(*table);
-        // What one cannot measure costs the others nothing.
+        // If an item fails, continue with the others.
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| measure(&mut report, options)));
         if outcome.is_err() {
-            report.leave_out(name, "it failed, see above");
+            report.leave_out(name, "it failed (see above)");
             failed = true;
         }
     }
     for table in [Table::Counts, Table::Times] {
         let whole = ITEMS.iter().filter(|(_, of, _)| *of == table);
-        let whole = whole.clone().all(|(name, ..)| wanted.iter().any(|(it, ..)| it == name));
+        let whole = whole.clone().all(|(name, ..)| selected.iter().any(|(it, ..)| it == name));
         let Some(text) = report.markdown(table) else { continue };
         println!("{text}");
         if options.docs && whole && !failed {

@@ -1,4 +1,4 @@
-//! Pictures of the figures, in docs/performance/.
+//! Pictures of figures in docs/performance/.
 
 use plotters::prelude::*;
 
@@ -13,7 +13,7 @@ fn path(file: &str) -> std::path::PathBuf {
     folder.join(file)
 }
 
-/// One bar for each name.
+/// A bar chart with one bar for each name.
 pub fn bars(file: &str, title: &str, figures: &[(&'static str, f64)]) {
     let path = path(file);
     let size = (SIZE.0, SIZE.1 + ROW * figures.len() as u32);
@@ -39,7 +39,7 @@ pub fn bars(file: &str, title: &str, figures: &[(&'static str, f64)]) {
     draw().expect("a picture is drawn");
 }
 
-/// One line for each name, both axes logarithmic.
+/// A line chart with one line for each name and two logarithmic axes.
 pub fn lines(file: &str, title: &str, lines: &[(&str, &Vec<(f64, f64)>)]) {
     let path = path(file);
     let area = SVGBackend::new(&path, (SIZE.0, 480)).into_drawing_area();
@@ -51,10 +51,10 @@ pub fn lines(file: &str, title: &str, lines: &[(&str, &Vec<(f64, f64)>)]) {
             .x_label_area_size(44)
             .y_label_area_size(64)
             .build_cartesian_2d((1f64..20_000f64).log_scale(), (0.01f64..4_000f64).log_scale())?;
-        chart.configure_mesh().x_desc("names that changed").y_desc("µs").draw()?;
+        chart.configure_mesh().x_desc("changed names").y_desc("µs").draw()?;
         for (number, (name, points)) in lines.iter().enumerate() {
             let colour = Palette99::pick(number).to_rgba();
-            // A logarithm has no place for what noise made negative.
+            // Noise can make a difference negative, which has no logarithm.
             let points = points.iter().map(|(x, y)| (*x, y.max(0.01)));
             chart
                 .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?

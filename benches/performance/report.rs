@@ -1,4 +1,4 @@
-//! The table, as Markdown, and its place in docs/performance.md.
+//! The report tables in Markdown and in docs/performance.md.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use super::support::found::TOP;
 /// The two tables of docs/performance.md.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Table {
-    /// What is the same on every machine and every day.
+    /// Figures that are the same on each machine.
     #[default]
     Counts,
     Times,
 }
 
-/// What was measured, in order.
+/// Measured figures, in order.
 #[derive(Default)]
 pub struct Report {
     table: Table,
@@ -33,30 +33,30 @@ struct Row {
 }
 
 impl Report {
-    /// What follows is for this table.
+    /// Selects the table of the following figures.
     pub fn begin(&mut self, table: Table) {
         self.table = table;
     }
 
-    /// What was measured, and the figure.
+    /// Description and value of each figure.
     pub fn figures(&self) -> impl Iterator<Item = (&str, &str)> {
         self.rows.iter().map(|row| (row.what.as_str(), row.figure.as_str()))
     }
 
-    /// A figure that has a goal, and whether it is met.
+    /// Adds a figure with a goal.
     pub fn goal(&mut self, what: &str, figure: impl ToString, goal: &str, met: bool) {
         let verdict = if met { "met" } else { "**missed**" };
         self.push(what, figure.to_string(), goal, verdict);
     }
 
-    /// A figure to compare others with.
+    /// Adds a figure without a goal.
     pub fn figure(&mut self, what: &str, figure: impl ToString) {
         self.push(what, figure.to_string(), "", "");
     }
 
-    /// Something that this machine cannot measure.
+    /// Adds a note about a figure that this machine cannot measure.
     pub fn leave_out(&mut self, what: &str, why: &str) {
-        eprintln!("  left out: {what}: {why}");
+        eprintln!("  omitted: {what}: {why}");
         self.left_out.push((self.table, format!("{what}: {why}")));
     }
 
@@ -66,7 +66,7 @@ impl Report {
         self.rows.push(Row { table: self.table, what, figure, goal, verdict });
     }
 
-    /// A table of what was measured for it, if anything was.
+    /// The table in Markdown, or `None` without figures.
     pub fn markdown(&self, table: Table) -> Option<String> {
         let rows: Vec<_> = self.rows.iter().filter(|row| row.table == table).collect();
         let left_out: Vec<_> = self.left_out.iter().filter(|(of, _)| *of == table).collect();
@@ -79,7 +79,7 @@ impl Report {
             let _ = writeln!(text, "| {what} | {figure} | {goal} | {verdict} |");
         }
         if !left_out.is_empty() {
-            text.push_str("\nLeft out:\n");
+            text.push_str("\nOmitted:\n");
             for (_, what) in left_out {
                 let _ = writeln!(text, "- {what}");
             }
@@ -93,7 +93,7 @@ fn output(command: &str, arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// What makes the code that is measured, on which the number of instructions depends.
+/// Versions of the compilers and of jansson, which affect instruction counts.
 pub fn toolchain() -> String {
     let rust = output("rustc", &["--version"]).unwrap_or_default();
     format!(
@@ -104,7 +104,7 @@ pub fn toolchain() -> String {
     )
 }
 
-/// The machine, the date and the command.
+/// Date, machine and command.
 fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -129,32 +129,33 @@ fn machine() -> String {
     )
 }
 
-/// docs/ or what is below it.
+/// A path below docs/.
 pub fn docs(path: &str) -> PathBuf {
     Path::new(TOP).join("docs").join(path)
 }
 
 const END: &str = "<!-- to here -->\n";
 
-/// docs/performance.md: what is before the last table, the table, and what follows.
+/// Splits docs/performance.md into the text before the table, the table, and the text after.
 fn in_docs(table: Table) -> (String, String, String) {
     let name = match table {
         Table::Counts => "counts",
         Table::Times => "times",
     };
     let begin = format!("<!-- scripts/bench --docs writes the {name} from here -->\n");
-    let text = fs::read_to_string(docs("performance.md")).expect("docs/performance.md is there");
-    let (before, rest) = text.split_once(&begin).expect("docs/performance.md has a place for it");
-    let (old, after) = rest.split_once(END).expect("the place has an end");
+    let text = fs::read_to_string(docs("performance.md")).expect("docs/performance.md exists");
+    let (before, rest) =
+        text.split_once(&begin).expect("docs/performance.md has a marker for the table");
+    let (old, after) = rest.split_once(END).expect("the table has an end marker");
     (format!("{before}{begin}"), old.to_owned(), format!("{END}{after}"))
 }
 
-/// The last table.
+/// The table in docs/performance.md.
 pub fn read_docs(table: Table) -> String {
     in_docs(table).1
 }
 
-/// Puts a table where docs/performance.md has its last one.
+/// Replaces the table in docs/performance.md.
 pub fn write_docs(table: Table, text: &str) {
     let (before, _, after) = in_docs(table);
     let path = docs("performance.md");

@@ -1,4 +1,4 @@
-//! A cluster larger than any: how long turns are, what memory, and what a resync sends.
+//! Duration of reactor loop iterations, memory and resync size with very many jobs.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use super::Options;
 const QUEUES: i64 = 100;
 const USERS: i64 = 5_000;
 const ALL: &str = "states,queues,timings,results,resources,users,banks,pending";
-/// Jobs that move, one a turn.
+/// Jobs with a transition, one per reactor loop iteration.
 const MOVED: i64 = 10_000;
 
 pub fn measure(report: &mut Report, options: Options) {
     let jobs = if options.full { 1_000_000 } else { 100_000 };
-    let all = format!("{jobs} jobs, {QUEUES} queues, {USERS} users, all families");
+    let all = format!("{jobs} jobs, {QUEUES} queues, {USERS} users, all collectors");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let mut server = Server { socket, sent: 0 };
@@ -36,19 +36,22 @@ pub fn measure(report: &mut Report, options: Options) {
     host.load(&release_plugin(), json!({"metrics": ALL, "resync": 60, "verify": 60})).unwrap();
     let load = host.turns();
     let milliseconds = |time: f64| format!("{:.2} ms", time / 1e6);
-    report.figure(&format!("{all}: a load, which Flux does in one turn"), milliseconds(load.total));
-    report.figure(&format!("{all}: a load, each job"), nanoseconds(load.total / jobs as f64));
+    report.figure(&format!("{all}: load, in one reactor loop iteration"), milliseconds(load.total));
+    report.figure(&format!("{all}: load, per job"), nanoseconds(load.total / jobs as f64));
 
     host.advance(0.1);
     let start = host.turns();
     let memory = (resident(host.process()) - before) as f64 * 1024.0 / jobs as f64;
-    report.figure(&format!("{all}: resident memory, each job"), format!("{memory:.0} bytes"));
-    report.figure(&format!("{all}: the longest turn of the start"), milliseconds(start.longest));
+    report.figure(&format!("{all}: resident memory, per job"), format!("{memory:.0} bytes"));
+    report.figure(
+        &format!("{all}: longest reactor loop iteration after the load"),
+        milliseconds(start.longest),
+    );
     let first = server.burst(&mut host);
-    report.figure(&format!("{all}: the first values, at a server that does not read"), first);
+    report.figure(&format!("{all}: first values, to a server that does not read"), first);
 
     for moved in 0..MOVED {
-        // All over the table.
+        // Distribute the jobs over the table.
         let id = moved * 7_919 % (jobs / 10) * 10 + 1;
         let mut args = job(id, RUN);
         args["prev_state"] = SCHED.into();
@@ -58,30 +61,31 @@ pub fn measure(report: &mut Report, options: Options) {
     host.counts();
     let moves = host.turns();
     let each = nanoseconds(moves.total / MOVED as f64);
-    report.figure(&format!("{all}: a turn with one transition, of any job, and its send"), each);
+    report
+        .figure(&format!("{all}: a reactor loop iteration with one transition and its send"), each);
     server.burst(&mut host);
 
-    // A check begins, and a resync comes; the check's slices take another minute.
+    // A reconcile pass and a resync begin. The pass takes another minute.
     host.advance(61.0);
     host.counts();
     let resync = server.burst(&mut host);
-    report.figure(&format!("{all}: a resync, at a server that does not read"), resync);
+    report.figure(&format!("{all}: a resync, to a server that does not read"), resync);
     host.advance(60.0);
     host.counts();
     let check = host.turns();
     let goal = "at most 1 ms";
     let longest = milliseconds(check.longest);
-    let what = format!("{all}: the longest turn in a check of the whole table and two resyncs");
+    let what = format!("{all}: longest reactor loop iteration in a reconcile pass and two resyncs");
     report.goal(&what, longest, goal, check.longest <= 1e6);
-    let what = format!("{all}: all turns in a check of the whole table and two resyncs");
+    let what = format!("{all}: all reactor loop iterations in a reconcile pass and two resyncs");
     report.figure(&what, milliseconds(check.total));
     host.kill();
-    rare_turns(report);
+    rare_operations(report);
 }
 
-/// What is rare: families that are switched on and off while the plugin runs, and a check
-/// that reads the job manager's list, because its number of jobs differs.
-fn rare_turns(report: &mut Report) {
+/// Rare operations: enabling and disabling collectors, and a reconcile pass that reads the
+/// job manager's list because the number of jobs differs.
+fn rare_operations(report: &mut Report) {
     const JOBS: i64 = 100_000;
     let mut host = FakeJobManager::start(None);
     let conf =
@@ -95,20 +99,20 @@ fn rare_turns(report: &mut Report) {
         host.advance(seconds);
         host.counts();
         let turns = host.turns();
-        let what = format!("{JOBS} jobs, the longest turn {what}");
+        let what = format!("{JOBS} jobs, longest reactor loop iteration {what}");
         let longest = format!("{:.2} ms", turns.longest / 1e6);
         report.goal(&what, longest, "at most 1 ms", turns.longest <= 1e6);
     };
     host.turns();
     host.reload(&conf(ALL)).unwrap();
-    longest(&mut host, "when the other families are switched on", 60.0);
+    longest(&mut host, "when the other collectors are enabled", 60.0);
     host.withhold("job.new", &job(JOBS, SCHED));
-    longest(&mut host, "of a check that reads the job manager's list", 600.0);
+    longest(&mut host, "of a reconcile pass that reads the job manager's list", 600.0);
     let verified = &host.ask_for_query("libstate_counts.so")["verify"];
-    assert_eq!(verified["repairs"], 1, "it read the list: {verified}");
+    assert_eq!(verified["repairs"], 1, "expected one repair from the list: {verified}");
     host.turns();
     host.reload(&conf("states")).unwrap();
-    longest(&mut host, "when the other families are switched off", 60.0);
+    longest(&mut host, "when the other collectors are disabled", 60.0);
     host.kill();
 }
 
@@ -128,15 +132,15 @@ fn job(id: i64, state: i64) -> Value {
     job
 }
 
-/// A server that does not read while something is sent, with the receive buffer that it
-/// has unless somebody gave it more: Linux's default is 212,992 bytes.
+/// A server with the default receive buffer (212,992 bytes on Linux) that reads only after
+/// the plugin has sent.
 struct Server {
     socket: UdpSocket,
     sent: u64,
 }
 
 impl Server {
-    /// What was sent since the last time, and what of it the buffer did not hold.
+    /// Datagrams sent since the last call, and those that did not fit in the buffer.
     fn burst(&mut self, host: &mut FakeJobManager) -> String {
         let query = host.ask_for_query("libstate_counts.so");
         let all = query["endpoints"][0]["datagrams"].as_u64().unwrap();
@@ -147,7 +151,7 @@ impl Server {
             datagrams += 1;
             bytes += length;
         }
-        format!("{sent} datagrams, {} of them lost; {bytes} bytes held", sent - datagrams)
+        format!("{sent} datagrams, {} of them lost; {bytes} bytes received", sent - datagrams)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Instructions of a real broker's job manager, which is a thread: without the plugin, with
-//! it, and with a plugin in C that does nothing.
+//! Instructions of the job manager's thread in a broker without the plugin, with it, and with
+//! a plugin in C that does nothing.
 //!
-//! Times cannot tell these apart on a machine with other work. Callgrind counts each thread
-//! by itself; two brokers that differ in their number of jobs alone differ by what those took.
+//! Times are too imprecise on a busy machine. Callgrind counts each thread separately. The
+//! difference of two brokers that differ only in the number of jobs is the cost of these jobs.
 
 use super::report::Report;
 use super::Options;
@@ -28,46 +28,52 @@ mod with_flux {
     use super::*;
 
     const ALL: &str = "metrics=states,queues,timings,results,resources,users,banks,pending";
-    /// Those that subscribe to no job's events.
-    const BUT_RESULTS: &str = "metrics=states,queues,timings,resources,users,banks,pending";
-    /// Jobs of the two brokers.
+    /// Collectors that do not subscribe to job events.
+    const ALL_EXCEPT_RESULTS: &str = "metrics=states,queues,timings,resources,users,banks,pending";
+    /// Jobs in the two brokers.
     const FEW: u32 = 100;
     const MANY: u32 = 300;
 
     pub fn measure(report: &mut Report, _: Options) {
         let ours = release_plugin();
-        let idle = "a plugin in C with one handler, which does nothing";
+        let idle = "a plugin in C with one handler that does nothing";
         let subjects: [(&str, Option<&Path>, &[&str]); 6] = [
             ("no plugin", None, &[]),
             (idle, Some(idle_plugin()), &[]),
             ("states, period 1 s", Some(&ours), &["period=1"]),
             ("states, period 0", Some(&ours), &["period=0"]),
-            ("all families but results, period 0", Some(&ours), &["period=0", BUT_RESULTS]),
-            ("all families, period 0", Some(&ours), &["period=0", ALL]),
+            (
+                "all collectors except results, period 0",
+                Some(&ours),
+                &["period=0", ALL_EXCEPT_RESULTS],
+            ),
+            ("all collectors, period 0", Some(&ours), &["period=0", ALL]),
         ];
         let mut each = Vec::new();
         for (name, plugin, conf) in subjects {
             let (few, many) = (run(plugin, conf, FEW), run(plugin, conf, MANY));
             let instructions = (many - few) / f64::from(MANY - FEW);
             let figure = format!("{:.0} thousand instructions", instructions / 1e3);
-            report.figure(&format!("the job manager's thread, a job: {name}"), figure);
+            report.figure(&format!("job manager thread, per job: {name}"), figure);
             each.push((name, instructions));
         }
         let (without, floor) = (each[0].1, each[1].1);
         let ratio = |what: &str, instructions: f64, of: f64| {
-            (format!("the job manager's thread, a job: {what}"), instructions / of)
+            (format!("job manager thread, per job: {what}"), instructions / of)
         };
-        let (what, figure) = ratio(&format!("{idle}, of no plugin"), floor, without);
+        let (what, figure) = ratio(&format!("{idle}, ratio to no plugin"), floor, without);
         report.figure(&what, format!("{figure:.3}"));
         for &(name, instructions) in &each[2..] {
-            let (what, figure) = ratio(&format!("{name}, of no plugin"), instructions, without);
+            let (what, figure) =
+                ratio(&format!("{name}, ratio to no plugin"), instructions, without);
             report.goal(&what, format!("{figure:.3}"), "at most 1.005", figure <= 1.005);
-            let (what, figure) = ratio(&format!("{name}, of that in C"), instructions, floor);
+            let (what, figure) =
+                ratio(&format!("{name}, ratio to the plugin in C"), instructions, floor);
             report.figure(&what, format!("{figure:.3}"));
         }
     }
 
-    /// Instructions of the job manager's thread in the whole life of a broker.
+    /// Instructions of the job manager's thread from start to end of a broker.
     fn run(plugin: Option<&Path>, conf: &[&str], jobs: u32) -> f64 {
         let folder = tempfile::tempdir().unwrap();
         let server = roomy_socket();
@@ -88,11 +94,11 @@ mod with_flux {
         let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
         let threads = texts.filter_map(|text| Some((lines_of_job_manager(&text), total(&text)?)));
         let busiest = threads.max_by_key(|(lines, _)| *lines);
-        busiest.filter(|(lines, _)| *lines > 0).expect("a thread ran the job manager").1
+        busiest.filter(|(lines, _)| *lines > 0).expect("one thread runs the job manager").1
     }
 
-    /// How many lines of code of the job manager a thread ran, by callgrind's file about it:
-    /// "ob=(7) /…/job-manager.so" names it once, "ob=(7)" from then on.
+    /// Number of job manager code lines in callgrind's file of a thread. The file has
+    /// "ob=(7) /…/job-manager.so" once, and "ob=(7)" from then on.
     fn lines_of_job_manager(text: &str) -> usize {
         let (mut names, mut current, mut lines) = (BTreeMap::new(), "", 0);
         for line in text.lines() {

@@ -1,7 +1,7 @@
-/* send - the floor under sending a transition at once
+/* send - the lower bound for sending each transition immediately
  *
- * It unpacks the two integers as noop does, and then sends a datagram that was
- * ready before: one raw send(2) of the bytes that state-counts would send.
+ * The callback unpacks the two integers, as in noop.c, and sends a prepared datagram with
+ * the bytes that state-counts would send.
  */
 #include <netinet/in.h>
 #include <arpa/inet.h>
@@ -32,7 +32,7 @@ static int state_cb (flux_plugin_t *p,
     return 0;
 }
 
-/* FLUX_FRIPP_STATSD is "127.0.0.1:PORT" here. */
+/* Expects FLUX_FRIPP_STATSD to be "127.0.0.1:PORT". */
 int flux_plugin_init (flux_plugin_t *p)
 {
     const char *endpoint = getenv ("FLUX_FRIPP_STATSD");

@@ -1,4 +1,4 @@
-//! The plugin's conf text, the broker's configuration and the environment.
+//! Configuration of the plugin from its conf, the broker and the environment.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (Option<&str>, &str, Option<&str>)| {
     let (conf, table, environment) = input;
-    // As Flux hands it over, and as it never does.
+    // The form that Flux passes to the plugin, and any other JSON text.
     let broker = format!(r#"{{"conf": {{"state-counts": {table}}}}}"#);
     invariants::configuration(conf, r#"{"conf": {}}"#, environment);
     invariants::configuration(None, &broker, None);

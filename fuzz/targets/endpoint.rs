@@ -1,4 +1,4 @@
-//! Endpoints.
+//! Parsing of endpoints.
 
 #![no_main]
 

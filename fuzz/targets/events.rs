@@ -1,4 +1,4 @@
-//! Events, applied to the job table.
+//! Any sequence of events in the job table.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ mod invariants;
 use libfuzzer_sys::fuzz_target;
 use state_counts::jobs::{Event, EventKind};
 
-/// A state from a byte: mostly one of the known states, otherwise another number.
+/// A valid state in most cases, otherwise any number.
 fn state(byte: u8) -> i32 {
     match byte % 8 {
         7 => i32::from(byte) - 128,

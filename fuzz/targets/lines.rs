@@ -1,4 +1,4 @@
-//! Names and tags into lines, and back.
+//! Names and tags that are written as lines and read back.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Prefixes and their placeholders.
+//! Expansion of placeholders in prefixes.
 
 #![no_main]
 

@@ -1,8 +1,8 @@
-# UNTESTED: written after Spack's own recipes, and nobody has run it yet.
+# UNTESTED: this recipe follows Spack's own recipes but has not been run.
 #
-# Copy it into a package repository of yours, as packages/flux_state_counts/package.py
-# (before Spack 1.0: packages/flux-state-counts/package.py), and put the address
-# of your clone of state-counts in `git`. Then
+# Copy this file to packages/flux_state_counts/package.py in your package repository
+# (before Spack 1.0: packages/flux-state-counts/package.py), and set `git` to the
+# address of your clone of state-counts. Then run
 #
 #   spack install flux-state-counts
 #   flux jobtap load $(spack location -i flux-state-counts)/lib/flux/job-manager/plugins/state-counts.so
@@ -13,7 +13,7 @@ from spack.package import *
 
 
 class FluxStateCounts(Package):
-    """A Flux jobtap plugin that shows how many jobs are in every state, in statsd."""
+    """A Flux jobtap plugin that sends the number of jobs in each state to statsd."""
 
     git = "file:///path/to/state-counts"
 
@@ -23,11 +23,12 @@ class FluxStateCounts(Package):
 
     depends_on("rust@1.85:", type="build")
     depends_on("c", type="build")
-    # bindgen loads libclang while the plugin is built.
+    # bindgen loads libclang during the build.
     depends_on("llvm+clang", type="build")
     depends_on("pkgconfig", type="build")
     depends_on("py-docutils", type="build")
-    # Its headers. The plugin is not linked with it: the broker brings the symbols.
+    # The build uses the headers. The plugin is not linked with flux-core, because the
+    # broker provides the symbols.
     depends_on("flux-core@0.49:", type=("build", "run"))
 
     def setup_build_environment(self, env):
@@ -36,8 +37,7 @@ class FluxStateCounts(Package):
 
     def install(self, spec, prefix):
         cargo = which("cargo", required=True)
-        # A cdylib alone is optimised across crates.
-        cargo("rustc", "--locked", "--release", "--lib", "--crate-type=cdylib")
+        cargo("build", "--locked", "--release")
         plugins = join_path(prefix.lib, "flux", "job-manager", "plugins")
         mkdirp(plugins, prefix.share.man.man7)
         install("target/release/libstate_counts.so", join_path(plugins, "state-counts.so"))

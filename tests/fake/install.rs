@@ -37,7 +37,9 @@ fn it_installs_replaces_and_removes() {
 #[test]
 fn a_mistake_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    for (arguments, text) in [(&["--prefix"][..], "wants a folder"), (&["--frobnicate"], "Usage")] {
+    for (arguments, text) in
+        [(&["--prefix"][..], "expected a folder"), (&["--frobnicate"], "Usage")]
+    {
         let outcome = install(folder.path(), arguments);
         assert_eq!(outcome.status.code(), Some(2));
         assert!(String::from_utf8_lossy(&outcome.stderr).contains(text), "{outcome:?}");

@@ -391,7 +391,7 @@ fn a_panic_of_the_packaged_build_is_caught_in_debian_11() {
 #[test]
 fn a_mistake_in_the_command_is_named() {
     for (arguments, text) in [
-        (&["--target", "sparc"][..], "wants x86_64 or aarch64"),
+        (&["--target", "sparc"][..], "expected x86_64 or aarch64"),
         (&["--frobnicate"], "Usage"),
         (&["one", "two"], "Usage"),
     ] {

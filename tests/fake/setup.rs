@@ -83,7 +83,7 @@ fn a_flux_that_is_not_flux_cores_is_none() {
     }
     let refused = machine.run("need_flux");
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("there is no flux of flux-core on PATH"));
+    assert!(text(&refused.stderr).contains("flux-core is not on PATH"));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_rust_that_is_too_old_is_named_with_its_version() {
     assert_eq!(outcome.status.code(), Some(1));
     let error = text(&outcome.stderr);
     assert!(
-        error.contains("cargo 1.63.0 (") && error.contains("want Rust 1.85 or later"),
+        error.contains("cargo 1.63.0 (") && error.contains("expected Rust 1.85 or later"),
         "{error}"
     );
     // What to do: Debian 12 has packages of a newer one.
@@ -188,7 +188,7 @@ fn a_server_on_path_is_used_as_it_is_and_one_that_cannot_be_had_is_named() {
     };
     assert_eq!(ask("a-server"), "");
     let said = ask("no-such-server");
-    let wanted = "the package no-such-package cannot be had here: tests that need it are ignored";
+    let wanted = "package no-such-package is not available: tests that need it are ignored";
     assert_eq!(said.matches(wanted).count(), 1, "{said}");
     assert!(!Path::new(TOP).join("target/servers/no-such-package").exists());
 }

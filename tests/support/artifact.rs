@@ -27,18 +27,15 @@ pub fn plugin() -> &'static Path {
     })
 }
 
-/// The plugin as it is installed: built in release mode.
+/// The release build, which scripts/install installs.
 pub fn release_plugin() -> PathBuf {
-    // As scripts/install does. For a library of one type cargo optimises across
-    // crates; for cdylib and rlib at once it does not, and the .so is a quarter
-    // larger.
     run_cargo(cargo(&RELEASE).arg("--target-dir").arg(target()));
     target().join("release/libstate_counts.so")
 }
 
-const RELEASE: [&str; 5] = ["rustc", "--quiet", "--release", "--lib", "--crate-type=cdylib"];
+const RELEASE: [&str; 3] = ["build", "--quiet", "--release"];
 
-/// The same, as it is built where no Flux is installed.
+/// The release build on a machine without Flux.
 pub fn release_plugin_without_headers() -> PathBuf {
     let folder = target().join("without-headers");
     let mut command = cargo(&RELEASE);
@@ -70,7 +67,7 @@ fn run_cargo(command: &mut Command) {
 }
 
 /// cargo's target folder.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let test = env::current_exe().expect("a test knows its own path");
     test.ancestors().nth(3).expect("cargo's folders").to_owned()
 }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::artifact::NAME;
 use super::flux::{flux, forget_the_session};
+use super::log::Log;
 use super::names::Names;
 use super::receiver::{Receiver, Seen};
 use super::{counts_of_job_stats, Counts};
@@ -66,6 +67,8 @@ pub struct Broker {
     stdin: Option<ChildStdin>,
     uri: String,
     config: TempDir,
+    /// What the broker logs and prints.
+    log: Log,
 }
 
 impl Setup {
@@ -157,9 +160,9 @@ impl Setup {
         command.arg("--test-exit-mode=leader");
         // When the first is killed, the others are given that long.
         command.args(self.exit_timeout.map(|timeout| format!("--test-exit-timeout={timeout}")));
-        let log = folder.path().join("broker.log");
+        let log = Log::create("broker");
         // Not -S nor --config-path, which flux start has since 0.69.
-        command.arg(format!("-o,-Slog-filename={}", log.display()));
+        command.arg(format!("-o,-Slog-filename={}", log.path().display()));
         if let Some(state) = &self.state {
             command.arg(format!("-o,-Sstatedir={}", state.display()));
         }
@@ -168,13 +171,13 @@ impl Setup {
         if let Some(endpoint) = &self.endpoint {
             command.env("FLUX_FRIPP_STATSD", endpoint);
         }
-        let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("flux is on PATH");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log.stdio());
+        let mut process = command.spawn().expect("flux is on PATH");
         let stdin = process.stdin.take();
         let mut uri = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut uri).unwrap();
         assert!(uri.starts_with("local:"), "flux start did not come up");
-        Broker { process, stdin, uri: uri.trim().to_owned(), config: folder }
+        Broker { process, stdin, uri: uri.trim().to_owned(), config: folder, log }
     }
 }
 
@@ -332,15 +335,15 @@ impl Broker {
 
     /// Ends the instance and waits for it. To its very end its log has no
     /// complaint of ours.
-    pub fn end(self) {
-        let folder = self.finish();
-        let log = fs::read_to_string(folder.path().join("broker.log")).expect("a log");
+    pub fn end(mut self) {
+        self.finish();
+        let log = self.log.text();
         assert!(!log.is_empty());
         assert_eq!(complaints(&log), Vec::<String>::new());
     }
 
     /// Ends an instance in which something went wrong on purpose.
-    pub fn end_with_complaints(self) {
+    pub fn end_with_complaints(mut self) {
         self.finish();
     }
 
@@ -364,7 +367,7 @@ impl Broker {
         assert!(!status.success(), "flux start tells that its broker was killed");
     }
 
-    fn finish(mut self) -> TempDir {
+    fn finish(&mut self) {
         self.stdin = None;
         let end = Instant::now() + Duration::from_secs(180);
         let status = loop {
@@ -379,7 +382,6 @@ impl Broker {
             }
         };
         assert!(status.success(), "flux start ended with {status}");
-        std::mem::replace(&mut self.config, tempfile::tempdir().unwrap())
     }
 }
 

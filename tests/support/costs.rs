@@ -1,7 +1,7 @@
 //! What a transition costs in things that can be counted: heap allocations, by
 //! glibc's memusage(1), and system calls, by strace(1).
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
@@ -39,11 +39,9 @@ pub enum Server {
 /// other has not.
 pub fn allocations(plugin: &Path, conf: &Value) -> (i64, u64) {
     let run = |transitions| {
-        let report = NamedTempFile::new().unwrap();
         let mut command = Command::new(program());
-        command.env("LD_PRELOAD", MEMUSAGE).stderr(File::create(report.path()).unwrap());
-        transit(command, plugin, conf, transitions, Server::Alive);
-        let text = fs::read_to_string(report.path()).unwrap();
+        command.env("LD_PRELOAD", MEMUSAGE);
+        let text = transit(command, plugin, conf, transitions, Server::Alive);
         // "malloc|  calls  bytes  failed", between colours.
         let calls = |function: &str| -> Option<i64> {
             let line = text.lines().find(|line| line.contains(&format!("{function}|")))?;
@@ -62,9 +60,8 @@ pub fn allocations(plugin: &Path, conf: &Value) -> (i64, u64) {
 /// come while it is loaded, or are announced to it at its load.
 pub fn bytes_a_job(plugin: &Path, conf: &Value, late: bool) -> i64 {
     let run = |jobs| {
-        let report = NamedTempFile::new().unwrap();
         let mut command = Command::new(program());
-        command.env("LD_PRELOAD", MEMUSAGE).stderr(File::create(report.path()).unwrap());
+        command.env("LD_PRELOAD", MEMUSAGE);
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut host =
             FakeJobManager::spawn(command, Some(&server.local_addr().unwrap().to_string()));
@@ -80,8 +77,7 @@ pub fn bytes_a_job(plugin: &Path, conf: &Value, late: bool) -> i64 {
             host.advance(0.1);
         }
         host.counts();
-        host.end();
-        let text = fs::read_to_string(report.path()).unwrap();
+        let text = host.end();
         let peak = text.split_once("heap peak: ").and_then(|(_, rest)| rest.split(',').next());
         peak.and_then(|peak| peak.trim().parse::<i64>().ok())
             .unwrap_or_else(|| panic!("{MEMUSAGE} did not count: {text}"))
@@ -131,8 +127,14 @@ pub fn syscalls(plugin: &Path, conf: &Value, server: Server) -> (u64, u64) {
     (counted as u64, COUNTED)
 }
 
-/// Runs a host with `plugin` through as many transitions.
-fn transit(command: Command, plugin: &Path, conf: &Value, transitions: u64, server: Server) {
+/// Runs a host with `plugin` through as many transitions. Returns the host's stderr.
+fn transit(
+    command: Command,
+    plugin: &Path,
+    conf: &Value,
+    transitions: u64,
+    server: Server,
+) -> String {
     let address = vacant();
     let _socket = (server == Server::Alive).then(|| UdpSocket::bind(address).unwrap());
     let endpoint = address.to_string();
@@ -143,7 +145,7 @@ fn transit(command: Command, plugin: &Path, conf: &Value, transitions: u64, serv
     host.repeat(name, 1, &announced());
     host.repeat(name, WARM, &there_and_back());
     host.repeat(name, transitions, &there_and_back());
-    host.end();
+    host.end()
 }
 
 /// Sends each transition at once.

@@ -10,6 +10,7 @@ use serde_json::{json, Value};
 
 use super::artifact::{plugin, NAME};
 use super::compiled::{c_plugin, compiled};
+use super::log::Log;
 use super::names::Names;
 use super::receiver::Receiver;
 use super::Counts;
@@ -19,6 +20,8 @@ pub struct FakeJobManager {
     process: Child,
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
+    /// What the host and its plugins print.
+    log: Log,
 }
 
 /// Turns of the reactor, and the plugins' processor time in them, in nanoseconds.
@@ -47,11 +50,13 @@ impl FakeJobManager {
         if let Some(endpoint) = endpoint {
             command.env("FLUX_FRIPP_STATSD", endpoint);
         }
-        let mut process = command.spawn().expect("the fake job manager starts");
+        let log = Log::create("host");
+        let mut process = command.stderr(log.stdio()).spawn().expect("the fake job manager starts");
         FakeJobManager {
             commands: process.stdin.take(),
             answers: BufReader::new(process.stdout.take().unwrap()),
             process,
+            log,
         }
     }
 
@@ -216,11 +221,13 @@ impl FakeJobManager {
         fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("it runs").count()
     }
 
-    /// Ends the host: plugins are removed, then its job manager's thread ends.
-    pub fn end(mut self) {
+    /// Ends the host: plugins are removed, then its job manager's thread ends. Returns
+    /// what it printed on stderr.
+    pub fn end(mut self) -> String {
         self.commands = None;
         let status = self.process.wait().unwrap();
         assert!(status.success(), "the fake job manager ended with {status}");
+        self.log.text()
     }
 
     /// Kills the host, as SIGKILL does a broker.

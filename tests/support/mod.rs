@@ -18,6 +18,7 @@ pub mod hostile;
 pub mod install;
 pub mod invariants;
 pub mod jobs;
+pub mod log;
 pub mod lossy_proxy;
 pub mod names;
 pub mod nodes;

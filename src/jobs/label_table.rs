@@ -43,7 +43,8 @@ impl Dash {
     /// slash would make a folder of a name, `:` or `|` would end it. All that is not
     /// ASCII stays.
     fn clean(self, c: char) -> char {
-        match c.is_ascii() && !c.is_ascii_alphanumeric() && c != '-' {
+        let is_separator = c.is_ascii() && !c.is_ascii_alphanumeric() && c != '-';
+        match is_separator || crate::stats::is_invisible(c) {
             true => '_',
             false => self.replace_char(c),
         }

@@ -3,7 +3,8 @@
 use std::net::UdpSocket;
 use std::time::Instant;
 
-use state_counts::stats::{Metric, Stats};
+use state_counts::collectors::{CollectorId, MetricId, MetricKind, MetricSpec, Recorder};
+use state_counts::publish::Publisher;
 
 use super::alternate::{Contestant, Samples};
 use super::drain::roomy_socket;
@@ -17,11 +18,12 @@ const CHANGED: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 const FLUSH: &str = "flush";
 const SENDS: &str = "its sends";
 
-/// Names, and a server with a receive buffer for all datagrams.
+/// Gauges, and a server that holds their datagrams until they are read.
 struct Names {
     server: UdpSocket,
-    stats: Stats,
-    metrics: Vec<Metric>,
+    publisher: Publisher,
+    collector: CollectorId,
+    metrics: Vec<MetricId>,
 }
 
 pub fn measure(report: &mut Report, options: Options) {
@@ -73,25 +75,39 @@ impl Names {
         let server = roomy_socket();
         server.set_nonblocking(true).unwrap();
         let endpoint = server.local_addr().unwrap().to_string().parse().unwrap();
-        let mut stats = Stats::new(&endpoint).unwrap();
-        stats.set_prefix("flux.job.queue").unwrap();
-        stats.set_aggregated(true);
-        let metrics = (0..exist).map(|number| stats.metric(&format!("{number:06}.RUN")).unwrap());
-        let metrics = metrics.collect();
-        Names { server, stats, metrics }
+        let mut publisher = Publisher::new();
+        let collector = CollectorId::named("queues").unwrap();
+        // More gauges than there can be labels.
+        const EACH: usize = 10;
+        for label in 0..exist / EACH {
+            let spec = |metric| {
+                let name = format!("{:06}", label * EACH + metric);
+                let tags = vec![("queue", name.as_str().into()), ("state", "RUN".into())];
+                MetricSpec::new(MetricKind::JobSum, "flux.job.queue", tags)
+            };
+            publisher.define(collector, label as u16, (0..EACH).map(spec).collect());
+        }
+        let id = |number| MetricId::of((number / EACH) as u16, number % EACH);
+        let metrics = (0..exist).map(id).collect();
+        publisher.set_destinations(&[endpoint]);
+        publisher.start();
+        let names = Names { server, publisher, collector, metrics };
+        names.received();
+        names
     }
 
     /// Time of a flush of `changed` evenly spread names in microseconds, minus the time of
     /// the sends.
     fn cost(&mut self, changed: usize) -> f64 {
         let step = self.metrics.len() / changed;
-        let change = |stats: &mut Stats, metrics: &[Metric]| {
-            for metric in metrics.iter().step_by(step).take(changed) {
-                stats.gauge_add(*metric, 1).unwrap();
+        let collector = self.collector;
+        let change = |publisher: &mut Publisher, metrics: &[MetricId]| {
+            for &metric in metrics.iter().step_by(step).take(changed) {
+                publisher.add(collector, metric, 1);
             }
         };
-        change(&mut self.stats, &self.metrics);
-        self.stats.flush();
+        change(&mut self.publisher, &self.metrics);
+        self.publisher.flush();
         let datagrams = self.received();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.set_nonblocking(true).unwrap();
@@ -106,12 +122,12 @@ impl Names {
             &mut [
                 Contestant::new(FLUSH, || {
                     let mut names = shared.borrow_mut();
-                    let Names { stats, metrics, .. } = &mut **names;
+                    let Names { publisher, metrics, .. } = &mut **names;
                     let mut total = 0.0;
                     for _ in 0..times {
-                        change(stats, metrics);
+                        change(publisher, metrics);
                         let start = Instant::now();
-                        stats.flush();
+                        publisher.flush();
                         total += start.elapsed().as_secs_f64();
                     }
                     names.received();

@@ -100,8 +100,7 @@ impl Destination {
 
     /// Returns `true` if a send failed since the last check.
     pub(super) fn is_failing(&self) -> bool {
-        let (datagrams, failures) = self.totals();
-        self.health.is_failing(datagrams, failures)
+        self.health.is_failing(self.totals())
     }
 
     /// Returns `true` if the last send failed with an error that means that there is no
@@ -113,13 +112,12 @@ impl Destination {
 
     /// Returns `true` if both have the same address, or paths of the same socket.
     fn has_address_of(&self, other: &Destination) -> bool {
-        let is_same_file = |one: &Address, other: &Address| {
-            let (Address::Unix(one), Address::Unix(other)) = (one, other) else { return false };
-            let both = fs::canonicalize(one).and_then(|one| Ok((one, fs::canonicalize(other)?)));
-            both.is_ok_and(|(one, other)| one == other)
+        let Some((one, other)) = self.address().zip(other.address()) else { return false };
+        let file = |address: &Address| match address {
+            Address::Unix(path) => fs::canonicalize(path).ok(),
+            Address::Udp(_) => None,
         };
-        let both = self.address().zip(other.address());
-        both.is_some_and(|(one, other)| one == other || is_same_file(one, other))
+        one == other || file(one).is_some_and(|one| file(other) == Some(one))
     }
 
     /// Returns `true` if another destination with the same address is sent to instead.
@@ -140,8 +138,7 @@ impl Destination {
     /// Ignores failures up to now. To be called after the first values, whose success proves
     /// nothing: the kernel accepts UDP datagrams to any address.
     pub(super) fn restart_health(&mut self) {
-        let (datagrams, failures) = self.totals();
-        self.health.restart(datagrams, failures);
+        self.health.restart(self.totals());
     }
 
     /// Returns `true` if the address is on trial and something was sent to it.
@@ -178,15 +175,14 @@ impl Destination {
     /// if its end is.
     pub(super) fn check_health(&mut self) -> Option<bool> {
         self.connection.poll_error();
-        let (datagrams, failures) = self.totals();
-        self.health.check(datagrams, failures)
+        self.health.check(self.totals())
     }
 
     /// As [`check_health`](Self::check_health), after a failed send. Failures of an address on
     /// trial are not reported.
     pub(super) fn note_failure(&mut self) -> Option<bool> {
-        let (datagrams, failures) = self.totals();
-        (self.trial == 0).then(|| self.health.note(datagrams, failures)).flatten()
+        let totals = self.totals();
+        (self.trial == 0).then(|| self.health.note(totals)).flatten()
     }
 }
 
@@ -217,7 +213,7 @@ impl Destinations {
 
     /// Adds the line for a value to the datagram. If it does not fit, the datagram is sent to
     /// `target` first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(&mut self, target: Target, template: &LineTemplate, value: Value) {
         let Destinations { list, buffer, has_failed } = self;
         buffer.append(template, value, |datagram| *has_failed |= !send(list, target, datagram));

@@ -4,7 +4,8 @@
 /// again and again does not fill the log.
 const LOG_COOLDOWN: u32 = 6;
 
-/// The health of one destination, from the numbers of its datagrams and failures so far.
+/// The health of one destination. Its methods take the numbers of datagrams and of failures so
+/// far.
 #[derive(Debug, Default)]
 pub struct Health {
     /// The result of the last check.
@@ -20,15 +21,15 @@ pub struct Health {
 impl Health {
     /// A periodic check. Returns `Some(true)` if a failure is to be reported, `Some(false)` if
     /// its end is.
-    pub fn check(&mut self, datagrams: u64, failures: u64) -> Option<bool> {
+    pub fn check(&mut self, totals: (u64, u64)) -> Option<bool> {
         self.cooldown = self.cooldown.saturating_sub(1);
-        self.note(datagrams, failures)
+        self.note(totals)
     }
 
     /// As [`check`](Self::check), between two periodic checks.
-    pub fn note(&mut self, datagrams: u64, failures: u64) -> Option<bool> {
-        self.failing = self.is_failing(datagrams, failures);
-        self.baseline = (datagrams, failures);
+    pub fn note(&mut self, totals: (u64, u64)) -> Option<bool> {
+        self.failing = self.is_failing(totals);
+        self.baseline = totals;
         if self.failing == self.reported || self.cooldown > 0 {
             return None;
         }
@@ -38,14 +39,14 @@ impl Health {
     }
 
     /// Ignores earlier failures, because the destination has another address or server.
-    pub fn restart(&mut self, datagrams: u64, failures: u64) {
-        self.baseline = (datagrams, failures);
+    pub fn restart(&mut self, totals: (u64, u64)) {
+        self.baseline = totals;
         self.failing = false;
     }
 
     /// Returns `true` if a send failed since the last check; without any send, the result of
     /// that check.
-    pub fn is_failing(&self, datagrams: u64, failures: u64) -> bool {
+    pub fn is_failing(&self, (datagrams, failures): (u64, u64)) -> bool {
         failures > self.baseline.1 || self.failing && datagrams == self.baseline.0
     }
 }
@@ -73,23 +74,23 @@ mod tests {
         ];
         for (check, (datagrams, failures, failing, reported)) in table.into_iter().enumerate() {
             // The same before and after the check.
-            assert_eq!(health.is_failing(datagrams, failures), failing, "check {check}");
-            assert_eq!(health.check(datagrams, failures), reported, "check {check}");
-            assert_eq!(health.is_failing(datagrams, failures), failing, "check {check}");
+            assert_eq!(health.is_failing((datagrams, failures)), failing, "check {check}");
+            assert_eq!(health.check((datagrams, failures)), reported, "check {check}");
+            assert_eq!(health.is_failing((datagrams, failures)), failing, "check {check}");
         }
     }
 
     #[test]
     fn a_failure_is_reported_before_the_next_check_but_not_within_the_cooldown() {
         let mut health = Health::default();
-        assert_eq!(health.note(1, 1), Some(true));
+        assert_eq!(health.note((1, 1)), Some(true));
         for round in 2..100 {
-            assert_eq!(health.note(round, round), None);
+            assert_eq!(health.note((round, round)), None);
         }
         for _ in 0..5 {
-            assert_eq!(health.check(200, 100), None);
+            assert_eq!(health.check((200, 100)), None);
         }
-        assert_eq!(health.check(201, 100), Some(false));
-        assert_eq!(health.note(201, 101), None);
+        assert_eq!(health.check((201, 100)), Some(false));
+        assert_eq!(health.note((201, 101)), None);
     }
 }

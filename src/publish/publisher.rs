@@ -379,17 +379,12 @@ impl Metric {
         Some(if is_increment { Value::GaugeAdd(by) } else { Value::GaugeSet(level) })
     }
 
-    /// The first value for a destination.
+    /// The first value for a destination, while the other destinations have the level.
     fn first_value(&mut self, mode: GaugeMode) -> Option<Value> {
-        if self.kind == MetricKind::Counter {
-            return Some(Value::Count(0));
-        }
-        let level = self.value?;
-        self.published = Some(level);
-        match mode.exclusive {
-            true => Some(Value::GaugeSet(level)),
-            false => (level != 0).then_some(Value::GaugeAdd(level)),
-        }
+        let published = self.published.take();
+        let value = self.change(mode);
+        self.published = self.published.or(published);
+        value
     }
 
     /// The final value: 0, or the last level of a count that stays valid without the plugin;

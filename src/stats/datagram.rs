@@ -16,7 +16,8 @@ pub struct DatagramBuffer {
 impl DatagramBuffer {
     /// Appends the line for a value. If the datagram would be too long, the lines before
     /// it are passed to `send` first. The two lines of a negative level stay together.
-    #[inline]
+    // Inlined with its callers: it is on the path of every line.
+    #[inline(always)]
     pub fn append(&mut self, template: &LineTemplate, value: Value, send: impl FnOnce(&[u8])) {
         let start = self.lines.len();
         template.append(value, &mut self.lines);

@@ -72,21 +72,24 @@ impl Dialect {
         Ok(LineTemplate::new(head.as_bytes(), tail.as_bytes()))
     }
 
-    /// `text` with `_` for each character that would end a name or a tag, or that is
-    /// invisible: separators of the dialect, and control, separator and bidirectional
-    /// characters of Unicode.
+    /// `text` with `_` for each separator of the dialect and each invisible character.
     fn clean(self, text: &str) -> String {
         let replace = |c: char| match c {
             ':' | '|' | '@' => '_',
             '-' if self == Dialect::Pcp => '_',
             ',' | ';' | '=' | '#' | '~' | ' ' if self.has_tags() => '_',
-            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '_',
-            '\u{feff}' => '_',
-            c if c.is_control() => '_',
+            c if is_invisible(c) => '_',
             c => c,
         };
         text.chars().map(replace).collect()
     }
+}
+
+/// Returns `true` for control, separator and bidirectional characters.
+pub fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

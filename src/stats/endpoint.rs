@@ -69,11 +69,10 @@ fn parse_path(text: &str) -> Result<Location, String> {
 }
 
 fn parse_host_and_port(text: &str) -> Result<Location, String> {
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() != 0 && !text.contains('%') => {
-            return Ok(Location::Address(address))
-        }
-        _ => (), // A name, an address with a zone, or a mistake.
+    let address = text.parse().ok().filter(|it: &SocketAddr| it.port() != 0);
+    // Else a name, an address with a zone, or a mistake.
+    if let Some(address) = address.filter(|_| !text.contains('%')) {
+        return Ok(Location::Address(address));
     }
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -22,12 +22,12 @@ impl Value {
     }
 }
 
-/// A metric's lines without the value and the type.
+/// A metric's line without the value.
 #[derive(Clone, Debug)]
 pub struct LineTemplate {
     /// The text before the value, with the colon.
     head: Box<[u8]>,
-    /// The text behind the type, with the newline.
+    /// The text behind the value of a gauge: the type, the tags and the newline.
     tail: Box<[u8]>,
 }
 
@@ -35,20 +35,20 @@ impl LineTemplate {
     /// `head` is the text before the value, with the colon, and `tail` the text behind the
     /// type, without the newline.
     pub fn new(head: &[u8], tail: &[u8]) -> LineTemplate {
-        LineTemplate { head: head.into(), tail: [tail, b"\n"].concat().into() }
+        LineTemplate { head: head.into(), tail: [b"|g", tail, b"\n"].concat().into() }
     }
 
     /// The name and the tags as a server reads them, without value and type: `jobs.RUN`,
     /// `jobs|#state:RUN`.
     pub fn series(&self) -> String {
-        let (name, tags) = (&self.head[..self.head.len() - 1], &self.tail[..self.tail.len() - 1]);
+        let (name, tags) = (&self.head[..self.head.len() - 1], &self.tail[2..self.tail.len() - 1]);
         String::from_utf8_lossy(&[name, tags].concat()).into_owned()
     }
 
     /// The length of a gauge's line in bytes, with its newline, for a value of two
     /// characters.
     pub fn length(&self) -> usize {
-        self.head.len() + b"+1|g".len() + self.tail.len()
+        self.head.len() + b"+1".len() + self.tail.len()
     }
 
     /// Appends the line for a value to `out`, with its newline.
@@ -57,35 +57,28 @@ impl LineTemplate {
         if matches!(value, Value::GaugeSet(..0)) {
             self.append(Value::GaugeSet(0), out);
         }
-        let mut digits = itoa::Buffer::new();
         out.extend_from_slice(&self.head);
-        let kind = match value {
-            Value::GaugeAdd(by) => {
-                if by >= 0 {
-                    out.push(b'+');
-                }
-                out.extend_from_slice(digits.format(by).as_bytes());
-                "|g"
-            }
-            Value::GaugeSet(level) => {
-                out.extend_from_slice(digits.format(level).as_bytes());
-                "|g"
-            }
-            Value::Count(count) => {
-                out.extend_from_slice(digits.format(count).as_bytes());
-                "|c"
-            }
-            Value::Timing(microseconds) => {
-                out.extend_from_slice(digits.format(microseconds / 1000).as_bytes());
-                if microseconds % 1000 > 0 {
-                    // A write to a Vec does not fail.
-                    let _ = write!(out, ".{:03}", microseconds % 1000);
-                }
-                "|ms"
-            }
+        if matches!(value, Value::GaugeAdd(0..)) {
+            out.push(b'+');
+        }
+        let mut digits = itoa::Buffer::new();
+        let (number, kind) = match value {
+            Value::GaugeAdd(value) | Value::GaugeSet(value) => (digits.format(value), "|g"),
+            Value::Count(count) => (digits.format(count), "|c"),
+            Value::Timing(microseconds) => (digits.format(microseconds / 1000), "|ms"),
         };
+        out.extend_from_slice(number.as_bytes());
+        if let Value::Timing(microseconds) = value {
+            if microseconds % 1000 > 0 {
+                // A write to a Vec does not fail.
+                let _ = write!(out, ".{:03}", microseconds % 1000);
+            }
+        }
+        if kind == "|g" {
+            return out.extend_from_slice(&self.tail);
+        }
         out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(&self.tail);
+        out.extend_from_slice(&self.tail[b"|g".len()..]);
     }
 }
 

@@ -51,7 +51,7 @@ pub use connection::Connection;
 #[doc(hidden)]
 pub use datagram::DatagramBuffer;
 #[doc(hidden)]
-pub use dialect::{Dialect, Tag};
+pub use dialect::{is_invisible, Dialect, Tag};
 #[doc(hidden)]
 pub use errors::{errno_name, explain};
 #[doc(hidden)]
@@ -202,13 +202,6 @@ impl Stats {
             let endpoints = endpoints.and_then(|text| Endpoint::list(&text).ok());
             endpoints.into_iter().flatten().map(Server::new).collect()
         })
-    }
-}
-
-impl Default for Stats {
-    /// As [`Stats::from_environment`].
-    fn default() -> Self {
-        Self::from_environment()
     }
 }
 

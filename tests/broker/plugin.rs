@@ -270,10 +270,10 @@ fn a_panic_stays_in_the_plugin() {
 fn a_mistake_is_said_where_the_administrator_looks() {
     // The environment, the load's outcome, what must be in it or in the log.
     let table = [
-        (Some("statsd"), false, "endpoint \"statsd\": missing \":PORT\" (want HOST:PORT,"),
+        (Some("statsd"), false, "endpoint \"statsd\": missing \":PORT\" (expected HOST:PORT,"),
         (Some(":8125"), false, "endpoint \":8125\": empty host"),
-        (Some("localhost:"), false, "endpoint \"localhost:\": no port after the colon"),
-        (Some("localhost:x"), false, "endpoint \"localhost:x\": port \"x\" is not a number"),
+        (Some("localhost:"), false, "endpoint \"localhost:\": missing \":PORT\""),
+        (Some("localhost:x"), false, "endpoint \"localhost:x\": port \"x\" is not valid"),
         (Some("localhost:0"), false, "endpoint \"localhost:0\": port 0 is out of range"),
         (
             Some("localhost:70000"),

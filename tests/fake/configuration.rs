@@ -87,8 +87,8 @@ fn a_prefix_that_gives_two_metrics_one_name_is_refused_with_both() {
             both["dialect"] = json!(dialect);
             let refused = dialect == "plain" || family == "timings";
             let words = format!(
-                "prefix: \"x.{part}\" makes one name of a gauge of \"states\" and a {kind} of \
-                 \"{family}\" (want another)"
+                "prefix: \"x.{part}\" gives a gauge of \"states\" and a {kind} of \"{family}\" \
+                 the same name (expected another prefix)"
             );
             let wanted = if refused { Err(words.clone()) } else { Ok(()) };
             assert_eq!(host.load(plugin(), both.clone()), wanted, "{dialect}");
@@ -116,7 +116,8 @@ fn what_is_no_object_is_refused() {
 #[test]
 fn a_mistake_in_the_environment_is_refused_where_it_counts() {
     let mut host = FakeJobManager::start(Some("localhost"));
-    let words = "FLUX_FRIPP_STATSD: endpoint \"localhost\": missing \":PORT\" (want HOST:PORT, \
+    let words =
+        "FLUX_FRIPP_STATSD: endpoint \"localhost\": missing \":PORT\" (expected HOST:PORT, \
                  [IPv6]:PORT or unix:PATH)";
     assert_eq!(host.load(plugin(), json!({})), Err(words.into()));
     host.load(plugin(), json!({"endpoint": "127.0.0.1:1"})).unwrap();

@@ -1,13 +1,11 @@
 //! What a transition may cost the job manager, counted.
 
-use std::net::UdpSocket;
-
 use crate::support::artifact::plugin;
 use crate::support::costs::{aggregated, allocations, bytes_a_job, immediate, syscalls, Server};
 use crate::support::fake_job_manager::{idle_plugin, FakeJobManager};
 use crate::support::trace;
-use serde_json::{json, Value};
-use state_counts::stats::{Error, Stats};
+use serde_json::json;
+use state_counts::stats::{DatagramBuffer, Dialect, Value};
 
 #[test]
 fn a_transition_allocates_nothing() {
@@ -39,7 +37,7 @@ fn a_transition_is_no_more_calls_where_the_server_is_dead() {
 }
 
 /// What the recorded run of 875 jobs takes: its datagrams and their bytes.
-fn sent(conf: &Value, calls_a_second: usize) -> (u64, u64) {
+fn sent(conf: &serde_json::Value, calls_a_second: usize) -> (u64, u64) {
     let (mut host, _receiver) = FakeJobManager::running(conf.clone());
     for (number, recorded) in trace::callbacks().iter().enumerate() {
         host.call(&recorded.topic, &recorded.args);
@@ -86,23 +84,21 @@ fn an_active_job_takes_at_most_256_bytes_with_every_family_on() {
 }
 
 #[test]
-fn an_emitter_that_is_warm_allocates_nothing() {
-    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let endpoint = server.local_addr().unwrap().to_string().parse().unwrap();
-    let mut stats = Stats::new(&endpoint).unwrap();
-    let names: Vec<_> = (0..1000).map(|number| format!("name.{number}")).collect();
-    let mut all = || -> Result<(), Error> {
-        for aggregated in [false, true] {
-            stats.set_aggregated(aggregated);
-            stats.batch(|stats| names.iter().try_for_each(|name| stats.inc(name.as_str())))?;
-            stats.gauge_set("level", -1)?;
-            stats.count("done", 1)?;
-            stats.timing("wait", 1.5)?;
-            stats.flush();
+fn lines_and_datagrams_allocate_nothing_once_the_buffer_has_grown() {
+    let template = |number| Dialect::Plain.template("p", &format!("name.{number}"), &[], &[]);
+    let templates: Vec<_> = (0..1000).map(|number| template(number).unwrap()).collect();
+    let mut buffer = DatagramBuffer::default();
+    let mut datagrams = 0;
+    let mut all = || {
+        for template in &templates {
+            for value in [Value::GaugeAdd(1), Value::GaugeSet(-1), Value::timing(1.5)] {
+                buffer.append(template, value, |_| datagrams += 1);
+            }
         }
-        Ok(())
+        buffer.finish(|_| datagrams += 1);
     };
-    all().unwrap();
-    let counted = allocation_counter::measure(|| all().unwrap());
+    all();
+    let counted = allocation_counter::measure(all);
     assert_eq!(counted.count_total, 0);
+    assert!(datagrams > 2);
 }

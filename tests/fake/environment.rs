@@ -38,8 +38,17 @@ fn the_endpoint_is_read_from_the_environment_at_the_first_metric() {
     let length = server.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"x:+1|g");
 
-    // The last is a name that no name server is asked about.
-    for bad in ["localhost", "localhost:0", "no..host:1"] {
+    // Each of several endpoints gets every datagram. No name server is asked for a name with
+    // an empty part, so that server is not found.
+    let address = server.local_addr().unwrap();
+    env::set_var(ENDPOINT_VARIABLE, format!("no..host:1, {address}"));
+    let mut stats = Stats::from_environment();
+    stats.inc("y").unwrap();
+    let length = server.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"y:+1|g");
+    assert_eq!((stats.counters().datagrams, stats.counters().failures()), (1, 1));
+
+    for bad in ["localhost", "localhost:0", ""] {
         env::set_var(ENDPOINT_VARIABLE, bad);
         let mut stats = Stats::from_environment();
         stats.inc("x").unwrap();

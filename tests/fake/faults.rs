@@ -166,7 +166,7 @@ fn a_stream_socket_at_the_path_is_named_by_its_errno() {
     host.advance(0.1);
     live(&mut host, 1, &COURSE);
     // At the first failure, not at the next check.
-    let words = "EPROTOTYPE: a stream socket is there; datagram sockets only";
+    let words = "EPROTOTYPE: stream socket found; expected a datagram socket";
     let lines = health(&mut host);
     assert!(lines.len() == 1 && lines[0].contains(words), "{lines:?}");
     let endpoint = host.query()["endpoints"][0].clone();

@@ -3,8 +3,8 @@
 
 use serde_json::{json, Value};
 
-const ENDPOINT: &str = "(want HOST:PORT, [IPv6]:PORT or unix:PATH)";
-const NAME: &str = "only letters, digits, -, _ and . make a host's name";
+const ENDPOINT: &str = "(expected HOST:PORT, [IPv6]:PORT or unix:PATH)";
+const NAME: &str = "host name is not valid (expected letters, digits, -, _ and .)";
 const PLACES: &str = "(want {cluster}, {hostname}, {rank}, {jobid} or {level})";
 
 /// What a load or a reload is refused with, as the key, its value, and the words.
@@ -12,8 +12,9 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     let long_path = format!("unix:/{}", "p".repeat(107));
     let long_name = "n".repeat(257);
     let quoted = |text: &str| format!("\"{}…\"", &text[..40]);
-    let port =
-        |text: &str, port: &str| format!("endpoint \"{text}\": port {port} (want 1 to 65535)");
+    let port = |text: &str, port: &str| {
+        format!("endpoint \"{text}\": port \"{port}\" is not valid (expected 1 to 65535)")
+    };
     let endpoint = |text: &str, what: &str| format!("endpoint \"{text}\": {what} {ENDPOINT}");
     let text_or_texts =
         |value: &str| format!("endpoint {value} (want a text, or an array of texts)");
@@ -27,7 +28,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     let send = |value: &str| format!("send: {value} (want \"increments\" or \"values\")");
     let states = |value: &str| format!("states: {value} (want \"L\", \"l\", \"S\" or \"s\")");
     let dialect = |value: &str| {
-        format!("dialect: {value} (want \"plain\", \"dogstatsd\", \"graphite\" or \"influxdb\")")
+        format!("dialect: {value} (want \"plain\", \"pcp\", \"dogstatsd\", \"graphite\" or \"influxdb\")")
     };
     let metrics = |value: &str| {
         format!(
@@ -45,29 +46,29 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("endpoint", json!(["a:1", "b"]), endpoint("b", "missing \":PORT\"")),
         ("endpoint", json!("c:1,d"), endpoint("d", "missing \":PORT\"")),
         ("endpoint", json!(":8125"), endpoint(":8125", "empty host")),
-        ("endpoint", json!("statsd:"), endpoint("statsd:", "no port after the colon")),
-        ("endpoint", json!("s:http"), port("s:http", "\"http\" is not a number")),
-        ("endpoint", json!("s:-1"), port("s:-1", "\"-1\" is not a number")),
-        ("endpoint", json!("s:0"), port("s:0", "0 is out of range")),
-        ("endpoint", json!("s:65536"), port("s:65536", "65536 is out of range")),
-        ("endpoint", json!("::1:1"), endpoint("::1:1", "an IPv6 address wants brackets")),
+        ("endpoint", json!("statsd:"), endpoint("statsd:", "missing \":PORT\"")),
+        ("endpoint", json!("s:http"), port("s:http", "http")),
+        ("endpoint", json!("s:-1"), port("s:-1", "-1")),
+        ("endpoint", json!("s:0"), port("s:0", "0")),
+        ("endpoint", json!("s:65536"), port("s:65536", "65536")),
+        ("endpoint", json!("::1:1"), endpoint("::1:1", "IPv6 address without brackets")),
         ("endpoint", json!("[::1:1"), endpoint("[::1:1", "missing \"]\"")),
         ("endpoint", json!("[x]:1"), endpoint("[x]:1", "\"x\" is not an IPv6 address")),
-        ("endpoint", json!("a b:1"), endpoint("a b:1", NAME)),
-        ("endpoint", json!("udp:s:1"), endpoint("udp:s:1", NAME)),
+        ("endpoint", json!("a b:1"), format!("endpoint \"a b:1\": {NAME}")),
+        ("endpoint", json!("udp:s:1"), format!("endpoint \"udp:s:1\": {NAME}")),
         ("endpoint", json!("10.0.0.256:1"), endpoint("10.0.0.256:1", "not an IPv4 address")),
-        ("endpoint", json!("tcp://s:1"), endpoint("tcp://s:1", "scheme \"tcp\" is unknown")),
+        ("endpoint", json!("tcp://s:1"), endpoint("tcp://s:1", "unknown scheme \"tcp\"")),
         ("endpoint", json!("unix:"), endpoint("unix:", "empty path")),
         (
             "endpoint",
             json!("unix:s"),
-            "endpoint \"unix:s\": path \"s\" is not absolute (want unix:/PATH)".into(),
+            "endpoint \"unix:s\": path \"s\" is not absolute (expected unix:/PATH)".into(),
         ),
         (
             "endpoint",
             json!(long_path),
             format!(
-                "endpoint {}: path of 108 bytes is too long (want at most 107)",
+                "endpoint {}: path of 108 bytes too long (expected at most 107)",
                 quoted(&long_path)
             ),
         ),

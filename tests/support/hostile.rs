@@ -100,7 +100,8 @@ pub fn meant(dialect: &str, names: &[&str]) -> BTreeMap<Series, i64> {
         *meant.entry(series).or_default() += 1;
     };
     for name in names {
-        let keep = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || c == '-';
+        let is_kept = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let keep = |c: char| is_kept(c) || !c.is_ascii() && c != '\u{202e}';
         let name: String = name.chars().map(|c| if keep(c) { c } else { '_' }).collect();
         add("state", &[("state", "RUN")], 'g');
         add("queue", &[("queue", &name), ("state", "RUN")], 'g');

@@ -1,13 +1,11 @@
 //! What holds of any input, whoever thought of it: proptest in tests/fake/fuzz.rs and
 //! fuzz_lines.rs, libFuzzer in fuzz/. Each function panics where it does not.
 
-use std::net::UdpSocket;
-
 use serde_json::{json, Value};
 use state_counts::config::{BrokerInfo, Config, Template, KEYS};
 use state_counts::flux_formats::Json;
 use state_counts::jobs::{Event, Job, JobInfo, JobSource, JobTable, ReadError, State};
-use state_counts::stats::{Dialect, Endpoint, Stats};
+use state_counts::stats::{DatagramBuffer, Dialect, Endpoint, Value as LineValue};
 
 /// Flux keeps 159 bytes of what a load or a reload is refused with; what does
 /// not fit is cut, so the first of them must say it. All of it is one line.
@@ -146,29 +144,30 @@ pub fn events(announced: &[Event], events: &[Event], survey: Survey) {
 /// Tags, or what they became: keys and values.
 pub type Tags = Vec<(String, String)>;
 
-/// A metric with any name, and what is sent of it: in each dialect, the
-/// datagrams read back as exactly the lines that were meant.
+/// All dialects.
+const DIALECTS: [Dialect; 5] =
+    [Dialect::Plain, Dialect::Pcp, Dialect::DogStatsD, Dialect::Graphite, Dialect::InfluxDb];
+
+/// The lines of a metric with any name and tags: in each dialect, the datagrams contain
+/// exactly the expected lines.
 pub fn lines(prefix: &str, name: &str, own: &Tags, common: &Tags, number: i64) {
-    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-    server.set_nonblocking(true).unwrap();
-    let endpoint: Endpoint = server.local_addr().unwrap().to_string().parse().unwrap();
     let number = number / 2;
-    for dialect in [Dialect::Plain, Dialect::DogStatsD, Dialect::Graphite, Dialect::InfluxDb] {
-        let mut stats = Stats::new(&endpoint).unwrap();
-        if stats.set_prefix(prefix).is_err() || stats.set_dialect(dialect, common.clone()).is_err()
-        {
-            return; // Too long, and refused.
+    for dialect in DIALECTS {
+        let Ok(template) = dialect.template(prefix, name, own, common) else {
+            return; // A part is too long.
+        };
+        let mut buffer = DatagramBuffer::default();
+        let mut datagrams = Vec::new();
+        let lines = [
+            LineValue::GaugeAdd(1),
+            LineValue::GaugeSet(number),
+            LineValue::Count(number),
+            LineValue::timing(1.5),
+        ];
+        for value in lines {
+            buffer.append(&template, value, |datagram| datagrams.push(datagram.to_vec()));
         }
-        let tags: Vec<_> = own.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let Ok(metric) = stats.tagged(name, &tags) else { return };
-        stats
-            .batch(|stats| {
-                stats.inc(metric)?;
-                stats.gauge_set(metric, number)?;
-                stats.count(metric, number)?;
-                stats.timing(metric, 1.5)
-            })
-            .unwrap();
+        buffer.finish(|datagram| datagrams.push(datagram.to_vec()));
 
         let (name, tags) = meant(prefix, name, own, common, dialect);
         let mut values = vec![("+1".to_owned(), "g")];
@@ -181,7 +180,7 @@ pub fn lines(prefix: &str, name: &str, own: &Tags, common: &Tags, number: i64) {
         let meant: Vec<_> = values
             .map(|(value, kind)| (name.clone(), tags.clone(), value, kind.to_owned()))
             .collect();
-        assert_eq!(received(&server, dialect), meant, "{dialect:?}");
+        assert_eq!(parsed(&datagrams, dialect), meant, "{dialect:?}");
     }
 }
 
@@ -199,8 +198,9 @@ fn meant(prefix: &str, name: &str, own: &Tags, common: &Tags, dialect: Dialect) 
         add(&mut whole, name);
     }
     let tags = match dialect {
-        Dialect::Plain => {
-            all.for_each(|(_, value)| add(&mut whole, value));
+        Dialect::Plain | Dialect::Pcp => {
+            all.filter(|(_, value)| !value.is_empty())
+                .for_each(|(_, value)| add(&mut whole, value));
             Tags::new()
         }
         _ => all.map(|(k, v)| (cleaned(k, dialect), cleaned(v, dialect))).collect(),
@@ -208,12 +208,19 @@ fn meant(prefix: &str, name: &str, own: &Tags, common: &Tags, dialect: Dialect) 
     (cleaned(&whole, dialect), tags)
 }
 
-/// A name as a server reads it: what would end it is an underscore.
+/// A name as a server reads it, with `_` for each character that would end it or that is
+/// invisible.
 fn cleaned(name: &str, dialect: Dialect) -> String {
+    const INVISIBLE: [u32; 15] = [
+        0x200e, 0x200f, 0x2028, 0x2029, 0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x2066, 0x2067,
+        0x2068, 0x2069, 0xfeff, 0x85,
+    ];
+    let has_tags = !matches!(dialect, Dialect::Plain | Dialect::Pcp);
     let mark = |c: char| match c {
         ':' | '|' | '@' => '_',
-        c if c.is_ascii_control() => '_',
-        ',' | ';' | '=' | '#' | '~' | ' ' if dialect != Dialect::Plain => '_',
+        '-' if dialect == Dialect::Pcp => '_',
+        ',' | ';' | '=' | '#' | '~' | ' ' if has_tags => '_',
+        c if c.is_control() || INVISIBLE.contains(&c.into()) => '_',
         c => c,
     };
     name.chars().map(mark).collect()
@@ -222,13 +229,12 @@ fn cleaned(name: &str, dialect: Dialect) -> String {
 /// A line's name, tags, value and type.
 type Line = (String, Tags, String, String);
 
-/// The lines that have come.
-fn received(server: &UdpSocket, dialect: Dialect) -> Vec<Line> {
+/// The lines of these datagrams.
+fn parsed(datagrams: &[Vec<u8>], dialect: Dialect) -> Vec<Line> {
     let mut lines = Vec::new();
-    let mut buffer = [0; 65536];
-    while let Ok(length) = server.recv(&mut buffer) {
-        assert!(length <= 1432, "{length} bytes");
-        let text = std::str::from_utf8(&buffer[..length]).expect("statsd is text");
+    for datagram in datagrams {
+        assert!(datagram.len() <= 1432, "{} bytes", datagram.len());
+        let text = std::str::from_utf8(datagram).expect("statsd is text");
         let read = |line| read(line, dialect).unwrap_or_else(|| panic!("{text:?} in {dialect:?}"));
         lines.extend(text.split('\n').map(read));
     }
@@ -245,7 +251,7 @@ fn read(line: &str, dialect: Dialect) -> Option<Line> {
         pairs.map(|pair| pair.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
     };
     let (name, tags) = match dialect {
-        Dialect::Plain => (series, Tags::new()),
+        Dialect::Plain | Dialect::Pcp => (series, Tags::new()),
         Dialect::DogStatsD => match fields.next() {
             Some(tags) => (series, pairs(tags.strip_prefix('#')?, ',', ':')?),
             None => (series, Tags::new()),

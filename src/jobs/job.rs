@@ -319,7 +319,19 @@ impl Job {
         self.exceeds_limit = false;
         let system = info.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
         if refresh != Refresh::Start {
-            self.read_attributes(info.user, system, needs, labels);
+            let member = |key| system.and_then(|system| system.member(key));
+            if needs.contains(Needs::QUEUE) {
+                self.queue = label(member(c"queue"), &mut labels.queues);
+            }
+            if needs.contains(Needs::USER) && self.user == 0 {
+                self.user = labels.users.id(itoa::Buffer::new().format(info.user));
+            }
+            if needs.contains(Needs::BANK) {
+                self.bank = label(member(c"bank"), &mut labels.banks);
+            }
+            if needs.contains(Needs::WAITING) {
+                self.read_dependencies(member(c"dependencies"), &mut labels.schemes);
+            }
         }
         match needs.contains(Needs::RESOURCES) {
             true if self.is_waiting() => self.read_request(info.jobspec),
@@ -328,35 +340,15 @@ impl Job {
         }
     }
 
-    fn read_attributes<J: Json>(
-        &mut self,
-        user: u32,
-        system: Option<J>,
-        needs: Needs,
-        labels: &mut LabelTables,
-    ) {
-        let member = |key| system.and_then(|system| system.member(key));
-        if needs.contains(Needs::USER) && self.user == 0 {
-            self.user = labels.users.id(itoa::Buffer::new().format(user));
+    fn read_dependencies<J: Json>(&mut self, dependencies: Option<J>, schemes: &mut LabelTable) {
+        self.schemes = 0;
+        let Some(dependencies) = dependencies else { return };
+        for dependency in dependencies.items().take(MAX_DEPENDENCIES) {
+            self.schemes |= 1 << label(dependency.member(c"scheme"), schemes);
         }
-        if needs.contains(Needs::BANK) {
-            self.bank = label(member(c"bank"), &mut labels.banks);
-        }
-        if needs.contains(Needs::WAITING) {
-            self.schemes = 0;
-            if let Some(dependencies) = member(c"dependencies") {
-                for dependency in dependencies.items().take(MAX_DEPENDENCIES) {
-                    self.schemes |= 1 << label(dependency.member(c"scheme"), &mut labels.schemes);
-                }
-                self.exceeds_limit =
-                    self.is_waiting() && dependencies.item(MAX_DEPENDENCIES).is_some();
-            }
-            // The bit of no scheme.
-            self.schemes &= !1;
-        }
-        if needs.contains(Needs::QUEUE) {
-            self.queue = label(member(c"queue"), &mut labels.queues);
-        }
+        // Bit 0 is of dependencies without a scheme.
+        self.schemes &= !1;
+        self.exceeds_limit = self.is_waiting() && dependencies.item(MAX_DEPENDENCIES).is_some();
     }
 
     fn read_request<J: Json>(&mut self, jobspec: J) -> Result<(), ReadError> {

@@ -1,4 +1,4 @@
-//! What is known of one active job.
+//! One active job, and how it is read from Flux.
 
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -9,26 +9,26 @@ use crate::flux_formats::jobspec::{requested, JobspecError};
 use crate::flux_formats::resource_set::allocated;
 use crate::flux_formats::{Amounts, Json};
 
-/// What the enabled collectors need to know of a job, as a set of bits.
+/// The parts of a job that the enabled collectors need, as a set of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs(u16);
 
 impl Needs {
-    /// Only its state.
+    /// Only the state.
     pub const STATE: Needs = Needs(0);
-    /// Its queue.
+    /// The queue.
     pub const QUEUE: Needs = Needs(1 << 0);
-    /// Its owner.
+    /// The owner.
     pub const USER: Needs = Needs(1 << 1);
-    /// Its bank.
+    /// The bank.
     pub const BANK: Needs = Needs(1 << 2);
     /// The resources that it requests, and those that are allocated to it.
     pub const RESOURCES: Needs = Needs(1 << 3);
-    /// Its urgency, its priority and its dependencies.
+    /// The urgency, its priority and its dependencies.
     pub const WAITING: Needs = Needs(1 << 4);
     /// The time of its last transition.
     pub const TIMES: Needs = Needs(1 << 5);
-    /// Its result, and the exceptions raised on it.
+    /// The result, and the exceptions raised on it.
     pub const RESULT: Needs = Needs(1 << 6);
     /// The status of the instance's resources, which is not a job's.
     pub const RESOURCE_STATUS: Needs = Needs(1 << 7);
@@ -139,7 +139,7 @@ impl Ranks {
     }
 }
 
-/// What Flux knows of a job.
+/// A job as Flux passes it to plugins.
 #[derive(Clone, Copy, Debug)]
 pub struct JobInfo<J> {
     /// The owner's user id.
@@ -157,13 +157,13 @@ pub struct JobInfo<J> {
 /// The result of a job (`flux_job_result_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobResult {
-    /// Its tasks exited with status 0.
+    /// All tasks exited with status 0.
     Completed,
     /// A task exited with another status, or an exception ended the job.
     Failed,
     /// It was canceled.
     Canceled,
-    /// Its time limit expired.
+    /// The time limit expired.
     Timeout,
 }
 
@@ -175,7 +175,7 @@ pub trait JobSource {
     where
         Self: 'a;
 
-    /// What Flux knows of the job.
+    /// Reads the job.
     ///
     /// # Errors
     /// The reason why it cannot be read.

@@ -256,38 +256,27 @@ impl Job {
 
     /// Forgets what is not in `needs`.
     pub(super) fn keep(&mut self, needs: Needs) {
-        let old = std::mem::replace(self, Job::new(self.state));
-        self.is_subscribed = old.is_subscribed;
-        if needs.contains(Needs::QUEUE) {
-            self.queue = old.queue;
+        let label = |need, label| if needs.contains(need) { label } else { 0 };
+        self.queue = label(Needs::QUEUE, self.queue);
+        self.user = label(Needs::USER, self.user);
+        self.bank = label(Needs::BANK, self.bank);
+        self.entered = self.entered.filter(|_| needs.contains(Needs::TIMES));
+        let (resources, waiting) =
+            (needs.contains(Needs::RESOURCES), needs.contains(Needs::WAITING));
+        if !resources {
+            (self.has_allocation, self.amounts, self.ranks) = Default::default();
         }
-        if needs.contains(Needs::USER) {
-            self.user = old.user;
+        if !waiting {
+            (self.is_held, self.has_no_priority, self.schemes) = Default::default();
         }
-        if needs.contains(Needs::BANK) {
-            self.bank = old.bank;
-        }
-        if needs.contains(Needs::RESOURCES) {
-            self.has_allocation = old.has_allocation;
-            (self.amounts, self.ranks) = (old.amounts, old.ranks);
-        }
-        if needs.contains(Needs::WAITING) {
-            (self.is_held, self.has_no_priority) = (old.is_held, old.has_no_priority);
-            self.schemes = old.schemes;
-        }
-        if needs.contains(Needs::RESOURCES) || needs.contains(Needs::WAITING) {
-            self.exceeds_limit = old.exceeds_limit;
-        }
-        if needs.contains(Needs::TIMES) {
-            self.entered = old.entered;
-        }
+        self.exceeds_limit &= resources || waiting;
     }
 
     /// Reads from `source` what is needed and may be new. Returns the error if the source
     /// cannot be read, or if the resources are malformed; then the other parts are read.
     ///
-    /// The cost is bounded for any jobspec: at most 1,024 resource vertices and 64
-    /// dependencies are read.
+    /// At most 1,024 resource vertices and 64 dependencies of a jobspec are read. These
+    /// numbers, and the length of the strings that are read, bound the cost of each call.
     pub(super) fn read(
         &mut self,
         source: &impl JobSource,
@@ -369,7 +358,7 @@ impl Job {
         r: Option<J>,
         system: Option<J>,
     ) -> Result<(), ReadError> {
-        (self.has_allocation, self.amounts, self.ranks) = (false, Amounts::default(), Ranks::None);
+        (self.has_allocation, self.amounts, self.ranks) = Default::default();
         // The R of a job with alloc-bypass is not allocated by the scheduler. A job that is
         // canceled before RUN has no R.
         let is_bypassed = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());

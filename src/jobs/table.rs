@@ -266,7 +266,7 @@ impl JobTable {
         self.shards.iter().flatten().map(|(&id, job)| (id, job))
     }
 
-    /// The ids of the jobs in one of the [`SHARDS`].
+    /// The ids of the jobs in one shard; `shard` is less than `SHARDS`.
     pub fn ids(&self, shard: usize) -> impl Iterator<Item = u64> + '_ {
         self.shards[shard].keys().copied()
     }

@@ -41,7 +41,7 @@ pub const COLLECTORS: &[CollectorSpec] = &[
 pub struct CollectorSpec {
     /// The name in the key `metrics`.
     pub name: &'static str,
-    /// What it needs to know of a job.
+    /// The parts of a job that it needs.
     pub needs: Needs,
     /// The keys of the tags of its metrics.
     pub tags: &'static [&'static str],
@@ -64,7 +64,7 @@ impl CollectorId {
         Self::all().find(|id| id.spec().name == name)
     }
 
-    /// What these collectors need to know of a job.
+    /// The parts of a job that these collectors need.
     pub fn needs(collectors: &[CollectorId]) -> Needs {
         collectors.iter().fold(Needs::STATE, |all, id| all.union(id.spec().needs))
     }
@@ -178,7 +178,7 @@ impl MetricKind {
     }
 }
 
-/// What is known of an event besides its change of the table.
+/// The properties of an event besides its change of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct EventContext {
     /// The kind of event.

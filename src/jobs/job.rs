@@ -1,4 +1,4 @@
-//! What is known of one active job.
+//! One active job, and how it is read from Flux.
 
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -9,26 +9,26 @@ use crate::flux_formats::jobspec::{requested, JobspecError};
 use crate::flux_formats::resource_set::allocated;
 use crate::flux_formats::{Amounts, Json};
 
-/// What the enabled collectors need to know of a job, as a set of bits.
+/// The parts of a job that the enabled collectors need, as a set of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs(u16);
 
 impl Needs {
-    /// Only its state.
+    /// Only the state.
     pub const STATE: Needs = Needs(0);
-    /// Its queue.
+    /// The queue.
     pub const QUEUE: Needs = Needs(1 << 0);
-    /// Its owner.
+    /// The owner.
     pub const USER: Needs = Needs(1 << 1);
-    /// Its bank.
+    /// The bank.
     pub const BANK: Needs = Needs(1 << 2);
     /// The resources that it requests, and those that are allocated to it.
     pub const RESOURCES: Needs = Needs(1 << 3);
-    /// Its urgency, its priority and its dependencies.
+    /// The urgency, its priority and its dependencies.
     pub const WAITING: Needs = Needs(1 << 4);
     /// The time of its last transition.
     pub const TIMES: Needs = Needs(1 << 5);
-    /// Its result, and the exceptions raised on it.
+    /// The result, and the exceptions raised on it.
     pub const RESULT: Needs = Needs(1 << 6);
     /// The status of the instance's resources, which is not a job's.
     pub const RESOURCE_STATUS: Needs = Needs(1 << 7);
@@ -139,7 +139,7 @@ impl Ranks {
     }
 }
 
-/// What Flux knows of a job.
+/// A job as Flux passes it to plugins.
 #[derive(Clone, Copy, Debug)]
 pub struct JobInfo<J> {
     /// The owner's user id.
@@ -157,13 +157,13 @@ pub struct JobInfo<J> {
 /// The result of a job (`flux_job_result_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobResult {
-    /// Its tasks exited with status 0.
+    /// All tasks exited with status 0.
     Completed,
     /// A task exited with another status, or an exception ended the job.
     Failed,
     /// It was canceled.
     Canceled,
-    /// Its time limit expired.
+    /// The time limit expired.
     Timeout,
 }
 
@@ -175,7 +175,7 @@ pub trait JobSource {
     where
         Self: 'a;
 
-    /// What Flux knows of the job.
+    /// Reads the job.
     ///
     /// # Errors
     /// The reason why it cannot be read.
@@ -256,38 +256,27 @@ impl Job {
 
     /// Forgets what is not in `needs`.
     pub(super) fn keep(&mut self, needs: Needs) {
-        let old = std::mem::replace(self, Job::new(self.state));
-        self.is_subscribed = old.is_subscribed;
-        if needs.contains(Needs::QUEUE) {
-            self.queue = old.queue;
+        let label = |need, label| if needs.contains(need) { label } else { 0 };
+        self.queue = label(Needs::QUEUE, self.queue);
+        self.user = label(Needs::USER, self.user);
+        self.bank = label(Needs::BANK, self.bank);
+        self.entered = self.entered.filter(|_| needs.contains(Needs::TIMES));
+        let (resources, waiting) =
+            (needs.contains(Needs::RESOURCES), needs.contains(Needs::WAITING));
+        if !resources {
+            (self.has_allocation, self.amounts, self.ranks) = Default::default();
         }
-        if needs.contains(Needs::USER) {
-            self.user = old.user;
+        if !waiting {
+            (self.is_held, self.has_no_priority, self.schemes) = Default::default();
         }
-        if needs.contains(Needs::BANK) {
-            self.bank = old.bank;
-        }
-        if needs.contains(Needs::RESOURCES) {
-            self.has_allocation = old.has_allocation;
-            (self.amounts, self.ranks) = (old.amounts, old.ranks);
-        }
-        if needs.contains(Needs::WAITING) {
-            (self.is_held, self.has_no_priority) = (old.is_held, old.has_no_priority);
-            self.schemes = old.schemes;
-        }
-        if needs.contains(Needs::RESOURCES) || needs.contains(Needs::WAITING) {
-            self.exceeds_limit = old.exceeds_limit;
-        }
-        if needs.contains(Needs::TIMES) {
-            self.entered = old.entered;
-        }
+        self.exceeds_limit &= resources || waiting;
     }
 
     /// Reads from `source` what is needed and may be new. Returns the error if the source
     /// cannot be read, or if the resources are malformed; then the other parts are read.
     ///
-    /// The cost is bounded for any jobspec: at most 1,024 resource vertices and 64
-    /// dependencies are read.
+    /// At most 1,024 resource vertices and 64 dependencies of a jobspec are read. These
+    /// numbers, and the length of the strings that are read, bound the cost of each call.
     pub(super) fn read(
         &mut self,
         source: &impl JobSource,
@@ -319,7 +308,19 @@ impl Job {
         self.exceeds_limit = false;
         let system = info.jobspec.member(c"attributes").and_then(|it| it.member(c"system"));
         if refresh != Refresh::Start {
-            self.read_attributes(info.user, system, needs, labels);
+            let member = |key| system.and_then(|system| system.member(key));
+            if needs.contains(Needs::QUEUE) {
+                self.queue = label(member(c"queue"), &mut labels.queues);
+            }
+            if needs.contains(Needs::USER) && self.user == 0 {
+                self.user = labels.users.id(itoa::Buffer::new().format(info.user));
+            }
+            if needs.contains(Needs::BANK) {
+                self.bank = label(member(c"bank"), &mut labels.banks);
+            }
+            if needs.contains(Needs::WAITING) {
+                self.read_dependencies(member(c"dependencies"), &mut labels.schemes);
+            }
         }
         match needs.contains(Needs::RESOURCES) {
             true if self.is_waiting() => self.read_request(info.jobspec),
@@ -328,35 +329,15 @@ impl Job {
         }
     }
 
-    fn read_attributes<J: Json>(
-        &mut self,
-        user: u32,
-        system: Option<J>,
-        needs: Needs,
-        labels: &mut LabelTables,
-    ) {
-        let member = |key| system.and_then(|system| system.member(key));
-        if needs.contains(Needs::USER) && self.user == 0 {
-            self.user = labels.users.id(itoa::Buffer::new().format(user));
+    fn read_dependencies<J: Json>(&mut self, dependencies: Option<J>, schemes: &mut LabelTable) {
+        self.schemes = 0;
+        let Some(dependencies) = dependencies else { return };
+        for dependency in dependencies.items().take(MAX_DEPENDENCIES) {
+            self.schemes |= 1 << label(dependency.member(c"scheme"), schemes);
         }
-        if needs.contains(Needs::BANK) {
-            self.bank = label(member(c"bank"), &mut labels.banks);
-        }
-        if needs.contains(Needs::WAITING) {
-            self.schemes = 0;
-            if let Some(dependencies) = member(c"dependencies") {
-                for dependency in dependencies.items().take(MAX_DEPENDENCIES) {
-                    self.schemes |= 1 << label(dependency.member(c"scheme"), &mut labels.schemes);
-                }
-                self.exceeds_limit =
-                    self.is_waiting() && dependencies.item(MAX_DEPENDENCIES).is_some();
-            }
-            // The bit of no scheme.
-            self.schemes &= !1;
-        }
-        if needs.contains(Needs::QUEUE) {
-            self.queue = label(member(c"queue"), &mut labels.queues);
-        }
+        // Bit 0 is of dependencies without a scheme.
+        self.schemes &= !1;
+        self.exceeds_limit = self.is_waiting() && dependencies.item(MAX_DEPENDENCIES).is_some();
     }
 
     fn read_request<J: Json>(&mut self, jobspec: J) -> Result<(), ReadError> {
@@ -377,7 +358,7 @@ impl Job {
         r: Option<J>,
         system: Option<J>,
     ) -> Result<(), ReadError> {
-        (self.has_allocation, self.amounts, self.ranks) = (false, Amounts::default(), Ranks::None);
+        (self.has_allocation, self.amounts, self.ranks) = Default::default();
         // The R of a job with alloc-bypass is not allocated by the scheduler. A job that is
         // canceled before RUN has no R.
         let is_bypassed = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());

@@ -56,8 +56,9 @@ impl LabelTable {
 
     /// The id of a label, which is added if it is not in the table; 0 for an empty label.
     ///
-    /// Two labels are the same if they are equal after each character other than letters
-    /// and digits is replaced. The label is sent as it was first spelled, cleaned.
+    /// Two labels are the same if they are equal after each ASCII character other than letters
+    /// and digits is replaced by `_`. The label is sent as it was first spelled, except that
+    /// all of these characters but `-` are replaced.
     pub fn id(&mut self, label: &str) -> LabelId {
         if label.is_empty() {
             return 0;

@@ -19,6 +19,7 @@ pub enum State {
     /// Has ended; stays in the KVS until it is purged.
     Inactive,
 }
+use State::{Cleanup, Depend, Inactive, New, Priority, Run, Sched};
 
 /// A form of a state's name: the formats of `flux_job_statetostr` (libjob/job.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,15 +48,7 @@ const NAMES: [[&str; 4]; 7] = [
 
 impl State {
     /// All states, in order.
-    pub const ALL: [State; 7] = [
-        State::New,
-        State::Depend,
-        State::Priority,
-        State::Sched,
-        State::Run,
-        State::Cleanup,
-        State::Inactive,
-    ];
+    pub const ALL: [State; 7] = [New, Depend, Priority, Sched, Run, Cleanup, Inactive];
 
     /// The state with this `flux_job_state_t` (libjob/job.h): one bit, by the index of the
     /// state. `None` for a number that RFC 21 does not define, such as one of a newer Flux.

@@ -182,9 +182,8 @@ impl JobTable {
         self.restart_replay = None;
     }
 
-    /// Sets what is needed of jobs. What is no longer needed is forgotten. What is newly
-    /// needed of an existing job is not known until the job is
-    /// [reconciled](Self::reconcile).
+    /// Sets the parts of a job that are needed, and forgets the others. A newly needed part of
+    /// an existing job is not known until the job is [reconciled](Self::reconcile).
     pub fn set_needs(&mut self, needs: Needs) {
         if !needs.contains(Needs::QUEUE) {
             self.queues = InactiveByQueue::default();
@@ -198,7 +197,7 @@ impl JobTable {
         }
     }
 
-    /// What is needed of jobs.
+    /// The parts of a job that are needed.
     pub fn needs(&self) -> Needs {
         self.needs
     }
@@ -267,7 +266,7 @@ impl JobTable {
         self.shards.iter().flatten().map(|(&id, job)| (id, job))
     }
 
-    /// The ids of the jobs in one of the [`SHARDS`].
+    /// The ids of the jobs in one shard; `shard` is less than `SHARDS`.
     pub fn ids(&self, shard: usize) -> impl Iterator<Item = u64> + '_ {
         self.shards[shard].keys().copied()
     }

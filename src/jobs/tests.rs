@@ -323,6 +323,37 @@ fn a_job_that_cannot_be_read_is_counted() {
     assert_eq!(table.count(Cleanup), Some(1));
 }
 
+#[test]
+fn parts_that_are_no_longer_needed_are_forgotten() {
+    let needs = [
+        Needs::STATE,
+        Needs::QUEUE,
+        Needs::USER,
+        Needs::BANK,
+        Needs::RESOURCES,
+        Needs::WAITING,
+        Needs::TIMES,
+        ALL_NEEDS,
+    ];
+    for (state, ranks) in [(SCHED, None), (RUN, Some("0-1"))] {
+        let mut job = test_job(7, "batch", "phys", ranks);
+        job.urgency = 0;
+        for needs in needs {
+            let [narrowed, narrow] = [ALL_NEEDS, needs].map(|first| {
+                let mut table = table(0);
+                table.set_needs(first);
+                table.apply(Event { id: 1, kind: EventKind::New { state: PRIORITY } }, &job);
+                let at = first.contains(Needs::TIMES).then(|| Timestamp::from_seconds(5.0));
+                let kind = EventKind::Transition { state, previous: Some(PRIORITY), at };
+                table.apply(Event { id: 1, kind }, &job);
+                table.set_needs(needs);
+                table.job(1).unwrap().clone()
+            });
+            assert_eq!(narrowed, narrow, "{needs:?}");
+        }
+    }
+}
+
 /// Each row: a jobspec with this many dependencies and resource vertices, the anomaly that is
 /// found, and the cores that are counted.
 #[test]

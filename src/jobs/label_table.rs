@@ -4,6 +4,8 @@
 //! Each table has a limit: users can create any number of labels, and a server keeps each
 //! metric forever.
 
+use crate::stats::is_invisible;
+
 /// The label for names that are too long or exceed the limit of their table.
 pub const OTHER: &str = "other";
 
@@ -16,10 +18,8 @@ pub type LabelId = u16;
 fn clean(c: char) -> char {
     let is_replaced = match c {
         '-' => false,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' => true,
-        '\u{2066}'..='\u{2069}' | '\u{feff}' => true,
         _ if c.is_ascii() => !c.is_ascii_alphanumeric(),
-        _ => c.is_control() || c.is_whitespace(),
+        _ => is_invisible(c) || c.is_whitespace(),
     };
     match is_replaced {
         true => '_',

@@ -58,12 +58,12 @@ fn event() -> impl Strategy<Value = Event> {
     let what = prop_oneof![
         number().prop_map(|state| EventKind::New { state }),
         (number(), prop::option::weighted(0.9, number()))
-            .prop_map(|(state, previous)| EventKind::Moved { state, previous, at: None }),
+            .prop_map(|(state, previous)| EventKind::Transition { state, previous, at: None }),
         Just(EventKind::Updated),
         Just(EventKind::InactiveAdd),
         Just(EventKind::InactiveRemove),
     ];
-    (0u64..4, what).prop_map(|(id, what)| Event { id, what })
+    (0u64..4, what).prop_map(|(id, what)| Event { id, kind: what })
 }
 
 proptest! {

@@ -106,10 +106,10 @@ fn a_prefix_that_gives_two_metrics_one_name_is_refused_with_both() {
 #[test]
 fn what_is_no_object_is_refused() {
     let mut host = FakeJobManager::start(None);
-    let words = "conf: 5 (want an object of keys)";
+    let words = "conf: 5 (expected an object of keys)";
     assert_eq!(host.load(plugin(), json!(5)), Err(words.into()));
     host.config(&json!({TABLE: [1]}));
-    let words = "state-counts: [1] (want a table of keys)";
+    let words = "state-counts: [1] (expected a table of keys)";
     assert_eq!(host.load(plugin(), json!({})), Err(words.into()));
 }
 

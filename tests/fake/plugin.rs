@@ -145,7 +145,8 @@ fn without_an_endpoint_the_plugin_loads_and_says_so() {
     host.advance(30.0);
     let log = host.log();
     assert_eq!(log.len(), 1, "{log:?}");
-    let line = "no endpoint is set: no metrics are sent (want endpoint=HOST:PORT at load or in \
+    let line =
+        "no endpoint is set: no metrics are sent (expected endpoint=HOST:PORT at load or in \
                 the broker's [state-counts], or FLUX_FRIPP_STATSD in its environment)";
     assert!(log[0].1.contains(line), "{log:?}");
     host.end();

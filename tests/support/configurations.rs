@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 
 const ENDPOINT: &str = "(expected HOST:PORT, [IPv6]:PORT or unix:PATH)";
 const NAME: &str = "host name is not valid (expected letters, digits, -, _ and .)";
-const PLACES: &str = "(want {cluster}, {hostname}, {rank}, {jobid} or {level})";
+const PLACES: &str = "(expected {cluster}, {hostname}, {rank}, {jobid} or {level})";
 
 /// What a load or a reload is refused with, as the key, its value, and the words.
 pub fn bad() -> Vec<(&'static str, Value, String)> {
@@ -17,27 +17,28 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     };
     let endpoint = |text: &str, what: &str| format!("endpoint \"{text}\": {what} {ENDPOINT}");
     let text_or_texts =
-        |value: &str| format!("endpoint {value} (want a text, or an array of texts)");
+        |value: &str| format!("endpoint {value} (expected a text, or an array of texts)");
     let period =
-        |value: &str| format!("period: {value} (want 0, or 10ms to 1d, as 500ms, 10s or 1m)");
+        |value: &str| format!("period: {value} (expected 0, or 10ms to 1d, as 500ms, 10s or 1m)");
     let resync =
-        |value: &str| format!("resync: {value} (want 0, or 10ms to 1d, as 500ms, 10s or 1m)");
+        |value: &str| format!("resync: {value} (expected 0, or 10ms to 1d, as 500ms, 10s or 1m)");
     let verify =
-        |value: &str| format!("verify: {value} (want 0, or 1s to 1d, as 500ms, 10s or 1m)");
-    let lookup = |value: &str| format!("lookup: {value} (want 1s to 1d, as 500ms, 10s or 1m)");
-    let send = |value: &str| format!("send: {value} (want \"increments\" or \"values\")");
-    let states = |value: &str| format!("states: {value} (want \"L\", \"l\", \"S\" or \"s\")");
+        |value: &str| format!("verify: {value} (expected 0, or 1s to 1d, as 500ms, 10s or 1m)");
+    let lookup = |value: &str| format!("lookup: {value} (expected 1s to 1d, as 500ms, 10s or 1m)");
+    let send = |value: &str| format!("send: {value} (expected \"increments\" or \"values\")");
+    let states = |value: &str| format!("states: {value} (expected \"L\", \"l\", \"S\" or \"s\")");
     let dialect = |value: &str| {
-        format!("dialect: {value} (want \"plain\", \"pcp\", \"dogstatsd\", \"graphite\" or \"influxdb\")")
+        format!("dialect: {value} (expected \"plain\", \"pcp\", \"dogstatsd\", \"graphite\" or \"influxdb\")")
     };
     let metrics = |value: &str| {
         format!(
-            "metrics: {value} (want \"states\", \"queues\", \"timings\", \"results\", \
+            "metrics: {value} (expected \"states\", \"queues\", \"timings\", \"results\", \
              \"resources\", \"users\", \"banks\" or \"pending\", or several)"
         )
     };
-    let dash = |value: &str| format!("dash: {value} (want \"_\", a letter or a digit, or \"\")");
-    let own_tag = |key: &str| format!("tags: key \"{key}\" is the plugin's own (want another)");
+    let dash =
+        |value: &str| format!("dash: {value} (expected \"_\", a letter or a digit, or \"\")");
+    let own_tag = |key: &str| format!("tags: key \"{key}\" is the plugin's own (expected another)");
     vec![
         ("endpoint", json!("statsd"), endpoint("statsd", "missing \":PORT\"")),
         ("endpoint", json!("[::1]"), endpoint("[::1]", "missing \":PORT\"")),
@@ -72,7 +73,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
                 quoted(&long_path)
             ),
         ),
-        ("endpoint", json!("e:1,e:1"), "duplicate endpoint \"e:1\" (want each once)".into()),
+        ("endpoint", json!("e:1,e:1"), "duplicate endpoint \"e:1\" (expected each once)".into()),
         ("endpoint", json!(8125), text_or_texts("8125")),
         ("endpoint", json!([8126]), text_or_texts("[8126]")),
         ("endpoint", json!([]), text_or_texts("[]")),
@@ -99,46 +100,46 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("send", json!("value"), send("\"value\"")),
         ("send", json!("Increments"), send("\"Increments\"")),
         ("send", json!(1), send("1")),
-        ("prefix", json!(""), "prefix: \"\" (want at least one character)".into()),
-        ("prefix", json!("a:b"), "prefix: \"a:b\" (want no ':' in a name)".into()),
-        ("prefix", json!("a|b"), "prefix: \"a|b\" (want no '|' in a name)".into()),
-        ("prefix", json!("a b"), "prefix: \"a b\" (want no ' ' in a name)".into()),
-        ("prefix", json!("a\nb"), "prefix: \"a\\nb\" (want no '\\n' in a name)".into()),
-        ("prefix", json!("a."), "prefix: \"a.\" (want dots between names only)".into()),
-        ("prefix", json!("a..b"), "prefix: \"a..b\" (want dots between names only)".into()),
+        ("prefix", json!(""), "prefix: \"\" (expected at least one character)".into()),
+        ("prefix", json!("a:b"), "prefix: \"a:b\" (expected no ':' in a name)".into()),
+        ("prefix", json!("a|b"), "prefix: \"a|b\" (expected no '|' in a name)".into()),
+        ("prefix", json!("a b"), "prefix: \"a b\" (expected no ' ' in a name)".into()),
+        ("prefix", json!("a\nb"), "prefix: \"a\\nb\" (expected no '\\n' in a name)".into()),
+        ("prefix", json!("a."), "prefix: \"a.\" (expected dots between names only)".into()),
+        ("prefix", json!("a..b"), "prefix: \"a..b\" (expected dots between names only)".into()),
         ("prefix", json!("{host}"), format!("prefix: \"{{host}}\" has the unknown placeholder {{host}} {PLACES}")),
         ("prefix", json!("{rank"), format!("prefix: \"{{rank\" has an unmatched brace {PLACES}")),
         (
             "prefix",
             json!(long_name),
-            format!("prefix: {} of 257 bytes (want at most 256)", quoted(&long_name)),
+            format!("prefix: {} of 257 bytes (expected at most 256)", quoted(&long_name)),
         ),
-        ("prefix", json!(7), "prefix: 7 (want a text)".into()),
-        ("cluster", json!("{rank}"), "cluster: \"{rank}\" (want no placeholder here)".into()),
-        ("cluster", json!(false), "cluster: false (want a text)".into()),
+        ("prefix", json!(7), "prefix: 7 (expected a text)".into()),
+        ("cluster", json!("{rank}"), "cluster: \"{rank}\" (expected no placeholder here)".into()),
+        ("cluster", json!(false), "cluster: false (expected a text)".into()),
         ("states", json!("LONG"), states("\"LONG\"")),
         ("states", json!(3), states("3")),
         ("dialect", json!("datadog"), dialect("\"datadog\"")),
         ("dialect", json!(["plain"]), dialect("[\\\"plain\\\"]")),
-        ("tags", json!("site:x"), "tags: \"site:x\" (want an object, as tags.site=NAME)".into()),
+        ("tags", json!("site:x"), "tags: \"site:x\" (expected an object, as tags.site=NAME)".into()),
         (
             "tags",
             json!({"a b": "x"}),
-            "tags: key \"a b\" (want letters, digits, _, - or .)".into(),
+            "tags: key \"a b\" (expected letters, digits, _, - or .)".into(),
         ),
         ("tags", json!({"state": "x"}), own_tag("state")),
         ("tags", json!({"queue": "x"}), own_tag("queue")),
         (
             "tags",
             json!({"version": 1.1}),
-            "tags: version: 1.1 is a number (want an integer or a text: '\"1.1\"')".into(),
+            "tags: version: 1.1 is a number (expected an integer or a text: '\"1.1\"')".into(),
         ),
-        ("tags", json!({"site": ""}), "tags: site: \"\" (want at least one character)".into()),
-        ("tags", json!({"site": [1]}), "tags: site: [1] (want a text)".into()),
+        ("tags", json!({"site": ""}), "tags: site: \"\" (expected at least one character)".into()),
+        ("tags", json!({"site": [1]}), "tags: site: [1] (expected a text)".into()),
         (
             "tags",
             json!({"site": "x"}),
-            "tags: {\\\"site\\\":\\\"x\\\"} (want dialect dogstatsd, graphite or influxdb; plain has no tags)"
+            "tags: {\\\"site\\\":\\\"x\\\"} (expected dialect dogstatsd, graphite or influxdb; plain has no tags)"
                 .into(),
         ),
         ("dash", json!("-"), dash("\"-\"")),
@@ -148,12 +149,12 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("metrics", json!("jobs"), metrics("\"jobs\"")),
         ("metrics", json!([]), metrics("[]")),
         ("metrics", json!([1]), metrics("[1]")),
-        ("telemetry", json!("yes"), "telemetry: \"yes\" (want true or false)".into()),
-        ("telemetry", json!(1), "telemetry: 1 (want true or false)".into()),
+        ("telemetry", json!("yes"), "telemetry: \"yes\" (expected true or false)".into()),
+        ("telemetry", json!(1), "telemetry: 1 (expected true or false)".into()),
         (
             "perod",
             json!(1),
-            "unknown key \"perod\" (want endpoint, period, resync, verify, send, lookup, prefix, \
+            "unknown key \"perod\" (expected endpoint, period, resync, verify, send, lookup, prefix, \
              cluster, states, dialect, tags, dash, metrics, telemetry)"
                 .into(),
         ),

@@ -1,14 +1,14 @@
-//! What a server hears from a publisher of counters.
+//! The lines of a publisher, as a server receives them.
 
 use std::net::UdpSocket;
 
-use super::{MetricNames, Publisher};
+use super::{GaugeMode, MetricNames, Publisher};
 use crate::collectors::{
     Backfill, CollectorId, Collectors, MetricId, MetricKind, MetricSpec, Recorder,
 };
 use crate::jobs::JobTable;
 
-/// A publisher, a collector, and the server that hears it.
+/// A publisher, a collector, and the server that the publisher sends to.
 fn publisher(collector: &str) -> (Publisher, CollectorId, UdpSocket) {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_nonblocking(true).unwrap();
@@ -19,20 +19,25 @@ fn publisher(collector: &str) -> (Publisher, CollectorId, UdpSocket) {
     (publisher, CollectorId::named(collector).unwrap(), server)
 }
 
-/// The collector has counted its jobs: there are none.
+/// Enables the collector, without jobs.
 fn enable(collector: CollectorId, publisher: &mut Publisher) {
     let counting = Backfill::new(&[collector]);
     Collectors::default().install(counting, &JobTable::default(), publisher);
 }
 
-/// The lines that came since the last time, in order of their names. On loopback a
-/// datagram is there when its send returns.
-fn lines(server: &UdpSocket) -> Vec<String> {
+/// The lines since the last call. On loopback a datagram arrives before send(2) returns.
+fn ordered_lines(server: &UdpSocket) -> Vec<String> {
     let (mut lines, mut buffer) = (Vec::new(), [0; 2048]);
     while let Ok(length) = server.recv(&mut buffer) {
         let text = std::str::from_utf8(&buffer[..length]).unwrap();
         lines.extend(text.lines().map(str::to_owned));
     }
+    lines
+}
+
+/// The lines since the last call, sorted.
+fn lines(server: &UdpSocket) -> Vec<String> {
+    let mut lines = ordered_lines(server);
     lines.sort();
     lines
 }
@@ -46,7 +51,7 @@ const ZEROS: [&str; 5] = [
 ];
 
 #[test]
-fn counters_begin_at_0_for_each_server_and_are_not_repeated() {
+fn counters_start_at_0_for_each_server_and_are_not_resent() {
     let (mut publisher, results, server) = publisher("results");
     enable(results, &mut publisher);
     assert_eq!(lines(&server), [""; 0], "Flux may still refuse the load");
@@ -58,7 +63,7 @@ fn counters_begin_at_0_for_each_server_and_are_not_repeated() {
     publisher.resync();
     publisher.flush();
     assert_eq!(lines(&server), [""; 0]);
-    // One that added later.
+    // A new destination.
     let late = UdpSocket::bind("127.0.0.1:0").unwrap();
     late.set_nonblocking(true).unwrap();
     let endpoints = [&server, &late].map(|it| it.local_addr().unwrap().to_string());
@@ -70,37 +75,37 @@ fn counters_begin_at_0_for_each_server_and_are_not_repeated() {
 }
 
 #[test]
-fn counters_of_a_family_that_is_switched_on_begin_at_0() {
+fn counters_of_a_newly_enabled_collector_start_at_0() {
     let (mut publisher, results, server) = publisher("results");
     publisher.start();
-    assert_eq!(lines(&server), [""; 0], "it has not counted its jobs");
+    assert_eq!(lines(&server), [""; 0], "its jobs are not counted yet");
     enable(results, &mut publisher);
     publisher.mark_unpublished(&[results]);
-    // What is counted meanwhile is not lost by it.
+    // Events before the flush are not lost.
     publisher.count(results, MetricId::fixed(0), 2);
     publisher.flush();
-    let mut wanted = ZEROS;
-    wanted[1] = "result.completed:2|c";
-    assert_eq!(lines(&server), wanted);
+    let mut expected = ZEROS;
+    expected[1] = "result.completed:2|c";
+    assert_eq!(lines(&server), expected);
     publisher.flush();
     assert_eq!(lines(&server), [""; 0]);
 }
 
 #[test]
-fn a_gauge_that_is_new_is_sent_as_a_value_and_then_as_increments() {
+fn a_new_gauge_is_sent_as_an_absolute_value_and_then_as_increments() {
     let (mut publisher, queues, server) = publisher("queues");
     publisher.start();
     let spec = |_| MetricSpec::new(MetricKind::JobSum, "queue", vec![("queue", "new".into())]);
     publisher.define(queues, 1, [()].map(spec).into());
-    for wanted in ["queue.new:1|g", "queue.new:+1|g"] {
+    for expected in ["queue.new:1|g", "queue.new:+1|g"] {
         publisher.add(queues, MetricId { label: 1, metric: 0 }, 1);
         publisher.flush();
-        assert_eq!(lines(&server), [wanted]);
+        assert_eq!(lines(&server), [expected]);
     }
 }
 
 #[test]
-fn what_is_not_known_at_the_end_goes_to_0_where_it_was_sent() {
+fn an_unknown_gauge_ends_at_0_if_it_was_published() {
     let (mut publisher, resources, server) = publisher("resources");
     publisher.start();
     let spec = |resource: &str| {
@@ -116,4 +121,82 @@ fn what_is_not_known_at_the_end_goes_to_0_where_it_was_sent() {
     assert_eq!(lines(&server), [""; 0]);
     publisher.end();
     assert_eq!(lines(&server), ["resource.nodes:0|g"]);
+}
+
+#[test]
+fn rising_gauges_are_sent_before_falling_ones_and_a_net_change_of_0_is_not_sent() {
+    let (mut publisher, queues, server) = publisher("queues");
+    publisher.start();
+    let spec =
+        |label: &str| MetricSpec::new(MetricKind::JobSum, "queue", vec![("queue", label.into())]);
+    publisher.define(queues, 1, ["a", "b", "c"].map(spec).into());
+    let id = |metric| MetricId { label: 1, metric };
+    for metric in 0..3 {
+        publisher.add(queues, id(metric), 5);
+    }
+    publisher.flush();
+    assert_eq!(ordered_lines(&server), ["queue.a:5|g", "queue.b:5|g", "queue.c:5|g"]);
+    for (metric, by) in [(0, -1), (1, 1), (2, -2), (0, -1), (1, -1), (1, 7), (2, 2)] {
+        publisher.add(queues, id(metric), by);
+    }
+    publisher.flush();
+    assert_eq!(ordered_lines(&server), ["queue.b:+7|g", "queue.a:-2|g"]);
+}
+
+#[test]
+fn sums_that_are_added_again_send_only_the_differences() {
+    let (mut publisher, queues, server) = publisher("queues");
+    publisher.start();
+    let spec =
+        |label: &str| MetricSpec::new(MetricKind::JobSum, "queue", vec![("queue", label.into())]);
+    publisher.define(queues, 1, ["same", "less", "gone", "never"].map(spec).into());
+    let id = |metric| MetricId { label: 1, metric };
+    let levels = [(0, 3), (1, 3), (2, 3)];
+    levels.into_iter().for_each(|(metric, level)| publisher.add(queues, id(metric), level));
+    publisher.flush();
+    assert_eq!(lines(&server), ["queue.gone:3|g", "queue.less:3|g", "queue.same:3|g"]);
+    publisher.reset_sums(queues);
+    [(0, 3), (1, 1)].into_iter().for_each(|(metric, by)| publisher.add(queues, id(metric), by));
+    publisher.flush();
+    assert_eq!(ordered_lines(&server), ["queue.less:-2|g", "queue.gone:-3|g"]);
+}
+
+#[test]
+fn counters_of_the_plugin_are_summed_until_the_flush() {
+    let (mut publisher, _, server) = publisher("results");
+    publisher.start();
+    for (name, by) in [("plugin.datagrams", 2), ("plugin.repairs", 0), ("plugin.datagrams", 3)] {
+        publisher.count_plugin(name, by);
+    }
+    assert!(publisher.is_pending());
+    publisher.flush();
+    assert_eq!(ordered_lines(&server), ["plugin.datagrams:5|c", "plugin.repairs:0|c"]);
+    assert!(!publisher.is_pending());
+    publisher.flush();
+    assert_eq!(lines(&server), [""; 0]);
+}
+
+#[test]
+fn gauges_that_instances_share_are_sent_as_increments_only() {
+    let (mut publisher, queues, server) = publisher("queues");
+    publisher.set_mode(GaugeMode { absolute: false, exclusive: false });
+    publisher.start();
+    let spec =
+        |label: &str| MetricSpec::new(MetricKind::JobSum, "queue", vec![("queue", label.into())]);
+    publisher.define(queues, 1, ["a", "b"].map(spec).into());
+    publisher.add(queues, MetricId { label: 1, metric: 0 }, 2);
+    publisher.mark_unpublished(&[queues]);
+    publisher.resync();
+    publisher.flush();
+    assert_eq!(lines(&server), ["queue.a:+2|g"], "not b, which is 0");
+    let late = UdpSocket::bind("127.0.0.1:0").unwrap();
+    late.set_nonblocking(true).unwrap();
+    let endpoints = [&server, &late].map(|it| it.local_addr().unwrap().to_string());
+    publisher.set_destinations(&endpoints.map(|it| it.parse().unwrap()));
+    publisher.connect();
+    assert_eq!((lines(&server), lines(&late)), (Vec::new(), vec!["queue.a:+2|g".to_owned()]));
+    publisher.add(queues, MetricId { label: 1, metric: 0 }, 1);
+    publisher.end();
+    let all = ["queue.a:+1|g", "queue.a:-3|g"].map(str::to_owned).to_vec();
+    assert_eq!((ordered_lines(&server), ordered_lines(&late)), (all.clone(), all));
 }

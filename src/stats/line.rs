@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-/// What a line says of a metric.
+/// The value of a line and its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// The change of a gauge.

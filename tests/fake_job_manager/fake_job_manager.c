@@ -241,8 +241,8 @@ static void rpc_take (void)
         if (f->taken)
             continue;
         f->taken = true;
-        f->active = count_active ();
-        f->inactive = count_state (FLUX_JOB_STATE_INACTIVE);
+        if (f->service == STATS_GET)
+            f->text = stats_get ();
         if (f->service == JOB_STATS)
             f->text = stats_by_queue ();
         if (f->service == LIST)

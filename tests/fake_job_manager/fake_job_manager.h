@@ -71,8 +71,6 @@ struct flux_future {
     bool delivered;
     bool failed;
     enum service service;
-    json_int_t active;
-    json_int_t inactive;
     char *text;
     flux_continuation_f cb;
     void *arg;
@@ -103,6 +101,7 @@ extern json_t *jobs;        // id -> its current state, and what each callback t
 json_int_t state_of (json_t *job);
 json_int_t count_state (int state);
 json_int_t count_active (void);
+char *stats_get (void);
 char *stats_by_queue (void);
 char *list_active (void);
 json_t *find_job (flux_jobid_t id);

@@ -383,22 +383,3 @@ int flux_rpc_get (flux_future_t *f, const char **s)
     *s = f->text;
     return 0;
 }
-
-int flux_rpc_get_unpack (flux_future_t *f, const char *fmt, ...)
-{
-    if (f->failed || !f->delivered) {
-        errno = ENOSYS;
-        return -1;
-    }
-    json_t *answer = json_pack ("{s:I s:I}",
-                                "active_jobs", f->active,
-                                "inactive_jobs", f->inactive);
-    va_list ap;
-    va_start (ap, fmt);
-    int rc = json_vunpack_ex (answer, NULL, 0, fmt, ap);
-    va_end (ap);
-    json_decref (answer);
-    if (rc < 0)
-        errno = EPROTO;
-    return rc;
-}

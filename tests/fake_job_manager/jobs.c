@@ -24,6 +24,17 @@ json_int_t count_active (void)
     return json_object_size (jobs) - count_state (FLUX_JOB_STATE_INACTIVE);
 }
 
+/* The response of job-manager.stats-get, as far as the plugin reads it. */
+char *stats_get (void)
+{
+    json_t *answer = json_pack ("{s:I s:I}",
+                                "active_jobs", count_active (),
+                                "inactive_jobs", count_state (FLUX_JOB_STATE_INACTIVE));
+    char *text = json_dumps (answer, 0);
+    json_decref (answer);
+    return text;
+}
+
 /* What job-manager.list answers, as far as the plugin asks. */
 char *list_active (void)
 {

@@ -188,7 +188,7 @@ impl Config {
         if config.send == SendAs::Values && config.origin_of("resync") == Origin::Default {
             config.resync = RESYNC_OF_VALUES;
         }
-        if matches!(config.dialect, Dialect::Plain | Dialect::Pcp) && !config.tags.is_empty() {
+        if !config.dialect.has_tags() && !config.tags.is_empty() {
             let tags = quoted_json(&value::print_tags(&config.tags));
             let dialect = value::keyword_of(&config.dialect, value::DIALECTS);
             return wrong(format!(

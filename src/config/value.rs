@@ -50,10 +50,10 @@ pub(super) const STATES: Keywords<NameForm> = &[
 
 pub(super) const DIALECTS: Keywords<Dialect> = &[
     ("plain", Dialect::Plain),
+    ("pcp", Dialect::Pcp),
     ("dogstatsd", Dialect::DogStatsD),
     ("graphite", Dialect::Graphite),
     ("influxdb", Dialect::InfluxDb),
-    ("pcp", Dialect::Pcp),
 ];
 
 pub(super) fn parse_keyword<T: Copy>(

@@ -104,7 +104,11 @@ fn conf_update(instance: &Instance, args: &Args) -> c_int {
         };
         plugin.conf_update(own.as_deref(), &args.text()?)
     });
-    let Err(error) = outcome else { return 0 };
+    let error = match outcome {
+        Some(Ok(())) => return 0,
+        Some(Err(error)) => error,
+        None => Error::new("a bug: conf.update panicked (see flux dmesg)"),
+    };
     let text = c_string(&error.to_string());
     // SAFETY: plugin and args live; the format is constant and takes the one string that it
     // gets; Flux copies the text.

@@ -30,40 +30,41 @@ impl Instance {
         callback: &'static str,
         body: impl FnOnce(&mut StateCounts) -> Result<(), Error>,
     ) {
-        if let Err(error) = self.try_dispatch(callback, body) {
+        if let Some(Err(error)) = self.try_dispatch(callback, body) {
             self.log_once(callback, &error);
         }
     }
 
-    /// Runs `body` on the plugin. A panic is caught, logged and counted; it becomes an error,
-    /// and the plugin recovers.
+    /// Runs `body` on the plugin. A panic is caught, logged and counted, and the plugin
+    /// recovers; the result is then `None`.
     #[inline(always)]
     pub(super) fn try_dispatch<T>(
         &self,
         callback: &'static str,
         body: impl FnOnce(&mut StateCounts) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    ) -> Option<Result<T, Error>> {
         let Ok(mut plugin) = self.plugin.try_borrow_mut() else {
-            return Err(Error::new("called while another callback runs"));
+            return Some(Err(Error::new("called while another callback runs")));
         };
         let Some(plugin) = plugin.as_mut() else {
-            return Err(Error::new("called before flux_plugin_init returned"));
+            return Some(Err(Error::new("called before flux_plugin_init returned")));
         };
         match catch_panic(|| body(plugin)) {
-            Ok(outcome) => outcome,
-            Err(message) => Err(self.panicked(callback, plugin, &message)),
+            Ok(outcome) => Some(outcome),
+            Err(message) => {
+                self.recover(callback, plugin, &message);
+                None
+            }
         }
     }
 
     #[cold]
-    fn panicked(&self, callback: &str, plugin: &mut StateCounts, message: &str) -> Error {
-        let error = Error::new(format!("a bug: {callback} panicked: {message}"));
+    fn recover(&self, callback: &str, plugin: &mut StateCounts, message: &str) {
         self.panics.set(self.panics.get() + 1);
-        self.log_once("panic", &error);
+        self.log_once("a bug", &Error::new(format!("{callback} panicked: {message}")));
         if catch_panic(|| plugin.recover()).is_err() {
             self.panics.set(self.panics.get() + 1);
         }
-        error
     }
 
     #[cold]

@@ -95,9 +95,6 @@ impl StateCounts {
             self.intervals[index] = timer;
         }
         self.timers.start = start.or(self.timers.start.take());
-        // With the old configuration and names.
-        self.count_telemetry();
-        self.publisher.flush();
         let was_exclusive = self.config.as_ref().is_some_and(Config::owns_its_gauges);
         self.change_metrics(&config, names);
         let is_exclusive = config.owns_its_gauges();
@@ -117,8 +114,21 @@ impl StateCounts {
     /// Changes destinations, names and collectors. Removed ones are sent their final values,
     /// new ones their first.
     fn change_metrics(&mut self, config: &Config, names: MetricNames) {
-        let all: Vec<_> = CollectorId::all().collect();
+        let mode =
+            GaugeMode { absolute: config.sends_values(), exclusive: config.owns_its_gauges() };
         let renamed = self.config.is_none() || *self.publisher.names() != names;
+        let is_same = |old: &Config| {
+            old.endpoints == config.endpoints
+                && old.period == config.period
+                && old.metrics == config.metrics
+        };
+        if !renamed && self.config.as_ref().is_some_and(is_same) {
+            return self.publisher.set_mode(mode);
+        }
+        // With the old names, and to the old destinations.
+        self.count_telemetry();
+        self.publisher.flush();
+        let all: Vec<_> = CollectorId::all().collect();
         let (removed, _) = self.collectors.difference(&config.metrics);
         if let Some(old) = &self.config {
             for (index, endpoint) in old.endpoints.iter().enumerate() {
@@ -129,10 +139,7 @@ impl StateCounts {
         }
         self.publisher.set_destinations(&config.endpoints);
         self.report.destinations_changed(&self.publisher.counters());
-        self.publisher.set_mode(GaugeMode {
-            absolute: config.sends_values(),
-            exclusive: config.owns_its_gauges(),
-        });
+        self.publisher.set_mode(mode);
         self.check_flux_version(config);
         if renamed {
             // `MetricNames::check` accepted them.

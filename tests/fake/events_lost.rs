@@ -33,7 +33,10 @@ fn whatever_is_withheld_is_put_right_within_one_check() {
     // Jobs 1 and 3, and the number of inactive jobs.
     assert_eq!((&verify["repairs"], &verify["checks"]), (&json!(3), &json!(1)));
     let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
-    let repaired = log.iter().filter(|text| text.contains("job 1 is no active job")).count();
+    let repaired = log
+        .iter()
+        .filter(|text| text.contains("job 1 was counted as RUN and is no active job"))
+        .count();
     assert_eq!((repaired, log.len()), (1, 2), "the first repair, and the number: {log:?}");
 
     // Then there is nothing to repair.

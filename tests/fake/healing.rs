@@ -316,10 +316,10 @@ fn events_that_contradict_the_table_make_nothing_negative_and_are_logged_once() 
     assert_eq!(
         log,
         [
-            "state-counts: an event of a job, from or to SCHED, never came (does another plugin \
-             fail?); the job counts where it is (further ones are not logged)",
-            "state-counts: state 128 is unknown to this version and not counted (is there a newer \
-             one?) (further ones are not logged)",
+            "state-counts: missed an event for a job entering or leaving SCHED (did another \
+             plugin fail?); counts corrected (further ones are counted, and not logged)",
+            "state-counts: job state 128 is unknown to this version of the plugin and not \
+             counted (further ones are counted, and not logged)",
         ]
     );
     let seen = receiver.seen();

@@ -140,7 +140,10 @@ fn silence_is_logged_once_and_over_with_the_answer() {
     host.advance(2.0);
     let log = complaints(&mut host);
     assert_eq!(log.len(), 1, "{log:?}");
-    assert!(log[0].contains("resource.status: no answer: "), "{log:?}");
+    assert!(
+        log[0].contains("resource.status: no usable response: Connection timed out: "),
+        "{log:?}"
+    );
     host.advance(300.0);
     assert_eq!(complaints(&mut host), Vec::<String>::new());
     host.rpc_take();

@@ -308,6 +308,24 @@ static void answer_requests (void)
     }
 }
 
+/* Requests without a response in time fail with ETIMEDOUT. */
+static void expire_requests (void)
+{
+    struct flux_future *f = futures;
+    while (f) {
+        if (f->cb && !f->delivered && f->deadline <= now) {
+            f->taken = f->delivered = f->failed = f->timed_out = true;
+            turn_enter ();
+            f->cb (f, f->arg);
+            turn_leave ();
+            end_turn ();
+            f = futures; // the callback may have changed the list
+        }
+        else
+            f = f->next;
+    }
+}
+
 static void advance (double seconds)
 {
     double until = now + seconds;
@@ -324,10 +342,14 @@ static void advance (double seconds)
             turn_leave ();
             end_turn ();
             answer_requests ();
+            expire_requests ();
         }
         answer_requests ();
+        if (!next_due (until)) {
+            now = until;
+            expire_requests ();
+        }
     } while (next_due (until));
-    now = until;
 }
 
 /* A plugin against the clock.

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "wrapper.h"
+#include "tests/fake_job_manager/test_plugins.h"
 
 #define MAX_ITEMS 64
 
@@ -70,6 +70,8 @@ struct flux_future {
     bool taken;
     bool delivered;
     bool failed;
+    bool timed_out;
+    double deadline;
     enum service service;
     char *text;
     flux_continuation_f cb;

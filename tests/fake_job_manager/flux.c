@@ -347,6 +347,7 @@ int flux_future_then (flux_future_t *f,
 {
     f->cb = cb;
     f->arg = arg;
+    f->deadline = now + timeout;
     return 0;
 }
 
@@ -377,7 +378,7 @@ void flux_future_destroy (flux_future_t *f)
 int flux_rpc_get (flux_future_t *f, const char **s)
 {
     if (f->failed || !f->delivered || !f->text) {
-        errno = ENOSYS;
+        errno = f->timed_out ? ETIMEDOUT : ENOSYS;
         return -1;
     }
     *s = f->text;

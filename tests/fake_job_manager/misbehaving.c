@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "wrapper.h"
+#include "tests/fake_job_manager/test_plugins.h"
 
 /* Not in 0.49, where the plugin has to load all the same. */
 int flux_jobtap_jobspec_update_pack (flux_plugin_t *p, const char *fmt, ...)

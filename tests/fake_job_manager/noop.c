@@ -6,7 +6,7 @@
  */
 #include <stddef.h>
 
-#include "wrapper.h"
+#include "tests/fake_job_manager/test_plugins.h"
 
 static int state_cb (flux_plugin_t *p,
                      const char *topic,

@@ -6,7 +6,7 @@
  */
 #include <stddef.h>
 
-#include "wrapper.h"
+#include "tests/fake_job_manager/test_plugins.h"
 
 #define MAX_WAITING 64
 #define DESCRIPTION "releasing"

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <syslog.h>
 
-#include "wrapper.h"
+#include "tests/fake_job_manager/test_plugins.h"
 
 static int run_cb (flux_plugin_t *p,
                    const char *topic,

@@ -23,7 +23,14 @@ pub fn compiled(source: &str, name: &str, options: &[&str]) -> PathBuf {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let beside = folder.join(format!("{name}.{}.{count}", std::process::id()));
     let outcome = Command::new("cc")
-        .args(["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-O1"])
+        .args([
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-Wno-unused-parameter",
+            "-O1",
+            "-Werror=implicit-function-declaration",
+        ])
         // A newer compiler knows more to warn of: that fails CI, which has one.
         .args(env::var_os("CI").map(|_| "-Werror"))
         .args(["-I.", source, "-o"])

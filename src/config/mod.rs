@@ -289,15 +289,15 @@ fn wrong<T>(text: String) -> Result<T, ConfigError> {
     Err(ConfigError(text))
 }
 
-/// The error for a key that does not exist. The suggestion comes first: Flux cuts the text.
+/// The error for a key that does not exist. Flux cuts an error text at 159 bytes, which the
+/// suggestion and the list together exceed.
 fn unknown_key(key: &str) -> String {
     let names = KEYS.each_ref().map(|key| key.name);
     let nearest = names.into_iter().min_by_key(|name| edit_distance(key, name));
-    let suggestion = match nearest.filter(|name| edit_distance(key, name) <= 2) {
-        Some(name) => format!("; did you mean \"{name}\"?"),
-        None => String::new(),
-    };
-    format!("unknown key {}{suggestion} (expected {})", quoted(key), names.join(", "))
+    match nearest.filter(|name| edit_distance(key, name) <= 2) {
+        Some(name) => format!("unknown key {}; did you mean \"{name}\"?", quoted(key)),
+        None => format!("unknown key {} (expected {})", quoted(key), names.join(", ")),
+    }
 }
 
 /// The number of characters to insert, delete or replace to turn `a` into `b` (Levenshtein).

@@ -14,7 +14,7 @@ use serde_json::json;
 
 /// Functions of flux-core 0.49.0, the oldest that the plugin shall load into:
 /// all that it may import. Each was looked up in that version's sources.
-const IMPORTS: [&str; 29] = [
+const IMPORTS: [&str; 27] = [
     "flux_attr_get",
     "flux_future_decref",
     "flux_future_destroy",

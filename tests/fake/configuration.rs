@@ -51,7 +51,7 @@ fn each_mistake_is_refused_with_words_of_its_own_and_changes_nothing() {
     host.log();
     let before = host.query();
     for (key, value, words) in &table {
-        let words = match *key == "tags" && words.contains("plain has no tags") {
+        let words = match *key == "tags" && words.contains("has no tags") {
             true => words.clone(),
             false => format!("[state-counts] {words}"),
         };

@@ -138,10 +138,11 @@ fn silence_is_logged_once_and_over_with_the_answer() {
     host.advance(9.0);
     assert_eq!(complaints(&mut host), Vec::<String>::new());
     host.advance(2.0);
-    let log = complaints(&mut host);
+    let mut log = complaints(&mut host);
+    log.retain(|line| !line.contains("job-manager.stats-get"));
     assert_eq!(log.len(), 1, "{log:?}");
     assert!(
-        log[0].contains("resource.status: no usable response: Connection timed out: "),
+        log[0].contains("resource.status: no usable response: Connection timed out"),
         "{log:?}"
     );
     host.advance(300.0);

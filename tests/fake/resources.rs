@@ -242,7 +242,7 @@ fn what_an_old_flux_does_not_say_is_not_sent_and_the_log_says_so_once() {
         assert_eq!(names.map(|name| levels.get(name).copied()), [1, 1, 2, 1].map(Some));
         let warnings: Vec<_> = host.log().into_iter().filter(|(level, _)| *level < 6).collect();
         assert_eq!(warnings.len(), usize::from(!known), "{warnings:?}");
-        let text = "Flux 0.55.0 does not show plugins what jobs hold";
+        let text = "Flux 0.55.0 does not pass R to plugins";
         assert!(warnings.iter().all(|(_, warning)| warning.contains(text)), "{warnings:?}");
         host.remove(NAME).unwrap();
         host.end();

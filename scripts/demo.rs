@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 /// Prints the last value of each gauge and the expected value. The exit code is 1 if they
 /// differ or a gauge was negative.
 fn compare(seen: &Seen, truth: &Counts, source: &str) -> ExitCode {
-    println!("\n{:<10} {:>8} {:>8}   expected: {source}", "state", "gauge", "expected");
+    println!("\n{:<10} {:>8} {:>8}   (from {source})", "state", "gauge", "expected");
     for state in STATES {
         let gauge = seen.gauges.get(state).map_or("none".to_owned(), i64::to_string);
         let mark = if seen.gauges.get(state) == truth.get(state) { "" } else { "  <- differs" };

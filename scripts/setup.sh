@@ -172,7 +172,7 @@ need_server() {
     fi
 }
 
-# unpack PACKAGE FOLDER: the package, and its dependencies that are not installed.
+# unpack PACKAGE FOLDER: unpacks the package and its dependencies that are not installed.
 unpack() {
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
     local packages package

@@ -7,7 +7,7 @@ use super::report::{read_docs, toolchain, Report, Table};
 /// Largest allowed ratio of a new figure to the old one.
 const MAX_RATIO: f64 = 1.03;
 
-/// Returns false and prints the figures if one is more than `MAX_RATIO` of its old value.
+/// Returns false and prints the figures if one is more than `MAX_RATIO` times its old value.
 pub fn with_docs(report: &Report) -> bool {
     let committed = read_docs(Table::Counts);
     let toolchain = toolchain();

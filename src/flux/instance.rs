@@ -61,7 +61,7 @@ impl Instance {
     #[cold]
     fn recover(&self, callback: &str, plugin: &mut StateCounts, message: &str) {
         self.panics.set(self.panics.get() + 1);
-        self.log_once("a bug", &Error::new(format!("{callback} panicked: {message}")));
+        self.log_once("a bug", &Error::new(format!("{callback}: {message}")));
         if catch_panic(|| plugin.recover()).is_err() {
             self.panics.set(self.panics.get() + 1);
         }
@@ -136,7 +136,7 @@ unsafe extern "C" fn destroy(instance: *mut c_void) {
     unsafe {
         let flux = (*instance).flux;
         if let Err(panic) = catch_panic(|| drop((*instance).plugin.take())) {
-            log(flux, LogLevel::Error, &format!("a bug: removal panicked: {panic}"));
+            log(flux, LogLevel::Error, &format!("a bug: removal: {panic}"));
         }
         drop(Box::from_raw(instance));
     }

@@ -371,7 +371,7 @@ fn panics_are_caught_counted_and_logged_once_after_other_errors() {
     assert_eq!(instance.panics.get(), 3);
     let log = fake(|flux| mem::take(&mut flux.log));
     assert!(log[0].contains("job.state: unreadable"), "{log:?}");
-    assert!(log[1].contains("a bug: job.state panicked: ") && log[1].contains("injected"));
+    assert!(log[1].contains("a bug: job.state: ") && log[1].contains("injected"));
     assert_eq!(log.len(), 2, "{log:?}");
     remove();
 }

@@ -24,6 +24,7 @@ mod hosts;
 mod install;
 mod machine;
 mod package;
+mod panics;
 mod plugin;
 mod properties;
 mod queues;

@@ -1,0 +1,45 @@
+//! A caught panic: the gauges are correct again after one pass over the jobs.
+
+use crate::support::artifact::panicking_plugin;
+use crate::support::fake_job_manager::FakeJobManager;
+use crate::support::jobs::{live, step, COURSE, NEW, PRIORITY, SCHED};
+use crate::support::receiver::Receiver;
+use crate::support::{counts, Counts};
+use serde_json::json;
+
+/// The plugin panics at each `job.state.sched` and so misses that event. Without `verify` and
+/// `resync` nothing else corrects it.
+#[test]
+fn gauges_are_recomputed_after_a_panic_and_panics_are_counted() {
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    let conf = json!({"verify": 0, "resync": 0, "telemetry": true});
+    host.load(panicking_plugin(), conf).unwrap();
+    host.advance(0.1);
+    for id in 0..300 {
+        live(&mut host, id, &COURSE[..3]);
+        step(&mut host, id, PRIORITY, SCHED);
+    }
+    let wrong = counts(&[("PRIORITY", 300)]);
+    host.counts();
+    assert_eq!(active(receiver.seen().gauges), active(wrong), "the events were missed");
+    host.advance(15.0);
+    let truth = host.counts();
+    assert_eq!(truth["SCHED"], 300);
+    assert_eq!(receiver.seen().gauges, truth);
+    let query = host.ask_for_query("panicking.so");
+    assert_eq!(query["panics"], 300);
+    assert_eq!(query["counts"]["SCHED"], 300);
+    let counted = receiver.values()["flux.job.plugin.panics"].clone();
+    assert_eq!(counted.last().map(String::as_str), Some("300|c"));
+    // A job that comes later is counted as ever.
+    live(&mut host, 1000, &[NEW]);
+    let truth = host.counts();
+    assert_eq!(receiver.seen().gauges, truth);
+    host.end();
+}
+
+fn active(mut counts: Counts) -> Counts {
+    counts.remove("INACTIVE");
+    counts
+}

@@ -27,24 +27,25 @@ pub use template::{BrokerInfo, Template};
 /// The plugin's table in the broker's configuration.
 pub const TABLE: &str = "state-counts";
 
-/// A configuration key, and how its value is parsed and printed.
+/// A configuration key, with functions that parse and print its value.
 pub struct Key {
-    /// As in the configuration.
+    /// The name in the configuration.
     pub name: &'static str,
     set: fn(&mut Config, &Value) -> Result<(), ValueError>,
     get: fn(&Config) -> Value,
 }
 
-/// Seconds. A shorter interval would only load the reactor.
+/// The accepted seconds. A shorter interval would only load the reactor.
 const TIMER: RangeInclusive<f64> = 0.01..=86400.0;
 const SECONDS: RangeInclusive<f64> = 1.0..=86400.0;
 
-/// The default of `resync`, in seconds: how long a gauge may be wrong after a lost datagram.
+/// The default of `resync` in seconds: the maximum time that a gauge is wrong after a lost
+/// datagram.
 const RESYNC: f64 = 10.0;
 /// The default of `resync` with `send = "values"`, in seconds. Servers that need absolute
-/// values discard or repeat what did not arrive since their last flush, every 10 s by default
-/// (Telegraf, statsite, both statsdaemons, veneur, Datadog's agent, Etsy's statsd with
-/// deleteGauges). Half of it, so that each flush has received each gauge.
+/// values drop or repeat gauges without an update since their last flush, by default every
+/// 10 s (Telegraf, statsite, both statsdaemons, veneur, Datadog's agent, Etsy's statsd with
+/// deleteGauges). Half of that interval updates each gauge before each flush.
 const RESYNC_OF_VALUES: f64 = 5.0;
 
 /// A row of [`KEYS`].
@@ -65,8 +66,8 @@ macro_rules! key {
     };
 }
 
-/// All keys, in the order of the manual. The defaults are in [`Config::default`]; `resync` has
-/// another one with `send = "values"`.
+/// All keys, in the order of the manual. The defaults are in [`Config::default`]; `resync`
+/// has another default with `send = "values"`.
 pub const KEYS: [Key; 13] = [
     key!("endpoint", endpoints: value::endpoints, |it: &Vec<_>| value::print_endpoints(it)),
     key!("period", period: |value| value::seconds(value, true, TIMER), |it| json!(it)),
@@ -119,7 +120,7 @@ pub struct Config {
     pub tags: Vec<(String, Template)>,
     /// The enabled collectors.
     pub metrics: Vec<CollectorId>,
-    /// Whether the plugin sends counters of its own work.
+    /// `true` if the plugin sends counters of its own work.
     pub telemetry: bool,
     /// The source of each of [`KEYS`].
     origins: [Origin; KEYS.len()],
@@ -147,7 +148,7 @@ pub enum SendAs {
     Values,
 }
 
-/// The value and the accepted form, without the key.
+/// An error text: the value and the accepted form, without the key.
 pub type ValueError = String;
 
 /// A configuration that cannot be used, with a text for an administrator.
@@ -167,7 +168,7 @@ impl Config {
     /// and the value of `FLUX_FRIPP_STATSD`. An empty variable counts as unset.
     ///
     /// # Errors
-    /// Name the key, the value and the accepted form.
+    /// The text names the key, the value and the accepted form.
     pub fn new(
         plugin: Option<&str>,
         broker: &str,
@@ -176,7 +177,7 @@ impl Config {
         let mut config = Config::default();
         config.set_keys("[state-counts] ", table(broker)?, Origin::Broker)?;
         config.set_keys("", object(plugin)?, Origin::Plugin)?;
-        // The variable is also flux-core's: it is parsed only if it is used.
+        // flux-core reads the variable, too, so it is parsed only if it is used.
         if let (true, Some(text)) =
             (config.endpoints.is_empty(), environment.filter(|text| !text.is_empty()))
         {
@@ -235,17 +236,17 @@ impl Config {
         index.map_or(Origin::Default, |index| self.origins[index])
     }
 
-    /// Whether each change is sent as the gauge's new value.
+    /// `true` if each change is sent as the gauge's new value.
     pub fn sends_values(&self) -> bool {
         self.send == SendAs::Values
     }
 
-    /// Whether the gauges belong to this instance alone, so that absolute values may be sent.
+    /// `true` if only this instance sends these gauges, so that absolute values can be sent.
     pub fn owns_its_gauges(&self) -> bool {
         self.resync > 0.0 || self.send == SendAs::Values
     }
 
-    /// Whether a name or a tag has a placeholder.
+    /// `true` if a name or a tag has a placeholder.
     pub fn has_placeholders(&self) -> bool {
         let tags = self.tags.iter().map(|(_, value)| value);
         [&self.prefix].into_iter().chain(tags).any(|template| template.as_str().contains('{'))
@@ -289,8 +290,8 @@ fn wrong<T>(text: String) -> Result<T, ConfigError> {
     Err(ConfigError(text))
 }
 
-/// The error for a key that does not exist. Flux cuts an error text at 159 bytes, which the
-/// suggestion and the list together exceed.
+/// The error for a key that does not exist. Flux cuts an error text at 159 bytes, so the text
+/// has either a suggestion or the list of keys.
 fn unknown_key(key: &str) -> String {
     let names = KEYS.each_ref().map(|key| key.name);
     let nearest = names.into_iter().min_by_key(|name| edit_distance(key, name));
@@ -300,7 +301,7 @@ fn unknown_key(key: &str) -> String {
     }
 }
 
-/// The number of characters to insert, delete or replace to turn `a` into `b` (Levenshtein).
+/// The number of bytes to insert, delete or replace to turn `a` into `b` (Levenshtein).
 fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, a) in a.bytes().enumerate() {

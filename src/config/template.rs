@@ -41,8 +41,8 @@ impl Template {
     /// Checks a text that is used in a name.
     ///
     /// # Errors
-    /// If it is empty or longer than [`MAX_NAME`], or has an unknown placeholder or a
-    /// character that would end a name on the wire.
+    /// If it is empty or longer than [`MAX_NAME`], or has a misplaced dot, an unmatched
+    /// brace, an unknown placeholder, or a character that would end a name in a line.
     pub fn new(text: &str) -> Result<Template, ValueError> {
         let wrong = |what: &str| Err(format!("{} {what}", quoted(text)));
         if text.is_empty() {
@@ -84,8 +84,8 @@ impl Template {
     }
 }
 
-/// Replaces each placeholder by its `value`. The error is the name of one without a value, or
-/// `None` for an unmatched brace.
+/// Replaces each placeholder by its `value`. The error is the name of a placeholder without a
+/// value, or `None` for an unmatched brace.
 fn fill<'a>(
     text: &'a str,
     value: &dyn Fn(&str) -> Option<String>,

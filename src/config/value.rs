@@ -12,7 +12,7 @@ use crate::jobs::NameForm;
 use crate::stats::{quoted, Dialect, Endpoint};
 
 /// Seconds from a number or a Flux Standard Duration (RFC 23): `500ms`, `10s`, `1m`, `2h`,
-/// `1d`. `zero` says whether 0 is accepted.
+/// `1d`. 0 is accepted if `zero` is set.
 pub(super) fn seconds(
     value: &Value,
     zero: bool,
@@ -26,7 +26,7 @@ pub(super) fn seconds(
         Some(seconds) if zero && seconds == 0.0 => Ok(0.0),
         Some(seconds) if range.contains(&seconds) => Ok(seconds),
         Some(_) | None => Err(format!(
-            "{} (expected {}{} to 1d, as 500ms, 10s or 1m)",
+            "{} (expected {}{} to 1d, such as 500ms, 10s or 1m)",
             quoted_json(value),
             if zero { "0, or " } else { "" },
             if *range.start() < 1.0 { "10ms" } else { "1s" },
@@ -89,7 +89,7 @@ pub(super) fn switch(value: &Value) -> Result<bool, ValueError> {
 pub(super) fn template(value: &Value) -> Result<Template, ValueError> {
     match value.as_str() {
         Some(text) => Template::new(text),
-        None => Err(format!("{} (expected a text)", quoted_json(value))),
+        None => Err(format!("{} (expected a string)", quoted_json(value))),
     }
 }
 
@@ -102,11 +102,11 @@ pub(super) fn name(value: &Value) -> Result<String, ValueError> {
     }
 }
 
-/// A text with commas between endpoints, or an array of texts.
+/// A string of endpoints with commas between them, or an array of strings.
 pub(super) fn endpoints(value: &Value) -> Result<Vec<Endpoint>, ValueError> {
     let Some(texts) = texts(value) else {
         let value = quoted_json(value);
-        return Err(format!("endpoint {value} (expected a text, or an array of texts)"));
+        return Err(format!("endpoint {value} (expected a string, or an array of strings)"));
     };
     let mut endpoints = Vec::new();
     for text in texts {
@@ -126,7 +126,7 @@ pub(super) fn print_endpoints(endpoints: &[Endpoint]) -> Value {
     endpoints.iter().map(Endpoint::to_string).collect()
 }
 
-/// A text with commas between collectors, or an array of texts.
+/// A string of collectors with commas between them, or an array of strings.
 pub(super) fn metrics(value: &Value) -> Result<Vec<CollectorId>, ValueError> {
     let names: Vec<_> = COLLECTORS.iter().map(|collector| collector.name).collect();
     let expected = format!("(expected {}, or several)", either(&names));
@@ -146,7 +146,7 @@ pub(super) fn print_metrics(collectors: &[CollectorId]) -> Value {
     collectors.iter().map(|collector| collector.spec().name).collect()
 }
 
-/// One text, or a non-empty array of texts.
+/// One string, or a non-empty array of strings.
 fn texts(value: &Value) -> Option<Vec<&str>> {
     let texts: Vec<&str> = match value {
         Value::String(text) => vec![text],
@@ -159,7 +159,7 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
 /// An object of tags.
 pub(super) fn tags(value: &Value) -> Result<Vec<(String, Template)>, ValueError> {
     let Some(object) = value.as_object() else {
-        return Err(format!("{} (expected an object, as tags.site=NAME)", quoted_json(value)));
+        return Err(format!("{} (expected an object, such as tags.site=NAME)", quoted_json(value)));
     };
     object.iter().map(|(key, value)| tag(key, value)).collect()
 }
@@ -173,13 +173,14 @@ fn tag(key: &str, value: &Value) -> Result<(String, Template), ValueError> {
         return Err(format!("key \"{key}\" is one of the plugin's own (expected another)"));
     }
     let value = match value {
-        // A value on a command line that looks like a number arrives as one. Only integers
-        // can be printed as they were typed: 1.10 arrives as 1.1, and 1e3 as 1000.0.
+        // Flux converts a value on the command line that looks like a number to one. Only
+        // integers can then be printed as they were typed: 1.10 becomes 1.1, and 1e3 becomes
+        // 1000.0.
         Value::Number(number) if number.is_i64() || number.is_u64() => {
             Template::new(&number.to_string())
         }
         Value::Number(number) => {
-            Err(format!("{number} is a number (expected an integer or a text: '\"{number}\"')"))
+            Err(format!("{number} is a number (expected an integer or a string: '\"{number}\"')"))
         }
         other => template(other),
     };

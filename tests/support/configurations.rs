@@ -17,14 +17,18 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     };
     let endpoint = |text: &str, what: &str| format!("endpoint \"{text}\": {what} {ENDPOINT}");
     let text_or_texts =
-        |value: &str| format!("endpoint {value} (expected a text, or an array of texts)");
-    let period =
-        |value: &str| format!("period: {value} (expected 0, or 10ms to 1d, as 500ms, 10s or 1m)");
-    let resync =
-        |value: &str| format!("resync: {value} (expected 0, or 10ms to 1d, as 500ms, 10s or 1m)");
-    let verify =
-        |value: &str| format!("verify: {value} (expected 0, or 1s to 1d, as 500ms, 10s or 1m)");
-    let lookup = |value: &str| format!("lookup: {value} (expected 1s to 1d, as 500ms, 10s or 1m)");
+        |value: &str| format!("endpoint {value} (expected a string, or an array of strings)");
+    let period = |value: &str| {
+        format!("period: {value} (expected 0, or 10ms to 1d, such as 500ms, 10s or 1m)")
+    };
+    let resync = |value: &str| {
+        format!("resync: {value} (expected 0, or 10ms to 1d, such as 500ms, 10s or 1m)")
+    };
+    let verify = |value: &str| {
+        format!("verify: {value} (expected 0, or 1s to 1d, such as 500ms, 10s or 1m)")
+    };
+    let lookup =
+        |value: &str| format!("lookup: {value} (expected 1s to 1d, such as 500ms, 10s or 1m)");
     let send = |value: &str| format!("send: {value} (expected \"increments\" or \"values\")");
     let states = |value: &str| format!("states: {value} (expected \"L\", \"l\", \"S\" or \"s\")");
     let dialect = |value: &str| {
@@ -113,14 +117,14 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
             json!(long_name),
             format!("prefix: {} of 257 bytes (expected at most 256)", quoted(&long_name)),
         ),
-        ("prefix", json!(7), "prefix: 7 (expected a text)".into()),
+        ("prefix", json!(7), "prefix: 7 (expected a string)".into()),
         ("cluster", json!("{rank}"), "cluster: \"{rank}\" (expected no placeholder here)".into()),
-        ("cluster", json!(false), "cluster: false (expected a text)".into()),
+        ("cluster", json!(false), "cluster: false (expected a string)".into()),
         ("states", json!("LONG"), states("\"LONG\"")),
         ("states", json!(3), states("3")),
         ("dialect", json!("datadog"), dialect("\"datadog\"")),
         ("dialect", json!(["plain"]), dialect("[\\\"plain\\\"]")),
-        ("tags", json!("site:x"), "tags: \"site:x\" (expected an object, as tags.site=NAME)".into()),
+        ("tags", json!("site:x"), "tags: \"site:x\" (expected an object, such as tags.site=NAME)".into()),
         (
             "tags",
             json!({"a b": "x"}),
@@ -131,10 +135,10 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         (
             "tags",
             json!({"version": 1.1}),
-            "tags: version: 1.1 is a number (expected an integer or a text: '\"1.1\"')".into(),
+            "tags: version: 1.1 is a number (expected an integer or a string: '\"1.1\"')".into(),
         ),
         ("tags", json!({"site": ""}), "tags: site: \"\" (expected at least one character)".into()),
-        ("tags", json!({"site": [1]}), "tags: site: [1] (expected a text)".into()),
+        ("tags", json!({"site": [1]}), "tags: site: [1] (expected a string)".into()),
         (
             "tags",
             json!({"site": "x"}),

@@ -42,7 +42,7 @@ impl Publisher {
         self.destinations.set(endpoints);
     }
 
-    /// Sends the first values to each destination that can be reached and has not got them.
+    /// Sends the first values to each destination that can be reached and has not received them.
     pub fn connect(&mut self) {
         if !self.is_running() {
             return;
@@ -51,7 +51,8 @@ impl Publisher {
             match self.destinations.connect(index) {
                 Connected::No => (),
                 Connected::Yes => {
-                    // Pending changes are part of the first values: flush before it is live.
+                    // The first values include pending changes, so these are flushed before
+                    // the destination is live.
                     self.flush();
                     self.destinations.list[index].is_live = true;
                     self.publish_initial(index);
@@ -64,14 +65,14 @@ impl Publisher {
                     self.notice(
                         index,
                         false,
-                        &format!("{state} ({address}): they are sent to once"),
+                        &format!("{state} ({address}): only one of them is used"),
                     );
                 }
             }
         }
     }
 
-    /// Starts lookups of these hosts, except for those whose lookup has not ended.
+    /// Starts lookups of these hosts, except for lookups in progress.
     pub fn look_up(&mut self, hosts: Hosts) {
         for index in 0..self.destinations.list.len() {
             let destination = &self.destinations.list[index];
@@ -97,7 +98,7 @@ impl Publisher {
 
     /// Processes the results of lookups and trials.
     pub fn poll_lookups(&mut self) {
-        // Before, nothing is sent that could be refused.
+        // Before the start nothing is sent that could be refused.
         let is_running = self.is_running();
         for index in 0..self.destinations.list.len() {
             let destination = &mut self.destinations.list[index];
@@ -139,7 +140,7 @@ impl Publisher {
         }
     }
 
-    /// Moves a destination to the first of these addresses; if it refuses, to the next.
+    /// Moves a destination to the first of these addresses; if that one refuses, to the next.
     fn move_destination(&mut self, index: usize, mut addresses: VecDeque<Address>) {
         let Some(address) = addresses.pop_front() else { return };
         let destination = &self.destinations.list[index];
@@ -151,8 +152,7 @@ impl Publisher {
         self.connect();
     }
 
-    /// Checks the health of all destinations and tries again to reach those that cannot be
-    /// reached.
+    /// Checks the health of all destinations and retries unreachable ones.
     pub fn check_destinations(&mut self) {
         self.report(Destination::check_health);
         self.look_up(Hosts::Unreachable);

@@ -24,16 +24,17 @@ pub struct Destination {
     pub(super) connection: Connection,
     /// Set when the first values were sent. Before, datagrams are counted as failed.
     pub(super) is_live: bool,
-    /// Another destination with the same address. If set, only the other one is sent to.
+    /// Another destination with the same address. If set, datagrams are sent only to the
+    /// other one.
     same_as: Option<Endpoint>,
-    /// The last such destination that was logged.
+    /// The last value of `same_as` that was logged.
     logged_same: Option<Endpoint>,
     pub(super) lookup: Option<Lookup>,
     /// The error of the last lookup, if it failed.
     pub(super) lookup_error: Option<String>,
-    /// Further addresses of the host, which are tried in turn if the present one refuses.
+    /// Further addresses of the host, which are tried in turn if the current one refuses.
     candidates: VecDeque<Address>,
-    /// The number of polls until the present address is accepted, from the first datagram on;
+    /// The number of polls, after the first datagram, until the current address is accepted;
     /// 0 if it is accepted.
     trial: u32,
     /// Datagrams and refusals at the beginning of the trial.
@@ -120,13 +121,13 @@ impl Destination {
         one == other || file(one).is_some_and(|one| file(other) == Some(one))
     }
 
-    /// Returns `true` if another destination with the same address is sent to instead.
+    /// Returns `true` if another destination with the same address is used instead.
     pub(super) fn is_duplicate(&self) -> bool {
         self.same_as.is_some()
     }
 
-    /// Sends to `address` from now on, after the first values. If it soon refuses and there
-    /// are `candidates`, those are tried.
+    /// Moves to `address`. The next `Publisher::connect` sends the first values. If the
+    /// address refuses during its trial, the `candidates` are tried.
     pub(super) fn move_to(&mut self, address: Address, candidates: VecDeque<Address>) {
         self.connection.set_address(address);
         self.is_live = false;
@@ -135,8 +136,8 @@ impl Destination {
         self.before_trial = (self.counters().datagrams, self.refusals());
     }
 
-    /// Ignores failures up to now. To be called after the first values, whose success proves
-    /// nothing: the kernel accepts UDP datagrams to any address.
+    /// Ignores earlier failures. To be called after the first values. Their success does not
+    /// prove that there is a server: the kernel accepts UDP datagrams to any address.
     pub(super) fn restart_health(&mut self) {
         self.health.restart(self.totals());
     }
@@ -171,8 +172,8 @@ impl Destination {
         None
     }
 
-    /// The periodic check. Returns `Some(true)` if a failure is to be reported, `Some(false)`
-    /// if its end is.
+    /// The periodic check. Returns `Some(true)` to report a failure, `Some(false)` to report
+    /// its end.
     pub(super) fn check_health(&mut self) -> Option<bool> {
         self.connection.poll_error();
         self.health.check(self.totals())
@@ -225,7 +226,7 @@ impl Destinations {
         buffer.finish(|datagram| *has_failed |= !send(list, target, datagram));
     }
 
-    /// Replaces the endpoints. A destination whose endpoint stays is kept as it is.
+    /// Replaces the endpoints. A destination with a kept endpoint does not change.
     pub(super) fn set(&mut self, endpoints: &[Endpoint]) {
         let mut old = std::mem::take(&mut self.list);
         let destinations = endpoints.iter().map(|endpoint| {
@@ -244,7 +245,7 @@ impl Destinations {
         if destination.is_live {
             return Connected::No;
         }
-        // Of several with one address, a live one is sent to, else the first.
+        // Of several destinations with one address, a live one is used, or else the first.
         let same = self.list.iter().enumerate().find(|&(other, candidate)| {
             other != index
                 && (candidate.is_live || other < index)
@@ -269,7 +270,7 @@ impl Destinations {
 
     /// The addresses to try for a host that was found at `found`, the best one first.
     ///
-    /// The present address is kept if it is among them and can be reached, because name
+    /// The current address is kept if it is in `found` and can be reached, because name
     /// servers rotate their answers. If it cannot be reached, the next address of the list
     /// comes first. If all are loopback addresses (`localhost` may be ::1 and 127.0.0.1), one
     /// that another destination uses is preferred.
@@ -303,7 +304,7 @@ impl Destinations {
         addresses
     }
 
-    /// Returns `true` if the destination, or the one that is sent to instead, is unreachable.
+    /// Returns `true` if the destination, or the one used instead, is unreachable.
     pub(super) fn is_unreachable(&self, index: usize) -> bool {
         let destination = &self.list[index];
         let mut others = self.list.iter().filter(|other| !other.is_duplicate());
@@ -334,11 +335,11 @@ fn send(list: &mut [Destination], target: Target, datagram: &[u8]) -> bool {
 
 /// The result of [`Destinations::connect`].
 pub(super) enum Connected {
-    /// The destination can be sent to, and needs the first values.
+    /// The connection is open, and the destination needs the first values.
     Yes,
-    /// It cannot be sent to, or is live already.
+    /// The connection cannot be opened, or the state did not change.
     No,
-    /// It has the same address as another one, which is not logged yet.
+    /// Another destination has the same address, which was not logged yet.
     Duplicate,
 }
 
@@ -366,7 +367,7 @@ mod tests {
     fn each_address_is_tried_once_in_the_order_of_the_name_service() {
         let found = ["192.0.2.2", "192.0.2.1", "::ffff:192.0.2.2"];
         assert_eq!(choice(&[], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
-        // Also if another destination has one of them.
+        // The order is the same if another destination has one of them.
         assert_eq!(choice(&["192.0.2.1:1"], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
     }
 
@@ -393,7 +394,7 @@ mod tests {
         for _ in 0..9 {
             send(&mut destinations.list, Target::One(0), b"x");
         }
-        assert!(destinations.is_unreachable(0), "who listens at port 1?");
+        assert!(destinations.is_unreachable(0), "expected no server at port 1");
         let expected = ["127.0.0.5:1", "127.0.0.3:1", "127.0.0.4:1"].map(address);
         assert_eq!(destinations.addresses(0, &found), expected);
     }

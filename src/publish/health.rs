@@ -1,7 +1,7 @@
 //! Decides when failures of a destination are reported.
 
-/// The number of checks between two reports about one destination, so that one that fails
-/// again and again does not fill the log.
+/// The number of checks between two reports about one destination, so that an unstable
+/// destination does not fill the log.
 const LOG_COOLDOWN: u32 = 6;
 
 /// The health of one destination. Its methods take the numbers of datagrams and of failures so
@@ -14,13 +14,13 @@ pub struct Health {
     reported: bool,
     /// Datagrams and failures at the last check.
     baseline: (u64, u64),
-    /// The number of checks until the next report may follow.
+    /// The number of checks before the next report.
     cooldown: u32,
 }
 
 impl Health {
-    /// A periodic check. Returns `Some(true)` if a failure is to be reported, `Some(false)` if
-    /// its end is.
+    /// A periodic check. Returns `Some(true)` to report a failure, `Some(false)` to report
+    /// its end.
     pub fn check(&mut self, totals: (u64, u64)) -> Option<bool> {
         self.cooldown = self.cooldown.saturating_sub(1);
         self.note(totals)
@@ -73,7 +73,7 @@ mod tests {
             (11, 10, false, None),
         ];
         for (check, (datagrams, failures, failing, reported)) in table.into_iter().enumerate() {
-            // The same before and after the check.
+            // The result is the same before and after the check.
             assert_eq!(health.is_failing((datagrams, failures)), failing, "check {check}");
             assert_eq!(health.check((datagrams, failures)), reported, "check {check}");
             assert_eq!(health.is_failing((datagrams, failures)), failing, "check {check}");

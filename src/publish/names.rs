@@ -32,13 +32,13 @@ impl MetricNames {
         }
     }
 
-    /// Checks that the names of all collectors can be written, and that no two enabled
-    /// collectors share a written name, which some prefixes cause. Labels have bounded
-    /// lengths (`jobs::label_table`) and are represented by names of states, which users may
-    /// choose as labels.
+    /// Checks that the names of all collectors are short enough, and that no two enabled
+    /// collectors have the same name, which some prefixes cause. The check uses the names of
+    /// states as labels, because users may choose them. The length of other labels is bounded
+    /// (`jobs::label_table`).
     ///
     /// # Errors
-    /// If a name, the prefix or the tags are too long, or if a name has two collectors.
+    /// If a name, the prefix or the tags are too long, or if two collectors have the same name.
     pub fn check(&self, config: &Config) -> Result<(), String> {
         let labels = State::ALL.map(|state| Some(state.name(self.states)));
         let mut owners = BTreeMap::new();
@@ -76,15 +76,15 @@ impl MetricNames {
         self.template_of(spec.name.unwrap_or(&self.base.1), &tags.collect::<Vec<_>>())
     }
 
-    /// The line template of a name, which is written behind the first part of the prefix.
+    /// The line template of a name after the first part of the prefix.
     pub(super) fn template_of(&self, name: &str, tags: &[Tag]) -> Result<LineTemplate, Error> {
         self.dialect.template(&self.base.0, name, tags, &self.tags)
     }
 }
 
 /// Splits the prefix into the part before all names and its last part, which is the name of
-/// the state counts. A prefix of one part is not split, nor one whose last part has a
-/// placeholder: that distinguishes instances, so all collectors need it.
+/// the state counts. A prefix is not split if it has one part, or if its last part has a
+/// placeholder: the placeholder distinguishes instances, so all collectors need it.
 fn base(prefix: &Template, broker: &BrokerInfo) -> (String, String) {
     match prefix.as_str().rsplit_once('.') {
         Some((_, last)) if !last.contains(['{', '}']) => {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_two_collectors_or_too_long_is_an_error() {
+    fn duplicate_and_too_long_names_are_errors() {
         let check = |conf: &str| {
             let config = Config::new(Some(conf), "{}", None).unwrap();
             MetricNames::new(&config, &BrokerInfo::default()).check(&config)

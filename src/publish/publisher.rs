@@ -18,7 +18,7 @@ use crate::stats::{Counters, Error, LineTemplate, Value};
 /// part has at most 90 of them.
 const RESYNC_PART: usize = 54 << 10;
 
-/// The life of a plugin.
+/// A phase of the life of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Flux reports active jobs and may still reject the load, so nothing is sent.
@@ -49,15 +49,16 @@ pub struct Publisher {
     knows_allocations: bool,
     /// By the index of the collector, of the label, and of the metric.
     metrics: Vec<Vec<Vec<Metric>>>,
-    /// Gauges that changed since the last flush, and counters that start at the next.
+    /// Gauges that changed since the last flush, and counters that the next flush starts at 0.
     changed: Vec<(CollectorId, MetricId)>,
-    /// Counters with a number to add.
+    /// Counters with events since the last flush.
     counted: Vec<(CollectorId, MetricId)>,
     /// Counters of the plugin's own work, by name, with the number to add.
     plugin_counts: Vec<(String, i64)>,
     /// Set if the datagram has lines of timings.
     has_timings: bool,
-    /// The collector and the label from which on a resync continues; `None` without one.
+    /// The collector and the label at which a resync continues; `None` if no resync is in
+    /// progress.
     resync_from: Option<(usize, usize)>,
     /// Set if the next flush sends a part of the resync.
     is_resync_due: bool,
@@ -128,7 +129,7 @@ impl Publisher {
     /// again.
     ///
     /// # Errors
-    /// If the prefix or the tags are too long. [`MetricNames::check`] finds that before.
+    /// If the prefix or the tags are too long. [`MetricNames::check`] detects this earlier.
     pub fn rename(&mut self, names: MetricNames) -> Result<(), Error> {
         self.flush();
         names.template_of("", &[])?;
@@ -136,8 +137,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Sends all gauges, and from now on every change. To be called when Flux has reported
-    /// all active jobs.
+    /// Sends all gauges now, and every later change. To be called when Flux has reported all
+    /// active jobs.
     pub fn start(&mut self) {
         self.phase = Phase::Running;
         self.connect();
@@ -157,8 +158,8 @@ impl Publisher {
         self.phase == Phase::Running && (is_pending || self.is_resync_due)
     }
 
-    /// Adds to a counter of the plugin's own work, `name` behind the first part of the prefix.
-    /// The next flush sends it.
+    /// Adds to a counter of the plugin's own work. `name` follows the first part of the
+    /// prefix. The next flush sends it.
     pub fn count_plugin(&mut self, name: &str, by: i64) {
         match self.plugin_counts.iter_mut().find(|(known, _)| known == name) {
             Some((_, count)) => *count += by,
@@ -171,9 +172,9 @@ impl Publisher {
         Counters::sum(self.destinations.iter().map(|destination| destination.counters()))
     }
 
-    /// Makes the next flush send the absolute values of all gauges or, if these are many, a
-    /// first part of them. Does nothing during a resync, whose last part might never be sent
-    /// otherwise, nor if gauges are not exclusive.
+    /// Makes the next flush send the absolute values of all gauges or, if there are many, the
+    /// first part of them. Does nothing if gauges are not exclusive, or during a resync: its
+    /// last part might otherwise never be sent.
     pub fn resync(&mut self) {
         if self.phase == Phase::Running && self.mode.exclusive && self.resync_from.is_none() {
             (self.resync_from, self.is_resync_due) = (Some((0, 0)), true);
@@ -206,7 +207,8 @@ impl Publisher {
         for is_first_pass in [true, false] {
             for &(collector, id) in &*changed {
                 let Some(metric) = find(metrics, collector, id) else { continue };
-                // Cleared in the second pass only, so that no panic leaves it set in `changed`.
+                // Cleared only in the second pass: after a panic in the first pass, each
+                // listed metric is still marked.
                 metric.has_changed &= is_first_pass;
                 if metric.is_rising() == is_first_pass {
                     let value = metric.change(*mode);
@@ -214,7 +216,7 @@ impl Publisher {
                 }
             }
         }
-        // Not earlier: after a panic, the next flush sends the rest.
+        // Cleared last: after a panic the next flush sends the rest.
         changed.clear();
         self.has_timings = false;
         self.destinations.send(Target::All);
@@ -235,8 +237,8 @@ impl Publisher {
         }
     }
 
-    /// Writes the absolute values of gauges, from this collector and label on, up to
-    /// [`RESYNC_PART`]. Returns the collector and label of the next part.
+    /// Writes the absolute values of gauges, starting at this collector and label, up to
+    /// [`RESYNC_PART`] bytes. Returns the collector and label of the next part.
     fn write_resync_part(&mut self, from: (usize, usize)) -> Option<(usize, usize)> {
         self.allow_retransmit();
         let Publisher { metrics, destinations, .. } = self;
@@ -274,7 +276,7 @@ impl Publisher {
         }
     }
 
-    /// Adds all metrics of a collector to `changed` for which `change` returns `true`.
+    /// Adds each metric of a collector to `changed` if `change` returns `true`.
     fn mark_changed(
         &mut self,
         collector: CollectorId,
@@ -328,8 +330,8 @@ impl Publisher {
         self.destinations.send(target);
     }
 
-    /// Lets a refusal of the next datagram lead to a retransmission at once, because absolute
-    /// values correct what was lost.
+    /// Permits an immediate retransmission of the next datagram that is refused, because
+    /// absolute values correct lost ones.
     fn allow_retransmit(&mut self) {
         self.destinations.list.iter_mut().for_each(|it| it.connection.allow_retransmit());
     }
@@ -362,8 +364,8 @@ impl Metric {
     /// The value to send for a change since the last flush.
     fn change(&mut self, mode: GaugeMode) -> Option<Value> {
         if self.kind == MetricKind::Counter {
-            // Listed to start at 0. Prometheus does not see the first increment of a series
-            // that appears with 1.
+            // A listed counter starts at 0. Prometheus ignores the first increment of a
+            // series that starts with 1.
             return self.published.replace(0).is_none().then_some(Value::Count(0));
         }
         let level = self.value?;
@@ -379,7 +381,7 @@ impl Metric {
         Some(if is_increment { Value::GaugeAdd(by) } else { Value::GaugeSet(level) })
     }
 
-    /// The first value for a destination, while the other destinations have the level.
+    /// The first value for one destination. The other destinations keep the published level.
     fn first_value(&mut self, mode: GaugeMode) -> Option<Value> {
         let published = self.published.take();
         let value = self.change(mode);

@@ -167,7 +167,7 @@ fn the_address_that_does_not_refuse_is_found_before_anything_happens() {
 fn second(host: &mut FakeJobManager) -> (String, Vec<String>) {
     let state = host.query()["endpoints"][1]["state"].as_str().unwrap().to_owned();
     let log = host.log().into_iter().map(|(_, text)| text);
-    (state, log.filter(|line| line.contains("they are sent to once")).collect())
+    (state, log.filter(|line| line.contains("only one of them is used")).collect())
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn two_endpoints_that_come_to_one_address_are_sent_to_once() {
             &json!(other)
         };
         let want = format!(
-            "endpoint {shown}: same as \"{first}\" (127.0.0.1:{port}): they are sent to once"
+            "endpoint {shown}: same as \"{first}\" (127.0.0.1:{port}): only one of them is used"
         );
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].ends_with(&want), "{told:?}, want {want}");
@@ -322,7 +322,7 @@ fn two_endpoints_of_a_dead_server_fill_no_log() {
         }
     }
     let log = log(&mut host);
-    let once = log.iter().filter(|line| line.contains("sent to once")).count();
+    let once = log.iter().filter(|line| line.contains("only one of them is used")).count();
     assert!(once <= 1 && log.len() < 20, "300 s: {log:#?}");
     host.end();
 }

@@ -1,8 +1,8 @@
 //! Applies a configuration, at load and while the plugin is loaded.
 //!
-//! In two steps: [`prepare`](StateCounts::prepare) does everything that can fail and changes
-//! nothing; [`commit`](StateCounts::commit) replaces what differs from the old configuration,
-//! and cannot fail.
+//! It has two steps: [`prepare`](StateCounts::prepare) does everything that can fail and
+//! changes nothing; [`commit`](StateCounts::commit) applies the differences from the old
+//! configuration, and cannot fail.
 
 use std::env;
 
@@ -60,7 +60,7 @@ impl StateCounts {
         Ok(())
     }
 
-    /// `None` if the configuration is the present one.
+    /// `None` if the configuration did not change.
     fn prepare(&self, plugin: Option<&str>, broker: &str) -> Result<Option<Prepared>, Error> {
         let environment = env::var_os(ENDPOINT_VARIABLE);
         let environment = environment.as_ref().map(|text| text.to_string_lossy());
@@ -103,7 +103,7 @@ impl StateCounts {
             self.resync();
         }
         if self.publisher.is_running() {
-            // A collector may need it now, or none any longer.
+            // Collectors may need it now, or no longer need it.
             self.request_resource_status();
         }
         self.request_flush();
@@ -111,8 +111,8 @@ impl StateCounts {
         self.look_up_hosts();
     }
 
-    /// Changes destinations, names and collectors. Removed ones are sent their final values,
-    /// new ones their first.
+    /// Changes destinations, names and collectors. Sends final values for removed ones, and
+    /// first values for new ones.
     fn change_metrics(&mut self, config: &Config, names: MetricNames) {
         let mode =
             GaugeMode { absolute: config.sends_values(), exclusive: config.owns_its_gauges() };
@@ -125,7 +125,7 @@ impl StateCounts {
         if !renamed && self.config.as_ref().is_some_and(is_same) {
             return self.publisher.set_mode(mode);
         }
-        // With the old names, and to the old destinations.
+        // This flush has the old names and the old destinations.
         self.count_telemetry();
         self.publisher.flush();
         let all: Vec<_> = CollectorId::all().collect();
@@ -178,8 +178,8 @@ impl StateCounts {
         BrokerInfo { cluster, ..broker.clone() }
     }
 
-    /// Before collectors that need R are enabled: a Flux that does not pass R to callbacks is
-    /// logged, and gauges of allocations are not sent.
+    /// To be called before collectors that need R are enabled. If Flux does not pass R to
+    /// callbacks, logs this and disables the gauges of allocated resources.
     fn check_flux_version(&mut self, config: &Config) {
         let needs = CollectorId::needs(&config.metrics);
         if self.table.needs().contains(Needs::RESOURCES) || !needs.contains(Needs::RESOURCES) {
@@ -196,7 +196,7 @@ impl StateCounts {
         }
     }
 
-    /// One line in the log for each configuration.
+    /// Logs one line for each configuration.
     fn log_config(&self) {
         let Some(config) = &self.config else { return };
         if config.endpoints.is_empty() {
@@ -220,8 +220,8 @@ impl StateCounts {
     }
 }
 
-/// Whether a broker of this version passes R to callbacks. A version that cannot be read is
-/// taken for a newer one.
+/// `true` if a broker of this version passes R to callbacks, or if the version cannot be
+/// read.
 fn passes_r(version: &str) -> bool {
     let mut numbers = version.split('.').map(str::parse);
     match (numbers.next(), numbers.next()) {

@@ -4,8 +4,8 @@
 //! The gauges during the plugin's life:
 //!
 //! - At load nothing is sent before the first reactor loop iteration. By then Flux has
-//!   reported all active jobs and can no longer refuse the load. Then each gauge is sent as an
-//!   absolute value: a server may still have values from before.
+//!   reported all active jobs and can no longer refuse the load. Then each gauge is sent as
+//!   an absolute value: a server may still have earlier values.
 //! - While the plugin is loaded, changes are sent at the end of each reactor loop iteration,
 //!   or once per `period`. Every `resync` seconds all gauges are sent as absolute values.
 //! - Every `verify` seconds a reconcile pass compares the table with the job manager.
@@ -75,7 +75,7 @@ impl StateCounts {
     /// Nothing is sent yet: Flux may still refuse the load ("already loaded").
     ///
     /// # Errors
-    /// If Flux has no memory.
+    /// If Flux is out of memory.
     pub fn new(flux: Flux) -> Result<StateCounts, Error> {
         Ok(StateCounts {
             loop_end: PrepareWatcher::new(&flux, Self::flush)?,
@@ -174,8 +174,8 @@ impl StateCounts {
         self.apply(job.id()?, EventKind::InactiveRemove, job, None, None)
     }
 
-    /// Applies an event to the table, and the change to the collectors. An unreadable jobspec
-    /// or R is an error after the job was counted as far as it is known.
+    /// Applies an event to the table, and the change to the collectors. If the jobspec or R
+    /// cannot be read, the job is counted with its known parts, and an error is returned.
     #[inline]
     fn apply(
         &mut self,
@@ -217,7 +217,7 @@ impl StateCounts {
 
 /// Sending.
 impl StateCounts {
-    /// The first reactor loop iteration after the load.
+    /// Runs in the first reactor loop iteration after the load.
     fn start(&mut self) {
         self.timers.start = None;
         self.table.loaded();
@@ -229,7 +229,7 @@ impl StateCounts {
         self.request_resource_status();
     }
 
-    /// Sends what changed: at the end of a loop iteration, or of a period.
+    /// Sends the changes, at the end of a loop iteration or of a period.
     fn flush(&mut self) {
         self.publisher.flush();
         self.publisher.report_failures();
@@ -246,8 +246,8 @@ impl StateCounts {
         }
     }
 
-    /// Sends all gauges as absolute values with the next flush; at once if that is further
-    /// away than the next resync.
+    /// Sends all gauges as absolute values with the next flush, or at once if `period` is
+    /// longer than `resync`.
     fn resync(&mut self) {
         if !self.publisher.is_running() {
             return;
@@ -283,8 +283,8 @@ impl StateCounts {
         self.service_destinations();
     }
 
-    /// After each use of the destinations: polls while a lookup is in progress, logs, and
-    /// schedules the next part of a resync.
+    /// To be called after each use of the destinations. Polls while a lookup is in progress,
+    /// logs, and schedules the next part of a resync.
     fn service_destinations(&mut self) {
         match (self.publisher.is_connecting(), &self.timers.destination_poll) {
             (true, None) => {
@@ -303,8 +303,8 @@ impl StateCounts {
         }
     }
 
-    /// Starts a timer. If Flux has no memory, that is logged, and the work is done with the
-    /// next timer of the same kind.
+    /// Starts a timer. If Flux is out of memory, this is logged, and the next timer of the
+    /// same kind does the work.
     fn timer(&self, after: f64, repeat: f64, callback: fn(&mut Self)) -> Option<Timer> {
         let timer = Timer::start(&self.flux, after, repeat, callback);
         timer.map_err(|error| self.warn(&error.to_string())).ok()
@@ -332,8 +332,8 @@ impl StateCounts {
                 "the job manager's number of inactive jobs differs from the count; corrected"
                     .to_owned()
             }
-            Anomaly::JobspecLimit => "a jobspec has too many or too deeply nested resources or \
-                 dependencies; the job counts as requesting no resources"
+            Anomaly::JobspecLimit => "a jobspec exceeds a limit: the job counts as requesting no \
+                 resources, or with its first 64 dependencies only"
                 .to_owned(),
         };
         self.warn(&format!("{text} (further ones are counted, and not logged)"));

@@ -1,16 +1,18 @@
 //! The reconcile pass: compares the job table with the job manager, corrects it, and fills
 //! collectors that were enabled while there are jobs.
 //!
-//! An event that another plugin hides from this one is made good by the job's next event. But
-//! the last event of a job has no next one. So every `verify` seconds each job of the table is
-//! looked up, a slice per reactor loop iteration. Then the job manager's number of active jobs
-//! is compared with the table's ([`Reconcile`]); if they differ, the job manager's list of jobs
-//! is requested, and jobs that the table does not have are looked up, too.
+//! If another plugin hides an event from this one, the job's next event corrects the table.
+//! The last event of a job has no successor. Therefore, every `verify` seconds each job of
+//! the table is looked up, a slice per reactor loop iteration. Then the job manager's number
+//! of active jobs is compared with the table's ([`Reconcile`]); if they differ, the job
+//! manager's list of jobs is requested, and jobs that the table does not have are looked up,
+//! too.
 //!
-//! A collector that is enabled by a reload has to count the jobs that exist, and may need to
-//! know more of them than the table does: a pass begins at once and fills it. The collector's
-//! metrics are sent when it has counted all jobs. 100,000 jobs take some twelve seconds; a few
-//! dozen are one slice. After a caught panic a pass fills all collectors again.
+//! A collector that is enabled by a reload must count the existing jobs, and may need parts
+//! of them that the table does not have. A pass begins at once and fills the collector. The
+//! collector's metrics are sent when it has counted all jobs. A pass over 100,000 jobs takes
+//! about twelve seconds; a few dozen jobs are one slice. After a caught panic a pass fills
+//! all collectors again.
 
 use std::time::{Duration, Instant};
 
@@ -20,15 +22,15 @@ use crate::flux::{Job as FluxJob, Payload, Response, Rpc, Timer};
 use crate::flux_formats::JobList;
 use crate::jobs::{Change, Comparison, Job, JobTable, NameForm, Reconcile, State};
 
-/// The time for which a slice holds a reactor loop iteration, plus one lookup: 8 µs on
-/// average (measured with 8,000 jobs and four collectors, flux-core 0.88.0).
+/// A slice ends after this time and the lookup in progress, which takes 8 µs on average
+/// (measured with 8,000 jobs and four collectors, flux-core 0.88.0).
 const SLICE: Duration = Duration::from_micros(400);
 /// Seconds between two slices, in which the job manager does other work.
 const PAUSE: f64 = 0.005;
-/// Seconds until a request for the list of jobs is given up.
+/// The timeout of a request for the list of jobs in seconds.
 const TIMEOUT: f64 = 10.0;
-/// Seconds from a caught panic to the pass that corrects what it left behind. Further panics
-/// in this time do not add passes.
+/// Seconds from a caught panic to the pass that corrects its effects. Further panics in this
+/// time do not start another pass.
 const RECOVERY_DELAY: f64 = 1.0;
 
 /// The reconcile pass, in progress or not.
@@ -63,12 +65,12 @@ enum Stage {
 }
 
 impl Pass {
-    /// Whether collectors are being filled.
+    /// `true` while collectors are being filled.
     pub(super) fn is_filling(&self) -> bool {
         !self.backfill.is_empty()
     }
 
-    /// A job changed. If the pass has not reached it yet, it is counted later as it is then.
+    /// Processes a change of a job. A job that the pass has not reached yet is counted later.
     #[inline]
     pub(super) fn job_changed(&mut self, id: u64, change: &Change) {
         if self.is_filling() && self.reconcile.cursor().is_past(id) {
@@ -76,7 +78,7 @@ impl Pass {
         }
     }
 
-    /// The job manager is queried for its number of active jobs.
+    /// To be called when the number of active jobs is requested.
     pub(super) fn counts_requested(&mut self, table: &JobTable) {
         if let Stage::Counts = self.stage {
             self.reconcile.requested(table);
@@ -108,8 +110,8 @@ impl StateCounts {
         }
     }
 
-    /// After a caught panic table and gauges may disagree with each other and with the job
-    /// manager: a pass looks all jobs up again and fills all collectors again.
+    /// After a caught panic table and gauges may be wrong: a pass looks up all jobs again and
+    /// fills all collectors again.
     pub fn recover(&mut self) {
         if self.timers.recovery.is_none() {
             self.timers.recovery = self.timer(RECOVERY_DELAY, 0.0, Self::start_recovery);
@@ -123,7 +125,7 @@ impl StateCounts {
         }
     }
 
-    /// Begins a pass that fills these collectors; one in progress is given up.
+    /// Begins a pass that fills these collectors. A pass in progress is abandoned.
     fn start_pass(&mut self, backfill: Backfill) {
         self.pass.reconcile.begin();
         (self.pass.stage, self.pass.backfill) = (Stage::Jobs, backfill);
@@ -190,7 +192,7 @@ impl StateCounts {
         let _ = self.subscribe(id);
         let state = |job: &Option<Job>| job.as_ref().map(|job| job.state);
         let (before, after) = (state(&change.before), state(&change.after));
-        // A new collector needs to know more of the job, which is not a repair.
+        // Reading the parts that a new collector needs is not a repair.
         if before != after || !self.pass.is_filling() && change.before != change.after {
             self.pass.repairs += 1;
             if !std::mem::replace(&mut self.pass.is_repair_logged, true) {
@@ -199,8 +201,9 @@ impl StateCounts {
         }
     }
 
-    /// The response with the job manager's numbers of jobs; `is_settled`: no event came
-    /// meanwhile that changed the inactive jobs. Returns whether to request them again.
+    /// Processes the job manager's number of active jobs. `is_settled` is set if the response
+    /// determined the number of inactive jobs. Returns `true` if the numbers must be
+    /// requested again.
     pub(super) fn compare_counts(&mut self, active: u64, is_settled: bool) -> bool {
         let Stage::Counts = self.pass.stage else { return false };
         match self.pass.reconcile.response(active, &self.table) {
@@ -264,11 +267,12 @@ impl StateCounts {
     fn log_repair(&self, id: u64, before: Option<Option<State>>, after: Option<Option<State>>) {
         let name = |state: Option<Option<State>>| match state {
             Some(Some(state)) => state.name(NameForm::Long),
-            Some(None) => "an unknown state",
-            None => "no active job",
+            Some(None) => "in an unknown state",
+            None => "not active",
         };
         self.warn(&format!(
-            "job {id} was counted as {} and is {}: missed an event (did another plugin fail?); \
+            "job {id} is {} in the table and {} in the job manager: missed an event (did another \
+             plugin fail?); \
              counts corrected (further repairs are counted, and not logged)",
             name(before),
             name(after),

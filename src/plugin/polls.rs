@@ -8,14 +8,14 @@ use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Timer};
 use crate::flux_formats::resource_status;
 use crate::jobs::{Anomaly, ByQueue, Needs};
 
-/// Seconds until a request is given up and sent again.
+/// The timeout of a request in seconds.
 const TIMEOUT: f64 = 10.0;
 /// Seconds from an error to the next request: while an instance starts, the service may be
-/// loaded after the job manager; later it may be missing for good.
+/// loaded after the job manager; later it may be missing permanently.
 const RETRY: f64 = 0.5;
 const LATE_RETRY: u32 = 10;
 /// Errors until one is logged and `LATE_RETRY` applies: 10 s with these intervals. A request
-/// without a response counts as all of them.
+/// without a response counts as `PATIENCE` errors.
 const PATIENCE: u32 = 20;
 
 /// Seconds from a response during which the numbers changed to the next request.
@@ -27,7 +27,6 @@ const QUEUES_AGAIN: f64 = 0.5;
 const RESOURCE_STATUS_INTERVAL: f64 = 5.0;
 const LARGE_RESPONSE: usize = 1 << 17;
 
-/// The polls.
 #[derive(Default)]
 pub(super) struct Polls {
     counts: Poll,
@@ -43,7 +42,7 @@ struct Poll {
     next: Option<Timer>,
     /// Errors since the last response.
     errors: u32,
-    /// Whether an error was logged; only the first is.
+    /// `true` if an error was logged: only the first one is.
     is_logged: bool,
 }
 
@@ -132,7 +131,7 @@ impl StateCounts {
                 if self.table.queues_response(&counts) {
                     self.table_gauges_changed();
                 } else if !self.table.queues().inactive_is_known() {
-                    // job-list lags behind the job manager, or a job ended meanwhile.
+                    // job-list has not processed all events yet, or a job ended meanwhile.
                     self.polls.queues.next = self.timer(QUEUES_AGAIN, 0.0, Self::request_queues);
                 }
             }
@@ -188,8 +187,8 @@ impl StateCounts {
     }
 
     fn on_resource_status_error(&mut self, error: Error) {
-        // An old number is not sent again. But with a shared name each instance subtracts its
-        // part at the end, so it has to keep it.
+        // An old number is not sent again. With a shared name, however, each instance
+        // subtracts its part at the end, so the number is kept.
         if self.config.as_ref().is_some_and(|config| config.owns_its_gauges()) {
             self.table.set_resource_status(None);
             self.table_gauges_changed();

@@ -30,12 +30,12 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// A flush was done, whether or not a metric had changed.
+    /// Records the time of a flush.
     pub(super) fn flushed(&mut self) {
         self.last_flush = Some(SystemTime::now());
     }
 
-    /// The sums over all destinations are different now; the difference is not counted.
+    /// Excludes the change of the sums from telemetry, after destinations were added or removed.
     pub(super) fn destinations_changed(&mut self, counters: &Counters) {
         self.sent[..3].copy_from_slice(&sums(counters));
     }

@@ -35,7 +35,7 @@ fn whatever_is_withheld_is_put_right_within_one_check() {
     let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
     let repaired = log
         .iter()
-        .filter(|text| text.contains("job 1 was counted as RUN and is no active job"))
+        .filter(|text| text.contains("job 1 is RUN in the table and not active in the job manager"))
         .count();
     assert_eq!((repaired, log.len()), (1, 2), "the first repair, and the number: {log:?}");
 

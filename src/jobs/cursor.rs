@@ -1,13 +1,14 @@
-//! Iteration over the table's jobs in slices, between which jobs are added, change and end.
+//! Iterates over the jobs of the table in slices. Jobs may be added, change and end between
+//! two slices.
 
 use super::table::{shard_of, JobTable, SHARDS};
 
-/// The jobs that are left.
+/// An iterator over the ids of active jobs.
 #[derive(Debug, Default)]
 pub struct Cursor {
     /// The next shard of the table.
     shard: usize,
-    /// The ids that are left of the shard before it.
+    /// The remaining ids of the previous shard.
     ids: Vec<u64>,
 }
 
@@ -26,8 +27,8 @@ impl Cursor {
         self.ids.pop()
     }
 
-    /// `true` if `next` will not return this job: it did already, or the job was added to a
-    /// part of the table that was read before.
+    /// `true` if `next` will not return this job: it was returned already, or was added to a
+    /// shard that was already read.
     pub fn is_past(&self, id: u64) -> bool {
         let shard = shard_of(id);
         shard < self.shard && (shard + 1 < self.shard || !self.ids.contains(&id))

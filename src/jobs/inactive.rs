@@ -1,32 +1,32 @@
 //! The number of inactive jobs, in total and by queue.
 //!
-//! Flux does not report jobs that were inactive before the load, so the plugin requests
-//! their number. The response gives the number at some time between the request and the
-//! response, during which jobs end and are purged. So one response limits the number at
-//! load to a range, as wide as the count varied in between. The ranges of several responses
-//! intersect, and a response during which nothing changed determines the number.
+//! Flux does not report jobs that were inactive before the load, so the plugin requests their
+//! number. The response contains the number at an unknown time since the request, and jobs
+//! may have ended or been purged since then. One response therefore limits the number at load
+//! only to a range. The ranges of several responses are intersected. A response without
+//! changes since its request determines the number.
 
 use std::collections::VecDeque;
 
 use super::label_table::LabelId;
 use super::state::State;
 
-/// The largest number of jobs between their transition to INACTIVE and the
-/// `job.inactive-add` that follows it. flux-core makes the second call right after the first
-/// (event.c), so 1 is enough; if another plugin hides the second call, the list stays short.
+/// The maximum number of jobs whose `job.inactive-add` is expected after their transition to
+/// INACTIVE. flux-core makes the second call right after the first (event.c), so 1 is enough;
+/// if another plugin hides the second call, the list stays short.
 const MAX_EXPECTED: usize = 64;
 
 /// The number of inactive jobs: the number at load, plus the jobs added and minus those
 /// removed since.
 #[derive(Debug, Default)]
 pub struct Inactive {
-    /// The smallest and the largest number at load, by the responses so far. It may be
-    /// negative: brokers before 0.87.0 reported some inactive jobs twice (flux-core #7690),
-    /// and this number is subtracted again.
+    /// The minimum and the maximum number at load, by the responses so far. They may be
+    /// negative, because brokers before 0.87.0 report some inactive jobs twice (flux-core
+    /// #7690).
     at_load: Option<(i64, i64)>,
     /// Jobs added since the load, minus those removed.
     net: i64,
-    /// The smallest and the largest `net` since the request.
+    /// The minimum and the maximum of `net` since the request.
     net_range: (i64, i64),
     /// `true` if no job was added or removed since the request.
     is_quiet: bool,
@@ -85,8 +85,8 @@ impl Inactive {
         self.is_quiet = true;
     }
 
-    /// The response: the number at some time since the request. A number that is known is
-    /// corrected only if it did not change since the request.
+    /// Processes the response: the number at some time since the request. A known number is
+    /// corrected only if no job was added or removed since the request.
     pub fn response(&mut self, inactive: u64) -> InactiveResponse {
         if self.count().is_some() && !self.is_quiet {
             return InactiveResponse { known: false, contradicted: false };
@@ -99,7 +99,7 @@ impl Inactive {
         let is_consistent = both.0 <= both.1;
         self.at_load = Some(if is_consistent { both } else { response });
         let known = self.count().is_some();
-        // More jobs were purged than there were.
+        // More jobs were purged than existed.
         let is_negative = !known && both.0 == both.1;
         if is_negative {
             self.at_load = None;
@@ -161,10 +161,10 @@ impl InactiveByQueue {
         self.is_quiet = true;
     }
 
-    /// The response: `excess` is its number of jobs by queue and state, minus the active
-    /// jobs of the table. It is used if no number changed since the request, and if it
-    /// agrees with the table about active jobs: then job-list has processed all events that
-    /// the table has. Returns `true` if it is used.
+    /// Processes the response. `excess` is its number of jobs by queue and state, minus the
+    /// active jobs of the table. The response is used if no number changed since the request,
+    /// and if its active jobs equal those of the table: job-list has then processed the same
+    /// events. Returns `true` if it is used.
     pub(super) fn response(&mut self, excess: &[[i64; 7]]) -> bool {
         // The response never includes NEW.
         let active = State::Depend as usize..State::Inactive as usize;
@@ -184,13 +184,13 @@ mod tests {
 
     #[test]
     fn responses_narrow_the_range_until_one_number_is_left() {
-        // Jobs inactive at load: 100. Each row: pairs of changes before and after the broker
-        // counted, and `true` if the number is known after them.
+        // 100 jobs are inactive at load. Each row: the changes before and after the broker
+        // counts, for each request; and `true` if the number is known then.
         let table: &[(&[(i64, i64)], bool)] = &[
             (&[(0, 0)], true),
             (&[(3, 0)], false),
             (&[(0, 3)], false),
-            // 3 before, then 3 after: [97, 100] and [100, 103] leave 100.
+            // The ranges are [97, 100] and [100, 103], which leave 100.
             (&[(0, 3), (3, 0)], true),
             (&[(5, 5), (-2, 4), (0, 0)], true),
             (&[(5, 5), (-2, 4), (1, 1)], false),
@@ -255,12 +255,12 @@ mod tests {
     fn a_job_that_ends_is_counted_once() {
         let mut inactive = known(7);
         inactive.ended(1);
-        assert!(!inactive.added(1), "it follows the transition");
+        assert!(!inactive.added(1), "the transition was counted");
         assert_eq!(inactive.count(), Some(8));
         // The transition of this job was hidden by another plugin.
         assert!(inactive.added(2));
         assert_eq!(inactive.count(), Some(9));
-        // Expected calls that are never made do not hide those of other jobs.
+        // Missing calls do not hide the calls of other jobs.
         for id in 100..1000 {
             inactive.ended(id);
         }

@@ -1,4 +1,4 @@
-//! One active job, and how it is read from Flux.
+//! An active job, and the parts of it that are read from Flux.
 
 use std::num::NonZeroU64;
 use std::rc::Rc;
@@ -16,28 +16,28 @@ pub struct Needs(u16);
 impl Needs {
     /// Only the state.
     pub const STATE: Needs = Needs(0);
-    /// The queue.
+    /// The queue (`attributes.system.queue`).
     pub const QUEUE: Needs = Needs(1 << 0);
-    /// The owner.
+    /// The owner (`userid`).
     pub const USER: Needs = Needs(1 << 1);
-    /// The bank.
+    /// The bank (`attributes.system.bank`).
     pub const BANK: Needs = Needs(1 << 2);
-    /// The resources that it requests, and those that are allocated to it.
+    /// The requested and the allocated resources.
     pub const RESOURCES: Needs = Needs(1 << 3);
-    /// The urgency, its priority and its dependencies.
+    /// The urgency, the priority and the dependencies.
     pub const WAITING: Needs = Needs(1 << 4);
     /// The time of its last transition.
     pub const TIMES: Needs = Needs(1 << 5);
     /// The result, and the exceptions raised on it.
     pub const RESULT: Needs = Needs(1 << 6);
-    /// The status of the instance's resources, which is not a job's.
+    /// The status of the instance's resources, which is not a property of a job.
     pub const RESOURCE_STATUS: Needs = Needs(1 << 7);
 
     /// The needs that are read from [`JobInfo`].
     const INFO: Needs =
         Self::QUEUE.union(Self::USER).union(Self::BANK).union(Self::RESOURCES).union(Self::WAITING);
 
-    /// The bits of both.
+    /// The needs in either set.
     pub const fn union(self, other: Needs) -> Needs {
         Needs(self.0 | other.0)
     }
@@ -53,24 +53,24 @@ impl Needs {
     }
 }
 
-/// How much of a job's [`JobInfo`] may be new.
+/// The parts of a job's [`JobInfo`] that may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refresh {
-    /// All of it.
+    /// All parts.
     New,
-    /// All of it except its owner and its allocation.
+    /// All parts except the owner and the allocation.
     Again,
-    /// Only its urgency and its priority.
+    /// Only the urgency and the priority.
     Urgency,
-    /// Only its allocation: the job no longer waits.
+    /// Only the allocation: the job no longer waits.
     Start,
 }
 
-/// One active job, as far as the enabled collectors need to know it. A table entry, with
-/// the id, is 72 bytes.
+/// An active job, with the parts that the enabled collectors need. A table entry, including
+/// the id, has 72 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Job {
-    /// `None` for a state that this version does not know.
+    /// `None` for a state that this version does not support.
     pub state: Option<State>,
     /// The time of the last transition. `None` if it is not known.
     pub entered: Option<Timestamp>,
@@ -115,7 +115,7 @@ impl Timestamp {
     }
 }
 
-/// Ranks of nodes. Nearly always they are one range, which needs no allocation.
+/// Ranks of nodes. They are nearly always one range, which is stored without an allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Ranks {
     /// No rank.
@@ -167,7 +167,7 @@ pub enum JobResult {
     Timeout,
 }
 
-/// The job that an event is about. It is read only if a collector needs it, because that
+/// The job that an event is about. It is read only if a collector needs it, because reading
 /// takes time.
 pub trait JobSource {
     /// JSON that borrows from the source.
@@ -202,28 +202,28 @@ pub struct LabelTables {
     pub exceptions: LabelTable,
 }
 
-/// The largest number of users, and of banks, with gauges of their own: seven each. A
+/// The maximum number of users, and of banks, with their own gauges: seven for each label. A
 /// resync of 100 users and 100 banks is about 30 datagrams.
 pub const MAX_LABELS: usize = 100;
 
-/// The largest number of queues with gauges of their own. Administrators define queues.
+/// The maximum number of queues with their own gauges. Administrators define queues.
 pub const MAX_QUEUES: usize = 256;
 
-/// The largest length of a queue's name, in bytes: a line must fit in a datagram.
+/// The maximum length of a queue's name in bytes: a line must fit in a datagram.
 const MAX_QUEUE_LEN: usize = 200;
 
-/// The largest length of the other labels, in bytes.
+/// The maximum length of other labels in bytes.
 const MAX_LABEL_LEN: usize = 32;
 
-/// The largest number of schemes with gauges of their own. With `other`, they have bits 1
+/// The maximum number of schemes with their own gauges. Together with `other` they use bits 1
 /// to 16 of [`Job::schemes`].
 const MAX_SCHEMES: usize = 15;
 
-/// The largest number of exception types with counters of their own. Users can raise
-/// exceptions of any type.
+/// The maximum number of exception types with their own counters. Users can raise exceptions
+/// of any type.
 const MAX_EXCEPTION_TYPES: usize = 15;
 
-/// The largest number of dependencies that is read of a jobspec.
+/// The maximum number of dependencies that are read from a jobspec.
 const MAX_DEPENDENCIES: usize = 64;
 
 impl Default for LabelTables {
@@ -239,22 +239,22 @@ impl Default for LabelTables {
 }
 
 impl Job {
-    /// A job of which only the state is known.
+    /// A job with this state. Its other properties are not known.
     pub(crate) fn new(state: Option<State>) -> Job {
         Job { state, ..Job::default() }
     }
 
-    /// `true` if the job waits for resources.
+    /// `true` if the job is in a state before RUN.
     pub fn is_waiting(&self) -> bool {
         self.state.is_some_and(State::is_waiting)
     }
 
-    /// `true` if the two differ in nothing but their last transition.
+    /// `true` if all properties are equal, except the state and the time of the last transition.
     pub(super) fn has_same_info(&self, other: &Job) -> bool {
         Job { state: other.state, entered: other.entered, ..self.clone() } == *other
     }
 
-    /// Forgets what is not in `needs`.
+    /// Clears the parts that are not in `needs`.
     pub(super) fn keep(&mut self, needs: Needs) {
         let label = |need, label| if needs.contains(need) { label } else { 0 };
         self.queue = label(Needs::QUEUE, self.queue);
@@ -272,8 +272,9 @@ impl Job {
         self.exceeds_limit &= resources || waiting;
     }
 
-    /// Reads from `source` what is needed and may be new. Returns the error if the source
-    /// cannot be read, or if the resources are malformed; then the other parts are read.
+    /// Reads from `source` the parts that are needed and may have changed. Returns an error
+    /// if the source cannot be read, or if the resources are malformed; the other parts are
+    /// read nevertheless.
     ///
     /// At most 1,024 resource vertices and 64 dependencies of a jobspec are read. These
     /// numbers, and the length of the strings that are read, bound the cost of each call.
@@ -335,7 +336,7 @@ impl Job {
         for dependency in dependencies.items().take(MAX_DEPENDENCIES) {
             self.schemes |= 1 << label(dependency.member(c"scheme"), schemes);
         }
-        // Bit 0 is of dependencies without a scheme.
+        // Bit 0 is set by dependencies without a scheme.
         self.schemes &= !1;
         self.exceeds_limit = self.is_waiting() && dependencies.item(MAX_DEPENDENCIES).is_some();
     }

@@ -12,8 +12,8 @@ pub const OTHER: &str = "other";
 /// The number of a label in its table, from 1; 0 means no label.
 pub type LabelId = u16;
 
-/// A character of a label as it is sent. Servers use most ASCII punctuation as syntax: a
-/// `.` or `/` separates folders, `:` and `|` end a name. Control characters, whitespace and
+/// The character that is sent for `c`. Servers use most ASCII punctuation as syntax: a `.` or
+/// `/` separates folders, `:` and `|` end a name. Control characters, whitespace and
 /// characters that change the direction of text make a name unreadable.
 fn clean(c: char) -> char {
     let is_replaced = match c {
@@ -27,8 +27,8 @@ fn clean(c: char) -> char {
     }
 }
 
-/// A character of a label as labels are compared: like [`clean`], but `-` is equal to `_`.
-/// Labels that differ after this differ in every dialect.
+/// The character that is compared for `c`: as [`clean`], but with `_` for `-`. Labels that
+/// still differ are different in every dialect.
 fn compared(c: char) -> char {
     match clean(c) {
         '-' => '_',
@@ -36,14 +36,14 @@ fn compared(c: char) -> char {
     }
 }
 
-/// A table of labels. Each has the id of the order in which it was added.
+/// A table of labels, numbered in the order in which they were added.
 #[derive(Debug)]
 pub struct LabelTable {
-    /// The largest number of labels, [`OTHER`] not counted.
+    /// The maximum number of labels, without [`OTHER`].
     max: usize,
-    /// The largest length of a label, in bytes.
+    /// The maximum length of a label in bytes.
     max_len: usize,
-    /// Label 1 first.
+    /// The first has id 1.
     labels: Vec<String>,
 }
 
@@ -56,9 +56,9 @@ impl LabelTable {
 
     /// The id of a label, which is added if it is not in the table; 0 for an empty label.
     ///
-    /// Two labels are the same if they are equal after each ASCII character other than letters
-    /// and digits is replaced by `_`. The label is sent as it was first spelled, except that
-    /// all of these characters but `-` are replaced.
+    /// Labels are compared with `_` in place of each ASCII character other than letters and
+    /// digits, and of each whitespace or invisible character. The first spelling is sent,
+    /// with the same replacements except for `-`.
     pub fn id(&mut self, label: &str) -> LabelId {
         if label.is_empty() {
             return 0;
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn labels_are_cleaned_and_compared() {
         let mut labels = LabelTable::new(99, 32);
-        // A label, its id, and how it is sent: as it was first spelled.
+        // A label, its id, and its first spelling, which is sent.
         let table = [
             ("", 0, None),
             ("gpu-a100", 1, Some("gpu-a100")),

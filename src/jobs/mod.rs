@@ -1,19 +1,20 @@
-//! The job table: what is known of each active job.
+//! The job table: the state and other properties of each active job.
 //!
-//! Pure: events in, changes out; no Flux and no statsd. flux-jobtap-plugins(7) describes the
-//! callbacks; the following is measured with flux-core 0.88.0:
+//! It takes events and returns changes; it does not call Flux or send metrics.
+//! flux-jobtap-plugins(7) describes the callbacks; the following was observed with flux-core
+//! 0.88.0:
 //!
 //! - `job.new` reports a job that was accepted. A job that was just submitted is in NEW
-//!   (there is no `job.state.new`); a job from before the load may be in any active state.
-//!   Events of jobs that are not accepted are not counted.
-//! - `job.state.*` with a previous state is a transition. Without a previous state, it
-//!   reports a second time that a job is in DEPEND, and changes nothing.
+//!   (there is no `job.state.new`); a job that existed before the load may be in any active
+//!   state. Events of jobs that are not accepted are not counted.
+//! - `job.state.*` with a previous state is a transition. Without a previous state it repeats
+//!   that a job is in DEPEND, and changes nothing.
 //! - `job.update` changes the jobspec of a job, not its state.
-//! - `job.inactive-add` follows each transition to INACTIVE, and then changes nothing. At a
-//!   restart, it reports an inactive job without a transition.
+//! - `job.inactive-add` follows each transition to INACTIVE, which was already counted. At a
+//!   restart it reports an inactive job without a transition.
 //! - `job.inactive-remove` reports that an inactive job was purged.
 //!
-//! An event sets what is known of a job; it does not increment counts. So if another plugin
+//! An event replaces the properties of a job; it does not increment counts. If another plugin
 //! fails and hides an event, the next event of the job corrects the table. A job without
 //! further events is corrected by [`reconcile`].
 

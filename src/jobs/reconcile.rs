@@ -1,17 +1,17 @@
 //! The reconcile pass: compares the table with the job manager's own jobs.
 //!
-//! An event that another plugin hides is corrected by the next event of the job. The last
-//! event of a job has no successor. So every `verify` seconds the plugin looks up each job
-//! of the table, in slices, and then requests the job manager's number of active jobs. If
-//! it differs from the table's while no event arrives, the plugin requests the list of jobs
-//! and looks up those that the table does not have.
+//! If another plugin hides an event, the next event of the job corrects the table. The last
+//! event of a job has no successor. Therefore, every `verify` seconds the plugin looks up
+//! each job of the table, in slices, and then requests the job manager's number of active
+//! jobs. If it differs from the table's while no event arrives, the plugin requests the list
+//! of jobs and looks up jobs that are missing in the table.
 //!
 //! This module decides the next step; the plugin makes the requests.
 
 use super::cursor::Cursor;
 use super::table::JobTable;
 
-/// The largest number of requests in one pass for the number of active jobs. A request is
+/// The maximum number of requests for the number of active jobs in one pass. A request is
 /// repeated if an event arrived before its response.
 const MAX_REQUESTS: u32 = 20;
 

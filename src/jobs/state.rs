@@ -50,8 +50,9 @@ impl State {
     /// All states, in order.
     pub const ALL: [State; 7] = [New, Depend, Priority, Sched, Run, Cleanup, Inactive];
 
-    /// The state with this `flux_job_state_t` (libjob/job.h): one bit, by the index of the
-    /// state. `None` for a number that RFC 21 does not define, such as one of a newer Flux.
+    /// The state with this `flux_job_state_t` (libjob/job.h): a number with only the bit at
+    /// the index of the state set. `None` for any other number, such as a state of a newer
+    /// Flux.
     pub fn from_number(number: i32) -> Option<State> {
         let index = number.trailing_zeros() as usize;
         Self::ALL.get(index).copied().filter(|_| number == 1 << index)
@@ -62,7 +63,7 @@ impl State {
         1 << self as i32
     }
 
-    /// `true` for the states before RUN: Flux's PENDING, and NEW.
+    /// `true` for the states before RUN: NEW, and Flux's virtual state PENDING.
     pub fn is_waiting(self) -> bool {
         self < State::Run
     }

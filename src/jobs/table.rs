@@ -1,4 +1,4 @@
-//! The table itself.
+//! The table of active jobs.
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::HashSet;
@@ -45,13 +45,13 @@ pub enum EventKind {
     InactiveRemove,
 }
 
-/// The effect of an event, or of a reconcile, on the table.
+/// The effect of an event, or of a reconcile pass, on the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// The job as it was in the table. `None` if it was not.
+    /// The job before the change. `None` if it was not in the table.
     pub before: Option<Job>,
-    /// The job as it is in the table. `None` if it is not. If the job is unchanged, `before`
-    /// and `after` may both be `None`.
+    /// The job after the change. `None` if it is not in the table. If the job is unchanged,
+    /// `before` and `after` may both be `None`.
     pub after: Option<Job>,
     /// The change of the number of inactive jobs: -1, 0 or 1.
     pub inactive: i64,
@@ -66,9 +66,9 @@ pub struct Change {
 /// An unexpected event or job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anomaly {
-    /// A job left this state, but was not in it according to the table: an event was missed.
+    /// An event of a job that entered or left this state was missed.
     MissedEvent(State),
-    /// A `flux_job_state_t` that this version does not know. Such jobs are not counted.
+    /// A `flux_job_state_t` that this version does not support. Such jobs are not counted.
     UnknownState(i32),
     /// The job manager's numbers of inactive jobs contradict each other, or the events. The
     /// newest number is used.
@@ -110,8 +110,8 @@ impl Hasher for IdHasher {
 
     #[inline]
     fn write_u64(&mut self, id: u64) {
-        // By 2^64 over the golden ratio (Knuth, 6.4), then folded: hashbrown uses bits from
-        // both ends.
+        // Multiplied by 2^64 over the golden ratio (Knuth, 6.4), then folded, because
+        // hashbrown uses bits from both ends.
         let spread = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = spread ^ (spread >> 32);
     }
@@ -177,7 +177,7 @@ impl Default for JobTable {
 }
 
 impl JobTable {
-    /// To be called when the load is complete and all existing jobs are reported.
+    /// Ends the load. To be called when Flux has reported all existing jobs.
     pub fn loaded(&mut self) {
         self.restart_replay = None;
     }
@@ -207,7 +207,7 @@ impl JobTable {
         &self.labels
     }
 
-    /// The labels, for those that are not part of a job.
+    /// The labels, to add exception types, which are not part of a job.
     pub fn labels_mut(&mut self) -> &mut LabelTables {
         &mut self.labels
     }
@@ -271,7 +271,8 @@ impl JobTable {
         self.shards[shard].keys().copied()
     }
 
-    /// Applies an event. Reads from `source` what is needed of the job and may have changed.
+    /// Applies an event. Reads from `source` the parts of the job that are needed and may
+    /// have changed.
     pub fn apply(&mut self, event: Event, source: &impl JobSource) -> Change {
         self.events += 1;
         let id = event.id;
@@ -314,9 +315,9 @@ impl JobTable {
         change
     }
 
-    /// Sets a job to what the job manager knows of it: its `flux_job_state_t`, and the rest
-    /// as far as it is needed. `None` if the job manager has no such active job. The change
-    /// is empty if the table was correct.
+    /// Replaces a job by `actual`, the job manager's data: its `flux_job_state_t` and a
+    /// source for the needed parts. `None` if the job manager has no such active job. The
+    /// change is empty if the table was correct.
     pub fn reconcile(&mut self, id: u64, actual: Option<(i32, &impl JobSource)>) -> Change {
         let actual = actual.map(|(state, source)| (State::from_number(state), source));
         let mut change = match actual {
@@ -352,8 +353,8 @@ impl JobTable {
         self.queues.requested();
     }
 
-    /// The response. Returns `true` if it is used; otherwise the request must be repeated.
-    /// Iterates over all jobs.
+    /// Processes the response. Returns `true` if it is used; otherwise the request must be
+    /// repeated. Iterates over all jobs.
     pub fn queues_response(&mut self, response: &ByQueue) -> bool {
         let ids: Vec<_> = response.iter().map(|(name, _)| self.labels.queues.id(name)).collect();
         let mut excess = vec![[0i64; 7]; usize::from(self.labels.queues.last()) + 1];
@@ -376,7 +377,7 @@ impl JobTable {
         self.inactive.requested();
     }
 
-    /// The response: the number of inactive jobs.
+    /// Processes the response, the number of inactive jobs.
     pub fn inactive_response(&mut self, inactive: u64) -> InactiveResponse {
         let response = self.inactive.response(inactive);
         if response.contradicted {
@@ -385,7 +386,7 @@ impl JobTable {
         response
     }
 
-    /// A job is reported in its current state.
+    /// Adds a job that Flux reports in its current state.
     fn report(&mut self, id: u64, state: i32, source: &impl JobSource) -> Change {
         if let Some(ended) = &self.restart_replay {
             if ended.contains(&id) || self.job(id).is_some() {
@@ -427,7 +428,7 @@ impl JobTable {
             }
             Entry::Vacant(entry) => (None, entry.insert(Job::new(known))),
         };
-        // A job in an unknown state may wait; what it requests is not known.
+        // A job in an unknown state may have waited; its request is not known.
         let was_unknown = job.state.is_none();
         let waited = job.is_waiting() || was_unknown;
         job.state = known;
@@ -443,7 +444,7 @@ impl JobTable {
             true => self.needs.contains(Needs::WAITING).then_some(Refresh::Urgency),
         };
         let read = |refresh| job.read(source, self.needs, &mut self.labels, refresh);
-        // If nothing of the job is new, the same error was returned before.
+        // If no part of the job changed, the same error was returned before.
         let read_error = refresh.and_then(read).filter(|_| {
             let is_same = |before| job.has_same_info(before);
             refresh != Some(Refresh::Again) || !before.as_ref().is_some_and(is_same)

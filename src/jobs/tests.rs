@@ -35,7 +35,7 @@ impl JobSource for TestJob {
     }
 }
 
-/// A job that requests four cores, and is allocated four on each of these ranks.
+/// A job that requests four cores. If `ranks` is set, it has four cores on each of them.
 fn test_job(user: u32, queue: &str, bank: &str, ranks: Option<&str>) -> TestJob {
     let core = json!([{"type": "core", "count": 2}]);
     let slot = json!([{"type": "slot", "count": 2, "with": core}]);
@@ -154,10 +154,10 @@ fn during_the_load_a_job_is_in_the_state_of_its_last_transition() {
     let cases: &[Case] = &[
         (&[new(RUN)], Some(Run), 0),
         (&[new(DEPEND), transition(DEPEND, SCHED)], Some(Sched), 0),
-        // Replayed at a restart, then reported in the earlier or in the present state.
+        // Replayed at a restart, then reported in the earlier or in the current state.
         (&[transition(DEPEND, SCHED), new(DEPEND)], Some(Sched), 0),
         (&[transition(DEPEND, SCHED), new(SCHED)], Some(Sched), 0),
-        // Ended during the replay and not reported; or canceled by another plugin.
+        // Ended during the replay and not reported, or canceled by another plugin.
         (&[transition(CLEANUP, INACTIVE), EventKind::InactiveAdd], Some(Inactive), 0),
         (
             &[
@@ -255,7 +255,7 @@ fn labels_and_resources_of_a_job_are_read() {
     table.apply(Event { id: 1, kind: EventKind::New { state: SCHED } }, &waiting);
     table.apply(Event { id: 1, kind: transition(SCHED, CLEANUP) }, &waiting);
     assert_eq!(cores(&table), (false, 0, vec![]));
-    // The scheduler did not allocate its R.
+    // A job with alloc-bypass: the scheduler did not allocate its R.
     let mut past = test_job(7, "", "", Some("3"));
     past.jobspec["attributes"]["system"]["alloc-bypass"] = json!({});
     table.apply(Event { id: 1, kind: EventKind::New { state: RUN } }, &past);
@@ -290,7 +290,7 @@ fn resources_are_read_after_an_unknown_state() {
     table.apply(Event { id: 1, kind: transition(1 << 9, RUN) }, &test_job(7, "", "", Some("0-1")));
     let job = table.job(1).unwrap();
     assert_eq!((job.has_allocation, job.amounts.cores), (true, 8));
-    // Also if it waits again.
+    // A request is read again, too.
     let waiting = test_job(7, "", "", None);
     table.apply(Event { id: 2, kind: EventKind::New { state: SCHED } }, &waiting);
     table.apply(Event { id: 2, kind: transition(SCHED, 1 << 9) }, &waiting);

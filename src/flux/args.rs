@@ -25,13 +25,13 @@ impl Args {
         self.0
     }
 
-    /// All arguments, a JSON object, read in place: to unpack several members by a format,
-    /// jansson allocates a set of the keys that it has seen.
+    /// All arguments as a JSON object, read in place. Unpacking several members with a format
+    /// would make jansson allocate a set of keys.
     #[inline]
     pub(super) fn object(&self) -> Option<ArgsJson<'_>> {
         let mut object = ptr::null_mut::<sys::json_t>();
-        // SAFETY: the args live as long as `self`; the format takes one value, and gets a
-        // pointer to such. The value belongs to the args (`o`) and does not change meanwhile.
+        // SAFETY: the args live as long as `self`; the format takes one pointer to a value,
+        // which is passed. The value belongs to the args (`o`) and does not change meanwhile.
         unsafe {
             let code = sys::flux_plugin_arg_unpack(
                 self.0,
@@ -46,12 +46,12 @@ impl Args {
     /// The integer argument `key`, which must exist.
     ///
     /// # Errors
-    /// Flux's own text: which key is missing, or which type was found.
+    /// Flux's text, which names the missing key or the type that was found.
     #[cold]
     pub(super) fn unpack_integer(&self, key: &CStr) -> Result<i64, Error> {
         let mut value = 0i64;
-        // SAFETY: the args live as long as `self`; the format takes one 64-bit integer, and
-        // gets a pointer to such.
+        // SAFETY: the args live as long as `self`; the format takes one pointer to a 64-bit
+        // integer, which is passed.
         let code = unsafe {
             sys::flux_plugin_arg_unpack(
                 self.0,
@@ -64,8 +64,8 @@ impl Args {
         self.check("unpack", code).map(|()| value)
     }
 
-    /// All arguments as JSON text. Flux serialises them for this call, the jobspec included:
-    /// not for callbacks about a job.
+    /// All arguments as JSON text. Flux serialises them all, including the jobspec, so job
+    /// callbacks must not use it.
     ///
     /// # Errors
     /// If Flux cannot serialise them.

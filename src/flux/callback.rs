@@ -12,9 +12,9 @@ use crate::flux_sys as sys;
 /// Topics and patterns, in the order in which Flux compares them with the topic of each call:
 /// the most frequent first.
 ///
-/// `job.[ni]*` stands for job.new, job.inactive-add and job.inactive-remove, the only topics
-/// of Flux 0.49 to 0.88 that it matches: Flux calls fnmatch(3) for each handler at each call,
-/// so fewer handlers cost less.
+/// `job.[ni]*` matches job.new, job.inactive-add and job.inactive-remove, and no other topic
+/// of Flux 0.49 to 0.88. Flux calls fnmatch(3) for each handler at each call, so fewer
+/// handlers cost less.
 const TOPICS: [&CStr; 6] = [
     c"job.state.*",
     c"job.[ni]*",
@@ -27,7 +27,7 @@ const TOPICS: [&CStr; 6] = [
 /// Registers the callback for each topic.
 ///
 /// # Errors
-/// If Flux has no memory.
+/// If Flux is out of memory.
 pub(super) fn register_handlers(instance: &Instance) -> Result<(), Error> {
     let data = instance as *const Instance as *mut c_void;
     for topic in TOPICS {
@@ -56,7 +56,7 @@ unsafe extern "C" fn on_callback(
     args: *mut sys::flux_plugin_arg_t,
     data: *mut c_void,
 ) -> c_int {
-    // SAFETY: Flux passes all of them for the time of this call.
+    // SAFETY: all pointers are valid during this call.
     let (instance, topic, args) =
         unsafe { (&*(data as *const Instance), CStr::from_ptr(topic).to_bytes(), Args::new(args)) };
     let job = Job::current(plugin, &args);
@@ -86,7 +86,7 @@ unsafe extern "C" fn on_callback(
             instance.dispatch("plugin.query", |plugin| args.add_result(&plugin.query()));
         }
         b"conf.update" => return conf_update(instance, &args),
-        // A topic of a later Flux that the pattern matches.
+        // A topic of a later Flux version that `job.[ni]*` matches.
         _ => (),
     }
     0
@@ -110,8 +110,8 @@ fn conf_update(instance: &Instance, args: &Args) -> c_int {
         None => Error::new("a bug: conf.update panicked (see flux dmesg)"),
     };
     let text = c_string(&error.to_string());
-    // SAFETY: plugin and args live; the format is constant and takes the one string that it
-    // gets; Flux copies the text.
+    // SAFETY: plugin and args live; the format is constant and takes the one string that is
+    // passed; Flux copies the text.
     unsafe {
         let (plugin, args) = (instance.flux_plugin, args.as_ptr());
         sys::flux_jobtap_error(plugin, args, c"%s".as_ptr(), text.as_ptr())

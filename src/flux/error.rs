@@ -18,7 +18,7 @@ pub enum LogLevel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     text: String,
-    /// Whether a request had no response in time.
+    /// `true` if a request had no response in time.
     pub is_timeout: bool,
 }
 

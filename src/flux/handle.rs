@@ -32,7 +32,7 @@ impl Flux {
     }
 
     /// The value of a broker attribute (flux-broker-attributes(7)), `None` if it is not set.
-    /// Flux may send a request and wait for the response: not for callbacks about a job.
+    /// Flux may send a request and wait for the response, so job callbacks must not use it.
     pub fn attribute(&self, name: &CStr) -> Option<String> {
         // SAFETY: the handle of the job manager outlives the plugin; the text belongs to it,
         // and is copied.
@@ -42,8 +42,8 @@ impl Flux {
         }
     }
 
-    /// Calls `body` with the job manager's present data of an active or inactive job
-    /// (flux_jobtap_job_lookup); `None` if it has no job with this id. A lookup takes some
+    /// Calls `body` with the job manager's current data of an active or inactive job
+    /// (flux_jobtap_job_lookup). `None` if there is no job with this id. A lookup takes some
     /// microseconds and allocates.
     pub fn with_job<R>(&self, id: u64, body: impl FnOnce(&Job<'_>) -> R) -> Option<R> {
         // SAFETY: the plugin lives, and this crate posts no events.
@@ -73,7 +73,7 @@ impl Flux {
 pub(super) fn log(flux: NonNull<sys::flux_t>, level: LogLevel, message: &str) {
     let message = c_string(&format!("{}: {message}", env!("CARGO_PKG_NAME")));
     // SAFETY: the handle belongs to the job manager and outlives the plugin; the format is
-    // constant and takes the one string that it gets.
+    // constant and takes the one string that is passed.
     unsafe {
         sys::flux_log(flux.as_ptr(), level as c_int, c"%s".as_ptr(), message.as_ptr());
     }

@@ -1,4 +1,4 @@
-//! One loaded plugin as Flux sees it: an aux item that owns the plugin's state.
+//! One loaded plugin: an aux item of the `flux_plugin_t`, which owns the plugin's state.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
@@ -17,13 +17,13 @@ pub(super) struct Instance {
     pub(super) flux_plugin: *mut sys::flux_plugin_t,
     /// `None` only while the plugin is created. Borrowed while a callback runs.
     plugin: RefCell<Option<StateCounts>>,
-    /// Callbacks of which an error was logged: only the first is.
+    /// The callbacks with a logged error. Only the first error of each is logged.
     logged: RefCell<Vec<&'static str>>,
     pub(super) panics: Cell<u64>,
 }
 
 impl Instance {
-    /// Runs `body` on the plugin. An error is logged, the first of each `callback` only.
+    /// Runs `body` on the plugin. The first error of each `callback` is logged.
     #[inline(always)]
     pub(super) fn dispatch(
         &self,
@@ -78,8 +78,8 @@ impl Instance {
     }
 }
 
-/// Creates the plugin and registers its handlers: all of `flux_plugin_init`, whose result it
-/// returns, 0 or -1.
+/// Creates the plugin and registers its handlers. Returns the result of `flux_plugin_init`, 0
+/// or -1.
 ///
 /// # Safety
 /// - `plugin` is the `flux_plugin_t` that the job manager is loading.
@@ -125,7 +125,7 @@ pub(super) unsafe fn load(plugin: *mut sys::flux_plugin_t) -> c_int {
     }
 }
 
-/// The aux item's destructor: the end of the plugin, while its code is still mapped.
+/// The aux item's destructor. Flux calls it at the removal, while the code is still mapped.
 ///
 /// # Safety
 /// - `instance` is the pointer that `load` passed to the aux item.

@@ -1,4 +1,4 @@
-//! The job that a callback is about. Each method reads only what it returns.
+//! The job that a callback is about. Each method reads only the data that it returns.
 
 use std::ffi::CStr;
 
@@ -40,8 +40,8 @@ pub struct Transition {
     pub id: u64,
     /// The state entered, a `flux_job_state_t`.
     pub state: i32,
-    /// The state left. `None` where Flux announces a job without moving it:
-    /// `job.state.depend`, for a plugin that was loaded while the job is in DEPEND.
+    /// The state left. `None` if the callback repeats the current state: `job.state.depend`,
+    /// for a plugin that was loaded while the job is in DEPEND.
     pub previous: Option<i32>,
 }
 
@@ -49,7 +49,7 @@ pub struct Transition {
 pub struct Job<'a> {
     plugin: *mut sys::flux_plugin_t,
     args: &'a Args,
-    /// Whether it is the job of the running callback.
+    /// `true` for the job of the running callback.
     is_current: bool,
 }
 
@@ -182,8 +182,8 @@ impl<'a> Job<'a> {
         self.or_unpacked(self.member(key).map_or(0, ArgsJson::integer), key)
     }
 
-    /// The integer argument `key` that was read in place. 0, which stands for other types
-    /// too, is read again by an unpack format, whose error names the type.
+    /// The integer argument `key`, which was read in place as `integer`. 0 may mean another
+    /// type: the argument is then unpacked, and the error names the type.
     #[inline(always)]
     fn or_unpacked(&self, integer: i64, key: &CStr) -> Result<i64, Error> {
         match integer {

@@ -1,8 +1,8 @@
 //! JSON in a callback's arguments, read in place.
 //!
-//! An unpack format cannot iterate over an array, and Flux would have to write the whole
-//! value as text. So these are jansson's own functions. Flux's API consists of jansson's
-//! types: libflux-core depends on libjansson, so a plugin finds its symbols in the broker.
+//! An unpack format cannot iterate over an array, and serialising the whole value as text
+//! would take too long. This module therefore calls jansson. libflux-core depends on
+//! libjansson, so the broker provides its symbols.
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
@@ -35,7 +35,7 @@ impl<'a> ArgsJson<'a> {
         unsafe { sys::json_integer_value(self.value.as_ptr()) }
     }
 
-    /// The number, whole or not; 0 if the value is not a number.
+    /// The integer or real number; 0 if the value is not a number.
     pub(super) fn number(self) -> f64 {
         // SAFETY: the value lives (`new`).
         unsafe { sys::json_number_value(self.value.as_ptr()) }

@@ -1,19 +1,19 @@
 //! A safe wrapper around the parts of Flux that this plugin uses, and the entry point
 //! `flux_plugin_init` (flux-jobtap-plugins(7)).
 //!
-//! Together with [`os`](crate::os) this module contains all `unsafe` code of the crate. The
-//! arguments for its safety have these facts in common:
+//! Together with [`os`](crate::os) this module contains all `unsafe` code of the crate. Its
+//! safety depends on these facts:
 //!
 //! - The job manager calls a plugin from one thread only, the thread of its reactor.
 //! - One loaded plugin is an `Instance`, an aux item of the `flux_plugin_t`. Flux destroys
 //!   aux items after the handlers and before `dlclose` (flux-core, plugin.c). So the
 //!   instance outlives each callback, and its destructor is still mapped.
 //! - Timers, watchers and requests are fields of [`StateCounts`], which the instance owns.
-//!   Dropping one destroys the C object, also from within its own callback: the C function
-//!   copies what it needs first.
+//!   Dropping one destroys the C object, also from within its own callback, which has copied
+//!   its data before.
 //! - Callbacks take `&mut StateCounts`, and none is called while another one runs. Flux calls
 //!   a plugin from within a callback only if that callback posts an event (flux-core,
-//!   event.c), and this plugin posts none. A `RefCell` checks it.
+//!   event.c), and this plugin posts none. A `RefCell` checks this.
 //! - No panic reaches C: since Rust 1.81 it would abort the broker.
 //!
 //! [`StateCounts`]: crate::plugin::StateCounts
@@ -21,7 +21,7 @@
 #![allow(unsafe_code)]
 
 #[cfg(not(panic = "unwind"))]
-compile_error!("state-counts needs panic = \"unwind\": a panic would end the broker");
+compile_error!("state-counts requires panic = \"unwind\": otherwise a panic would end the broker");
 
 mod args;
 mod callback;

@@ -5,8 +5,8 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
 
-/// Message and source line of the last panic, from the hook to the catch a few frames above.
-/// A panic hook has no other way to pass them on; it is the library's only static.
+/// Message and source line of the last panic, passed from the hook to [`catch_panic`]. This
+/// is the library's only static variable.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 /// Replaces the default panic hook, which would write to the broker's standard error at each

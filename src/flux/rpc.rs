@@ -62,7 +62,7 @@ impl Rpc {
         let future = NonNull::new(future).ok_or_else(|| Error::last_os_error("flux_rpc"))?;
         let target = Target { instance: NonNull::from(instance), callback };
         let rpc = Rpc { future, target: NonNull::from(Box::leak(Box::new(target))) };
-        // SAFETY: the future belongs to `rpc`, which keeps the argument as long.
+        // SAFETY: the future belongs to `rpc`, which keeps the argument for as long.
         let code = unsafe {
             let arg = rpc.target.as_ptr().cast();
             sys::flux_future_then(future.as_ptr(), timeout, Some(on_response), arg)
@@ -126,7 +126,7 @@ impl Drop for Payload {
 /// The future's continuation.
 ///
 /// # Safety
-/// - `arg` points to the `Target` of an `Rpc` that was not dropped, whose future this is.
+/// - `arg` points to the `Target` of an `Rpc` that was not dropped and owns `future`.
 unsafe extern "C" fn on_response(future: *mut sys::flux_future_t, arg: *mut c_void) {
     // Copied, and the future is referenced: the callback may drop the `Rpc`.
     // SAFETY: the caller's promise; the instance outlives its requests.

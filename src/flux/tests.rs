@@ -1,5 +1,5 @@
-//! Ownership of watchers and requests, against a few functions of Flux written in Rust, so that
-//! Miri can check the pointers. Miri cannot call variadic functions; tests that lead to one are
+//! Tests the ownership of watchers and requests with fake functions of Flux, so that Miri can
+//! check the pointers. Miri cannot call variadic functions, so tests that need one are
 //! ignored there.
 
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use crate::plugin::StateCounts;
 
 type Destructor = unsafe extern "C" fn(*mut c_void);
 
-/// The state of these functions.
+/// The state of the fake functions.
 #[derive(Default)]
 struct FakeFlux {
     topics: Vec<CString>,
@@ -188,7 +188,7 @@ unsafe extern "C" fn flux_future_destroy(future: *mut Future) {
     unsafe { flux_future_decref(future) };
 }
 
-/// Functions that these tests do not call, but link.
+/// Functions that the tests link but do not call.
 macro_rules! unused {
     ($($name:ident)+) => { $(
         #[no_mangle]

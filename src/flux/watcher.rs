@@ -31,16 +31,16 @@ struct Watcher {
 struct Target {
     instance: NonNull<Instance>,
     callback: fn(&mut StateCounts),
-    /// Whether the watcher is started. Only used by prepare watchers.
+    /// `true` while the watcher is started. Used only by prepare watchers.
     is_started: Cell<bool>,
 }
 
 impl Timer {
-    /// Calls `callback` after `after` seconds, and then every `repeat` seconds unless that is
-    /// 0. With `after` 0 it is called in the next reactor loop iteration, after a load.
+    /// Calls `callback` after `after` seconds, and then every `repeat` seconds unless
+    /// `repeat` is 0. With `after` 0 the first call is in the next reactor loop iteration.
     ///
     /// # Errors
-    /// If Flux has no memory.
+    /// If Flux is out of memory.
     pub fn start(
         flux: &Flux,
         after: f64,
@@ -61,7 +61,7 @@ impl Timer {
 
 impl PrepareWatcher {
     /// # Errors
-    /// If Flux has no memory.
+    /// If Flux is out of memory.
     pub fn new(flux: &Flux, callback: fn(&mut StateCounts)) -> Result<PrepareWatcher, Error> {
         // SAFETY: as in `Timer::start`.
         let watcher = Watcher::new(flux, callback, |reactor, target| unsafe {

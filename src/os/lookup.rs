@@ -20,7 +20,7 @@ pub struct Lookup {
 struct Request {
     control: sys::gaicb,
     hints: sys::addrinfo,
-    /// The string behind `control.ar_name`.
+    /// The string to which `control.ar_name` points.
     name: CString,
 }
 
@@ -28,10 +28,10 @@ impl Lookup {
     /// Starts to resolve `name`.
     ///
     /// # Errors
-    /// The text of gai_strerror(3) if glibc has no memory or cannot start a thread.
+    /// The text of gai_strerror(3) if glibc is out of memory or cannot start a thread.
     pub fn start(name: &str) -> Result<Lookup, String> {
-        // Before glibc 2.34 this library holds the code of the resolving thread. It would
-        // be unmapped together with the plugin, so it stays mapped for good.
+        // Before glibc 2.34 the resolving thread runs code of this library. RTLD_NODELETE
+        // keeps it mapped when the plugin is unmapped.
         // SAFETY: it is a library of glibc; its initialisation runs no code of ours.
         unsafe { libc::dlopen(c"libanl.so.1".as_ptr(), libc::RTLD_NOW | libc::RTLD_NODELETE) };
 
@@ -77,9 +77,9 @@ impl Lookup {
         })
     }
 
-    /// Removes the lookup from glibc's list unless it is in progress, and returns whether
-    /// the request belongs to us again. glibc does this under its lock, so everything its
-    /// thread wrote is visible afterwards (gai_cancel(3); glibc, gai_misc.c).
+    /// Removes the lookup from glibc's list unless it is in progress. Returns `true` if the
+    /// request belongs to us again. glibc does this under its lock, so all writes of its
+    /// thread are visible afterwards (gai_cancel(3); glibc, gai_misc.c).
     fn is_released(&self) -> bool {
         // SAFETY: the request lives as long as `self`.
         unsafe { sys::gai_cancel(self.control()) != sys::EAI_NOTCANCELED }

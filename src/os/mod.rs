@@ -9,7 +9,7 @@ use std::ffi::CStr;
 
 pub use lookup::Lookup;
 
-/// The host's name as the kernel knows it (gethostname(2)), cut at 255 bytes.
+/// The host name (gethostname(2)), cut at 255 bytes.
 pub(crate) fn hostname() -> String {
     let mut name = [0u8; 256];
     // SAFETY: the buffer has the length that is passed plus one byte, which stays 0 and

@@ -1,7 +1,7 @@
 //! Flux Standard Duration (RFC 23): `500ms`, `10s`, `1.5m`, `2h`, `1d`.
 
-/// Units and their length in seconds. A number without a unit is in seconds. `ms` comes
-/// before `s`, which is its end.
+/// Units and their length in seconds. A number without a unit is in seconds. `ms` precedes
+/// `s`, because both end in `s`.
 const UNITS: [(&str, f64); 6] =
     [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0), ("", 1.0)];
 
@@ -20,7 +20,7 @@ pub fn parse_seconds(text: &str) -> Option<f64> {
         return None;
     }
     let seconds = number.parse::<f64>().ok()? * unit;
-    // A number that is rounded to 0 is not 0: some keys use 0 for "never".
+    // A positive number that rounds to 0 is rejected, because 0 means "never" for some keys.
     let digits = number.split(['e', 'E']).next()?;
     let is_zero = !digits.contains(|c| ('1'..='9').contains(&c));
     (seconds.is_finite() && (seconds != 0.0 || is_zero)).then_some(seconds)

@@ -1,7 +1,7 @@
 //! Idset (RFC 22): `0-3,7` or `[0-3,7]`.
 
-/// The largest id that is accepted: more than the ranks, cores and GPUs of any system. A
-/// table with one entry for each id stays small.
+/// The maximum id. No system has as many ranks, cores or GPUs, and a table with one entry per
+/// id stays small.
 const MAX_ID: u32 = (1 << 20) - 1;
 
 /// Calls `body` with the first and the last id of each range, in ascending order; no id

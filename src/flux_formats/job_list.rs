@@ -1,7 +1,7 @@
 //! The response to `job-manager.list`, read one job at a time.
 //!
-//! The list of 100,000 jobs is 16 MB of JSON. Parsed as one value it took 0.4 s, while the
-//! job manager waited.
+//! The list of 100,000 jobs is 16 MB of JSON. Parsing it as one value takes 0.4 s, during
+//! which the job manager waits.
 
 use serde::Deserialize;
 use serde_json::Deserializer;

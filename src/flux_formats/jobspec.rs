@@ -2,10 +2,10 @@
 
 use super::{Amounts, Json};
 
-/// The largest number of resource vertices that is read of a jobspec.
+/// The maximum number of resource vertices that are read from a jobspec.
 const MAX_VERTICES: u32 = 1024;
 
-/// The deepest nesting of resource vertices that is read.
+/// The maximum depth of nested resource vertices.
 const MAX_DEPTH: u32 = 16;
 
 /// The reason why the requested resources are not known.
@@ -18,7 +18,7 @@ pub enum JobspecError {
 }
 use JobspecError::{NotUnderstood, TooLarge};
 
-/// The resources that a jobspec requests; the minimum where it gives a range.
+/// The resources that a jobspec requests; the minimum of a range.
 ///
 /// Users write jobspecs, and a jobspec is read while the job manager waits, at transitions
 /// and at each reconcile. The cost of one call is bounded: at most 1,024 vertices are read.

@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn r_allocates_what_is_on_its_ranks() {
+    fn r_allocates_the_resources_of_its_ranks() {
         let entry = |rank: &str, core: &str| json!({"rank": rank, "children": {"core": core}});
         let with_gpus = json!({"rank": "4-5", "children": {"core": "0-1", "gpu": "0,2-3"}});
         let table = [

@@ -1,10 +1,10 @@
-//! The response to `resource.status`: how many nodes, cores and GPUs there are, and which
-//! of them are not available.
+//! The response to `resource.status`: the numbers of nodes, cores and GPUs, in total and not
+//! available.
 //!
-//! All supported versions of Flux answer it without the job manager or the scheduler. The
-//! rules are those of its resource module (status.c): the scheduler has all nodes except
-//! the excluded ones, and a node is down if it is offline, torpid or drained. The numbers
-//! equal those of `flux resource list`.
+//! In all supported versions of Flux the resource module responds without the job manager or
+//! the scheduler. The rules are those of that module (status.c): all nodes except excluded
+//! ones are passed to the scheduler, and a node is down if it is offline, torpid or drained.
+//! The numbers equal those of `flux resource list`.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ impl ResourceStatus {
     }
 }
 
-/// The response, as far as it is read. Other members are skipped without a copy: before
+/// The parts of the response that are read. Other members are skipped without a copy: before
 /// Flux 0.84, R includes Fluxion's whole resource graph, which may be megabytes.
 #[derive(Deserialize)]
 struct Response {
@@ -48,7 +48,7 @@ struct Response {
     /// Flux 0.49 has no torpid nodes.
     #[serde(default)]
     torpid: String,
-    /// By idset.
+    /// The keys are idsets of drained ranks.
     drain: BTreeMap<String, IgnoredAny>,
 }
 
@@ -82,7 +82,7 @@ const DOWN: u8 = 2;
 const DRAINED: u8 = 4;
 const LISTED: u8 = 8;
 
-/// Reads the response. `None` if it is malformed.
+/// Parses the response. `None` if it is malformed.
 pub fn parse(response: &[u8]) -> Option<ResourceStatus> {
     let response: Response = serde_json::from_slice(response).ok()?;
     let mut ranks = RankMarks::default();
@@ -185,7 +185,7 @@ mod tests {
             (response(eight(), ["1-3", "", ""], &[]), down(3)),
             (response(eight(), ["0-7", "", ""], &[]), down(8)),
             (old, down(1)),
-            // In two sets, but counted as down once.
+            // A rank in two sets is counted as down once.
             (
                 response(eight(), ["2", "", "2-3"], &["2,4"]),
                 ResourceStatus { nodes_drained: 2, ..down(3) },
@@ -194,7 +194,7 @@ mod tests {
                 response(eight(), ["", "", ""], &["0-1", "4"]),
                 ResourceStatus { nodes_drained: 3, ..down(3) },
             ),
-            // An excluded node counts neither in total nor as down.
+            // An excluded node is not counted, also if it is down.
             (
                 response(eight(), ["6-7", "7", ""], &[]),
                 ResourceStatus {
@@ -220,7 +220,7 @@ mod tests {
                     ..ResourceStatus::default()
                 },
             ),
-            // Brokers that are not in R, such as a login node.
+            // Ranks that are not in R, such as a login node.
             (response(eight(), ["[8-11]", "", ""], &[]), all),
             (response(r(json!([])), ["", "", ""], &[]), ResourceStatus::default()),
         ];

@@ -1,5 +1,5 @@
-//! Collectors that are being filled: newly enabled ones, or all of them after a panic. Each
-//! job may be added at a time of its own; nothing is sent before all jobs are added.
+//! Collectors that are being filled: newly enabled ones, or all of them after a panic. Jobs
+//! are added one at a time; nothing is sent before all jobs are added.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ impl Backfill {
         self.on_change(&Change { after: Some(job.clone()), ..Change::default() });
     }
 
-    /// Processes a change of a job that was added, or that will not be added any more.
+    /// Processes a change of a job that was added, or that will no longer be added.
     pub fn on_change(&mut self, change: &Change) {
         for (id, collector, sums) in &mut self.collectors {
             collector.delta(change, &mut CollectorRecorder::new(*id, sums));

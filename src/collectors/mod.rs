@@ -1,10 +1,11 @@
 //! Collectors: the metrics that can be sent, each a function of the job table and its
 //! changes.
 //!
-//! A collector is one file and one line of [`COLLECTORS`]. Most gauges are sums over the
-//! active jobs: each job adds what [`Collector::contributions`] states, and a change of a job
-//! adds its contributions after, minus those before. So no order of events and no lost
-//! event can make a gauge negative, or wrong after the next event of the job.
+//! A collector is a file and a line of [`COLLECTORS`]; `queues`, `users` and `banks` share a
+//! file. Most gauges are sums over the active jobs: each job adds its
+//! [`Collector::contributions`], and a change of a job adds the contributions after it minus
+//! those before it. A gauge therefore never becomes negative, and after a lost event the next
+//! event of the job corrects it.
 
 mod backfill;
 mod by_label;
@@ -45,7 +46,7 @@ pub struct CollectorSpec {
     pub needs: Needs,
     /// The keys of the tags of its metrics.
     pub tags: &'static [&'static str],
-    /// Constructor.
+    /// Creates the collector.
     pub make: fn() -> Box<dyn Collector>,
 }
 
@@ -108,18 +109,18 @@ pub struct MetricSpec {
     pub name: Option<&'static str>,
     /// The tags. Dialects without tags append their values to the name.
     pub tags: Tags,
-    /// The kind.
+    /// The source of the value, and the type in statsd.
     pub kind: MetricKind,
 }
 
 impl MetricSpec {
-    /// A metric with a name of its own.
+    /// A metric with its own name.
     pub fn new(kind: MetricKind, name: &'static str, tags: Tags) -> MetricSpec {
         MetricSpec { name: Some(name), tags, kind }
     }
 }
 
-/// Keys and values.
+/// Keys and values of tags.
 pub type Tags = Vec<(&'static str, TagValue)>;
 
 /// The value of a tag.
@@ -143,12 +144,12 @@ impl From<&str> for TagValue {
     }
 }
 
-/// The kind of a metric, which says where its value comes from.
+/// The source of the value of a metric, and its type in statsd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// A gauge: a sum over the active jobs. Its final value is 0.
     JobSum,
-    /// A gauge: a sum over the active jobs of what is allocated to them. Its final value is
+    /// A gauge: a sum of the resources that are allocated to active jobs. Its final value is
     /// 0. Not sent if Flux does not pass R to plugins (before 0.56).
     AllocationSum,
     /// A gauge: a number of inactive jobs, which may not be known. It keeps its last value.
@@ -163,7 +164,7 @@ pub enum MetricKind {
 }
 
 impl MetricKind {
-    /// The kind in statsd.
+    /// The type in statsd.
     pub fn name(self) -> &'static str {
         match self {
             MetricKind::Counter => "counter",
@@ -178,7 +179,7 @@ impl MetricKind {
     }
 }
 
-/// The properties of an event besides its change of the table.
+/// The properties of an event that its [`Change`] does not contain.
 #[derive(Clone, Copy, Debug)]
 pub struct EventContext {
     /// The kind of event.
@@ -201,11 +202,11 @@ pub trait Collector {
         None
     }
 
-    /// Adds what an active job contributes to each gauge. The same job always contributes
-    /// the same.
+    /// Adds the contribution of an active job to each gauge. Equal jobs have equal
+    /// contributions.
     fn contributions(&self, _job: &Job, _out: &mut CollectorRecorder) {}
 
-    /// Adds what a change of a job changes of each gauge.
+    /// Adds the effect of a change of a job to each gauge.
     fn delta(&mut self, change: &Change, out: &mut CollectorRecorder) {
         if let Some(after) = &change.after {
             self.contributions(after, out);
@@ -218,8 +219,8 @@ pub trait Collector {
     /// Sets the gauges that are not sums over the jobs; `None` while a value is not known.
     fn table_gauges(&self, _table: &JobTable, _out: &mut CollectorRecorder) {}
 
-    /// Records the counters and timings of an event. Not called if a job is reconciled:
-    /// that is not an event.
+    /// Records the counters and timings of an event. Not called when a job is reconciled,
+    /// because that is not an event.
     fn on_event(&mut self, _: &Change, _context: &EventContext, _out: &mut CollectorRecorder) {}
 
     /// Records that an exception of this type was raised.

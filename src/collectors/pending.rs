@@ -1,4 +1,4 @@
-//! `pending`: why jobs wait.
+//! `pending`: the reasons why jobs wait.
 
 use super::{Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec};
 use crate::jobs::{Job, LabelTable, LabelTables, Needs, State};
@@ -35,7 +35,7 @@ impl Collector for Pending {
         Some(&tables.schemes)
     }
 
-    /// A waiting job has one reason: the first that applies.
+    /// A job in DEPEND, PRIORITY or SCHED has one reason: the first that applies.
     fn contributions(&self, job: &Job, out: &mut CollectorRecorder) {
         let reason = match job.state {
             Some(State::Depend) => DEPENDENCY,

@@ -7,7 +7,8 @@ use crate::jobs::LabelId;
 pub trait Recorder {
     /// `true` if the metrics of this label are defined.
     fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool;
-    /// Defines the metrics of a label, or of none (0), again if they are defined.
+    /// Defines the metrics of a label, or those without a label (0). Existing metrics are
+    /// redefined.
     fn define(&mut self, collector: CollectorId, label: LabelId, metrics: Vec<MetricSpec>);
     /// Adds to a gauge.
     fn add(&mut self, collector: CollectorId, gauge: MetricId, by: i64);
@@ -17,14 +18,14 @@ pub trait Recorder {
     fn count(&mut self, collector: CollectorId, counter: MetricId, by: i64);
     /// Records a duration in milliseconds.
     fn timing(&mut self, collector: CollectorId, timing: MetricId, milliseconds: f64);
-    /// Sets all sums over the jobs of a collector to 0, before they are added again. What
-    /// was sent is not forgotten.
+    /// Sets all job sums of a collector to 0, before the jobs are added again. The published
+    /// values are kept.
     fn reset_sums(&mut self, collector: CollectorId);
     /// Removes all metrics of a collector.
     fn remove(&mut self, collector: CollectorId);
 }
 
-/// The [`Recorder`] as one collector sees it.
+/// A [`Recorder`] for one collector.
 pub struct CollectorRecorder<'a> {
     collector: CollectorId,
     recorder: &'a mut dyn Recorder,
@@ -37,7 +38,7 @@ impl<'a> CollectorRecorder<'a> {
         CollectorRecorder { collector, recorder, sign: 1 }
     }
 
-    /// Subtracts what is added to it.
+    /// A recorder whose `add` subtracts.
     #[inline]
     pub fn negated(&mut self) -> CollectorRecorder<'_> {
         let CollectorRecorder { collector, sign, .. } = *self;

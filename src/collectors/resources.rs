@@ -1,5 +1,5 @@
-//! `resources`: the resources of the instance, those allocated to jobs, and those that
-//! waiting jobs request.
+//! `resources`: the resources of the instance, in total, allocated to jobs, and requested by
+//! waiting jobs.
 
 use super::{Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec};
 use crate::flux_formats::{Amounts, ResourceStatus};
@@ -103,7 +103,7 @@ fn ranks(job: &Option<Job>) -> &Ranks {
     job.as_ref().map_or(&Ranks::None, |job| &job.ranks)
 }
 
-/// All that [`Resources::contributions`] depends on.
+/// The properties that [`Resources::contributions`] depends on.
 fn used(job: &Option<Job>) -> Option<(bool, Amounts)> {
     let job = job.as_ref().filter(|job| job.has_allocation || job.is_waiting())?;
     Some((job.has_allocation, job.amounts))

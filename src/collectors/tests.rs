@@ -350,7 +350,7 @@ proptest! {
         meanwhile in prop::collection::vec((event(), test_job(), 0usize..3), 0..40),
     ) {
         // A cursor reads one shard of the table at a time. All jobs are in one shard, so that
-        // jobs change that the cursor has read but not returned.
+        // jobs also change after the cursor has read them and before it returns them.
         let same = same_shard();
         let mut table = JobTable::default();
         table.set_needs(CollectorId::needs(&all()));

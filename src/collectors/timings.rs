@@ -1,4 +1,4 @@
-//! `timings`: how long jobs are in each state.
+//! `timings`: the time that jobs spend in each state.
 
 use super::{
     Collector, CollectorRecorder, CollectorSpec, EventContext, MetricId, MetricKind, MetricSpec,
@@ -14,7 +14,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 
 struct Timings;
 
-/// The metrics before it are by state.
+/// The metric after those of the states.
 const SUBMIT_TO_RUN: MetricId = MetricId::fixed(State::ALL.len());
 
 impl Collector for Timings {
@@ -24,8 +24,8 @@ impl Collector for Timings {
         values.map(timing).collect()
     }
 
-    /// Records no time for a state whose start is not known, or that the job was not in
-    /// according to the table.
+    /// Records no time for a state if its start is not known, or if the job was in another
+    /// state according to the table.
     fn on_event(&mut self, change: &Change, context: &EventContext, out: &mut CollectorRecorder) {
         let EventKind::Transition { state, previous: Some(previous), at: Some(at) } = context.kind
         else {

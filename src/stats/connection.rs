@@ -82,7 +82,7 @@ impl Connection {
         self.last_failed
     }
 
-    /// Opens the socket if it is not open. Returns `true` if it is open then.
+    /// Opens the socket if it is not open. Returns `true` if it is open afterwards.
     pub fn open(&mut self) -> bool {
         if self.socket.is_none() {
             self.socket = self.new_socket();
@@ -154,8 +154,8 @@ impl Connection {
             // The refusal belongs to an earlier datagram (ip(7)), but prevented this send.
             // The server may be back, so the datagram is sent again, though not every time:
             // each datagram to a dead server would cost two system calls. So a server that
-            // comes back misses at most its first datagram, and only if others were sent
-            // shortly before it. The next resync corrects all of them.
+            // restarts misses at most the first datagram, and only if others were sent
+            // shortly before. The next resync corrects all of them.
             (Some(Socket::Udp(_)), libc::ECONNREFUSED)
                 if is_over(self.retransmitted, RETRANSMIT_INTERVAL) =>
             {
@@ -169,8 +169,8 @@ impl Connection {
                 self.socket = None;
                 self.open_errno = errno;
             }
-            // The socket is bound to a local address that this host no longer has, or that
-            // has no route to the server any more. A new socket selects another one.
+            // The local address of the socket no longer exists, or no longer has a route to
+            // the server. A new socket selects another address.
             (Some(Socket::Udp(_)), libc::ENETUNREACH | libc::EINVAL | libc::EADDRNOTAVAIL)
                 if is_over(self.opened, RETRY_INTERVAL) =>
             {
@@ -211,7 +211,7 @@ fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::ENOTCONN)
 }
 
-/// Returns `true` if at least `time` has passed since `since`, or if that is `None`.
+/// Returns `true` if at least `time` has passed since `since`, or if `since` is `None`.
 fn is_over(since: Option<Instant>, time: Duration) -> bool {
     since.is_none_or(|since| since.elapsed() >= time)
 }
@@ -220,8 +220,8 @@ fn is_over(since: Option<Instant>, time: Duration) -> bool {
 mod tests {
     use super::*;
 
-    /// Sends `dead` datagrams to a dead server, and two more after it is back. Returns the
-    /// number of system calls for the former, and those of the latter that arrive.
+    /// Sends `dead` datagrams to a dead server, and two more after its restart. Returns the
+    /// number of system calls before the restart, and the datagrams that arrive after it.
     fn restart(dead: u64, retransmitted: Option<Instant>) -> (u64, Vec<String>) {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_dead_server_costs_one_call_per_send_and_loses_at_most_the_first_datagram() {
-        // No retransmission: the last one was a moment ago.
+        // No retransmission is permitted, as right after one.
         let now = Some(Instant::now() + Duration::from_secs(3600));
         for dead in 1..9 {
             let (calls, arrived) = restart(dead, now);

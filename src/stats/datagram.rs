@@ -6,7 +6,7 @@ use super::line::{LineTemplate, Value};
 /// docs/metric_types.md, "Multi-Metric Packets").
 const MAX_DATAGRAM: usize = 1432;
 
-/// The datagram that is being filled. It allocates nothing once it has been full.
+/// The datagram that is being filled. After it was full once, it no longer allocates.
 #[derive(Debug, Default)]
 pub struct DatagramBuffer {
     /// Whole lines, each with its newline.

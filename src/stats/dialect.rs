@@ -3,7 +3,8 @@
 use super::line::LineTemplate;
 use super::{Error, MAX_NAME, MAX_TAGS};
 
-/// A dialect of the statsd protocol. Dialects differ in the position of tags.
+/// A dialect of the statsd protocol. Dialects differ in the position of tags and in the
+/// characters that they replace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// No tags: a tag's value is a part of the name. `flux.job.state.RUN:1|g`

@@ -14,7 +14,7 @@ use super::errors::{quoted, Error};
 /// UDP: `HOST:PORT`, `127.0.0.1:8125` or `[::1]:8125`, with or without `udp://` before it.
 /// A link-local IPv6 address has its interface: `[fe80::1%eth0]:8125` (RFC 4007, 11).
 ///
-/// Unix datagram socket, as of Datadog's agent and statsd_exporter:
+/// Unix datagram socket, for example of Datadog's agent or statsd_exporter:
 /// `unix:/run/statsd.sock` or `unix:///run/statsd.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Location);
@@ -59,7 +59,7 @@ fn parse_path(text: &str) -> Result<Location, String> {
     let path = text.strip_prefix("//").unwrap_or(text);
     match path.len() {
         0 => Err(format!("empty path {EXPECTED}")),
-        // It would depend on the broker's working directory.
+        // A relative path would depend on the broker's working directory.
         _ if !path.starts_with('/') => {
             Err(format!("path {} is not absolute (expected unix:/PATH)", quoted(path)))
         }
@@ -70,7 +70,7 @@ fn parse_path(text: &str) -> Result<Location, String> {
 
 fn parse_host_and_port(text: &str) -> Result<Location, String> {
     let address = text.parse().ok().filter(|it: &SocketAddr| it.port() != 0);
-    // Else a name, an address with a zone, or a mistake.
+    // Otherwise the text is a name, an address with a zone, or a mistake.
     if let Some(address) = address.filter(|_| !text.contains('%')) {
         return Ok(Location::Address(address));
     }
@@ -127,9 +127,9 @@ fn check_bracketed(text: &str) -> Result<(), String> {
     }
 }
 
-/// Rejects names that no name service knows, which would be looked up forever.
+/// Rejects names that cannot exist, which would be looked up forever.
 fn check_name(name: &str) -> Result<(), String> {
-    // RFC 952 has no underscores, but many names of containers have.
+    // RFC 952 does not allow underscores, but many names of containers have them.
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match name.len() {
         0 => Err(format!("empty host {EXPECTED}")),
@@ -153,7 +153,7 @@ impl fmt::Display for Endpoint {
             Location::Address(address) => write!(f, "{address}"),
             Location::Name(scoped, port) if scoped.contains('%') => write!(f, "[{scoped}]:{port}"),
             Location::Name(name, port) => write!(f, "{name}:{port}"),
-            // Two slashes at the beginning would be read as those of a URL.
+            // Two slashes at the beginning would be read as part of a URL.
             Location::Path(path) if path.as_os_str().as_encoded_bytes().starts_with(b"//") => {
                 write!(f, "unix://{}", path.display())
             }
@@ -166,7 +166,7 @@ impl Endpoint {
     /// Reads endpoints with commas between them.
     ///
     /// # Errors
-    /// If one is not valid; the text is about the first of these.
+    /// If an endpoint is not valid. The text names the first one.
     pub fn list(text: &str) -> Result<Vec<Endpoint>, Error> {
         text.split(',').map(|part| part.trim().parse()).collect()
     }

@@ -66,8 +66,8 @@ const NAMES: &[(i32, &str)] = names! {
     ETIMEDOUT
 };
 
-/// The symbolic name of an errno, for example `EPROTOTYPE`; `errno 4095` if it is not one of
-/// a socket's.
+/// The symbolic name of an errno, for example `EPROTOTYPE`; `errno 4095` if sockets do not
+/// return it.
 pub fn errno_name(errno: i32) -> String {
     match NAMES.iter().find(|(number, _)| *number == errno) {
         Some((_, name)) => (*name).to_owned(),

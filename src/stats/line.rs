@@ -27,12 +27,12 @@ impl Value {
 pub struct LineTemplate {
     /// The text before the value, with the colon.
     head: Box<[u8]>,
-    /// The text behind the value of a gauge: the type, the tags and the newline.
+    /// The text after the value of a gauge: the type, the tags and the newline.
     tail: Box<[u8]>,
 }
 
 impl LineTemplate {
-    /// `head` is the text before the value, with the colon, and `tail` the text behind the
+    /// `head` is the text before the value, with the colon, and `tail` the text after the
     /// type, without the newline.
     pub fn new(head: &[u8], tail: &[u8]) -> LineTemplate {
         LineTemplate { head: head.into(), tail: [b"|g", tail, b"\n"].concat().into() }

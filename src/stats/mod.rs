@@ -104,8 +104,9 @@ impl Stats {
     }
 
     /// A client that sends to the endpoint in [`ENDPOINT_VARIABLE`], or to each of several
-    /// endpoints with commas between them. The variable is read at the first metric. If it
-    /// is unset or not valid, nothing is sent and [`enabled`](Self::enabled) returns `false`.
+    /// endpoints with commas between them. The variable is read at the first use of the
+    /// client. If it is unset or not valid, nothing is sent and [`enabled`](Self::enabled)
+    /// returns `false`.
     ///
     /// A host name is looked up when a metric is sent and, if it is not found, again at most
     /// every 10 s. This lookup may block.
@@ -113,8 +114,8 @@ impl Stats {
         Stats { prefix: String::new(), servers: OnceCell::new() }
     }
 
-    /// Sets the prefix, which is written with a dot before each name. An empty prefix is
-    /// not written.
+    /// Sets the prefix. Each name is then sent as PREFIX.NAME, or as NAME if the prefix is
+    /// empty.
     ///
     /// # Errors
     /// If the prefix is longer than 256 bytes; then the old one stays.
@@ -139,8 +140,7 @@ impl Stats {
     /// Adds 1 to a gauge.
     ///
     /// # Errors
-    /// This method and those below return an error if the name is empty or longer than
-    /// 256 bytes.
+    /// If the name is empty or longer than 256 bytes.
     pub fn inc(&mut self, name: &str) -> Result<(), Error> {
         self.send(name, Value::GaugeAdd(1))
     }

@@ -68,7 +68,7 @@ fn a_new_prefix_applies_to_all_names() {
 
 #[test]
 fn a_host_that_is_not_found_is_an_error_or_a_failed_send() {
-    // No name server is asked for a name with an empty part.
+    // No name server is queried for a name with an empty part.
     let endpoint: Endpoint = "no..host:1".parse().unwrap();
     let error = Stats::new(&endpoint).unwrap_err().to_string();
     assert!(error.starts_with("endpoint \"no..host:1\": host not found: "), "{error}");
@@ -77,7 +77,7 @@ fn a_host_that_is_not_found_is_an_error_or_a_failed_send() {
     let mut stats = Stats { servers, prefix: String::new() };
     stats.inc("a").unwrap();
     assert_eq!((stats.enabled(), stats.counters().errors), (true, vec![(libc::ENOTCONN, 1)]));
-    // The host has got an address meanwhile.
+    // The host has an address now.
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_nonblocking(true).unwrap();
     let found = &mut stats.servers.get_mut().unwrap()[0];

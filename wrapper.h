@@ -1,14 +1,14 @@
 /* The parts of flux-core's C interface that this crate uses, jansson's functions that read a
  * callback's arguments, and glibc's getaddrinfo_a(3), which the libc crate lacks.
  *
- * Where Flux is installed (STATE_COUNTS_HAVE_FLUX), its own headers declare its interface.
- * Elsewhere the declarations below do, so that the plugin builds without Flux: the symbols
- * come from the broker that loads it, never from a library.
+ * If Flux is installed (STATE_COUNTS_HAVE_FLUX), its headers declare the interface. Otherwise
+ * the declarations below do, so that the plugin builds without Flux. The broker that loads
+ * the plugin provides the symbols.
  *
- * A declaration that differs from Flux's or jansson's is a compile error where both are
- * included: tests/fake/headers.rs compiles this file so (STATE_COUNTS_CHECK). C allows
- * a function or a typedef to be declared twice if both are equal; constants cannot be, so
- * they are asserted. The structs are opaque.
+ * A declaration that differs from Flux's or jansson's is a compile error if both are
+ * included, as in tests/fake/headers.rs (STATE_COUNTS_CHECK). C allows a function or a
+ * typedef to be declared twice if both are equal; constants cannot be, so they are asserted.
+ * The structs are opaque.
  */
 #include <netdb.h>
 #include <stddef.h>

@@ -1,7 +1,8 @@
 //! A Flux jobtap plugin that sends the number of jobs in each state to a statsd server.
 //!
 //! The plugin keeps one table of the active jobs; each gauge is a sum over that table. All
-//! changes of one reactor loop iteration leave in one datagram. Nothing blocks the job manager.
+//! changes of one reactor loop iteration are sent in one datagram. The job manager never
+//! waits for a server.
 //!
 //! ```text
 //! Flux ── callback ──▶ flux ── event ──▶ jobs ── before, after ──▶ collectors
@@ -14,10 +15,10 @@
 //! | module | contains |
 //! |---|---|
 //! | `flux` | the safe wrapper around Flux, and `flux_plugin_init`; `unsafe` |
-//! | `os` | name lookup without waiting; `unsafe` |
+//! | `os` | non-blocking name lookup, host name; `unsafe` |
 //! | `plugin` | one loaded plugin: callbacks, timers, polls, the reconcile pass |
 //! | `jobs` | the job table; pure |
-//! | `collectors` | the gauges to which a job contributes, one file per collector; pure |
+//! | `collectors` | the metrics, and the contribution of a job to each gauge; pure |
 //! | `publish` | the publisher, metric names, destinations |
 //! | `stats` | line formats, datagrams, sockets, and the public statsd client |
 //! | `config` | the configuration keys; pure |
@@ -26,8 +27,8 @@
 //! docs/design.md shows the two stacks of the plugin, from a callback of Flux to
 //! `Publisher::add` and from the end of a reactor loop iteration to send(2).
 //!
-//! Public is only [`stats`], a small statsd client. A crate that uses it switches the default
-//! feature `plugin` off, which exports `flux_plugin_init`.
+//! The public interface is [`stats`], a small statsd client. A crate that uses it disables
+//! the default feature `plugin`, which exports `flux_plugin_init`.
 
 #![deny(unsafe_code)]
 

@@ -59,26 +59,27 @@ unsafe extern "C" fn on_callback(
     // SAFETY: Flux passes all of them for the time of this call.
     let (instance, topic, args) =
         unsafe { (&*(data as *const Instance), CStr::from_ptr(topic).to_bytes(), Args::new(args)) };
-    let job = Job::current(plugin, &args);
+    let job = || Job::current(plugin, &args);
     match topic {
         [b'j', b'o', b'b', b'.', b's', b't', b'a', b't', b'e', b'.', ..] => {
             instance.dispatch("job.state", |plugin| {
                 #[cfg(feature = "panic-for-tests")]
                 assert!(topic != b"job.state.sched", "injected by the tests");
+                let job = job();
                 plugin.job_state(job.transition()?, &job)
             });
         }
-        b"job.new" => instance.dispatch("job.new", |plugin| plugin.job_new(&job)),
+        b"job.new" => instance.dispatch("job.new", |plugin| plugin.job_new(&job())),
         b"job.inactive-add" => {
-            instance.dispatch("job.inactive-add", |plugin| plugin.job_inactive_add(&job));
+            instance.dispatch("job.inactive-add", |plugin| plugin.job_inactive_add(&job()));
         }
         b"job.inactive-remove" => {
-            instance.dispatch("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job));
+            instance.dispatch("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job()));
         }
-        b"job.update" => instance.dispatch("job.update", |plugin| plugin.job_update(&job)),
+        b"job.update" => instance.dispatch("job.update", |plugin| plugin.job_update(&job())),
         b"job.event.exception" => {
             instance.dispatch("job.event.exception", |plugin| {
-                plugin.job_exception(job.exception_type()?);
+                plugin.job_exception(job().exception_type()?);
                 Ok(())
             });
         }

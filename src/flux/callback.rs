@@ -59,26 +59,27 @@ unsafe extern "C" fn on_callback(
     // SAFETY: all pointers are valid during this call.
     let (instance, topic, args) =
         unsafe { (&*(data as *const Instance), CStr::from_ptr(topic).to_bytes(), Args::new(args)) };
-    let job = Job::current(plugin, &args);
+    let job = || Job::current(plugin, &args);
     match topic {
         [b'j', b'o', b'b', b'.', b's', b't', b'a', b't', b'e', b'.', ..] => {
             instance.dispatch("job.state", |plugin| {
                 #[cfg(feature = "panic-for-tests")]
                 assert!(topic != b"job.state.sched", "injected by the tests");
+                let job = job();
                 plugin.job_state(job.transition()?, &job)
             });
         }
-        b"job.new" => instance.dispatch("job.new", |plugin| plugin.job_new(&job)),
+        b"job.new" => instance.dispatch("job.new", |plugin| plugin.job_new(&job())),
         b"job.inactive-add" => {
-            instance.dispatch("job.inactive-add", |plugin| plugin.job_inactive_add(&job));
+            instance.dispatch("job.inactive-add", |plugin| plugin.job_inactive_add(&job()));
         }
         b"job.inactive-remove" => {
-            instance.dispatch("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job));
+            instance.dispatch("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job()));
         }
-        b"job.update" => instance.dispatch("job.update", |plugin| plugin.job_update(&job)),
+        b"job.update" => instance.dispatch("job.update", |plugin| plugin.job_update(&job())),
         b"job.event.exception" => {
             instance.dispatch("job.event.exception", |plugin| {
-                plugin.job_exception(job.exception_type()?);
+                plugin.job_exception(job().exception_type()?);
                 Ok(())
             });
         }
@@ -96,19 +97,18 @@ unsafe extern "C" fn on_callback(
 /// configuration (twice when a broker starts). An error fails the load or the reload; Flux
 /// returns the text, cut at 159 bytes, to the command that caused it.
 fn conf_update(instance: &Instance, args: &Args) -> c_int {
-    let outcome = instance.try_dispatch("conf.update", |plugin| {
+    // Replaced unless the callback panics.
+    let mut outcome = Err(Error::new("a bug: conf.update panicked (see flux dmesg)"));
+    instance.dispatch("conf.update", |plugin| {
         // SAFETY: the plugin lives; the conf belongs to it and does not change during this call.
         let own = unsafe {
             let conf = sys::flux_plugin_get_conf(instance.flux_plugin);
             (!conf.is_null()).then(|| CStr::from_ptr(conf).to_string_lossy())
         };
-        plugin.conf_update(own.as_deref(), &args.text()?)
+        outcome = args.text().and_then(|broker| plugin.conf_update(own.as_deref(), &broker));
+        Ok(())
     });
-    let error = match outcome {
-        Some(Ok(())) => return 0,
-        Some(Err(error)) => error,
-        None => Error::new("a bug: conf.update panicked (see flux dmesg)"),
-    };
+    let Err(error) = outcome else { return 0 };
     let text = c_string(&error.to_string());
     // SAFETY: plugin and args live; the format is constant and takes the one string that is
     // passed; Flux copies the text.

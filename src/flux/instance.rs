@@ -23,38 +23,23 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Runs `body` on the plugin. The first error of each `callback` is logged.
+    /// Runs `body` on the plugin. The first error of each `callback` is logged. A panic is
+    /// caught, logged and counted, and the plugin recovers.
     #[inline(always)]
     pub(super) fn dispatch(
         &self,
         callback: &'static str,
         body: impl FnOnce(&mut StateCounts) -> Result<(), Error>,
     ) {
-        if let Some(Err(error)) = self.try_dispatch(callback, body) {
-            self.log_once(callback, &error);
-        }
-    }
-
-    /// Runs `body` on the plugin. A panic is caught, logged and counted, and the plugin
-    /// recovers; the result is then `None`.
-    #[inline(always)]
-    pub(super) fn try_dispatch<T>(
-        &self,
-        callback: &'static str,
-        body: impl FnOnce(&mut StateCounts) -> Result<T, Error>,
-    ) -> Option<Result<T, Error>> {
         let Ok(mut plugin) = self.plugin.try_borrow_mut() else {
-            return Some(Err(Error::new("called while another callback runs")));
+            return self.log_once(callback, &Error::new("called while another callback runs"));
         };
-        let Some(plugin) = plugin.as_mut() else {
-            return Some(Err(Error::new("called before flux_plugin_init returned")));
-        };
+        // `None` only before flux_plugin_init has returned.
+        let Some(plugin) = plugin.as_mut() else { return };
         match catch_panic(|| body(plugin)) {
-            Ok(outcome) => Some(outcome),
-            Err(message) => {
-                self.recover(callback, plugin, &message);
-                None
-            }
+            Ok(Ok(())) => (),
+            Ok(Err(error)) => self.log_once(callback, &error),
+            Err(message) => self.recover(callback, plugin, &message),
         }
     }
 

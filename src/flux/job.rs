@@ -49,6 +49,8 @@ pub struct Transition {
 pub struct Job<'a> {
     plugin: *mut sys::flux_plugin_t,
     args: &'a Args,
+    /// The arguments, unpacked once.
+    object: Option<ArgsJson<'a>>,
     /// `true` for the job of the running callback.
     is_current: bool,
 }
@@ -74,7 +76,7 @@ impl FoundJob {
     }
 
     pub(super) fn job(&self) -> Job<'_> {
-        Job { plugin: self.plugin, args: &self.args, is_current: false }
+        Job { plugin: self.plugin, args: &self.args, object: self.args.object(), is_current: false }
     }
 }
 
@@ -88,7 +90,7 @@ impl Drop for FoundJob {
 impl<'a> Job<'a> {
     /// The job of the callback with these arguments.
     pub(super) fn current(plugin: *mut sys::flux_plugin_t, args: &'a Args) -> Self {
-        Job { plugin, args, is_current: true }
+        Job { plugin, args, object: args.object(), is_current: true }
     }
 
     /// The job's current state, a `flux_job_state_t`.
@@ -167,7 +169,7 @@ impl<'a> Job<'a> {
 
     #[inline(always)]
     fn member(&self, key: &CStr) -> Option<ArgsJson<'a>> {
-        self.args.object()?.member(key)
+        self.object?.member(key)
     }
 
     fn required(&self, key: &CStr) -> Result<ArgsJson<'a>, Error> {

@@ -28,8 +28,7 @@ use crate::collectors::{Collectors, EventContext};
 use crate::config::{BrokerInfo, Config};
 use crate::flux::{Error, Flux, Job, LogLevel, PrepareWatcher, Timer, Transition};
 use crate::jobs::{
-    Anomaly, Change, Event, EventKind, JobResult, JobTable, NameForm, Needs, State, Timestamp,
-    OTHER,
+    Anomaly, Event, EventKind, JobResult, JobTable, NameForm, Needs, State, Timestamp, OTHER,
 };
 use crate::publish::{Hosts, Publisher};
 use configure::INTERVALS;
@@ -188,22 +187,13 @@ impl StateCounts {
         let change = self.table.apply(Event { id, kind }, job);
         let is_new = self.publisher.is_running();
         let context = EventContext { kind, is_new, submitted, result };
-        self.job_changed(id, &change, Some(&context));
-        if let Some(error) = change.read_error {
-            return Err(Error::new(error.0));
-        }
-        Ok(())
-    }
-
-    /// Passes a change to the collectors; the gauges are sent with the next flush.
-    #[inline]
-    fn job_changed(&mut self, id: u64, change: &Change, context: Option<&EventContext>) {
-        self.collectors.on_change(change, context, &self.table, &mut self.publisher);
-        self.pass.job_changed(id, change);
+        self.collectors.on_change(&change, Some(&context), &self.table, &mut self.publisher);
+        self.pass.job_changed(id, &change);
         self.request_flush();
         if let Some(anomaly) = change.anomaly {
             self.log_first(anomaly);
         }
+        change.read_error.map_or(Ok(()), |error| Err(Error::new(error.0)))
     }
 
     /// Subscribes to the events of an active job, if exceptions are counted.

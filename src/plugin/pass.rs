@@ -185,9 +185,11 @@ impl StateCounts {
         });
         let change =
             change.unwrap_or_else(|| self.table.reconcile(id, None::<(i32, &FluxJob<'_>)>));
-        // Not `job_changed`: the job is added to the backfill after this.
         self.collectors.on_change(&change, None, &self.table, &mut self.publisher);
         self.request_flush();
+        if let Some(anomaly) = change.anomaly {
+            self.log_first(anomaly);
+        }
         // It fails for a job that has ended, which has no more exceptions.
         let _ = self.subscribe(id);
         let state = |job: &Option<Job>| job.as_ref().map(|job| job.state);

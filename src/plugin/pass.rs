@@ -274,8 +274,7 @@ impl StateCounts {
         };
         self.warn(&format!(
             "job {id} is {} in the table and {} in the job manager: missed an event (did another \
-             plugin fail?); \
-             counts corrected (further repairs are counted, and not logged)",
+             plugin fail?); counts corrected (further repairs are counted, and not logged)",
             name(before),
             name(after),
         ));

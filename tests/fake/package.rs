@@ -448,7 +448,7 @@ fn readme_quotes_what_the_plugin_says() {
         }
     }
     let sources = sources.replace("\\\"", "\"");
-    let table = readme.split_once("| you see | it means |").expect("the table").1;
+    let table = readme.split_once("| log line | meaning, remedy |").expect("the table").1;
     let quoted: Vec<_> = table
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))

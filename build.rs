@@ -16,7 +16,7 @@ const FUNCTIONS: &[&str] = &[
     "flux_(timer_watcher_create|prepare_watcher_create)",
     "flux_watcher_(start|stop|destroy)",
     "flux_(rpc|rpc_get|future_then|future_incref|future_decref|future_destroy)",
-    "json_(object_get|array_get|string_value|integer_value|number_value)",
+    "json_(object_get|array_get|string_length|string_value|integer_value|number_value)",
     "getaddrinfo_a",
     "gai_(error|cancel|strerror)",
     "freeaddrinfo",

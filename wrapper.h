@@ -152,5 +152,6 @@ typedef struct json_t json_t;
 json_t *json_object_get (const json_t *object, const char *key);
 json_t *json_array_get (const json_t *array, size_t index);
 const char *json_string_value (const json_t *string);
+size_t json_string_length (const json_t *string);
 long long json_integer_value (const json_t *integer);
 double json_number_value (const json_t *json);

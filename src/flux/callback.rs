@@ -6,7 +6,7 @@ use super::args::Args;
 use super::c_string;
 use super::error::Error;
 use super::instance::Instance;
-use super::job::Job;
+use super::job::JobArgs;
 use crate::flux_sys as sys;
 
 /// Topics and patterns, in the order in which Flux compares them with the topic of each call:
@@ -59,7 +59,7 @@ unsafe extern "C" fn on_callback(
     // SAFETY: all pointers are valid during this call.
     let (instance, topic, args) =
         unsafe { (&*(data as *const Instance), CStr::from_ptr(topic).to_bytes(), Args::new(args)) };
-    let job = || Job::current(plugin, &args);
+    let job = || JobArgs::current(plugin, &args);
     match topic {
         [b'j', b'o', b'b', b'.', b's', b't', b'a', b't', b'e', b'.', ..] => {
             instance.dispatch("job.state", |plugin| {

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use super::c_string;
 use super::error::{Error, LogLevel};
 use super::instance::Instance;
-use super::job::{FoundJob, Job};
+use super::job::{FoundJob, JobArgs};
 use crate::flux_sys as sys;
 
 /// The plugin's handle to the job manager, valid for as long as the plugin is loaded.
@@ -45,7 +45,7 @@ impl Flux {
     /// Calls `body` with the job manager's current data of an active or inactive job
     /// (flux_jobtap_job_lookup). `None` if there is no job with this id. A lookup takes some
     /// microseconds and allocates.
-    pub fn with_job<R>(&self, id: u64, body: impl FnOnce(&Job<'_>) -> R) -> Option<R> {
+    pub fn with_job<R>(&self, id: u64, body: impl FnOnce(&JobArgs<'_>) -> R) -> Option<R> {
         // SAFETY: the plugin lives, and this crate posts no events.
         let found = unsafe { FoundJob::new(self.instance().flux_plugin, id) }?;
         Some(body(&found.job()))

@@ -46,7 +46,7 @@ pub struct Transition {
 }
 
 /// The job that a callback is about, or one that was looked up.
-pub struct Job<'a> {
+pub struct JobArgs<'a> {
     plugin: *mut sys::flux_plugin_t,
     args: &'a Args,
     /// The arguments, unpacked once.
@@ -75,8 +75,13 @@ impl FoundJob {
         }
     }
 
-    pub(super) fn job(&self) -> Job<'_> {
-        Job { plugin: self.plugin, args: &self.args, object: self.args.object(), is_current: false }
+    pub(super) fn job(&self) -> JobArgs<'_> {
+        JobArgs {
+            plugin: self.plugin,
+            args: &self.args,
+            object: self.args.object(),
+            is_current: false,
+        }
     }
 }
 
@@ -87,10 +92,10 @@ impl Drop for FoundJob {
     }
 }
 
-impl<'a> Job<'a> {
+impl<'a> JobArgs<'a> {
     /// The job of the callback with these arguments.
     pub(super) fn current(plugin: *mut sys::flux_plugin_t, args: &'a Args) -> Self {
-        Job { plugin, args, object: args.object(), is_current: true }
+        JobArgs { plugin, args, object: args.object(), is_current: true }
     }
 
     /// The job's current state, a `flux_job_state_t`.
@@ -195,7 +200,7 @@ impl<'a> Job<'a> {
     }
 }
 
-impl JobSource for Job<'_> {
+impl JobSource for JobArgs<'_> {
     type Json<'a>
         = ArgsJson<'a>
     where

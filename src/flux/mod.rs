@@ -20,7 +20,7 @@
 
 #![allow(unsafe_code)]
 
-#[cfg(not(panic = "unwind"))]
+#[cfg(all(feature = "plugin", not(panic = "unwind")))]
 compile_error!("state-counts requires panic = \"unwind\": otherwise a panic would end the broker");
 
 mod args;
@@ -38,7 +38,7 @@ mod watcher;
 
 pub use error::{Error, LogLevel};
 pub use handle::Flux;
-pub use job::{Job, Transition};
+pub use job::{JobArgs, Transition};
 pub use rpc::{OnResponse, Payload, Response, Rpc};
 pub use watcher::{PrepareWatcher, Timer};
 

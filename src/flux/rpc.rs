@@ -16,11 +16,11 @@ pub type OnResponse = fn(&mut StateCounts, Response<'_>);
 /// A request. Dropping it discards the response, also from within its own callback.
 pub struct Rpc {
     future: NonNull<sys::flux_future_t>,
-    target: NonNull<Target>,
+    target: NonNull<ResponseArg>,
 }
 
 /// The argument of the future's continuation.
-struct Target {
+struct ResponseArg {
     instance: NonNull<Instance>,
     callback: OnResponse,
 }
@@ -60,7 +60,7 @@ impl Rpc {
             sys::flux_rpc(flux, topic.as_ptr(), payload, sys::FLUX_NODEID_ANY, 0)
         };
         let future = NonNull::new(future).ok_or_else(|| Error::last_os_error("flux_rpc"))?;
-        let target = Target { instance: NonNull::from(instance), callback };
+        let target = ResponseArg { instance: NonNull::from(instance), callback };
         let rpc = Rpc { future, target: NonNull::from(Box::leak(Box::new(target))) };
         // SAFETY: the future belongs to `rpc`, which keeps the argument for as long.
         let code = unsafe {
@@ -126,13 +126,13 @@ impl Drop for Payload {
 /// The future's continuation.
 ///
 /// # Safety
-/// - `arg` points to the `Target` of an `Rpc` that was not dropped and owns `future`.
+/// - `arg` points to the `ResponseArg` of an `Rpc` that was not dropped and owns `future`.
 unsafe extern "C" fn on_response(future: *mut sys::flux_future_t, arg: *mut c_void) {
     // Copied, and the future is referenced: the callback may drop the `Rpc`.
     // SAFETY: the caller's promise; the instance outlives its requests.
     let (instance, callback) = unsafe {
         sys::flux_future_incref(future);
-        let target = &*(arg as *const Target);
+        let target = &*(arg as *const ResponseArg);
         (target.instance.as_ref(), target.callback)
     };
     instance.dispatch("rpc", |plugin| {

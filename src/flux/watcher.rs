@@ -24,11 +24,11 @@ pub struct PrepareWatcher {
 /// A `flux_watcher_t` and the argument of its callback.
 struct Watcher {
     watcher: NonNull<sys::flux_watcher_t>,
-    target: NonNull<Target>,
+    target: NonNull<WatcherArg>,
 }
 
 /// The argument of a watcher's callback.
-struct Target {
+struct WatcherArg {
     instance: NonNull<Instance>,
     callback: fn(&mut StateCounts),
     /// `true` while the watcher is started. Used only by prepare watchers.
@@ -91,7 +91,7 @@ impl Watcher {
     ) -> Option<Watcher> {
         let instance = flux.instance();
         let is_started = Cell::new(false);
-        let target = Target { instance: NonNull::from(instance), callback, is_started };
+        let target = WatcherArg { instance: NonNull::from(instance), callback, is_started };
         let target = NonNull::from(Box::leak(Box::new(target)));
         // SAFETY: the handle belongs to the job manager and outlives the plugin.
         let reactor = unsafe { sys::flux_get_reactor(instance.flux.as_ptr()) };
@@ -118,7 +118,7 @@ impl Drop for Watcher {
 }
 
 /// # Safety
-/// - `arg` points to the `Target` of a watcher that was not destroyed.
+/// - `arg` points to the `WatcherArg` of a watcher that was not destroyed.
 unsafe extern "C" fn on_timer(
     _: *mut sys::flux_reactor_t,
     _: *mut sys::flux_watcher_t,
@@ -128,7 +128,7 @@ unsafe extern "C" fn on_timer(
     // Copied: the callback may drop the timer.
     // SAFETY: the caller's promise; the instance outlives its watchers.
     let (instance, callback) = unsafe {
-        let target = &*(arg as *const Target);
+        let target = &*(arg as *const WatcherArg);
         (target.instance.as_ref(), target.callback)
     };
     instance.dispatch("timer", |plugin| {
@@ -138,7 +138,7 @@ unsafe extern "C" fn on_timer(
 }
 
 /// # Safety
-/// - `arg` points to the `Target` of a watcher that was not destroyed.
+/// - `arg` points to the `WatcherArg` of a watcher that was not destroyed.
 unsafe extern "C" fn on_prepare(
     _: *mut sys::flux_reactor_t,
     watcher: *mut sys::flux_watcher_t,
@@ -148,7 +148,7 @@ unsafe extern "C" fn on_prepare(
     // SAFETY: the caller's promise; the instance outlives its watchers.
     let (instance, callback) = unsafe {
         sys::flux_watcher_stop(watcher);
-        let target = &*(arg as *const Target);
+        let target = &*(arg as *const WatcherArg);
         target.is_started.set(false);
         (target.instance.as_ref(), target.callback)
     };

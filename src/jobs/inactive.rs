@@ -161,15 +161,19 @@ impl InactiveByQueue {
         self.is_quiet = true;
     }
 
+    /// `true` if no number changed since the request. Otherwise its response cannot be used.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_quiet
+    }
+
     /// Processes the response. `excess` is its number of jobs by queue and state, minus the
-    /// active jobs of the table. The response is used if no number changed since the request,
-    /// and if its active jobs equal those of the table: job-list has then processed the same
-    /// events. Returns `true` if it is used.
+    /// active jobs of the table. The response is used if its active jobs equal those of the
+    /// table: job-list has then processed the same events. Returns `true` if it is used.
     pub(super) fn response(&mut self, excess: &[[i64; 7]]) -> bool {
         // The response never includes NEW.
         let active = State::Depend as usize..State::Inactive as usize;
         let agrees = excess.iter().skip(1).all(|by| by[active.clone()].iter().all(|&by| by == 0));
-        if !agrees || !self.is_quiet {
+        if !agrees {
             return false;
         }
         self.counts = excess.iter().map(|by| by[State::Inactive as usize]).collect();

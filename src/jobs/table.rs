@@ -247,13 +247,16 @@ impl JobTable {
         self.shards.iter().map(|shard| shard.len() as u64).sum()
     }
 
-    /// The number of jobs in a state. `None` for INACTIVE while it is not known. Iterates
+    /// The number of jobs in each state. `None` for INACTIVE while it is not known. Iterates
     /// over all jobs.
-    pub fn count(&self, state: State) -> Option<u64> {
-        match state {
-            State::Inactive => self.inactive.count(),
-            _ => Some(self.jobs().filter(|(_, job)| job.state == Some(state)).count() as u64),
+    pub fn counts(&self) -> [Option<u64>; 7] {
+        let mut counts = [0; 7];
+        for state in self.jobs().filter_map(|(_, job)| job.state) {
+            counts[state as usize] += 1;
         }
+        let mut counts = counts.map(Some);
+        counts[State::Inactive as usize] = self.inactive.count();
+        counts
     }
 
     /// An active job.
@@ -354,8 +357,12 @@ impl JobTable {
     }
 
     /// Processes the response. Returns `true` if it is used; otherwise the request must be
-    /// repeated. Iterates over all jobs.
+    /// repeated. Iterates over all jobs, unless an inactive job was added or removed since the
+    /// request.
     pub fn queues_response(&mut self, response: &ByQueue) -> bool {
+        if !self.queues.is_quiet() {
+            return false;
+        }
         let ids: Vec<_> = response.iter().map(|(name, _)| self.labels.queues.id(name)).collect();
         let mut excess = vec![[0i64; 7]; usize::from(self.labels.queues.last()) + 1];
         // Two queues may have the same label.

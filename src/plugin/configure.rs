@@ -66,7 +66,7 @@ impl StateCounts {
         let environment = environment.as_ref().map(|text| text.to_string_lossy());
         let config = Config::new(plugin, broker, environment.as_deref())
             .map_err(|error| Error::new(error.to_string()))?;
-        if self.config.as_ref() == Some(&config) {
+        if self.is_configured && self.config.as_ref() == Some(&config) {
             return Ok(None);
         }
         let names = MetricNames::new(&config, &self.broker_info(&config));
@@ -74,7 +74,7 @@ impl StateCounts {
         let mut intervals = Vec::new();
         for (index, (interval, callback)) in INTERVALS.into_iter().enumerate() {
             let seconds = interval(&config);
-            if self.config.as_ref().map(interval) != Some(seconds) {
+            if !self.is_configured || self.config.as_ref().map(interval) != Some(seconds) {
                 let timer = (seconds > 0.0)
                     .then(|| Timer::start(&self.flux, seconds, seconds, callback))
                     .transpose()?;
@@ -91,13 +91,24 @@ impl StateCounts {
 
     fn commit(&mut self, prepared: Prepared) {
         let Prepared { config, names, start, intervals } = prepared;
+        let was_configured = std::mem::replace(&mut self.is_configured, false);
         for (index, timer) in intervals {
             self.intervals[index] = timer;
         }
         self.timers.start = start.or(self.timers.start.take());
         let was_exclusive = self.config.as_ref().is_some_and(Config::owns_its_gauges);
-        self.change_metrics(&config, names);
         let is_exclusive = config.owns_its_gauges();
+        let mode = GaugeMode { absolute: config.sends_values(), exclusive: is_exclusive };
+        let renamed = !was_configured || *self.publisher.names() != names;
+        let is_same = |old: &Config| {
+            old.endpoints == config.endpoints
+                && old.period == config.period
+                && old.metrics == config.metrics
+        };
+        match !renamed && self.config.as_ref().is_some_and(is_same) {
+            true => self.publisher.set_mode(mode),
+            false => self.change_metrics(&config, mode, renamed.then_some(names)),
+        }
         self.config = Some(config);
         if !was_exclusive && is_exclusive {
             self.resync();
@@ -109,39 +120,30 @@ impl StateCounts {
         self.request_flush();
         self.log_config();
         self.look_up_hosts();
+        self.is_configured = true;
     }
 
-    /// Changes destinations, names and collectors. Sends final values for removed ones, and
-    /// first values for new ones.
-    fn change_metrics(&mut self, config: &Config, names: MetricNames) {
-        let mode =
-            GaugeMode { absolute: config.sends_values(), exclusive: config.owns_its_gauges() };
-        let renamed = self.config.is_none() || *self.publisher.names() != names;
-        let is_same = |old: &Config| {
-            old.endpoints == config.endpoints
-                && old.period == config.period
-                && old.metrics == config.metrics
-        };
-        if !renamed && self.config.as_ref().is_some_and(is_same) {
-            return self.publisher.set_mode(mode);
-        }
+    /// Changes destinations, collectors and, if there are new ones, names. Sends final values
+    /// for removed ones, and first values for new ones.
+    fn change_metrics(&mut self, config: &Config, mode: GaugeMode, names: Option<MetricNames>) {
         // This flush has the old names and the old destinations.
         self.count_telemetry();
         self.publisher.flush();
         let all: Vec<_> = CollectorId::all().collect();
         let (removed, _) = self.collectors.difference(&config.metrics);
-        if let Some(old) = &self.config {
-            for (index, endpoint) in old.endpoints.iter().enumerate() {
-                let is_kept = !renamed && config.endpoints.contains(endpoint);
-                let last = if is_kept { &removed } else { &all };
-                self.publisher.publish_final(Target::One(index), last);
-            }
+        let destinations = self.publisher.destinations().iter();
+        let kept: Vec<_> = destinations
+            .map(|it| names.is_none() && config.endpoints.contains(it.endpoint()))
+            .collect();
+        for (index, is_kept) in kept.into_iter().enumerate() {
+            let last = if is_kept { &removed } else { &all };
+            self.publisher.publish_final(Target::One(index), last);
         }
         self.publisher.set_destinations(&config.endpoints);
         self.report.destinations_changed(&self.publisher.counters());
         self.publisher.set_mode(mode);
         self.check_flux_version(config);
-        if renamed {
+        if let Some(names) = names {
             // `MetricNames::check` accepted them.
             let _ = self.publisher.rename(names);
             self.collectors.define_all(self.table.labels(), &mut self.publisher);

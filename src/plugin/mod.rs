@@ -26,7 +26,7 @@ use once_cell::unsync::OnceCell;
 
 use crate::collectors::{Collectors, EventContext};
 use crate::config::{BrokerInfo, Config};
-use crate::flux::{Error, Flux, Job, LogLevel, PrepareWatcher, Timer, Transition};
+use crate::flux::{Error, Flux, JobArgs, LogLevel, PrepareWatcher, Timer, Transition};
 use crate::jobs::{
     Anomaly, Event, EventKind, JobResult, JobTable, NameForm, Needs, State, Timestamp, OTHER,
 };
@@ -49,6 +49,9 @@ pub struct StateCounts {
     publisher: Publisher,
     /// `None` until the first `conf.update`.
     config: Option<Config>,
+    /// `false` before the first `conf.update`, and after a panic while a configuration was
+    /// applied: then the next one is applied as a whole.
+    is_configured: bool,
     /// Values of the placeholders in names, queried once, when a name has a placeholder.
     broker: OnceCell<BrokerInfo>,
     polls: Polls,
@@ -83,6 +86,7 @@ impl StateCounts {
             collectors: Collectors::default(),
             publisher: Publisher::new(),
             config: None,
+            is_configured: false,
             broker: OnceCell::new(),
             polls: Polls::default(),
             pass: Pass::default(),
@@ -102,14 +106,14 @@ impl Drop for StateCounts {
 /// The callbacks. `src/flux/callback.rs` calls them.
 impl StateCounts {
     /// `job.new`: a job was accepted, or was active when the plugin was loaded.
-    pub fn job_new(&mut self, job: &Job<'_>) -> Result<(), Error> {
+    pub fn job_new(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
         let (id, state) = (job.id()?, job.state()?);
         let outcome = self.apply(id, EventKind::New { state }, job, None, None);
         outcome.and(self.subscribe(id))
     }
 
     /// `job.state.*`: a job entered a state.
-    pub fn job_state(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
+    pub fn job_state(&mut self, transition: Transition, job: &JobArgs<'_>) -> Result<(), Error> {
         let needs = self.table.needs();
         if needs.contains(Needs::TIMES) || needs.contains(Needs::RESULT) {
             return self.job_state_with_times(transition, job);
@@ -121,7 +125,11 @@ impl StateCounts {
     /// `job.state.*`, for collectors that need times or the result. If one of them cannot be
     /// read, the event is applied without it. Not inlined: it would lengthen `job_state`.
     #[inline(never)]
-    fn job_state_with_times(&mut self, transition: Transition, job: &Job<'_>) -> Result<(), Error> {
+    fn job_state_with_times(
+        &mut self,
+        transition: Transition,
+        job: &JobArgs<'_>,
+    ) -> Result<(), Error> {
         let Transition { id, state, previous } = transition;
         let needs = self.table.needs();
         let (mut at, mut submitted, mut result, mut outcome) = (None, None, None, Ok(()));
@@ -155,13 +163,13 @@ impl StateCounts {
     }
 
     /// `job.update`: a job's jobspec was changed.
-    pub fn job_update(&mut self, job: &Job<'_>) -> Result<(), Error> {
+    pub fn job_update(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
         self.apply(job.id()?, EventKind::Updated, job, None, None)
     }
 
     /// `job.inactive-add`: a job became inactive, or was read from the KVS at a restart.
     /// Before 0.87.0 a restart calls it for active jobs, too (flux-core #7690).
-    pub fn job_inactive_add(&mut self, job: &Job<'_>) -> Result<(), Error> {
+    pub fn job_inactive_add(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
         if job.state()? != State::Inactive.number() {
             return Ok(());
         }
@@ -169,7 +177,7 @@ impl StateCounts {
     }
 
     /// `job.inactive-remove`: an inactive job was purged.
-    pub fn job_inactive_remove(&mut self, job: &Job<'_>) -> Result<(), Error> {
+    pub fn job_inactive_remove(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
         self.apply(job.id()?, EventKind::InactiveRemove, job, None, None)
     }
 
@@ -180,7 +188,7 @@ impl StateCounts {
         &mut self,
         id: u64,
         kind: EventKind,
-        job: &Job<'_>,
+        job: &JobArgs<'_>,
         submitted: Option<Timestamp>,
         result: Option<JobResult>,
     ) -> Result<(), Error> {

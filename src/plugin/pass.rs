@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::StateCounts;
 use crate::collectors::{Backfill, CollectorId};
-use crate::flux::{Job as FluxJob, Payload, Response, Rpc, Timer};
+use crate::flux::{JobArgs, Payload, Response, Rpc, Timer};
 use crate::flux_formats::JobList;
 use crate::jobs::{Change, Comparison, Job, JobTable, NameForm, Reconcile, State};
 
@@ -29,8 +29,8 @@ const SLICE: Duration = Duration::from_micros(400);
 const PAUSE: f64 = 0.005;
 /// The timeout of a request for the list of jobs in seconds.
 const TIMEOUT: f64 = 10.0;
-/// Seconds from a caught panic to the pass that corrects its effects. Further panics in this
-/// time do not start another pass.
+/// Seconds from a caught panic to the pass that corrects its effects; doubled up to 64 s for
+/// each panic before such a pass is complete.
 const RECOVERY_DELAY: f64 = 1.0;
 
 /// The reconcile pass, in progress or not.
@@ -46,6 +46,10 @@ pub(super) struct Pass {
     pub(super) completed: u64,
     /// Jobs, and numbers of inactive jobs, that were corrected.
     pub(super) repairs: u64,
+    /// `true` if a panic was caught since the pass began.
+    is_recovery_due: bool,
+    /// Recoveries since the last pass without a panic.
+    recoveries: i32,
     is_repair_logged: bool,
     is_list_error_logged: bool,
 }
@@ -90,7 +94,8 @@ impl StateCounts {
     /// Begins a pass, unless one is in progress.
     pub(super) fn reconcile(&mut self) {
         if let (Stage::Idle, true) = (&self.pass.stage, self.publisher.is_running()) {
-            self.start_pass(Backfill::default());
+            // Collectors are left if a timer could not be created.
+            self.start_pass(Backfill::new(&self.pass.backfill.collectors()));
         }
     }
 
@@ -114,21 +119,34 @@ impl StateCounts {
     /// fills all collectors again.
     pub fn recover(&mut self) {
         if self.timers.recovery.is_none() {
-            self.timers.recovery = self.timer(RECOVERY_DELAY, 0.0, Self::start_recovery);
+            let delay = RECOVERY_DELAY * 2f64.powi(self.pass.recoveries.min(6));
+            self.timers.recovery = self.timer(delay, 0.0, Self::start_recovery);
         }
     }
 
     fn start_recovery(&mut self) {
         self.timers.recovery = None;
-        if let (Some(config), true) = (&self.config, self.publisher.is_running()) {
-            self.start_pass(Backfill::new(&config.metrics));
+        let (Some(config), true) = (&self.config, self.publisher.is_running()) else { return };
+        let all = Backfill::new(&config.metrics);
+        self.pass.recoveries = self.pass.recoveries.saturating_add(1);
+        match self.pass.stage {
+            // It continues after the job at which a lookup may have panicked. To begin again
+            // at each panic would never come to an end.
+            Stage::Jobs => {
+                self.pass.is_recovery_due = true;
+                self.pass_jobs();
+            }
+            _ => self.start_pass(all),
         }
+        // The panic may have been in the handler of its response.
+        self.request_resource_status();
     }
 
     /// Begins a pass that fills these collectors. A pass in progress is abandoned.
     fn start_pass(&mut self, backfill: Backfill) {
         self.pass.reconcile.begin();
         (self.pass.stage, self.pass.backfill) = (Stage::Jobs, backfill);
+        self.pass.next_slice = None;
         self.pass_jobs();
     }
 
@@ -171,7 +189,7 @@ impl StateCounts {
     fn schedule_slice(&mut self, slice: fn(&mut Self)) {
         self.pass.next_slice = self.timer(PAUSE, 0.0, slice);
         if self.pass.next_slice.is_none() {
-            // The next pass begins from the start.
+            // The next pass begins again.
             self.pass.stage = Stage::Idle;
         }
     }
@@ -184,7 +202,7 @@ impl StateCounts {
             table.reconcile(id, job.state().ok().map(|state| (state, job)))
         });
         let change =
-            change.unwrap_or_else(|| self.table.reconcile(id, None::<(i32, &FluxJob<'_>)>));
+            change.unwrap_or_else(|| self.table.reconcile(id, None::<(i32, &JobArgs<'_>)>));
         self.collectors.on_change(&change, None, &self.table, &mut self.publisher);
         self.request_flush();
         if let Some(anomaly) = change.anomaly {
@@ -194,8 +212,9 @@ impl StateCounts {
         let _ = self.subscribe(id);
         let state = |job: &Option<Job>| job.as_ref().map(|job| job.state);
         let (before, after) = (state(&change.before), state(&change.after));
-        // Reading the parts that a new collector needs is not a repair.
-        if before != after || !self.pass.is_filling() && change.before != change.after {
+        // Other differences are no missed events: a priority may change without an event for
+        // plugins, and a new collector needs more parts of a job.
+        if before != after {
             self.pass.repairs += 1;
             if !std::mem::replace(&mut self.pass.is_repair_logged, true) {
                 self.log_repair(id, before, after);
@@ -263,6 +282,10 @@ impl StateCounts {
         self.pass.stage = Stage::Idle;
         self.pass.completed += 1;
         self.request_queues();
+        match (std::mem::take(&mut self.pass.is_recovery_due), &self.config) {
+            (true, Some(config)) => self.start_pass(Backfill::new(&config.metrics)),
+            _ => self.pass.recoveries = 0,
+        }
     }
 
     #[cold]

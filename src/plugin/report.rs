@@ -45,9 +45,9 @@ impl StateCounts {
     /// The response to `flux jobtap query`, a JSON object.
     pub fn query(&mut self) -> String {
         let mut counts = Map::new();
-        for state in State::ALL {
+        for (state, count) in State::ALL.into_iter().zip(self.table.counts()) {
             // null while INACTIVE is not known.
-            counts.insert(state.name(NameForm::Long).to_owned(), self.table.count(state).into());
+            counts.insert(state.name(NameForm::Long).to_owned(), count.into());
         }
         let mut config = Map::new();
         for (key, known) in KEYS.iter().zip(std::iter::repeat(&self.config)) {

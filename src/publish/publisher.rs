@@ -224,12 +224,14 @@ impl Publisher {
 
     fn write_counts(&mut self) {
         let Publisher { metrics, destinations, names, counted, plugin_counts, .. } = self;
-        for (collector, id) in counted.drain(..) {
+        for &(collector, id) in &*counted {
             let Some(metric) = find(metrics, collector, id) else { continue };
             metric.published = Some(0);
             let count = metric.value.take().map(Value::Count);
             metric.write(count, Target::All, destinations);
         }
+        // Not earlier: after a panic, the next flush writes the rest.
+        counted.clear();
         for (name, count) in plugin_counts.drain(..) {
             if let Ok(template) = names.template_of(&name, &[]) {
                 destinations.write(Target::All, &template, Value::Count(count));
@@ -249,7 +251,7 @@ impl Publisher {
                 if bytes >= RESYNC_PART {
                     return Some((collector, label));
                 }
-                for metric in metrics {
+                for metric in metrics.iter_mut().filter(|it| it.kind != MetricKind::Counter) {
                     let (Some(template), Some(level)) = (&metric.template, metric.value) else {
                         continue;
                     };

@@ -64,7 +64,8 @@ fn the_release_build_is_what_a_broker_wants() {
             "json_integer_value",
             "json_number_value",
             "json_object_get",
-            "json_string_value"
+            "json_string_length",
+            "json_string_value",
         ]
     );
 

@@ -147,10 +147,8 @@ fn silence_is_logged_once_and_over_with_the_answer() {
     );
     host.advance(300.0);
     assert_eq!(complaints(&mut host), Vec::<String>::new());
-    host.rpc_take();
-    host.rpc_deliver();
     host.rpc_mode("answer");
-    host.advance(0.0);
+    host.advance(11.0);
     assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 1));
     host.remove(NAME).unwrap();
     host.end();

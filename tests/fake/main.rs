@@ -22,6 +22,7 @@ mod headers;
 mod healing;
 mod hosts;
 mod install;
+mod jobspec_limits;
 mod machine;
 mod package;
 mod panics;

@@ -36,3 +36,28 @@ fn gauges_are_recomputed_after_a_panic_and_panics_are_counted() {
     assert_eq!(receiver.seen().gauges, truth);
     host.end();
 }
+
+/// A pass takes several seconds here, and each second one more job makes the plugin panic.
+#[test]
+fn passes_come_to_an_end_while_panics_go_on() {
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    host.load(panicking_plugin(), json!({"verify": "5s", "resync": 3600})).unwrap();
+    host.advance(0.1);
+    for id in 0..20_000 {
+        live(&mut host, id, &COURSE[..3]);
+    }
+    for second in 0..60 {
+        step(&mut host, second, PRIORITY, SCHED);
+        host.advance(1.0);
+    }
+    let query = host.ask_for_query("panicking.so");
+    assert_eq!(query["panics"], 60);
+    assert!(query["verify"]["checks"].as_u64() > Some(0), "{query}");
+    let shown = receiver.seen().gauges;
+    assert!(shown["SCHED"] > 0, "corrected while panics go on: {shown:?}");
+    host.advance(120.0);
+    let truth = host.counts();
+    assert_eq!(receiver.seen().gauges, truth);
+    host.end();
+}

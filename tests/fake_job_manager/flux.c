@@ -1,4 +1,4 @@
-/* flux - the functions that a plugin imports, as flux-core 0.88.0 has them
+/* flux - the functions that the plugin imports, as in flux-core 0.88.0
  */
 #include "fake_job_manager.h"
 
@@ -68,86 +68,10 @@ int flux_jobtap_get_job_result (flux_plugin_t *p,
 
 int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id)
 {
-    return 0; // every callback goes to every plugin here
+    return 0; // all plugins get all callbacks
 }
 
-/* No job has this id. */
-#define ANY_JOB UINT64_MAX
-
-static struct job_aux *job_aux;
-
-/* Takes out the first that matches: of any plugin, job or name where NULL or 0. */
-static struct job_aux *job_aux_take (flux_plugin_t *p, flux_jobid_t id, const char *name)
-{
-    struct job_aux **link = &job_aux;
-    for (; *link; link = &(*link)->next) {
-        struct job_aux *aux = *link;
-        if ((!p || aux->p == p)
-            && (id == ANY_JOB || aux->id == id)
-            && (!name || strcmp (aux->name, name) == 0)) {
-            *link = aux->next;
-            return aux;
-        }
-    }
-    return NULL;
-}
-
-static void job_aux_destroy (struct job_aux *aux)
-{
-    if (aux->destroy)
-        aux->destroy (aux->val);
-    free (aux->name);
-    free (aux);
-}
-
-void forget_plugin_aux (struct flux_plugin *p)
-{
-    struct job_aux *aux;
-    while ((aux = job_aux_take (p, ANY_JOB, NULL)))
-        job_aux_destroy (aux);
-}
-
-void forget_job_aux (flux_jobid_t id)
-{
-    struct job_aux *aux;
-    while ((aux = job_aux_take (NULL, id, NULL)))
-        job_aux_destroy (aux);
-}
-
-int flux_jobtap_job_aux_set (flux_plugin_t *p,
-                             flux_jobid_t id,
-                             const char *name,
-                             void *val,
-                             flux_free_f destroy)
-{
-    struct job_aux *aux;
-    if (!find_job (id)) {
-        errno = ENOENT;
-        return -1;
-    }
-    if ((aux = job_aux_take (p, id, name)))
-        job_aux_destroy (aux);
-    if (val) {
-        aux = calloc (1, sizeof (*aux));
-        *aux = (struct job_aux){ p, id, strdup (name), val, destroy, job_aux };
-        job_aux = aux;
-    }
-    return 0;
-}
-
-void *flux_jobtap_job_aux_get (flux_plugin_t *p, flux_jobid_t id, const char *name)
-{
-    struct job_aux *aux = job_aux_take (p, id, name);
-    if (!aux) {
-        errno = ENOENT;
-        return NULL;
-    }
-    aux->next = job_aux;
-    job_aux = aux;
-    return aux->val;
-}
-
-/* As in flux-core's jobtap.c: what the job manager knows, active or inactive. */
+/* As in flux-core's jobtap.c, for active and inactive jobs. */
 flux_plugin_arg_t *flux_jobtap_job_lookup (flux_plugin_t *p, flux_jobid_t id)
 {
     json_t *job = find_job (id);
@@ -207,10 +131,10 @@ const char *flux_attr_get (flux_t *h, const char *name)
         return "node17.example.org";
     if (strcmp (name, "rank") == 0 || strcmp (name, "instance-level") == 0)
         return "0";
-    // As which Flux it passes; brokers have this, the fake one only if a test asks.
+    // The version of Flux: a broker has this attribute, the fake one only for some tests.
     if (strcmp (name, "version") == 0 && getenv ("STATE_COUNTS_HOST_VERSION"))
         return getenv ("STATE_COUNTS_HOST_VERSION");
-    errno = ENOENT; // jobid: it runs as no job
+    errno = ENOENT; // jobid: the instance is not a job
     return NULL;
 }
 

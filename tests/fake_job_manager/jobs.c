@@ -1,4 +1,4 @@
-/* jobs - the host's own count of its jobs: what the callbacks said, naively
+/* jobs - the host's own table of jobs: a naive count of the callbacks
  */
 #include "fake_job_manager.h"
 
@@ -35,7 +35,7 @@ char *stats_get (void)
     return text;
 }
 
-/* What job-manager.list answers, as far as the plugin asks. */
+/* The response of job-manager.list, as far as the plugin reads it. */
 char *list_active (void)
 {
     const char *id;
@@ -64,7 +64,7 @@ static const char *state_name (int state)
     return flux_job_statetostr (state, "l");
 }
 
-/* What flux job stats prints, as far as the plugin asks. */
+/* The output of flux job stats, as far as the plugin reads it. */
 char *stats_by_queue (void)
 {
     const char *id;
@@ -108,8 +108,8 @@ static const char *id_of (json_t *in)
     return id;
 }
 
-/* Adds what the job manager tells of a job in each callback, where a test or a
- * recording says it once: whose it is, its jobspec and, since it has it, its R.
+/* Adds the items that the job manager passes in each callback of a job, and that a test or
+ * a recording has only once: the user, the jobspec and R.
  */
 void complete (json_t *in)
 {

@@ -3,23 +3,24 @@
  *
  * conf: {"fail": TOPIC}    returns -1 from that callback: flux-core then calls no
  *                          plugin behind it (jobtap.c, jobtap_stack_call)
- *       {"lose": PERCENT}  the same from this share of all callbacks of accepted
- *                          jobs, at random, but the same at each run
+ *       {"lose": PERCENT}  returns -1 from this share of all callbacks of accepted
+ *                          jobs, chosen at random, but the same in each run
  *       {"wait": TOPIC}    has no priority for a job yet, from job.state.priority
- *       {"update": TOPIC}  posts a jobspec-update from that callback: the others
- *                          hear job.update, whatever becomes of the job
+ *       {"update": TOPIC}  posts a jobspec-update from that callback: other plugins get
+ *                          job.update, even if the job is rejected later
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "tests/fake_job_manager/test_plugins.h"
 
-/* Not in 0.49, where the plugin has to load all the same. */
+/* Not in 0.49, which must load the plugin nevertheless. */
 int flux_jobtap_jobspec_update_pack (flux_plugin_t *p, const char *fmt, ...)
     __attribute__ ((weak));
 
-/* Without a Flux, wrapper.h has no declaration of it. */
-int flux_jobtap_priority_unavail (flux_plugin_t *p, flux_plugin_arg_t *args);
+/* Not in the fake job manager. */
+int flux_jobtap_priority_unavail (flux_plugin_t *p, flux_plugin_arg_t *args)
+    __attribute__ ((weak));
 
 static int fail_cb (flux_plugin_t *p,
                     const char *topic,
@@ -63,17 +64,17 @@ int flux_plugin_init (flux_plugin_t *p)
 {
     char topic[64] = "";
     const char *conf = flux_plugin_get_conf (p);
-    if (conf && sscanf (conf, "{\"fail\":\"%63[^\"]", topic) == 1)
+    if (conf && sscanf (conf, "{\"fail\": \"%63[^\"]", topic) == 1)
         return flux_plugin_add_handler (p, topic, fail_cb, NULL);
-    if (conf && sscanf (conf, "{\"lose\":%u", &percent) == 1)
+    if (conf && sscanf (conf, "{\"lose\": %u", &percent) == 1)
         return flux_plugin_add_handler (p, "job.new", lose_cb, NULL) < 0
                || flux_plugin_add_handler (p, "job.state.*", lose_cb, NULL) < 0
                || flux_plugin_add_handler (p, "job.inactive-*", lose_cb, NULL) < 0
                    ? -1
                    : 0;
-    if (conf && sscanf (conf, "{\"wait\":\"%63[^\"]", topic) == 1)
+    if (conf && sscanf (conf, "{\"wait\": \"%63[^\"]", topic) == 1)
         return flux_plugin_add_handler (p, topic, wait_cb, NULL);
-    if (conf && sscanf (conf, "{\"update\":\"%63[^\"]", topic) == 1)
+    if (conf && sscanf (conf, "{\"update\": \"%63[^\"]", topic) == 1)
         return flux_plugin_add_handler (p, topic, update_cb, NULL);
     return -1;
 }

@@ -1,8 +1,8 @@
-/* noop - what every plugin that looks at transitions has to pay
+/* noop - the minimal cost of a plugin that handles transitions
  *
- * It unpacks the two integers of a transition and does nothing with them: the
- * floor under what our own plugin takes of time. With IDLE it does not even that:
- * the floor under allocations and memory.
+ * It unpacks the two integers of a transition and does nothing with them, which gives the
+ * minimal time. With IDLE it unpacks nothing, which gives the minimal number of allocations
+ * and the minimal memory.
  */
 #include <stddef.h>
 

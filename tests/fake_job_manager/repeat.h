@@ -1,17 +1,16 @@
-/* repeat - calls one plugin's callbacks again and again, against the clock
+/* repeat - measures the time of a plugin's callbacks
  *
  *   {"op":"repeat", "name":N, "count":C, "calls":[{"topic":T, "in":{}}, …],
  *    "turn":N}
  *
- * The calls come in turn, C in all, to the plugin of that name alone. The answer
- * is {"nanoseconds":X}, the time of one. The clock starts when a tenth is done:
- * the host may have slept, and its code and data left the caches. Arguments are
- * made before, as the job manager makes them once for all its plugins.
+ * The plugin gets C calls in all, with each of the list in turn. The result is
+ * {"nanoseconds":X}, the time of one call. The clock starts after a tenth of the calls,
+ * because the caches may not have the host's code and data before. Arguments are created
+ * before the measurement, as the job manager creates them once for all plugins.
  *
- * N calls are a turn of the reactor, one unless it is given; 0: all are.
+ * N calls are one iteration of the reactor loop (default 1); 0: all calls are.
  *
- * A host includes this, and brings repeat_args(), repeat_call() and
- * repeat_turn(), the end of a turn.
+ * The host defines repeat_args(), repeat_call() and repeat_turn(), the end of an iteration.
  */
 #include <time.h>
 

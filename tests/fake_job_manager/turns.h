@@ -1,18 +1,18 @@
-/* turns - what the plugins take of the reactor's turns
+/* turns - the time of plugins in iterations of the reactor loop
  *
- *   {"op":"turns"}   answers {"turns":N, "total":NS, "longest":NS} of those since the
- *                    last one, in nanoseconds of the thread's processor time, and
- *                    begins anew; the first one begins, for the clock is a system
- *                    call, and those are counted elsewhere
+ *   {"op":"turns"}   the result is {"turns":N, "total":NS, "longest":NS} since the last
+ *                    such command, in nanoseconds of the thread's processor time; the
+ *                    first one starts the measurement, because the clock is a system
+ *                    call, and system calls are counted in other measurements
  *
- * What counts is what plugins are called for: timers, answers, the end of a turn, a
- * job's callbacks, and the announcement of all jobs at a load, which is one turn.
+ * The time includes timers, responses, prepare watchers, callbacks of jobs, and the
+ * callbacks for all existing jobs at a load, which is one iteration.
  */
 #include <time.h>
 
 static bool turns_measured;
 static double turn_start;
-static double turn_taken;   // by the turn so far
+static double turn_taken;   // in this iteration so far
 static json_int_t turns;
 static double turns_total;
 static double turns_longest;

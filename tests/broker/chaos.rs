@@ -1,53 +1,52 @@
-//! All that may happen to an instance, at random, from one seed: jobs, cancels, purges,
-//! queues that stop, other configurations, reloads of modules, other plugins that fail,
-//! servers that go and come, lost datagrams, brokers that are stopped, killed and
-//! started again, nodes that are drained. Now and then nothing happens for a while: then
-//! every gauge of every family is what the broker says.
+//! Random faults of an instance, from one seed: jobs, cancels, purges, stopped queues, other
+//! configurations, reloads of modules, other plugins that fail, restarted servers, lost
+//! datagrams, nodes that are drained, and brokers that are stopped, killed and started again.
+//! Between the rounds nothing happens for a while, and then all gauges of all collectors equal
+//! the broker's own numbers.
 //!
-//! A run prints its seed at the start, and if it fails each step so far. The same seed
-//! makes the same steps, though not the same timing. To run one again:
+//! A run prints its seed, and its steps if it fails. The same seed gives the same steps, with
+//! another timing. To repeat a run:
 //!
 //! ```sh
 //! STATE_COUNTS_CHAOS_SEED=7 STATE_COUNTS_CHAOS_SECONDS=60 \
 //!     cargo test --test broker chaos::full_ -- --ignored --nocapture
 //! ```
 //!
-//! A seed that failed becomes a row of `SEEDS`, with the round in which it did, and what
-//! was wrong becomes a small test where the fault was.
+//! A seed that failed is added to `SEEDS` with the number of rounds, and the fault gets a test
+//! of its own.
 
-mod instance;
-mod servers;
-mod step;
-
-use std::env;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
-use crate::support::broker_totals::{self, Jobspecs};
 use instance::Instance;
 use serde_json::Value;
 use servers::LOSSY;
 use step::{Rounds, Step};
 
-/// The seeds that run each time, and how many rounds of them: a short one, and those that
-/// failed once.
+use crate::support::broker_totals::{self, Jobspecs};
+
+mod instance;
+mod servers;
+mod step;
+
+/// The seeds of the short test and their numbers of rounds: one seed, and those that failed
+/// once.
 const SEEDS: [(u64, usize); 1] = [(204, 3)];
 
-/// Checks of the table, and resyncs, of which one at least begins and ends when all is
-/// quiet.
+/// Reconcile passes and resyncs, of which at least one begins and ends in the quiet time.
 const CHECKS: u64 = 3;
 const RESYNCS: u64 = 3;
-/// Resyncs for the server that one in twenty datagrams does not reach.
+/// Resyncs for the server behind the lossy path.
 const LOSSY_RESYNCS: u64 = 10;
-/// Where there are no checks or resyncs at all.
+/// The limit if there are no reconcile passes or resyncs.
 const FOREVER: Duration = Duration::from_secs(120);
-/// The commands that ask the broker are slower than that, all together; and its job-list
-/// module may be behind.
+/// The commands for the broker's numbers take some time, and job-list may be behind the job
+/// manager.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 #[ignore = "long"]
-fn full_ten_minutes_of_chaos_leave_every_gauge_true() {
+fn full_ten_minutes_of_chaos_end_with_correct_gauges() {
     let number = |name, default| match env::var(name) {
         Ok(text) => text.parse().expect(name),
         Err(_) => default,
@@ -59,13 +58,13 @@ fn full_ten_minutes_of_chaos_leave_every_gauge_true() {
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn a_little_chaos_leaves_every_gauge_true() {
+fn a_short_chaos_run_ends_with_correct_gauges() {
     for (seed, rounds) in SEEDS {
         run(seed, |round| round < rounds);
     }
 }
 
-/// Runs the rounds of a seed while `more` of how many there were.
+/// Runs the rounds of a seed while `more` of the number of rounds so far.
 fn run(seed: u64, more: impl Fn(usize) -> bool) {
     println!("chaos: seed {seed}");
     let mut instance = Instance::start(seed);
@@ -90,20 +89,20 @@ fn run(seed: u64, more: impl Fn(usize) -> bool) {
     tally.iter().for_each(|(what, number)| println!("  {number:6} {what}"));
 }
 
-/// When all gauges were true at a quiet point.
+/// The time until all gauges were correct in a quiet time.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Healed {
-    /// Comparisons that found something wrong, before the one that did not.
+    /// Comparisons with differences, before the one without.
     wrong: u32,
     after: Duration,
     checks: u64,
     resyncs: u64,
-    /// The last differences before that.
+    /// The last differences.
     last: Vec<String>,
 }
 
-/// Nothing happens any more: within some checks and resyncs each gauge is what the broker
-/// says.
+/// In a quiet time, all gauges equal the broker's numbers within some reconcile passes and
+/// resyncs.
 fn assert_true(instance: &mut Instance) -> Healed {
     instance.servers.restarting.open();
     instance.broker().wait_quiet();
@@ -115,12 +114,12 @@ fn assert_true(instance: &mut Instance) -> Healed {
     };
     let begun = done(instance);
     let (mut wrong, mut last) = (0, Vec::new());
-    // They change no more.
+    // Jobspecs do not change in a quiet time.
     let mut jobspecs = Jobspecs::default();
     loop {
         let mut truth = broker_totals::all(instance.broker(), &mut jobspecs);
         if !cfg!(flux_r) {
-            // Such a Flux does not show it to plugins.
+            // This Flux does not pass R to plugins.
             truth.retain(|name, _| !name.ends_with(".allocated") && !name.contains("_cores."));
         }
         let differences = instance.servers.differences(&truth, &instance.options);
@@ -145,7 +144,7 @@ fn assert_true(instance: &mut Instance) -> Healed {
     }
 }
 
-/// What happened so far. If the test fails it is printed.
+/// The steps so far, which are printed if the test fails.
 struct Steps {
     seed: u64,
     rounds: Vec<Vec<Step>>,

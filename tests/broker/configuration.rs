@@ -1,135 +1,71 @@
-//! What an administrator may configure, by each way, and what is refused.
+//! The configuration: each key, each mistake, and names of nested instances.
 
-use std::time::Duration;
+use std::fs;
 
-use crate::support::artifact::{plugin, NAME};
-use crate::support::broker::{Broker, Setup, ENDLESS};
-use crate::support::configurations::{bad, conf, good};
+use crate::support::artifact::plugin;
+use crate::support::broker::Setup;
+use crate::support::counts;
 use crate::support::receiver::Receiver;
-use crate::support::{counts, Counts};
-use serde_json::{json, Value};
 
-const TABLE: &str = "state-counts";
+scenarios!(configuration: a_mistake_in_the_environment_is_refused_unless_the_conf_has_an_endpoint, each_key_can_be_set_in_each_place, each_mistake_is_refused_and_changes_nothing, without_an_endpoint_the_plugin_loads_and_logs_a_warning);
+scenarios!(configuration:
+    #[cfg_attr(
+        all(have_flux, not(flux_config_floats)),
+        ignore = "needs a Flux on PATH whose configuration takes 0.5 in this locale, and scripts/test"
+    )]
+    each_wrong_number_with_a_fraction_is_refused
+);
 
-/// A broker whose configuration is `table`, with the plugin in it.
-fn configured(table: &Value) -> Broker {
-    let broker = Setup::new(None).start();
-    broker.configure(&json!({TABLE: table})).unwrap();
-    broker.load(plugin(), &[]).unwrap();
-    broker
-}
+/// Loads the plugin in the nested instance, and runs jobs there.
+const NESTED: &str = "#!/bin/sh
+flux jobtap load PLUGIN endpoint=ENDPOINT prefix='{level}.{jobid}' metrics=states,results
+flux submit --cc=1-5 --setattr=exec.test.run_duration=10ms --quiet true
+flux queue drain
+flux submit --setattr=exec.test.run_duration=1h --quiet true
+until flux job stats | grep -q '\"run\":1'; do sleep 0.1; done
+sleep 1
+";
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn a_broker_refuses_each_mistake_at_load_and_at_reload() {
+fn nested_instances_report_under_their_own_names() {
     let mut receiver = Receiver::start();
-    let broker = configured(&json!({"endpoint": receiver.endpoint()}));
-    broker.submit(&[ENDLESS]);
-    broker.wait_stats(|stats| stats["RUN"] == 1);
-    let before = broker.query();
-    for mistake in bad().iter().filter(|(_, value, _)| !has_point(value)) {
-        assert_refused_at_reload(&broker, mistake);
-    }
-    assert_eq!(broker.query()["config"], before["config"]);
-    broker.configure(&json!({TABLE: {"endpoint": receiver.endpoint()}})).unwrap();
-    broker.assert_true(&mut receiver);
-
-    broker.remove(NAME);
-    for (key, value, words) in &bad() {
-        let load = broker.load(plugin(), &[&format!("{key}={value}")]).unwrap_err();
-        assert!(load.contains(words), "{load}");
-    }
-    broker.load(plugin(), &[]).unwrap();
-    broker.assert_true(&mut receiver);
-    broker.end();
-}
-
-#[test]
-#[cfg_attr(
-    not(all(have_flux, flux_config_floats)),
-    ignore = "needs a Flux on PATH whose configuration takes 0.5 in this locale, and scripts/test"
-)]
-fn a_broker_refuses_each_number_with_a_point_at_a_reload() {
-    let broker = configured(&json!({"endpoint": "127.0.0.1:1"}));
-    let before = broker.query();
-    let mistakes: Vec<_> = bad().into_iter().filter(|(_, value, _)| has_point(value)).collect();
-    assert!(mistakes.len() > 1);
-    for mistake in &mistakes {
-        assert_refused_at_reload(&broker, mistake);
-    }
-    assert_eq!(broker.query()["config"], before["config"]);
-    broker.end_with_complaints(); // Nobody listens there.
-}
-
-/// Whether Flux has to read a number with a decimal point.
-fn has_point(value: &Value) -> bool {
-    value.is_f64() || value.as_object().is_some_and(|object| object.values().any(has_point))
-}
-
-fn assert_refused_at_reload(broker: &Broker, (key, value, words): &(&str, Value, String)) {
-    let reload = broker.configure(&json!({TABLE: {*key: value}})).unwrap_err();
-    let short: String = words.chars().take(100).collect();
-    assert!(reload.contains(&short), "{reload}");
-}
-
-#[test]
-#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn a_broker_takes_every_key_by_each_way() {
     let broker = Setup::new(None).start();
-    for (key, value, shown) in good() {
-        let words = conf(key, &value);
-        let words: Vec<_> = words
-            .as_object()
-            .unwrap()
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        broker.load(plugin(), &words).unwrap();
-        assert_eq!(broker.query()["config"][key], json!({"value": shown, "from": "conf"}));
-        broker.remove(NAME);
-    }
-    broker.load(plugin(), &[]).unwrap();
-    for (key, value, shown) in good() {
-        broker.configure(&json!({TABLE: conf(key, &value)})).unwrap();
-        assert_eq!(
-            broker.query()["config"][key],
-            json!({"value": shown, "from": "[state-counts]"})
-        );
-    }
-    broker.end_with_complaints(); // Most of these have no endpoint.
-}
-
-#[test]
-#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn reloads_under_load_lose_no_count() {
-    let [mut first, mut second] = [Receiver::start(), Receiver::start()];
-    // From 0: a plugin that only adds need not say that it adds nothing.
-    for receiver in [&mut first, &mut second] {
-        receiver.begin(counts(&[]));
-    }
-    let both = json!([first.endpoint(), second.endpoint()]);
-    let broker = configured(&json!({"endpoint": both, "resync": 0}));
-    // 64 at a time: they last longer than some reloads, on any machine.
-    broker.submit(&["--setattr=exec.test.run_duration=300ms", "--cc=1-1000", "--quiet"]);
-    let mut reloads = 0;
-    while broker.stats()["INACTIVE"] < 1000 {
-        // Each is different: the period, the endpoints, the way to send.
-        let endpoint = if reloads % 3 == 0 { json!(second.endpoint()) } else { both.clone() };
-        let period = ["0", "200ms"][reloads % 2];
-        let table = json!({"endpoint": endpoint, "period": period, "resync": 0});
-        broker.configure(&json!({TABLE: table})).unwrap();
-        reloads += 1;
-    }
-    broker.configure(&json!({TABLE: {"endpoint": both, "resync": 0}})).unwrap();
-    println!("{reloads} reloads");
-    assert!(reloads > 3, "there was a load to reload under");
-    let truth = counts(&[("INACTIVE", 1000)]);
+    let endpoint = format!("endpoint={}", receiver.endpoint());
+    let conf = [endpoint.as_str(), "prefix={level}.{jobid}", "metrics=states,results"];
+    broker.load(plugin(), &conf).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("nested.sh");
+    let text = NESTED
+        .replace("PLUGIN", plugin().to_str().unwrap())
+        .replace("ENDPOINT", &receiver.endpoint());
+    fs::write(&script, text).unwrap();
+    let output = format!("--output={}", folder.path().join("output").display());
+    // The nested instance does not verify its resources either. (flux batch has --conf since
+    // 0.51.)
+    fs::write(folder.path().join("inner.toml"), "[resource]\nnoverify = true\n").unwrap();
+    let conf = format!("--env=FLUX_CONF_DIR={}", folder.path().display());
+    let batch = ["batch", "-n1", &conf, &output, script.to_str().unwrap()];
+    let id = broker.flux(&batch).replace('ƒ', "f");
     broker.drain();
-    for receiver in [&mut first, &mut second] {
-        let seen = receiver.wait(Duration::from_secs(3), |seen| seen.gauges == truth);
-        assert_eq!(seen.gauges, truth);
-        assert_eq!(seen.negative(), Counts::new());
-    }
+
+    let sent = receiver.values();
+    let last = |name: &str| sent.get(name).and_then(|values| values.last()).cloned();
+    // Changes of one iteration of the reactor loop are one line.
+    let sum = |name: &str, before: &str, behind: &str| -> i64 {
+        let values = sent.get(name).into_iter().flatten();
+        let numbers = values.filter_map(|value| value.strip_prefix(before)?.strip_suffix(behind));
+        numbers.map(|number| number.parse::<i64>().unwrap()).sum()
+    };
+    let increments = |name: &str| sum(name, "+", "|g");
+    // The outer instance has one job, the inner one six.
+    assert_eq!(increments("0.top.RUN"), 1, "{sent:?}");
+    assert_eq!(increments(&format!("1.{id}.RUN")), 6, "{sent:?}");
+    assert_eq!(increments(&format!("1.{id}.INACTIVE")), 6, "5, and 1 at its end");
+    assert_eq!(last(&format!("1.{id}.RUN")).as_deref(), Some("0|g"), "no ghost");
+    // Other collectors use the prefix, too.
+    let submitted = |name: &str| sum(&format!("{name}.result.submitted"), "", "|c");
+    assert_eq!((submitted("0.top"), submitted(&format!("1.{id}"))), (1, 6));
+    assert_eq!(broker.stats(), counts(&[("INACTIVE", 1)]));
     broker.end();
 }

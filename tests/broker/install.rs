@@ -1,4 +1,4 @@
-//! scripts/install: where it puts the plugin, and how it replaces and removes it.
+//! scripts/install with a Flux.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use crate::support::install::install;
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn it_finds_the_plugin_path_of_the_flux_on_path() {
+fn the_plugin_path_of_the_flux_on_path_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let outcome = install(folder.path(), &[]);
     assert!(outcome.status.success(), "{outcome:?}");

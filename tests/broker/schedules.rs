@@ -1,38 +1,38 @@
-//! Random schedules of what an administrator may do, in real brokers.
+//! Random sequences of an administrator's actions, in brokers.
 
 use std::cell::Cell;
 
-use crate::support::artifact::{plugin, NAME};
-use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
-use crate::support::counts;
-use crate::support::receiver::Receiver;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
+use crate::support::artifact::{plugin, NAME};
+use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use crate::support::counts;
+use crate::support::receiver::Receiver;
+
 #[derive(Clone, Debug)]
 enum Action {
-    /// Jobs that end, that run on, that are held; how many (at least 2).
+    /// A number of jobs, at least 2: that end, that run on, that are held.
     Submit(u8),
     SubmitEndless(u8),
     SubmitHeld(u8),
-    /// Cancels what runs, or what waits.
+    /// Cancels running, or pending jobs.
     CancelRunning,
     CancelPending,
-    /// Keeps so many inactive jobs.
+    /// Purges inactive jobs; keeps so many.
     Purge(u8),
     Load(Options),
     Remove,
-    /// `flux config reload` with other values in [state-counts], which count
-    /// where the plugin was loaded without any of its own.
+    /// `flux config reload` with other values in `[state-counts]`, which apply if the plugin
+    /// was loaded without a conf.
     Configure(Options),
-    /// Shuts the broker down and starts it again, with the plugin in its
-    /// configuration or without.
+    /// Restarts the broker, with or without the plugin in its configuration.
     Restart(Option<Options>),
-    /// The same, but it is killed when it is quiet: nobody takes leave. (Killed
-    /// while a job was in CLEANUP, flux-core 0.88.0 may fail to replay it, with
-    /// or without this plugin, and is then never idle again.)
+    /// Kills the broker when it is quiet, and starts it again: no final values are sent.
+    /// (flux-core 0.88.0 that is killed while a job is in CLEANUP may fail to replay that job,
+    /// with or without this plugin, and is then never idle again.)
     Kill(Options),
 }
 
@@ -57,7 +57,7 @@ impl Options {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    // A resync after a minute comes too late to hide a difference.
+    // A resync after a minute is too late to hide a difference.
     (0u8..2, prop_oneof![Just(0u8), Just(1), Just(60)], any::<bool>())
         .prop_map(|(period, resync, values)| Options { period, resync, values })
 }
@@ -80,13 +80,13 @@ fn action() -> impl Strategy<Value = Action> {
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn ten_random_schedules_end_in_no_difference() {
+fn ten_random_schedules_end_with_correct_gauges() {
     run(10);
 }
 
 #[test]
 #[ignore = "long"]
-fn full_a_hundred_random_schedules_end_in_no_difference() {
+fn full_a_hundred_random_schedules_end_with_correct_gauges() {
     run(100);
 }
 
@@ -113,7 +113,7 @@ fn run(schedules: u32) {
     println!("{schedules} schedules, {compared} comparisons with flux job stats: 0 differences");
 }
 
-/// One instance's life, through several brokers.
+/// One instance, through several brokers.
 struct Schedule {
     state: TempDir,
     receiver: Receiver,
@@ -140,7 +140,7 @@ impl Schedule {
     fn start(&mut self, plugin_options: Option<Options>) {
         let mut setup = Setup::new(self.receiver.endpoint())
             .state(self.state.path())
-            // For who is killed and started again.
+            // For a broker that is killed and started again.
             .config("[kvs]\ncheckpoint-period = \"100ms\"\n");
         if let Some(options) = plugin_options {
             setup = setup.plugin(plugin(), &options.toml());
@@ -191,7 +191,7 @@ impl Schedule {
             Action::Kill(options) => {
                 broker.wait_quiet();
                 self.broker.take().expect("a broker runs").kill();
-                // Who never sets a value cannot mend what a server remembers.
+                // Increments cannot correct values that a server keeps.
                 if !options.values && options.resync == 0 {
                     self.receiver.begin(counts(&[]));
                 }
@@ -208,8 +208,8 @@ impl Schedule {
             broker.assert_true(&mut self.receiver);
             self.compared += 1;
         } else {
-            // What an unload leaves is no truth any more. From 0, so that a
-            // plugin that only adds need not say that it adds nothing.
+            // Without the plugin the gauges are not compared. With increments only, gauges
+            // that stay 0 are not sent.
             self.receiver.begin(counts(&[]));
         }
     }

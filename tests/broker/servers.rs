@@ -1,5 +1,5 @@
-//! A broker's jobs in the servers that people run: what a server says, against what is
-//! true. The recorded run in them is in tests/external/servers.rs.
+//! The jobs of a broker in statsd servers, compared with the broker's numbers. The recorded
+//! run is in tests/external/servers.rs.
 
 use crate::support::servers::*;
 
@@ -10,7 +10,7 @@ macro_rules! brokers_jobs {
 
             #[test]
             #[cfg_attr(not(all(have_flux, $cfg)), ignore = $needs)]
-            fn a_brokers_jobs_are_right() {
+            fn the_jobs_of_a_broker_are_correct() {
                 run::broker($made);
             }
         }

@@ -1,6 +1,5 @@
-//! The plugin's end in a real broker, in the middle of things: the job manager
-//! reloaded and the broker shut down while sums are pending and while names are
-//! looked up; and a broker that is stopped for a while.
+//! The end of the plugin in a broker while changes are pending or lookups are under way, by a
+//! reload of the job manager or a shutdown; and a broker that is stopped for a while.
 
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use crate::support::names::Names;
 use crate::support::receiver::Receiver;
 use crate::support::{counts, Counts};
 
-/// A broker whose plugin flushes at nothing but its end, with 10 jobs that ended
-/// and 3 that run, and sums that are pending.
+/// A broker whose plugin flushes only at its end, with 10 inactive jobs, 3 running ones, and
+/// pending changes.
 fn pending(conf: &str) -> (Broker, Receiver) {
     let mut receiver = Receiver::start();
     let conf = format!("period = \"1h\", {conf}");
@@ -27,16 +26,16 @@ fn pending(conf: &str) -> (Broker, Receiver) {
     (broker, receiver)
 }
 
-/// With absolute values INACTIVE stays; who shares its names takes all back.
+/// With absolute values INACTIVE keeps its value; with shared gauges all is subtracted.
 const ENDS: [(&str, bool); 2] = [(r#"resync = "1h""#, true), ("resync = 0", false)];
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn what_is_pending_when_the_job_manager_is_reloaded_is_sent() {
+fn pending_changes_are_sent_at_a_reload_of_the_job_manager() {
     for (conf, stays) in ENDS {
         let (broker, mut receiver) = pending(conf);
         broker.reload_job_manager();
-        // What the next one found, behind what the last one left.
+        // The values of the next instance, after the final values of the previous one.
         let mut left = vec![("RUN", 3)];
         left.extend(stays.then_some(("INACTIVE", 10)));
         let left = counts(&left);
@@ -53,13 +52,13 @@ fn what_is_pending_when_the_job_manager_is_reloaded_is_sent() {
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
-fn what_is_pending_when_the_broker_ends_is_sent() {
+fn pending_changes_are_sent_at_a_shutdown() {
     for (conf, stays) in ENDS {
         let (broker, mut receiver) = pending(conf);
         broker.end();
         let mut gauges = receiver.seen().gauges;
         gauges.retain(|_, count| *count != 0);
-        // The shutdown cancelled three.
+        // The shutdown canceled three jobs.
         let left = stays.then(|| ("INACTIVE".to_owned(), 13));
         assert_eq!(gauges, Counts::from_iter(left), "{conf}");
         assert_eq!(receiver.seen().negative(), Counts::new());
@@ -71,8 +70,8 @@ fn what_is_pending_when_the_broker_ends_is_sent() {
     not(all(have_flux, have_namespaces)),
     ignore = "needs flux on PATH, unshare to be allowed, and scripts/test"
 )]
-fn a_reload_of_the_job_manager_and_a_shutdown_in_mid_look_up_are_clean() {
-    // It never answers, and is waited for longer than this test takes.
+fn a_reload_of_the_job_manager_and_a_shutdown_during_a_lookup_are_clean() {
+    // The name server never responds, and glibc waits for it longer than this test takes.
     let names = Names::silent_with("timeout:30 attempts:5");
     let conf = r#"endpoint = "statsd.test:8125,other.test:8125", period = "1h""#;
     for reload in [false, true] {
@@ -90,7 +89,7 @@ fn a_reload_of_the_job_manager_and_a_shutdown_in_mid_look_up_are_clean() {
             broker.flux(&["module", "reload", "job-manager"]);
             assert_looking_up();
         }
-        // Loads and removals in between, too.
+        // Loads and removals during lookups.
         for _ in 0..5 {
             broker.remove(NAME);
             broker.load(plugin(), &["endpoint=third.test:8125"]).unwrap();
@@ -108,9 +107,9 @@ fn a_broker_that_is_stopped_and_continued_goes_on() {
         let broker = Setup::new(receiver.endpoint()).plugin(plugin(), conf).start();
         broker.submit(&[ENDLESS, "--cc=1-4"]);
         for _ in 0..5 {
-            // In the middle of jobs that come and go.
+            // The broker is stopped while jobs are submitted and end.
             broker.submit(&[SIMULATED, "--cc=1-20"]);
-            // Timers of the plugin fall due meanwhile.
+            // Timers of the plugin are due while it is stopped.
             broker.pause(Duration::from_millis(500));
         }
         broker.wait_stats(|stats| stats["INACTIVE"] == 100 && stats["RUN"] == 4);

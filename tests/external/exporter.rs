@@ -1,5 +1,5 @@
-//! Every family in statsd_exporter, with the mapping of dashboards/, and in Prometheus
-//! behind it.
+//! All collectors in statsd_exporter with the mapping of dashboards/, and in Prometheus behind
+//! it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,23 +10,21 @@ use crate::support::artifact::plugin;
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::found::found;
 use crate::support::gauges::gauges_named;
-use crate::support::jobs::{described, live_as, COURSE};
 use crate::support::nodes::eight_nodes;
 use crate::support::receiver::Receiver;
 use crate::support::servers::exporter::Exporter;
 use crate::support::servers::http::get;
 use crate::support::servers::process::{await_tcp, command_of, free_port, wait_for, Process};
 use crate::support::servers::run::Server;
-use crate::support::trace;
+use crate::support::{all_collectors, trace};
 
-/// All that the recorded run and more send, with every family on; what the exporter
-/// then holds.
+/// Sends the metrics of the recorded run with all collectors to the exporter and to a
+/// receiver.
 fn all_families(exporter: &mut Exporter) -> Receiver {
     let mut receiver = Receiver::start();
-    let metrics = "states,queues,timings,results,resources,users,banks,pending";
     let mut host = FakeJobManager::start(None);
     let conf = json!({
-        "endpoint": [exporter.endpoint(), receiver.endpoint()], "metrics": metrics,
+        "endpoint": [exporter.endpoint(), receiver.endpoint()], "metrics": all_collectors(),
         "period": "50ms", "telemetry": true, "resync": "1h",
     });
     host.resources(eight_nodes("7", &["0-1", "3"]));
@@ -36,23 +34,14 @@ fn all_families(exporter: &mut Exporter) -> Receiver {
         let datagrams = host.query()["endpoints"][0]["datagrams"].as_u64().unwrap();
         wait_for("all that was sent", || exporter.has_read(datagrams));
     };
-    for (number, recorded) in trace::callbacks().iter().enumerate() {
-        host.call(&recorded.topic, &recorded.args);
-        if number % 100 == 0 {
-            host.advance(0.05);
-            read(exporter, &mut host);
-        }
-    }
-    for (id, path) in [(1, &COURSE[..3]), (2, &COURSE[..5]), (3, &COURSE)] {
-        let mut job = described(id);
-        job["jobspec"]["attributes"]["system"]["dependencies"] = json!([{"scheme": "afterok"}]);
-        live_as(&mut host, &job, path);
-        let entry = json!({"name": "exception", "context": {"type": "node-fail"}});
-        host.call("job.event.exception", &json!({"id": id, "entry": entry}));
-    }
+    trace::replay(&mut host, 100, |host| {
+        host.advance(0.05);
+        read(exporter, host);
+    });
+    trace::add_jobs(&mut host);
     host.advance(10.0);
     read(exporter, &mut host);
-    // Its end would take the gauges down.
+    // A normal end would set the gauges to 0.
     host.kill();
     receiver.seen();
     receiver
@@ -60,11 +49,11 @@ fn all_families(exporter: &mut Exporter) -> Receiver {
 
 #[test]
 #[cfg_attr(not(have_exporter), ignore = "needs statsd_exporter on PATH")]
-fn statsd_exporter_maps_every_line_of_every_family() {
+fn statsd_exporter_maps_each_line_of_each_collector() {
     let mut exporter = Exporter::new();
     all_families(&mut exporter);
     let own = |name: &str| exporter.own(&format!("statsd_exporter_{name}"));
-    // The last that is sent.
+    // The last metric that is sent.
     wait_for("its telemetry", || {
         get(exporter.web, "/metrics").contains("\nflux_plugin_bytes_total ")
     });
@@ -80,7 +69,7 @@ fn statsd_exporter_maps_every_line_of_every_family() {
     }
 }
 
-/// What Prometheus answers to a query, by its labels.
+/// The values of a query to Prometheus, by their labels.
 fn promql(port: u16, query: &str) -> BTreeMap<String, f64> {
     let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let answer = get(port, &format!("/api/v1/query?query={encoded}"));
@@ -96,13 +85,13 @@ fn promql(port: u16, query: &str) -> BTreeMap<String, f64> {
     by_labels.collect()
 }
 
-/// The whole chain, asked by PromQL.
+/// Values of the whole chain, read with PromQL.
 #[test]
 #[cfg_attr(
     not(all(have_exporter, have_prometheus)),
     ignore = "needs statsd_exporter on PATH, and Debian's prometheus: scripts/test"
 )]
-fn prometheus_behind_statsd_exporter_has_what_is_true() {
+fn prometheus_behind_statsd_exporter_has_correct_values() {
     let mut exporter = Exporter::new();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("prometheus.yml");
@@ -156,7 +145,7 @@ fn prometheus_behind_statsd_exporter_has_what_is_true() {
         ("flux_jobs_pending > 0", "pending."),
         ("flux_jobs_pending_dependency > 0", "dependency."),
     ] {
-        // The labels are in the order of the alphabet.
+        // Prometheus has the labels in alphabetical order.
         let reverse = |told: BTreeMap<String, f64>| -> BTreeMap<String, f64> {
             told.into_iter()
                 .map(|(name, level)| {
@@ -186,7 +175,7 @@ fn prometheus_behind_statsd_exporter_has_what_is_true() {
     }
     let sum = promql(web, "flux_job_wait_seconds_sum")[""];
     assert!((sum - waits.iter().sum::<f64>()).abs() < 1e-3, "{sum}");
-    // A percentile of a histogram is somewhere in its bucket.
+    // A percentile of a histogram can be anywhere in its bucket.
     let bounds = [0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0];
     for share in [0.5, 0.9] {
         let told =

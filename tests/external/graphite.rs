@@ -1,6 +1,6 @@
-//! dashboards/grafana.json over long ranges: Grafana asks Graphite for as many points as
-//! it has pixels, and Graphite thins out what there is. What a panel says in its legend,
-//! the sum, the last, the greatest value, must not change by that.
+//! dashboards/grafana.json over long time ranges. Grafana requests as many points as it has
+//! pixels, and Graphite consolidates its values. This must not change the values in the legend
+//! of a panel: the sum, the last or the greatest value.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::{json, Value};
 use crate::support::found::{found, TOP};
 use crate::support::servers::process::python_of;
 
-/// A query of a panel, and what the panel makes of its values.
+/// A query of a panel, and the calculation of its legend.
 struct Query {
     panel: String,
     target: String,
@@ -45,7 +45,7 @@ fn queries() -> Vec<Query> {
     queries
 }
 
-/// How values are thinned out for a panel that says this.
+/// The function that consolidates values for this calculation.
 fn consolidation(calc: &str) -> &'static str {
     match calc {
         "lastNotNull" => "last",
@@ -56,7 +56,7 @@ fn consolidation(calc: &str) -> &'static str {
     }
 }
 
-/// What a panel says of values.
+/// The value in the legend.
 fn reduced(calc: &str, values: &Value) -> f64 {
     let values: Vec<_> = values.as_array().unwrap().iter().filter_map(Value::as_f64).collect();
     assert!(!values.is_empty());
@@ -70,7 +70,7 @@ fn reduced(calc: &str, values: &Value) -> f64 {
     }
 }
 
-/// The names that a target asks for; a star is one name.
+/// The names in a target; a star is one name.
 fn names(target: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (start, _) in target.match_indices("stats.") {
@@ -91,7 +91,7 @@ fn names(target: &str) -> Vec<String> {
     names
 }
 
-/// What Graphite answers to each target.
+/// Graphite's values of each target.
 fn render(series: &BTreeSet<String>, targets: &[String]) -> Vec<Value> {
     let mut python = python_of(found("STATE_COUNTS_GRAPHITE"))
         .args(["-W", "ignore", concat!(env!("CARGO_MANIFEST_DIR"), "/data/render.py")])
@@ -107,10 +107,10 @@ fn render(series: &BTreeSet<String>, targets: &[String]) -> Vec<Value> {
 }
 
 #[test]
-fn each_query_says_how_it_is_thinned_out() {
+fn each_query_states_how_its_values_are_consolidated() {
     for Query { panel, target, calc } in queries() {
         let wanted = format!(",\"{}\")", consolidation(&calc));
-        // Outermost but for the alias: what is inside is thinned out as the outer says.
+        // Outermost except for the alias: the outer function applies to inner ones.
         let inner = target.split_once('(').unwrap().1;
         let outermost = target.starts_with("consolidateBy(") || inner.starts_with("consolidateBy(");
         let inside_fallback = inner.starts_with("fallbackSeries(consolidateBy(");
@@ -121,10 +121,10 @@ fn each_query_says_how_it_is_thinned_out() {
 
 #[test]
 #[cfg_attr(not(have_graphite), ignore = "needs Debian's graphite-web: scripts/test")]
-fn thinned_out_values_say_the_same() {
+fn consolidated_values_draw_the_same() {
     let queries = queries();
     let series: BTreeSet<_> = queries.iter().flat_map(|query| names(&query.target)).collect();
-    // Each once more as Graphite thins out unless told otherwise.
+    // Each query a second time, with Graphite's default.
     let mut targets: Vec<_> = queries.iter().map(|query| query.target.clone()).collect();
     targets.extend(queries.iter().map(|Query { target, calc, .. }| {
         target.replace(&format!(",\"{}\")", consolidation(calc)), ",\"average\")")
@@ -143,8 +143,8 @@ fn thinned_out_values_say_the_same() {
                 .collect()
         };
         for (full, thin) in says(&answers[number]) {
-            // Of a sum, the beginning is left out, which is next to nothing. In a mean, the
-            // last of the thinned values, made of fewer, weighs too much.
+            // In a sum, the first values may be missing, which are small. In a mean, the last
+            // consolidated value has too much weight.
             let tolerance = match calc.as_str() {
                 "sum" => 0.001,
                 "mean" => 0.05,

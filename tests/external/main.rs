@@ -1,5 +1,5 @@
-//! What needs statsd servers, or the tools of those who read them. `scripts/test` fetches
-//! what a registry brings; the others are used where they are on PATH.
+//! Tests that need statsd servers, or tools that read from them. `scripts/test` downloads
+//! those that a package registry has; others are used if they are on PATH.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -9,5 +9,3 @@ mod exporter;
 mod graphite;
 mod prometheus;
 mod servers;
-mod statsd;
-mod wire;

@@ -1,6 +1,5 @@
-//! What Prometheus reads: dashboards/alerts.yml and the queries of
-//! dashboards/grafana-prometheus.json, by promtool, its own checker, and by the names of
-//! statsd_exporter.yml.
+//! dashboards/alerts.yml and the queries of dashboards/grafana-prometheus.json, tested with
+//! promtool and with the names in statsd_exporter.yml.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,13 +17,13 @@ fn read(path: &str) -> String {
     fs::read_to_string(format!("{}/{path}", TOP)).unwrap()
 }
 
-/// The names of ours in a text.
+/// The plugin's names in a text.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("flux_")).collect()
 }
 
-/// The names that statsd_exporter.yml makes, with a histogram's three.
+/// The names in statsd_exporter.yml, with the three of a histogram.
 fn mapped() -> BTreeSet<String> {
     let mapping = read("dashboards/statsd_exporter.yml");
     let lines = mapping.lines().filter_map(|line| line.trim().strip_prefix("name: "));
@@ -42,7 +41,7 @@ fn mapped() -> BTreeSet<String> {
     mapped
 }
 
-/// The dashboard's queries, each with the title of its panel.
+/// The queries of the dashboard, with the titles of their panels.
 fn queries() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
     let mut queries = Vec::new();
@@ -68,7 +67,7 @@ fn promtool(arguments: &[&str]) {
 }
 
 #[test]
-fn queries_ask_for_what_the_mapping_names() {
+fn queries_use_names_of_the_mapping() {
     let (alerts, mapped) = (read(ALERTS), mapped());
     let queries = queries();
     let mut asked = names(&alerts);
@@ -77,7 +76,7 @@ fn queries_ask_for_what_the_mapping_names() {
     for name in &asked {
         assert!(mapped.contains(*name), "{name} is not among {mapped:?}");
     }
-    // What is drawn of users are their cores, and nothing of banks.
+    // The dashboard draws the cores of users, and nothing of banks.
     let undrawn = ["flux_user_jobs", "flux_bank_jobs", "flux_bank_cores"];
     let sum = |name: &str| name.ends_with("_sum") || name == "flux_job_state_seconds_count";
     for name in mapped.iter().filter(|name| !undrawn.contains(&name.as_str()) && !sum(name)) {
@@ -101,7 +100,7 @@ fn each_alert_is_tested() {
 
 #[test]
 #[cfg_attr(not(have_prometheus), ignore = "needs Debian's prometheus: scripts/test")]
-fn promtool_takes_the_alerts_and_they_fire_when_they_should() {
+fn promtool_accepts_the_alerts_and_they_fire_in_time() {
     promtool(&["check", "rules", ALERTS]);
     let alerts = fs::canonicalize(format!("{}/{ALERTS}", TOP)).unwrap();
     let descriptions = descriptions();
@@ -118,7 +117,7 @@ fn promtool_takes_the_alerts_and_they_fire_when_they_should() {
     promtool(&["test", "rules", file(&cases).path().to_str().unwrap()]);
 }
 
-/// What each alert says at length. It is the same whatever the numbers are.
+/// The description of each alert, which does not contain numbers.
 fn descriptions() -> BTreeMap<String, String> {
     let alerts: Value = serde_yaml_ng::from_str(&read(ALERTS)).unwrap();
     let rules = alerts["groups"]
@@ -134,7 +133,7 @@ fn descriptions() -> BTreeMap<String, String> {
     descriptions
 }
 
-/// A query as Grafana sends it: it puts times in for its variables.
+/// A query with the values that Grafana uses for its variables.
 fn filled(query: &str) -> String {
     let times = [("$__rate_interval", "1m"), ("$__interval", "1m"), ("$__range", "5m")];
     let query =
@@ -143,7 +142,7 @@ fn filled(query: &str) -> String {
     query
 }
 
-/// What the tests write for promtool. JSON is YAML.
+/// Writes a file for promtool. JSON is YAML.
 fn file(content: &Value) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
     fs::write(file.path(), content.to_string()).unwrap();
@@ -152,8 +151,8 @@ fn file(content: &Value) -> tempfile::NamedTempFile {
 
 #[test]
 #[cfg_attr(not(have_prometheus), ignore = "needs Debian's prometheus: scripts/test")]
-fn promtool_takes_the_dashboards_queries() {
-    // It checks rules, and no queries alone.
+fn promtool_accepts_the_queries_of_the_dashboards() {
+    // promtool checks rules only, not queries.
     let rules: Vec<_> = queries()
         .into_iter()
         .enumerate()
@@ -166,8 +165,8 @@ fn promtool_takes_the_dashboards_queries() {
 
 #[test]
 #[cfg_attr(not(have_prometheus), ignore = "needs Debian's prometheus: scripts/test")]
-fn the_dashboards_queries_come_to_the_right_numbers() {
-    // One value each ten seconds. After five minutes the plugin falls silent.
+fn queries_of_the_dashboards_compute_the_right_numbers() {
+    // One value every ten seconds. After five minutes the plugin sends nothing.
     let series = [
         ("flux_plugin_resyncs_total", "0+1x30 30x600"),
         ("flux_jobs{state=\"RUN\"}", "7x20 9x0 7x49"),
@@ -183,7 +182,7 @@ fn the_dashboards_queries_come_to_the_right_numbers() {
     ];
     let mut series: Vec<_> =
         series.map(|(series, values)| (series.to_owned(), values.to_owned())).into();
-    // After two minutes the last user holds next to nothing.
+    // After two minutes the last user has almost no cores.
     let user = |user: i64| format!("flux_user_cores{{user=\"{user}\"}}");
     series.extend((1..=10).map(|it| (user(it), format!("{}x70", 10 * it))));
     series.push((user(11), "110x11 1x60".to_owned()));
@@ -195,16 +194,16 @@ fn the_dashboards_queries_come_to_the_right_numbers() {
     let cases = [
         ("The plugin: age of the last resync", 0, "4m", one("{}", 0.0)),
         ("The plugin: age of the last resync", 0, "6m50s", one("{}", 110.0)),
-        // Of an hour of silence and of more.
+        // Without values for an hour, and for longer.
         ("The plugin: age of the last resync", 0, "1h4m50s", one("{}", 3590.0)),
         ("The plugin: age of the last resync", 0, "1h30m", one("{}", 3600.0)),
-        // Eleven users hold cores; the last held most before, the first holds least.
+        // Eleven users have cores; the last one had most before, the first one has least.
         ("Cores, the ten users that hold most", 0, "4m", json!(cores)),
-        // A peak between two points of the picture is drawn.
+        // A peak between two points of the graph is drawn.
         ("Active jobs", 4, "4m", one(run, 9.0)),
         ("Now", 4, "4m", one("flux_jobs{state=\"RUN\"}", 7.0)),
         ("How full: allocated of all there is", 0, "4m", one("{resource=\"cores\"}", 75.0)),
-        // No share of no GPUs.
+        // Without GPUs there is no share of them.
         ("How full: allocated of all there is", 2, "4m", json!([])),
         ("Jobs submitted, started and ended", 2, "4m", one("{}", 3.0)),
         ("Jobs that end, by result", 0, "4m", one("{result=\"completed\"}", 120.0)),

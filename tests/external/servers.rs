@@ -1,5 +1,4 @@
-//! The recorded run in the servers that people run: what a server says, against what is
-//! true. A real broker's jobs in them are in tests/broker/servers.rs.
+//! The recorded run in statsd servers. The jobs of a broker are in tests/broker/servers.rs.
 
 use crate::support::servers::*;
 
@@ -10,7 +9,7 @@ macro_rules! recorded_run {
 
             #[test]
             #[cfg_attr(not($cfg), ignore = $need)]
-            fn the_recorded_run_is_right() {
+            fn the_recorded_run_is_correct() {
                 run::recorded($made);
             }
         }

@@ -1,19 +1,19 @@
-//! What the .so is to the system: what it exports, imports and needs. Its size is the
-//! toolchain's affair; scripts/bench measures it.
+//! The release build: its exported and imported symbols, and the libraries that it needs.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::support::artifact::{release_plugin, NAME};
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::receiver::Receiver;
 use crate::support::trace;
-use serde_json::json;
 
-/// Functions of flux-core 0.49.0, the oldest that the plugin shall load into:
-/// all that it may import. Each was looked up in that version's sources.
+/// All imports from Flux. flux-core 0.49.0, the oldest supported version, exports each of
+/// them.
 const IMPORTS: [&str; 27] = [
     "flux_attr_get",
     "flux_future_decref",
@@ -45,7 +45,7 @@ const IMPORTS: [&str; 27] = [
 ];
 
 #[test]
-fn the_release_build_is_what_a_broker_wants() {
+fn the_release_build_exports_one_symbol_and_imports_what_flux_0_49_has() {
     let plugin = release_plugin();
 
     let exported = symbols(&plugin, "--defined-only");
@@ -54,7 +54,7 @@ fn the_release_build_is_what_a_broker_wants() {
     let imported = symbols(&plugin, "--undefined-only");
     let imported: Vec<_> = imported.iter().filter(|name| name.starts_with("flux_")).collect();
     assert_eq!(imported, IMPORTS.iter().collect::<Vec<_>>());
-    // Of jansson, which libflux-core needs and so brings: in all of its version 2.
+    // Functions of jansson, which libflux-core loads; all versions 2 of jansson have them.
     let imported = symbols(&plugin, "--undefined-only");
     let imported: Vec<_> = imported.iter().filter(|name| name.starts_with("json")).collect();
     assert_eq!(
@@ -78,10 +78,10 @@ fn the_release_build_is_what_a_broker_wants() {
     );
 }
 
-/// The benchmarks' host is libflux-core without a job manager: what is the job
-/// manager's has to be its own, or the plugin does not load there.
+/// The host of the benchmarks uses libflux-core without a job manager, and so must define the
+/// functions of the job manager that the plugin imports.
 #[test]
-fn the_benchmarks_host_has_what_the_plugin_takes_from_the_job_manager() {
+fn the_host_of_the_benchmarks_has_each_imported_function_of_the_job_manager() {
     let host = include_str!("../../benches/host/flux.c");
     for name in IMPORTS.iter().filter(|name| name.starts_with("flux_jobtap_")) {
         assert!(host.contains(&format!("{name} (flux_plugin_t *p")), "{name}");
@@ -101,8 +101,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Everything else is tested with the build of cargo test; what is installed is
-/// built otherwise.
+/// All other tests use the debug build.
 #[test]
 fn the_release_build_counts_the_recorded_run() {
     let folder = tempfile::tempdir().unwrap();
@@ -112,9 +111,9 @@ fn the_release_build_counts_the_recorded_run() {
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     host.load(&file, json!({})).unwrap();
     host.advance(0.1);
-    for recorded in trace::callbacks() {
-        host.call(&recorded.topic, &recorded.args);
-    }
+    trace::replay(&mut host, 500, |host| {
+        host.counts();
+    });
     host.counts();
     let seen =
         receiver.wait(Duration::from_secs(5), |seen| seen.gauges == trace::truth("after-purge"));

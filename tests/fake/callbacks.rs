@@ -1,17 +1,18 @@
-//! Callbacks with arguments that are missing, of a wrong type or absurd: each
-//! returns 0, a few lines are logged, and nothing else happens.
+//! Callbacks whose arguments are missing, have the wrong type or are absurd: each returns 0,
+//! a few lines are logged, and nothing else happens.
 
 use std::collections::BTreeSet;
+
+use serde_json::{json, Value};
 
 use crate::support::artifact::plugin;
 use crate::support::compiled::c_plugin;
 use crate::support::fake_job_manager::FakeJobManager;
-use crate::support::jobs::{live, COURSE, TOPICS};
+use crate::support::jobs::{live, COURSE, RUN, TOPICS};
 use crate::support::receiver::Receiver;
-use crate::support::Counts;
-use serde_json::{json, Value};
+use crate::support::{all_collectors, counts, Counts};
 
-/// What an argument can be at its worst.
+/// Values of all JSON types, and extreme ones.
 fn values() -> Vec<Value> {
     let mut nested = json!(1);
     for _ in 0..100 {
@@ -42,8 +43,8 @@ fn values() -> Vec<Value> {
     ]
 }
 
-/// What a callback is really called with, and then each item of it at its worst
-/// in turn, or missing.
+/// Valid arguments of a callback, and copies in which one item is missing or has another
+/// value.
 fn arguments() -> Vec<Value> {
     let good = json!({
         "id": 7, "state": 16, "prev_state": 8, "t_submit": 10.0,
@@ -98,14 +99,13 @@ fn arguments() -> Vec<Value> {
 }
 
 #[test]
-fn absurd_arguments_of_every_callback_are_logged_a_few_times_and_harm_nobody() {
+fn absurd_arguments_of_each_callback_are_logged_a_few_times_and_change_nothing() {
     absurd_arguments(json!("states"), 0);
 }
 
 #[test]
-fn absurd_arguments_harm_no_family() {
-    let all = "states,queues,timings,results,resources,users,banks,pending";
-    absurd_arguments(json!(all), 1);
+fn absurd_arguments_affect_no_collector() {
+    absurd_arguments(json!(all_collectors()), 1);
 }
 
 fn absurd_arguments(metrics: Value, period: i64) {
@@ -115,7 +115,7 @@ fn absurd_arguments(metrics: Value, period: i64) {
     host.load(plugin(), conf).unwrap();
     host.load(&c_plugin("second", "second.so"), json!({})).unwrap();
     host.log();
-    // Before the reactor turns, where callbacks announce, and after it.
+    // Before the first iteration of the reactor loop, and after it.
     for _ in 0..2 {
         for arguments in arguments() {
             for topic in TOPICS {
@@ -137,19 +137,18 @@ fn absurd_arguments(metrics: Value, period: i64) {
     for place in ["job.new", "job.state", "job.event.exception"] {
         assert!(places.contains(place), "{ours:?}");
     }
-    // One for each callback, and one for each kind of anomaly.
+    // One line for each callback, and one for each kind of anomaly.
     assert!(ours.len() <= 9, "{ours:?}");
     assert!(ours.iter().all(|line| line.contains("further")), "{ours:?}");
 
-    // What is right is counted as if nothing had been.
+    // Valid callbacks are counted as usual.
     let before = receiver.seen().gauges;
     live(&mut host, 1_000_000, &COURSE[..5]);
     host.advance(1.0);
     let truth = &host.query()["counts"];
     assert_eq!(host.log().last().unwrap().1, "second: a job runs");
     let after = receiver.seen().gauges;
-    // With families, values travel in datagrams of mixed kinds, which the
-    // receiver does not read.
+    // The receiver does not read datagrams that also have metrics of other collectors.
     if metrics == "states" {
         assert_eq!(after["RUN"], before["RUN"] + 1);
     }
@@ -166,7 +165,7 @@ fn an_absurd_configuration_of_the_broker_is_refused_and_changes_nothing() {
     host.log();
     for value in values().into_iter().filter(|value| *value != json!({})) {
         let refused = host.reload(&json!({"state-counts": value}));
-        // TOML knows no null; the conf object could hold one.
+        // A null value can only be in the conf object: TOML has none.
         let text = refused.expect_err(&value.to_string());
         assert!(text.starts_with("state-counts: ") && !text.contains('\n'), "{text}");
     }
@@ -176,5 +175,35 @@ fn an_absurd_configuration_of_the_broker_is_refused_and_changes_nothing() {
     assert!(host.log().is_empty());
     host.reload(&json!({})).unwrap();
     assert_eq!(host.query()["config"], before["config"]);
+    host.end();
+}
+
+#[test]
+fn invalid_arguments_are_logged_once_for_each_callback() {
+    let (mut host, mut receiver) = FakeJobManager::running(json!({}));
+    host.load(&c_plugin("second", "second.so"), json!({})).unwrap();
+    host.log();
+    for args in
+        [json!({}), json!({"state": "RUN"}), json!({"id": 9, "state": RUN, "prev_state": "x"})]
+    {
+        for topic in ["job.new", "job.state.run"] {
+            host.call(topic, &args);
+        }
+    }
+    live(&mut host, 1, &COURSE);
+    let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(
+        log,
+        [
+            "state-counts: job.new: cannot unpack the callback's arguments: Object item not \
+             found: id (further ones are not logged)",
+            "state-counts: job.state: cannot unpack the callback's arguments: Object item not \
+             found: id (further ones are not logged)",
+            "second: a job runs",
+        ]
+    );
+    assert_eq!(host.silenced(), 0);
+    // The third arguments have all that job.new requires.
+    assert_eq!(receiver.seen().gauges, counts(&[("RUN", 1), ("INACTIVE", 1)]));
     host.end();
 }

@@ -1,19 +1,19 @@
-//! What a transition may cost the job manager, counted.
+//! Heap allocations, system calls, bytes and datagrams of a transition.
 
 use crate::support::artifact::plugin;
 use crate::support::costs::{aggregated, allocations, bytes_a_job, immediate, syscalls, Server};
 use crate::support::fake_job_manager::{idle_plugin, FakeJobManager};
-use crate::support::trace;
+use crate::support::{all_collectors, trace};
 use serde_json::json;
 use state_counts::stats::{DatagramBuffer, Dialect, Value};
 
 #[test]
 fn a_transition_allocates_nothing() {
     let (floor, _) = allocations(idle_plugin(), &json!({}));
-    // Not with every family on: what those unpack besides, jansson allocates for.
+    // Not with all collectors: jansson allocates when it unpacks their items.
     for conf in [immediate(), aggregated(), json!({"send": "values", "resync": 0})] {
         let (counted, transitions) = allocations(plugin(), &conf);
-        // One in a thousand transitions would be ten.
+        // Fewer than one allocation in 1,000 transitions.
         assert!(
             counted.abs_diff(floor) < transitions / 1000,
             "{transitions} transitions, {conf}: {counted}, the host's own {floor}"
@@ -22,7 +22,7 @@ fn a_transition_allocates_nothing() {
 }
 
 #[test]
-fn a_transition_is_one_system_call_at_once_and_none_aggregated() {
+fn a_transition_takes_one_system_call_or_none_with_a_period() {
     let (counted, transitions) = syscalls(plugin(), &immediate(), Server::Alive);
     assert_eq!(counted, transitions, "one send each");
     let (counted, _) = syscalls(plugin(), &aggregated(), Server::Alive);
@@ -30,21 +30,16 @@ fn a_transition_is_one_system_call_at_once_and_none_aggregated() {
 }
 
 #[test]
-fn a_transition_is_no_more_calls_where_the_server_is_dead() {
-    // Ten times a second, a datagram that met a refusal is sent again.
+fn a_transition_takes_few_more_system_calls_with_a_dead_server() {
+    // Ten times a second, a datagram that was refused is sent again.
     let (counted, transitions) = syscalls(plugin(), &immediate(), Server::Dead);
     assert!((transitions..transitions * 3 / 2).contains(&counted), "{counted} calls");
 }
 
-/// What the recorded run of 875 jobs takes: its datagrams and their bytes.
+/// Datagrams and bytes of the recorded run of 875 jobs.
 fn sent(conf: &serde_json::Value, calls_a_second: usize) -> (u64, u64) {
     let (mut host, _receiver) = FakeJobManager::running(conf.clone());
-    for (number, recorded) in trace::callbacks().iter().enumerate() {
-        host.call(&recorded.topic, &recorded.args);
-        if number % calls_a_second == 0 {
-            host.advance(1.0);
-        }
-    }
+    trace::replay(&mut host, calls_a_second, |host| host.advance(1.0));
     host.advance(1.0);
     let query = host.query();
     let endpoint = &query["endpoints"][0];
@@ -53,17 +48,17 @@ fn sent(conf: &serde_json::Value, calls_a_second: usize) -> (u64, u64) {
 }
 
 #[test]
-fn values_are_as_many_datagrams_as_increments_and_no_more_bytes() {
-    for metrics in ["states", "states,queues,timings,results,resources,users,banks,pending"] {
+fn values_take_as_many_datagrams_as_increments_and_no_more_bytes() {
+    for metrics in [vec!["states"], all_collectors()] {
         for (period, calls_a_second) in [(0, 100), (1, 100), (1, 1000)] {
             let sent = |send| {
                 let mut conf = json!({"metrics": metrics, "period": period, "send": send});
-                // Not 0, with which the first values are not sent either.
+                // With 0 the first values would not be sent.
                 conf["resync"] = 86400.into();
                 sent(&conf, calls_a_second)
             };
             let (increments, values) = (sent("increments"), sent("values"));
-            let shown = format!("{metrics}, period {period}: {increments:?} {values:?}");
+            let shown = format!("{metrics:?}, period {period}: {increments:?} {values:?}");
             println!("{shown}");
             assert_eq!(increments.0, values.0, "{shown}");
             assert!(values.1 <= increments.1, "{shown}");
@@ -72,9 +67,8 @@ fn values_are_as_many_datagrams_as_increments_and_no_more_bytes() {
 }
 
 #[test]
-fn an_active_job_takes_at_most_256_bytes_with_every_family_on() {
-    let families = "states,queues,timings,results,resources,users,banks,pending";
-    let conf = json!({"metrics": families, "period": 3600, "resync": 0});
+fn an_active_job_takes_at_most_256_bytes_with_all_collectors() {
+    let conf = json!({"metrics": all_collectors(), "period": 3600, "resync": 0});
     for late in [false, true] {
         let floor = bytes_a_job(idle_plugin(), &json!({}), late);
         let bytes = bytes_a_job(plugin(), &conf, late) - floor;

@@ -1,21 +1,19 @@
-//! The files of dashboards/: what can be told without the servers that read
-//! them. scripts/dashboards loads them there.
+//! The files in dashboards/, as far as they can be tested without the servers that read them.
+//! scripts/dashboards loads them into servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::support::fake_job_manager::FakeJobManager;
-use crate::support::found::TOP;
-use crate::support::jobs::{live_as, DEPEND, NEW};
-use crate::support::receiver::PREFIX;
-use crate::support::trace;
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::Value;
 use state_counts::jobs::State;
 
-/// What all names of the plugin begin with.
+use super::golden::golden;
+use crate::support::found::TOP;
+
+/// The start of all names of the plugin.
 const BASE: &str = "flux.job.";
 
 fn read(name: &str) -> String {
@@ -30,54 +28,28 @@ fn array(value: &Value) -> &Vec<Value> {
     value.as_array().unwrap()
 }
 
-/// The names that the plugin sends with all families on, each with its type: the
-/// recorded run, and three exceptions.
+/// The names that the plugin sends with all collectors, each with its type.
 fn sent() -> &'static BTreeMap<String, String> {
     static SENT: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     SENT.get_or_init(|| {
-        let metrics = "states,queues,timings,results,resources,users,banks,pending";
-        let conf = json!({"metrics": metrics, "period": 1, "telemetry": true});
-        let (mut host, mut receiver) = FakeJobManager::running(conf);
-        for (number, recorded) in trace::callbacks().iter().enumerate() {
-            host.call(&recorded.topic, &recorded.args);
-            if number % 500 == 0 {
-                host.advance(1.0);
-                host.counts();
-                receiver.seen();
-            }
-        }
-        for kind in ["cancel", "timeout", "node-fail"] {
-            let entry = json!({"name": "exception", "context": {"type": kind}});
-            host.call("job.event.exception", &json!({"id": 1, "entry": entry}));
-        }
-        let dependencies = json!([{"scheme": "afterok", "value": "f1"}]);
-        let system = json!({"dependencies": dependencies, "bank": "physics"});
-        let waiting = json!({"id": 9, "jobspec": {"attributes": {"system": system}}});
-        live_as(&mut host, &waiting, &[NEW, DEPEND]);
-        // Past a resync, which sends also what never changed.
-        host.advance(10.0);
-        host.counts();
-        let mut sent: BTreeMap<_, _> = receiver
-            .values()
-            .into_iter()
-            .map(|(name, values)| (name, values[0].split_once('|').unwrap().1.to_owned()))
-            .collect();
-        sent.extend(
-            receiver.seen().gauges.keys().map(|state| (format!("{PREFIX}{state}"), "g".into())),
-        );
-        sent
+        let golden = fs::read_to_string(golden("plain")).unwrap();
+        let lines = golden.lines().map(|line| {
+            let [name, kind, _] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            (name.to_owned(), kind.to_owned())
+        });
+        lines.collect()
     })
 }
 
-/// Whether a name is one that a pattern means, in which `*` is a part between
-/// two dots: so it is in Graphite and in statsd_exporter.
+/// Returns `true` if the name matches the pattern, in which `*` is one part between two dots,
+/// as in Graphite and in statsd_exporter.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.split('.'), name.split('.'));
     pattern.clone().count() == name.clone().count()
         && pattern.zip(name).all(|(wanted, part)| wanted == "*" || wanted == part)
 }
 
-/// The names of this type that are sent and meant by `pattern`: one at least.
+/// The names of this type that match the pattern; at least one.
 #[track_caller]
 fn meant(pattern: &str, kind: &str) -> BTreeSet<&'static str> {
     let is_meant = |(name, sent): &(&String, &String)| *sent == kind && matches(pattern, name);
@@ -87,9 +59,9 @@ fn meant(pattern: &str, kind: &str) -> BTreeSet<&'static str> {
     names
 }
 
-/// All state counts, who waits and who runs in each queue, how long jobs wait and run,
-/// what becomes of jobs, exceptions by type, why jobs wait, what there is of resources
-/// and who holds it, and the plugin's own health are drawn.
+/// A dashboard must draw all state counts, waiting and running jobs by queue, waiting and run
+/// times, results, exceptions by type, reasons for waiting, resources and their users, and the
+/// plugin's metrics of itself.
 #[track_caller]
 fn assert_enough(drawn: &BTreeSet<&str>) {
     for name in sent().keys() {
@@ -106,7 +78,7 @@ fn assert_enough(drawn: &BTreeSet<&str>) {
     }
 }
 
-/// The paths in one of Graphite's targets, one for each of `{a,b}`.
+/// The paths in a target of Graphite, one for each alternative of `{a,b}`.
 fn paths(target: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for (start, _) in target.match_indices("stats.") {
@@ -131,7 +103,7 @@ fn paths(target: &str) -> Vec<String> {
     paths
 }
 
-/// The names that one of Graphite's targets draws, where Etsy's statsd put them.
+/// The names that a target of Graphite draws, without what Etsy's statsd adds.
 fn drawn_by(target: &str) -> BTreeSet<&'static str> {
     let mut drawn = BTreeSet::new();
     for path in paths(target) {
@@ -147,13 +119,13 @@ fn drawn_by(target: &str) -> BTreeSet<&'static str> {
 }
 
 #[test]
-fn graphites_draws_what_is_sent() {
+fn the_graphite_dashboard_draws_what_is_sent() {
     let dashboard = json("graphite.json");
     let mut drawn = BTreeSet::new();
     for graph in array(&dashboard["graphs"]) {
         let targets = array(&graph[1]["target"]).iter().map(|target| target.as_str().unwrap());
         drawn.extend(targets.clone().flat_map(drawn_by));
-        // It has them a second time, as its address for the picture.
+        // The dashboard repeats its targets in the address of the picture.
         let escaped = |text: &str| {
             let text = text.replace('%', "%25").replace(' ', "%20").replace('"', "%22");
             text.replace('\\', "%5C")
@@ -165,7 +137,7 @@ fn graphites_draws_what_is_sent() {
 }
 
 #[test]
-fn grafanas_draws_what_is_sent() {
+fn the_grafana_dashboard_draws_what_is_sent() {
     let dashboard = json("grafana.json");
     let variables = array(&dashboard["templating"]["list"]).iter();
     let variables: Vec<_> =
@@ -185,7 +157,7 @@ fn grafanas_draws_what_is_sent() {
 }
 
 #[test]
-fn the_documented_sed_makes_both_for_the_legacy_namespace() {
+fn the_documented_sed_command_converts_dashboards_to_the_legacy_namespace() {
     let doc = fs::read_to_string(format!("{TOP}/docs/dashboards.md")).unwrap();
     let (_, block) = doc.split_once("```sh\nsed ").expect("the command");
     let (command, _) = block.split_once("grafana.json > ").expect("its file");
@@ -198,7 +170,7 @@ fn the_documented_sed_makes_both_for_the_legacy_namespace() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let legacy = String::from_utf8(output.stdout).unwrap();
         let _: Value = serde_json::from_str(&legacy).unwrap_or_else(|it| panic!("{name}: {it}"));
-        // What counts is where it was, under its other name.
+        // Each counter is still drawn, under its name in the legacy namespace.
         let before = read(name);
         let number = |text: &str, what: &str| text.matches(what).count();
         assert_eq!(number(&legacy, "stats_counts."), number(&before, ".count,"));
@@ -213,7 +185,8 @@ fn the_documented_sed_makes_both_for_the_legacy_namespace() {
     }
 }
 
-/// The colours that a Grafana dashboard fixes, by the series' name and the panel's title.
+/// The fixed colours of a Grafana dashboard, with the name of the series and the title of the
+/// panel.
 fn fixed(dashboard: &Value) -> Vec<(String, String, String)> {
     let mut fixed = Vec::new();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -251,12 +224,12 @@ fn a_colour_means_the_same_on_each_dashboard() {
     assert!(State::ALL
         .iter()
         .all(|state| by_name.contains_key(&format!("{state:?}").to_uppercase())));
-    // Of what ends well, and of what does not.
+    // The colours for success and for failure.
     assert_ne!(by_name[&"completed".to_owned()], by_name[&"timeout".to_owned()]);
 }
 
 #[test]
-fn grafanas_two_dashboards_show_the_same() {
+fn both_grafana_dashboards_show_the_same() {
     let (graphite, prometheus) = (json("grafana.json"), json("grafana-prometheus.json"));
     let panels = array(&graphite["panels"]).iter().zip(array(&prometheus["panels"]));
     assert_eq!(array(&graphite["panels"]).len(), array(&prometheus["panels"]).len());
@@ -273,7 +246,7 @@ fn grafanas_two_dashboards_show_the_same() {
     }
 }
 
-/// The metrics of one of Netdata's dimensions, and their type.
+/// The metrics of a dimension of Netdata, and their type.
 fn dimension(line: &str) -> (&str, &'static str) {
     let words: Vec<_> = line.split(' ').map(|word| word.trim_matches('\'')).collect();
     let (pattern, name, how, divider) = match words[..] {
@@ -281,7 +254,7 @@ fn dimension(line: &str) -> (&str, &'static str) {
         [pattern, name, how, "1", divider] => (pattern, name, how, divider),
         _ => panic!("{line}"),
     };
-    // A name of its own, or that of what the star stands for.
+    // The dimension has a name, or the part that `*` matches is its name.
     assert_eq!(name.is_empty(), pattern.contains('*'), "{line}");
     let counts =
         [".result.", ".exception.", ".plugin."].iter().any(|family| pattern.contains(family));
@@ -295,7 +268,7 @@ fn dimension(line: &str) -> (&str, &'static str) {
 }
 
 #[test]
-fn netdatas_draws_what_is_sent() {
+fn the_netdata_charts_draw_what_is_sent() {
     let conf = read("netdata.conf");
     let value = |line: &'static str| format!("    {line} = ");
     let taken = conf.lines().find_map(|line| line.strip_prefix(&value("metrics"))).unwrap();
@@ -322,7 +295,7 @@ struct Exporter {
     mappings: Vec<Mapping>,
 }
 
-/// As statsd_exporter's own reader has it (pkg/mapper in its sources).
+/// The mapping, as in pkg/mapper of statsd_exporter.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code)]
@@ -354,7 +327,7 @@ impl Mapping {
         self.match_metric_type == wanted && matches(&self.r#match, name)
     }
 
-    /// What Prometheus calls a line of this name.
+    /// The series of Prometheus for a metric of this name.
     fn tells(&self, name: &str) -> String {
         let parts = self.r#match.split('.').zip(name.split('.'));
         let stars: Vec<_> =
@@ -373,12 +346,12 @@ impl Mapping {
 }
 
 #[test]
-fn statsd_exporters_maps_all_that_is_sent_and_nothing_else() {
+fn the_statsd_exporter_mapping_covers_exactly_what_is_sent() {
     let exporter: Exporter = serde_yaml_ng::from_str(&read("statsd_exporter.yml")).unwrap();
     let mut used = BTreeSet::new();
     let mut told = BTreeSet::new();
     for (name, kind) in sent() {
-        // The first that matches is taken.
+        // The first mapping that matches applies.
         let place = exporter.mappings.iter().position(|mapping| mapping.takes(name, kind));
         let place = place.unwrap_or_else(|| panic!("{name} of type {kind} is not mapped"));
         used.insert(place);

@@ -1,19 +1,20 @@
-//! Whatever an administrator, a user or Flux may write: nothing panics, and what
-//! is refused is refused in one short line.
+//! Any configuration, jobspec or callback: nothing panics, and errors are one short line.
 //!
-//! The same cases each time, few; STATE_COUNTS_FUZZ_CASES and
-//! STATE_COUNTS_FUZZ_SEED ask for more and for others, as scripts/fuzz does.
+//! The cases are few and the same in each run; scripts/fuzz sets STATE_COUNTS_FUZZ_CASES and
+//! STATE_COUNTS_FUZZ_SEED for more and others.
 
 use std::net::UdpSocket;
 
+use proptest::prelude::*;
+use serde_json::{json, Value};
+use state_counts::jobs::{Event, EventKind};
+
+use crate::support::all_collectors;
 use crate::support::artifact::plugin;
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::invariants::{self, Survey};
 use crate::support::jobs::TOPICS;
 use crate::support::random::{cases, conf, text, value};
-use proptest::prelude::*;
-use serde_json::{json, Value};
-use state_counts::jobs::{Event, EventKind};
 
 proptest! {
     #![proptest_config(cases(1000))]
@@ -48,12 +49,12 @@ proptest! {
     }
 }
 
-/// A state's number: one that there is, or any.
+/// The number of a state, valid or not.
 fn number() -> impl Strategy<Value = i32> {
     prop_oneof![9 => (0u32..7).prop_map(|place| 1 << place), 1 => any::<i32>()]
 }
 
-/// Any event, legal or not.
+/// Any event, valid or not.
 fn event() -> impl Strategy<Value = Event> {
     let what = prop_oneof![
         number().prop_map(|state| EventKind::New { state }),
@@ -70,7 +71,7 @@ proptest! {
     #![proptest_config(cases(1000))]
 
     #[test]
-    fn any_events_keep_the_table_and_the_changes_together(
+    fn any_events_keep_the_job_table_and_its_changes_consistent(
         announced in prop::collection::vec(event(), 0..20),
         events in prop::collection::vec(event(), 0..200),
         survey in prop::option::of(0u64..5),
@@ -94,8 +95,7 @@ proptest! {
         let mut host = FakeJobManager::start(Some(&server.local_addr().unwrap().to_string()));
         let _ = host.load(plugin(), conf);
         host.remove("state-counts.so").ok();
-        let all = "states,queues,timings,results,resources,users,banks,pending";
-        host.load(plugin(), json!({"metrics": all})).unwrap();
+        host.load(plugin(), json!({"metrics": all_collectors()})).unwrap();
         host.log();
         for (topic, arguments) in before {
             host.call(topic, &arguments);
@@ -117,7 +117,7 @@ fn topic() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&TOPICS[..])
 }
 
-/// What Flux passes, with anything in its places.
+/// Arguments with the keys that Flux passes, and any values.
 fn arguments() -> impl Strategy<Value = Value> {
     let some = |good: Value| prop_oneof![4 => Just(good), 1 => value()];
     let state = || prop_oneof![4 => number().prop_map(Value::from), 1 => value()];

@@ -1,15 +1,16 @@
-//! Whatever a name is, what is sent says what was meant, in every dialect. (More
-//! cases: see tests/fake/fuzz.rs.)
+//! Metrics with any name are sent as the intended lines, in each dialect. For more cases see
+//! tests/fake/fuzz.rs.
+
+use proptest::prelude::*;
 
 use crate::support::invariants;
 use crate::support::random::{cases, text};
-use proptest::prelude::*;
 
 proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn any_name_is_the_lines_that_were_meant_in_every_dialect(
+    fn any_name_is_sent_as_the_intended_lines_in_each_dialect(
         prefix in prop_oneof![Just(String::new()), text()],
         name in text(),
         own in prop::collection::vec((text(), text()), 0..3),

@@ -1,12 +1,11 @@
-//! Our own declarations of Flux's functions say what Flux's headers say.
+//! The declarations of Flux's functions in wrapper.h agree with Flux's headers.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 use crate::support::found::TOP;
 
-/// Compiles wrapper.h with both sets of declarations: one that differs is a
-/// compile error.
+/// Compiles wrapper.h with both sets of declarations; a difference is a compile error.
 #[test]
 #[cfg_attr(not(have_flux_headers), ignore = "needs flux-core's headers (pkg-config, FLUX_PREFIX)")]
 fn the_fallback_declarations_agree_with_flux_core() {
@@ -14,7 +13,7 @@ fn the_fallback_declarations_agree_with_flux_core() {
     assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
 }
 
-/// The check can fail: a wrong declaration beside the real one is refused.
+/// The test above can fail.
 #[test]
 #[cfg_attr(not(have_flux_headers), ignore = "needs flux-core's headers (pkg-config, FLUX_PREFIX)")]
 fn a_declaration_that_differs_is_a_compile_error() {
@@ -22,7 +21,7 @@ fn a_declaration_that_differs_is_a_compile_error() {
     assert!(!outcome.status.success());
 }
 
-/// So one .so serves every Flux, wherever it was built: docs/compatibility.md.
+/// One build works with each supported Flux (docs/compatibility.md).
 #[test]
 #[cfg(have_flux_headers)] // Without them it would compare a file with itself.
 #[ignore = "long"]
@@ -33,7 +32,7 @@ fn full_the_plugin_is_the_same_file_with_fluxs_headers_and_without() {
     assert!(read(release_plugin()) == read(release_plugin_without_headers()), "they differ");
 }
 
-/// Compiles Flux's headers as they are, and then wrapper.h, changed by `between`.
+/// Compiles Flux's headers and then wrapper.h, with `between` between them.
 fn compile(between: &str) -> Output {
     let includes = option_env!("STATE_COUNTS_FLUX_INCLUDES").unwrap_or_default();
     let mut compiler = Command::new("cc")

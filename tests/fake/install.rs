@@ -1,4 +1,4 @@
-//! scripts/install: where it puts the plugin, and how it replaces and removes it.
+//! scripts/install installs, replaces and removes the plugin.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -23,7 +23,7 @@ fn it_installs_replaces_and_removes() {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode, "{path:?}");
     }
 
-    // A broker that has it mapped keeps the old file.
+    // The old file still exists for a broker that has it mapped.
     let mapped = File::open(&plugin).unwrap();
     assert!(install(folder.path(), &prefix).status.success());
     assert_ne!(plugin.metadata().unwrap().ino(), mapped.metadata().unwrap().ino());
@@ -35,7 +35,7 @@ fn it_installs_replaces_and_removes() {
 }
 
 #[test]
-fn a_mistake_is_named() {
+fn a_wrong_argument_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, text) in
         [(&["--prefix"][..], "expected a folder"), (&["--frobnicate"], "Usage")]

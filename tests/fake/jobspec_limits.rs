@@ -1,4 +1,4 @@
-//! Jobspecs beyond the limits of what is read: counted, and logged once.
+//! Jobspecs beyond the limits are counted and logged once.
 
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::jobs::{live_as, COURSE};

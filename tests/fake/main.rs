@@ -1,36 +1,53 @@
-//! What needs no broker and no server: the plugin in the fake job manager, and what is
-//! read, built or computed without any.
+//! Tests that need neither a broker nor a server: of the plugin in the fake job manager, and
+//! of documents, scripts and packages.
 
+#[path = "../scenarios/mod.rs"]
+mod scenarios;
 #[path = "../support/mod.rs"]
 mod support;
 
+/// Runs scenarios of a feature in the fake job manager.
+macro_rules! scenarios {
+    ($feature:ident: $($(#[$attribute:meta])* $name:ident),+ $(,)?) => {$(
+        #[test]
+        $(#[$attribute])*
+        fn $name() {
+            crate::scenarios::$feature::$name::<crate::host::FakeHost>();
+        }
+    )+};
+}
+
 mod artifact;
 mod callbacks;
+mod client;
 mod configuration;
 mod cost;
-mod cycles;
 mod dashboards;
+mod destinations;
 mod dialects;
 mod docs;
-mod environment;
-mod events_lost;
-mod families;
-mod faults;
 mod fuzz;
 mod fuzz_lines;
+mod golden;
 mod headers;
-mod healing;
-mod hosts;
+mod host;
 mod install;
 mod jobspec_limits;
-mod machine;
+mod leaks;
+mod load;
+mod other_plugins;
 mod package;
 mod panics;
-mod plugin;
 mod properties;
+mod publisher;
 mod queues;
+mod reconcile;
 mod reload;
+mod resource_status;
 mod resources;
+mod restart;
+mod results;
 mod setup;
 mod soak;
-mod wire;
+mod states;
+mod telemetry;

@@ -1,5 +1,5 @@
-//! The packages, and the manual: what is in them. `scripts/package --check` builds
-//! the packages, runs these tests, and says by variables where all is:
+//! The contents of the packages and of the manual. `scripts/package --check` builds the
+//! packages and runs these tests with these variables:
 //!
 //! - `STATE_COUNTS_PACKAGES`: the folder of the packages;
 //! - `STATE_COUNTS_ROOT`: a fresh Debian 11 with a C compiler and jansson;
@@ -13,23 +13,24 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use serde_json::json;
+use state_counts::collectors::COLLECTORS;
+use state_counts::config::KEYS;
+
 use crate::support::artifact::NAME;
 use crate::support::fake_job_manager::{program, FakeJobManager};
 use crate::support::found::TOP;
 use crate::support::receiver::Receiver;
 use crate::support::trace;
-use serde_json::json;
-use state_counts::collectors::COLLECTORS;
-use state_counts::config::KEYS;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What a program prints. It has to succeed.
+/// The output of a program, which must succeed.
 fn run(program: &str, arguments: &[&str]) -> String {
     print_of(Command::new(program).args(arguments))
 }
 
-/// What a shell script prints that has `arguments`.
+/// The output of a shell script with these arguments.
 fn shell(script: &str, arguments: &[&str]) -> String {
     run("sh", &[&["-ec", script, "sh"], arguments].concat())
 }
@@ -48,18 +49,18 @@ fn told(variable: &str) -> String {
     env::var(variable).unwrap_or_else(|error| panic!("{variable}: {error}"))
 }
 
-/// The packages for one kind of machine.
+/// The packages for one architecture.
 struct Packages {
     deb: String,
     rpm: String,
     tarball: String,
     machine: &'static str,
     debian_architecture: &'static str,
-    /// The version of glibc's oldest symbols.
+    /// The version of the oldest symbols of glibc.
     oldest_glibc: &'static str,
 }
 
-/// What was built. Packages of earlier builds may be beside it.
+/// The packages of this build; the folder may have packages of earlier ones.
 fn built() -> Vec<Packages> {
     let folder = told("STATE_COUNTS_PACKAGES");
     let sums = fs::read_to_string(format!("{folder}/SHA256SUMS")).unwrap();
@@ -81,7 +82,7 @@ fn built() -> Vec<Packages> {
     built
 }
 
-/// The plugin in a .deb, below a folder that it is unpacked in.
+/// The path of the plugin in an unpacked .deb.
 fn unpacked(deb: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
@@ -90,8 +91,8 @@ fn unpacked(deb: &str) -> (tempfile::TempDir, String) {
     (folder, plugin)
 }
 
-/// These columns of each line of a long listing that is no folder, and where a
-/// link points.
+/// These columns of the lines of a long listing that are not folders, and the target of a
+/// link.
 fn files(listing: &str, columns: &[usize]) -> Vec<String> {
     let mut files = Vec::new();
     for line in listing.lines().filter(|line| !line.starts_with('d')) {
@@ -107,14 +108,15 @@ fn files(listing: &str, columns: &[usize]) -> Vec<String> {
 
 #[test]
 #[cfg_attr(not(have_packages), ignore = "needs scripts/package --check")]
-fn the_debian_package_holds_what_it_should_where_flux_looks() {
+fn the_debian_package_contains_the_plugin_and_the_manual() {
     for Packages { deb, machine, debian_architecture, .. } in built() {
         let field = |name: &str| run("dpkg-deb", &["--field", &deb, name]);
         assert_eq!(field("Package"), "flux-state-counts");
         assert_eq!(field("Version"), VERSION);
         assert_eq!(field("Architecture"), debian_architecture);
         assert_eq!(field("Enhances"), "flux-core");
-        // No Flux: its symbols come from the broker, which may be no package.
+        // No dependency on Flux: the symbols come from the broker, which may not be from a
+        // package.
         assert_eq!(field("Depends"), "libc6 (>= 2.28)");
 
         let listing = run("dpkg-deb", &["--contents", &deb]);
@@ -126,7 +128,7 @@ fn the_debian_package_holds_what_it_should_where_flux_looks() {
              ./usr/lib/{machine}-linux-gnu/flux/job-manager/plugins/state-counts.so \
              -> ../../../../flux/job-manager/plugins/state-counts.so"
         );
-        // The link comes before the file or after it, as the machine's name goes.
+        // The position of the link depends on the name of the architecture.
         let mut files = files(&listing, &[0, 1, 5]);
         files.sort();
         assert_eq!(
@@ -149,7 +151,7 @@ fn the_debian_package_holds_what_it_should_where_flux_looks() {
 
 #[test]
 #[cfg_attr(not(have_packages), ignore = "needs scripts/package --check")]
-fn the_rpm_holds_the_same_where_the_flux_of_rhel_looks() {
+fn the_rpm_contains_the_same_files_for_rhel() {
     for Packages { deb, rpm, machine, .. } in built() {
         let ask = |format: &str| run("rpm", &["--query", "--queryformat", format, "-p", &rpm]);
         assert_eq!(
@@ -182,7 +184,7 @@ fn the_rpm_holds_the_same_where_the_flux_of_rhel_looks() {
 
 #[test]
 #[cfg_attr(not(have_packages), ignore = "needs scripts/package --check")]
-fn the_tarball_holds_the_same_as_a_prefix_has_it() {
+fn the_tarball_contains_the_same_files_below_a_prefix() {
     for Packages { deb, tarball, machine, .. } in built() {
         let top = format!("flux-state-counts-{VERSION}-{machine}");
         assert_eq!(
@@ -223,8 +225,7 @@ fn the_packaged_plugin_needs_nothing_but_glibc_2_28() {
         let exported = run("nm", &["-D", "--defined-only", "--format=just-symbols", &plugin]);
         assert_eq!(exported, "flux_plugin_init");
 
-        // All of glibc's, and so in the one package that is asked for: no
-        // libgcc_s, no Flux, no jansson.
+        // Only libraries of glibc: no libgcc_s, no Flux, no jansson.
         let dynamic = run("readelf", &["--wide", "--dynamic", &plugin]);
         let needed: Vec<_> = dynamic
             .lines()
@@ -250,7 +251,7 @@ fn the_packaged_plugin_needs_nothing_but_glibc_2_28() {
             assert!(minor.is_some_and(|minor| minor <= 28), "{symbol}@{version}");
         }
 
-        // It does not say where it was built, either.
+        // The path of the build is not in it.
         let bytes = fs::read(&plugin).unwrap();
         let top = fs::canonicalize(TOP).unwrap();
         for path in [told("HOME"), top.display().to_string()] {
@@ -260,7 +261,7 @@ fn the_packaged_plugin_needs_nothing_but_glibc_2_28() {
     }
 }
 
-/// The fresh Debian 11, with the fake job manager compiled in it.
+/// The root of a new Debian 11, with the fake job manager compiled in it.
 fn root() -> &'static str {
     static ROOT: OnceLock<String> = OnceLock::new();
     ROOT.get_or_init(|| {
@@ -279,7 +280,7 @@ fn root() -> &'static str {
 
 /// A command in the root.
 fn in_root(arguments: &[&str]) -> Command {
-    // The fake job manager looks into /proc.
+    // The fake job manager reads /proc.
     let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script, root()]).args(arguments);
@@ -288,12 +289,12 @@ fn in_root(arguments: &[&str]) -> Command {
 }
 
 fn replay_the_recorded_run(host: &mut FakeJobManager) {
-    for recorded in trace::callbacks() {
-        host.call(&recorded.topic, &recorded.args);
-    }
+    trace::replay(host, 500, |host| {
+        host.counts();
+    });
 }
 
-/// The fake job manager that is started by `command` loads `plugin`, which counts.
+/// The plugin counts the recorded run in the fake job manager that `command` starts.
 fn counts_the_recorded_run(command: Command, plugin: &Path) {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::spawn(command, Some(&receiver.endpoint()));
@@ -309,7 +310,7 @@ fn counts_the_recorded_run(command: Command, plugin: &Path) {
     host.end();
 }
 
-/// The package for this machine.
+/// The package for the architecture of this machine.
 fn ours() -> Packages {
     let ours = run("dpkg", &["--print-architecture"]);
     let mut packages = built().into_iter();
@@ -318,7 +319,7 @@ fn ours() -> Packages {
 
 #[test]
 #[cfg_attr(not(have_packages), ignore = "needs scripts/package --check")]
-fn the_packaged_plugin_counts_the_recorded_run_here() {
+fn the_packaged_plugin_counts_the_recorded_run() {
     let (_folder, plugin) = unpacked(&ours().deb);
     counts_the_recorded_run(Command::new(program()), Path::new(&plugin));
 }
@@ -342,7 +343,7 @@ fn debian_11_installs_the_package_and_its_plugin_counts_the_recorded_run() {
     for plugin in &plugins {
         counts_the_recorded_run(in_root(&["/fake_job_manager"]), plugin);
     }
-    // A name is looked up in libanl, which there is a library of its own.
+    // Debian 11 has the lookup functions in a library of their own, libanl.
     let receiver = Receiver::start();
     let mut host = FakeJobManager::spawn(in_root(&["/fake_job_manager"]), None);
     let port = receiver.endpoint().split_off("127.0.0.1".len());
@@ -364,7 +365,7 @@ fn debian_11_installs_the_package_and_its_plugin_counts_the_recorded_run() {
     }
 }
 
-/// The packaged plugin unwinds by zig's library, and not by libgcc's.
+/// The packaged plugin unwinds with zig's library instead of libgcc.
 #[test]
 #[cfg_attr(
     not(have_root),
@@ -389,7 +390,7 @@ fn a_panic_of_the_packaged_build_is_caught_in_debian_11() {
 }
 
 #[test]
-fn a_mistake_in_the_command_is_named() {
+fn a_wrong_argument_is_named() {
     for (arguments, text) in [
         (&["--target", "sparc"][..], "expected x86_64 or aarch64"),
         (&["--frobnicate"], "Usage"),
@@ -402,7 +403,7 @@ fn a_mistake_in_the_command_is_named() {
     }
 }
 
-/// Where a version is written by hand, it is the crate's.
+/// Each version in a file is the version of the crate.
 #[test]
 fn the_readme_and_the_spec_name_this_version() {
     let read = |path: &str| fs::read_to_string(Path::new(TOP).join(path)).unwrap();
@@ -420,9 +421,9 @@ fn the_readme_and_the_spec_name_this_version() {
     }
 }
 
-/// Each key and family has its paragraph, and the page says nothing wrongly.
+/// Each key and each collector has a paragraph.
 #[test]
-fn the_manual_knows_every_key_and_renders_without_a_warning() {
+fn the_manual_describes_each_key_and_renders_without_a_warning() {
     let source = Path::new(TOP).join("docs/flux-state-counts.rst");
     let text = fs::read_to_string(&source).unwrap();
     let families = COLLECTORS.iter().map(|family| family.name);
@@ -432,9 +433,9 @@ fn the_manual_knows_every_key_and_renders_without_a_warning() {
     run("rst2man", &["--halt=warning", source.to_str().unwrap()]);
 }
 
-/// What README quotes from the log is what the plugin says.
+/// Log lines in the README are lines that the plugin writes.
 #[test]
-fn readme_quotes_what_the_plugin_says() {
+fn the_readme_quotes_messages_of_the_plugin() {
     let top = Path::new(TOP);
     let readme = fs::read_to_string(top.join("README.md")).unwrap();
     let (mut sources, mut folders) = (String::new(), vec![top.join("src")]);

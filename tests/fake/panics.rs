@@ -30,7 +30,7 @@ fn gauges_are_recomputed_after_a_panic_and_panics_are_counted() {
     assert_eq!(query["counts"]["SCHED"], 300);
     let counted = receiver.values()["flux.job.plugin.panics"].clone();
     assert_eq!(counted.last().map(String::as_str), Some("300|c"));
-    // A job that comes later is counted as ever.
+    // A later job is counted as usual.
     live(&mut host, 1000, &[NEW]);
     let truth = host.counts();
     assert_eq!(receiver.seen().gauges, truth);

@@ -1,5 +1,5 @@
-//! Random but legal lives of jobs, plugins and brokers: after every event the
-//! gauges are what a naive recount says.
+//! Random valid sequences of events of jobs, plugins and brokers: after each event, the gauges
+//! equal a naive recount.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use crate::support::{counts, Counts, STATES};
 use proptest::prelude::*;
 use serde_json::{json, Value};
 
-/// Something that happens. A number chooses among the jobs it can happen to.
+/// One event. A number chooses among the jobs for which it is possible.
 #[derive(Clone, Debug)]
 enum Event {
     Submit,
-    /// A job takes one of the steps that its state allows.
+    /// A job goes to one of the states that can follow.
     Step(usize, usize),
-    /// A job's course from where it is to the end.
+    /// A job goes through all its states, to the end.
     Finish(usize),
     Purge(usize),
     Load(Settings),
     Remove,
     Reload(Settings),
-    /// The broker is shut down and started again, plugin in the configuration.
+    /// The broker is restarted, with the plugin in its configuration.
     Restart(Settings, bool),
-    /// The same, but killed: nobody takes leave.
+    /// The broker is killed and started again: no final values are sent.
     Kill(Settings),
     /// `flux config reload`.
     Configure(Settings),
-    /// Tenths of seconds pass.
+    /// So many tenths of a second pass.
     Pass(u8),
-    /// What becomes of the question for the inactive jobs.
+    /// The requests for the number of inactive jobs.
     Requests(Requests),
 }
 
@@ -40,7 +40,7 @@ enum Requests {
     Answered,
     Held,
     Failing,
-    /// Held ones see the counts of this moment.
+    /// The responses to held requests get the counts of this moment.
     Taken,
     Delivered,
 }
@@ -50,7 +50,7 @@ struct Settings {
     period: f64,
     resync: f64,
     values: bool,
-    /// Which of the two servers are sent to.
+    /// The servers that are endpoints.
     servers: [bool; 2],
 }
 
@@ -65,14 +65,14 @@ impl Settings {
         json!({"state-counts": table})
     }
 
-    /// Whether the gauges are ours alone, and absolute values are sent.
+    /// Returns `true` if no other instance uses the gauges, so that absolute values are sent.
     fn owner(&self) -> bool {
         self.resync > 0.0 || self.values
     }
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    // A resync amid a period meets sums that are pending.
+    // Changes are pending at a resync that is within a period.
     let period = prop_oneof![Just(0.0), Just(1.0)];
     let resync = prop_oneof![Just(0.0), Just(2.5)];
     let servers =
@@ -105,8 +105,8 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The states that a job in `state` can go to: onward, to CLEANUP if it is
-/// cancelled, and from SCHED back to PRIORITY.
+/// The states that can follow: the next one, CLEANUP for a job that is canceled, and PRIORITY
+/// after SCHED.
 fn ways(state: i64) -> &'static [i64] {
     match state {
         NEW => &[DEPEND, CLEANUP],
@@ -119,20 +119,20 @@ fn ways(state: i64) -> &'static [i64] {
     }
 }
 
-/// A host, its jobs, and what is known of the plugin in it.
+/// A host, its jobs, and the state of the plugin.
 struct World {
     host: FakeJobManager,
     receivers: [Receiver; 2],
-    /// Each job's state.
+    /// The state of each job.
     jobs: BTreeMap<i64, i64>,
     submitted: i64,
     loaded: Option<Settings>,
-    /// Whether the reactor has turned since the load.
+    /// `true` if there was an iteration of the reactor loop since the load.
     started: bool,
-    /// Whether INACTIVE must be there: the question had time to be answered.
+    /// `true` if INACTIVE must have been sent: there was time for a response.
     settled: bool,
     answering: bool,
-    /// Whether something happened that the end of a period has yet to send.
+    /// `true` if there are changes that the end of the period has to send.
     in_period: bool,
 }
 
@@ -208,7 +208,8 @@ impl World {
             Event::Pass(tenths) => {
                 self.host.advance(f64::from(*tenths) / 10.0);
                 self.started = self.loaded.is_some();
-                // Asked at the start and every 0.1 s again; after an error, 10 s.
+                // The plugin sends a request at the start and every 0.1 s; 10 s after an
+                // error.
                 self.settled |= self.started && self.answering && *tenths > 100;
                 self.in_period &= *tenths < 10;
             }
@@ -229,7 +230,7 @@ impl World {
         }
     }
 
-    /// One of the jobs whose state is `wanted`.
+    /// A job in one of the wanted states.
     fn choose(&self, number: usize, wanted: impl Fn(i64) -> bool) -> Option<(i64, i64)> {
         let jobs: Vec<_> = self.jobs.iter().filter(|(_, &state)| wanted(state)).collect();
         let (&id, &state) = *jobs.get(number.checked_rem(jobs.len())?)?;
@@ -277,7 +278,7 @@ impl World {
         let Some(old) = self.loaded.clone() else { return };
         self.loaded = Some(settings.clone());
         for number in 0..2 {
-            // Nor can who never sets a value mend what is remembered.
+            // Increments cannot correct values that a server keeps.
             if !settings.servers[number] || !self.started && !settings.owner() {
                 self.check_farewell(number, &old);
             }
@@ -285,8 +286,8 @@ impl World {
         if *settings == old {
             return; // Nothing happened.
         }
-        // What was pending is flushed if it went another way; who owns the gauges
-        // from now on says all.
+        // Pending changes are sent when period or endpoints change, and all values when the
+        // gauges are no longer shared.
         self.in_period &= settings.period == old.period && settings.servers == old.servers;
         self.in_period |= settings.owner() && !old.owner();
     }
@@ -300,8 +301,8 @@ impl World {
         let mode = if self.answering { "answer" } else { "hold" };
         self.host.rpc_mode(mode);
         for receiver in &mut self.receivers {
-            // Who never sets a value cannot mend one. INACTIVE is mended when
-            // the question is answered, so it would be wrong till then.
+            // Increments cannot correct values that a server keeps. INACTIVE is corrected
+            // after a response only.
             let mut remembered = receiver.seen().gauges;
             remembered.retain(|state, _| settings.owner() && state != "INACTIVE");
             receiver.begin(remembered);
@@ -314,7 +315,7 @@ impl World {
         }
     }
 
-    /// The server was taken leave of, if it was sent to; then it forgets.
+    /// If the server was an endpoint, it has the final values; then it forgets them.
     fn check_farewell(&mut self, number: usize, settings: &Settings) {
         let truth = self.recount();
         let mut seen = self.receivers[number].seen();
@@ -325,7 +326,7 @@ impl World {
         }
         for (state, count) in seen.gauges {
             let want = match state.as_str() {
-                // Where it is known, it stays.
+                // The number of inactive jobs keeps its value.
                 "INACTIVE" if settings.owner() => truth["INACTIVE"],
                 _ => 0,
             };
@@ -334,7 +335,7 @@ impl World {
         self.receivers[number].forget();
     }
 
-    /// What this test and the host agree on.
+    /// The counts of this test, which equal those of the host.
     fn recount(&mut self) -> Counts {
         let mut recount = counts(&[]);
         for &state in self.jobs.values() {
@@ -366,7 +367,7 @@ impl World {
             let got = match seen.gauges.get(&state) {
                 Some(&got) => got,
                 None if state == "INACTIVE" && !self.settled => continue,
-                // What is nothing is not contributed.
+                // A gauge that is 0 is not sent.
                 None if !settings.owner() => 0,
                 None => panic!("{state} was never sent, {settings:?}"),
             };
@@ -391,7 +392,7 @@ proptest! {
             world.happen(event);
             world.check();
         }
-        // At last all questions are answered.
+        // At the end, all requests have a response.
         world.happen(&Event::Requests(Requests::Answered));
         world.happen(&Event::Pass(110));
         world.check();

@@ -1,16 +1,18 @@
-//! The family of gauges by queue.
+//! Jobs by queue.
 
 use std::collections::BTreeMap;
 
+use serde_json::{json, Value};
+
 use crate::support::artifact::{plugin, NAME};
 use crate::support::fake_job_manager::FakeJobManager;
-use crate::support::gauges::gauges_named;
 use crate::support::gauges::Gauges;
-use crate::support::jobs::{live_as, COURSE, INACTIVE, NEW, PRIORITY, RUN, SCHED};
+use crate::support::jobs::{COURSE, INACTIVE, NEW, PRIORITY, RUN, SCHED};
 use crate::support::queues::{gauges, truth};
 use crate::support::receiver::Receiver;
 use crate::support::trace;
-use serde_json::{json, Value};
+
+scenarios!(queues: a_job_that_moves_to_another_queue_is_counted_there, a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts, jobs_are_counted_by_queue, two_queues_with_the_same_cleaned_name_share_a_gauge);
 
 fn conf() -> Value {
     json!({"metrics": ["states", "queues"], "resync": 3600})
@@ -25,7 +27,7 @@ fn job(id: i64, state: i64, previous: Option<i64>, queue: &str) -> Value {
     job
 }
 
-/// A job's callbacks through the states of `path`, in one queue.
+/// The callbacks of a job in one queue that enters the states of `path`.
 fn live(host: &mut FakeJobManager, id: i64, path: &[i64], queue: &str) {
     host.call("job.new", &job(id, path[0], None, queue));
     for pair in path.windows(2) {
@@ -37,7 +39,7 @@ fn live(host: &mut FakeJobManager, id: i64, path: &[i64], queue: &str) {
 }
 
 #[test]
-fn the_recorded_run_gives_the_recorded_queues() {
+fn the_recorded_run_ends_with_the_queues_of_its_broker() {
     let (mut host, mut receiver) = FakeJobManager::running(conf());
     let mut purged = false;
     for (number, recorded) in trace::callbacks().iter().enumerate() {
@@ -64,7 +66,7 @@ fn the_recorded_run_gives_the_recorded_queues() {
 }
 
 #[test]
-fn queues_of_a_live_instance_are_known_and_moves_followed() {
+fn inactive_jobs_by_queue_are_not_sent_before_the_response() {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     for id in 0..5 {
@@ -75,7 +77,7 @@ fn queues_of_a_live_instance_are_known_and_moves_followed() {
     host.rpc_mode("hold");
     host.load(plugin(), conf()).unwrap();
     host.advance(0.1);
-    // While the question travels, INACTIVE is withheld, and a job ends.
+    // A job ends while the request is under way.
     live(&mut host, 7, &COURSE, "debug");
     host.counts();
     assert!(!gauges(&mut receiver).keys().any(|name| name.ends_with("INACTIVE")));
@@ -87,7 +89,7 @@ fn queues_of_a_live_instance_are_known_and_moves_followed() {
     assert_eq!(wanted["debug.INACTIVE"], 3);
     assert_eq!(gauges(&mut receiver), wanted);
 
-    // A job changes its queue while it waits; another as it goes back.
+    // A job changes its queue as it goes back to PRIORITY.
     host.call("job.update", &job(5, SCHED, None, "debug"));
     let wanted = truth(&host.queues());
     assert_eq!((wanted.get("batch.SCHED"), wanted["debug.SCHED"]), (None, 1));
@@ -97,7 +99,7 @@ fn queues_of_a_live_instance_are_known_and_moves_followed() {
     let wanted = truth(&host.queues());
     assert_eq!(gauges(&mut receiver), wanted);
 
-    // A removal takes the active ones down.
+    // A removal subtracts the active jobs.
     host.remove(NAME).unwrap();
     let left = gauges(&mut receiver);
     assert!(left.keys().all(|name| name.ends_with("INACTIVE")), "{left:?}");
@@ -105,7 +107,7 @@ fn queues_of_a_live_instance_are_known_and_moves_followed() {
 }
 
 #[test]
-fn that_job_list_comes_later_is_worth_no_word_that_it_stays_away_is() {
+fn a_late_job_list_module_is_not_logged_and_a_missing_one_is_logged_once() {
     let mut host = FakeJobManager::start(None);
     host.rpc_mode("fail");
     host.load(plugin(), conf()).unwrap();
@@ -118,7 +120,7 @@ fn that_job_list_comes_later_is_worth_no_word_that_it_stays_away_is() {
 }
 
 #[test]
-fn a_queue_with_a_name_that_is_too_long_is_counted_as_other() {
+fn a_queue_with_too_long_a_name_is_counted_as_other() {
     let (mut host, mut receiver) = FakeJobManager::running(conf());
     host.log();
     let long = "q".repeat(300);
@@ -139,8 +141,8 @@ fn queues_are_switched_on_and_off_at_any_time() {
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
     let table = |metrics: Value| json!({"state-counts": {"metrics": metrics}});
-    // Jobs that came before it was switched on are known at once; those that ended
-    // when the broker has said how many there are.
+    // Active jobs from before the reload are counted at once; inactive jobs after a response
+    // of the broker.
     live(&mut host, 1, &[NEW, RUN], "batch");
     live(&mut host, 2, &COURSE, "debug");
     for _ in 0..2 {
@@ -161,52 +163,6 @@ fn queues_are_switched_on_and_off_at_any_time() {
         let wanted = host.counts();
         assert_eq!(receiver.seen().gauges, wanted);
         assert_eq!(gauges(&mut receiver), Gauges::new());
-    }
-    host.end();
-}
-
-/// All that is counted by a name, without INACTIVE, which keeps its last value under
-/// a name that goes.
-fn active(receiver: &mut Receiver) -> Gauges {
-    gauges_named(receiver, |name| !name.starts_with("state.") && !name.ends_with("INACTIVE"))
-}
-
-#[test]
-fn a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts() {
-    let mut receiver = Receiver::start();
-    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
-    let conf = |dialect: &str| {
-        let metrics = json!(["states", "queues", "banks", "pending"]);
-        json!({"state-counts": {"metrics": metrics, "resync": 3600, "dialect": dialect}})
-    };
-    host.config(&conf("plain"));
-    host.load(plugin(), json!({})).unwrap();
-    host.advance(0.1);
-    for (id, queue, path) in
-        [(1, "gpu-a100", &COURSE[..4]), (2, "gpu-a100", &COURSE[..4]), (3, "gpu-a100", &COURSE)]
-    {
-        let system = json!({"queue": queue, "bank": "phys-1"});
-        let job = json!({"id": id, "urgency": 16, "jobspec": {"attributes": {"system": system}}});
-        live_as(&mut host, &job, path);
-    }
-    host.advance(1.0);
-    let expected = |queue: &str, bank: &str| {
-        Gauges::from([
-            (format!("queue.{queue}.SCHED"), 2),
-            (format!("bank.{bank}.SCHED"), 2),
-            ("pending.resources".into(), 2),
-        ])
-    };
-    for _ in 0..2 {
-        host.counts();
-        assert_eq!(active(&mut receiver), expected("gpu-a100", "phys-1"));
-        host.reload(&conf("pcp")).unwrap();
-        host.advance(1.0);
-        host.counts();
-        assert_eq!(active(&mut receiver), expected("gpu_a100", "phys_1"));
-        assert_eq!(gauges(&mut receiver)["gpu_a100.INACTIVE"], 1);
-        host.reload(&conf("plain")).unwrap();
-        host.advance(1.0);
     }
     host.end();
 }

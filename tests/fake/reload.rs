@@ -1,19 +1,21 @@
-//! What a reload of the broker's configuration does to endpoints, names and families.
+//! Reloads of the configuration: endpoints, names and collectors.
 
 use std::collections::BTreeMap;
 
-use crate::support::artifact::plugin;
+use serde_json::{json, Value};
+
+use crate::support::artifact::{plugin, NAME};
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::gauges::gauges_named;
 use crate::support::jobs::{live, step, CLEANUP, COURSE, INACTIVE, RUN, SCHED};
 use crate::support::receiver::Receiver;
+use crate::support::samples::{counters, results};
 use crate::support::{counts, Counts};
-use serde_json::{json, Value};
 
 const TABLE: &str = "state-counts";
 
 #[test]
-fn a_reload_moves_the_gauges_and_loses_nothing() {
+fn a_reload_of_endpoints_periods_and_names_loses_no_count() {
     let [mut first, mut second] = [Receiver::start(), Receiver::start()];
     let table = |conf: Value| json!({TABLE: conf});
     let mut host = FakeJobManager::start(None);
@@ -23,7 +25,7 @@ fn a_reload_moves_the_gauges_and_loses_nothing() {
     live(&mut host, 1, &COURSE);
     live(&mut host, 2, &COURSE[..5]);
 
-    // A second endpoint comes: it gets the values, the first notices nothing.
+    // A second endpoint gets all values, and the first one gets nothing.
     host.counts();
     let before = first.seen().datagrams;
     let both = json!([first.endpoint(), second.endpoint()]);
@@ -31,15 +33,15 @@ fn a_reload_moves_the_gauges_and_loses_nothing() {
     let truth = host.counts();
     assert_eq!((first.seen().datagrams, second.seen().gauges), (before, truth));
 
-    // The period changes: what was pending leaves, nothing is doubled.
+    // When the period changes, pending changes are sent once.
     host.reload(&table(json!({"endpoint": both, "period": "1s", "resync": 0}))).unwrap();
     live(&mut host, 3, &COURSE[..5]);
     host.reload(&table(json!({"endpoint": both, "resync": 0}))).unwrap();
     let truth = host.counts();
     assert_eq!((first.seen().gauges, second.seen().gauges), (truth.clone(), truth));
 
-    // The first goes: it is taken leave of (with resync 0, of all that was
-    // given), and hears no more.
+    // A removed endpoint gets final values, with resync 0 including INACTIVE, and nothing
+    // more.
     host.reload(&table(json!({"endpoint": second.endpoint()}))).unwrap();
     host.counts();
     assert_eq!(first.seen().gauges, counts(&[]));
@@ -48,7 +50,7 @@ fn a_reload_moves_the_gauges_and_loses_nothing() {
     assert_eq!(first.seen().gauges, counts(&[]));
     assert_eq!(second.seen().gauges, truth);
 
-    // Another name: the old gauges go down, new ones are there at once.
+    // With other names, the old gauges go to 0, and the new ones are sent at once.
     host.reload(&table(json!({"endpoint": second.endpoint(), "states": "l"}))).unwrap();
     host.counts();
     let gauges = second.seen().gauges;
@@ -59,7 +61,7 @@ fn a_reload_moves_the_gauges_and_loses_nothing() {
 }
 
 #[test]
-fn a_family_that_is_switched_leaves_the_others_alone() {
+fn a_collector_that_is_switched_does_not_affect_the_others() {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     let table = |metrics: Value| json!({TABLE: {"metrics": metrics, "resync": 3600}});
@@ -85,9 +87,9 @@ fn a_family_that_is_switched_leaves_the_others_alone() {
     host.end();
 }
 
-/// Gauges that are sums of several instances are only ever added to: once.
+/// Gauges that several instances share get the jobs of a new collector as one increment.
 #[test]
-fn a_family_that_is_switched_on_is_added_once_to_each_server() {
+fn a_new_collector_is_added_once_on_each_server() {
     let mut receivers = [Receiver::start(), Receiver::start()];
     let mut host = FakeJobManager::start(None);
     let endpoints = receivers.each_ref().map(Receiver::endpoint);
@@ -99,7 +101,7 @@ fn a_family_that_is_switched_on_is_added_once_to_each_server() {
     for id in 1..4 {
         host.call("job.new", &json!({"id": id, "state": RUN, "jobspec": jobspec}));
     }
-    // With the family comes a server.
+    // The reload adds a collector and an endpoint.
     host.reload(&table(json!(["states", "queues"]), &endpoints)).unwrap();
     host.advance(0.1);
     host.counts();
@@ -115,10 +117,10 @@ fn a_family_that_is_switched_on_is_added_once_to_each_server() {
     host.end();
 }
 
-/// What the families that come need to know of many jobs is asked for in slices, and
-/// meanwhile jobs move and end, and the administrator thinks again.
+/// Many jobs are looked up in slices for new collectors. Meanwhile jobs change and end, and
+/// the collectors are switched again.
 #[test]
-fn families_are_switched_on_in_slices_and_right_when_they_come() {
+fn new_collectors_are_filled_in_slices_and_then_correct() {
     const JOBS: i64 = 3000;
     for (resync, metrics) in [(3600, "states,users,banks"), (0, "states,banks,users")] {
         let (mut host, mut receiver) =
@@ -152,7 +154,7 @@ fn families_are_switched_on_in_slices_and_right_when_they_come() {
             wanted.insert(format!("{family}.RUN"), 3);
             wanted.insert(format!("{family}.SCHED"), JOBS - 4);
         }
-        // It asserts that none is ever negative.
+        // Fails if a gauge is ever negative.
         let gauges = gauges_named(&mut receiver, |name| {
             ["user.", "bank."].iter().any(|family| name.starts_with(family))
         });
@@ -160,4 +162,33 @@ fn families_are_switched_on_in_slices_and_right_when_they_come() {
         assert_eq!(receiver.seen().gauges["RUN"], 3);
         host.end();
     }
+}
+
+#[test]
+fn collectors_are_switched_on_and_off() {
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    live(&mut host, 1, &COURSE[..5]);
+    host.counts();
+    assert_eq!(receiver.others(), Vec::<String>::new(), "state counts alone are the default");
+    let before = receiver.seen().datagrams;
+
+    // A new collector does not change the state counts; switched off, they go to 0.
+    let metrics = |metrics: Value| json!({"state-counts": {"metrics": metrics}});
+    host.reload(&metrics(json!(["states", "results"]))).unwrap();
+    host.counts();
+    assert_eq!(receiver.seen().datagrams, before);
+    host.reload(&metrics(json!("results"))).unwrap();
+    host.call("job.new", &json!({"id": 2, "state": 1}));
+    host.advance(60.0);
+    host.counts();
+    assert_eq!(receiver.seen().gauges, counts(&[]));
+    assert_eq!(counters(&receiver.values()), results(("flux.job.result.submitted", 1)));
+    host.reload(&metrics(json!(["states"]))).unwrap();
+    let truth = host.counts();
+    assert_eq!(receiver.seen().gauges, truth);
+    host.remove(NAME).unwrap();
+    host.end();
 }

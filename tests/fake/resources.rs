@@ -1,19 +1,20 @@
-//! The families resources, users and banks, in the fake job manager.
+//! The collectors resources, users and banks.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use serde_json::{json, Value};
+
 use crate::support::artifact::{plugin, NAME};
 use crate::support::fake_job_manager::{program, FakeJobManager};
 use crate::support::gauges::{usage_gauges, Gauges};
-use crate::support::jobs::{go_on, live_as, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN, SCHED};
+use crate::support::jobs::{go_on, live_as, CLEANUP, COURSE, DEPEND, INACTIVE, NEW, RUN};
 use crate::support::receiver::Receiver;
 use crate::support::{trace, STATES};
-use serde_json::{json, Value};
 
 const COLLECTORS: &str = "states,resources,users,banks";
 
-/// How many numbers an idset has.
+/// The number of ids in an idset.
 fn members(idset: &str) -> i64 {
     let parts = idset.split(',').map(|part| {
         let mut ends = part.split('-').map(|end| end.parse::<i64>().unwrap());
@@ -23,8 +24,7 @@ fn members(idset: &str) -> i64 {
     parts.sum()
 }
 
-/// A job of a user and a bank, that asks for as many cores and gets those of
-/// `core` on `rank`.
+/// A job that requests a number of cores, and gets the cores `core` of `rank`.
 fn job(id: i64, user: i64, bank: &str, cores: i64, (rank, core): (&str, &str)) -> Value {
     let resources =
         json!([{"type": "slot", "count": cores, "with": [{"type": "core", "count": 1}]}]);
@@ -46,10 +46,10 @@ fn assert_gauges(host: &mut FakeJobManager, receiver: &mut Receiver, wanted: &[(
 }
 
 #[test]
-fn the_recorded_run_holds_what_its_jobs_hold() {
+fn the_recorded_run_allocates_what_its_jobs_hold() {
     let (mut host, mut receiver) =
         FakeJobManager::running(json!({"metrics": COLLECTORS, "resync": 3600}));
-    // By job: what it asks for, then what it holds, and its state.
+    // By job: the cores that it requests, later those that it has, and its state.
     let mut jobs: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     let mut most = 0;
     for (number, recorded) in trace::callbacks().iter().enumerate() {
@@ -83,7 +83,7 @@ fn the_recorded_run_holds_what_its_jobs_hold() {
             ("resource.cores.allocated".to_owned(), held),
             ("user_cores.0".to_owned(), held),
             ("resource.cores.requested".to_owned(), sum(&|state| state < RUN)),
-            // One node, whoever shares it.
+            // All jobs share one node.
             ("resource.nodes.allocated".to_owned(), (held > 0).into()),
         ]);
         for (place, name) in STATES.iter().enumerate().take(6) {
@@ -102,7 +102,7 @@ fn the_recorded_run_holds_what_its_jobs_hold() {
 }
 
 #[test]
-fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
+fn a_live_instance_is_counted_and_a_removal_leaves_no_gauge_behind() {
     for conf in [
         json!({"metrics": COLLECTORS}),
         json!({"metrics": COLLECTORS, "send": "values", "resync": 0}),
@@ -131,7 +131,7 @@ fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
             ("user.1002.DEPEND", 1),
         ];
         assert_gauges(&mut host, &mut receiver, &wanted);
-        // One ends, one is cancelled as it waits.
+        // A job ends, and one that waits is canceled.
         live_as(&mut host, &job(2, 1002, "phys", 8, ("0-1", "4-7")), &[CLEANUP, INACTIVE]);
         live_as(&mut host, &job(3, 1002, "", 2, ("1", "0-1")), &[DEPEND]);
         let mut cancelled = job(3, 1002, "", 2, ("1", "0-1"));
@@ -157,7 +157,7 @@ fn a_live_instance_is_known_and_a_removal_leaves_no_ghosts() {
 }
 
 #[test]
-fn a_server_that_forgot_is_told_all_again() {
+fn a_restarted_server_has_all_gauges_after_a_resync() {
     let (mut host, mut receiver) =
         FakeJobManager::running(json!({"metrics": COLLECTORS, "resync": 5}));
     live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
@@ -177,7 +177,7 @@ fn a_server_that_forgot_is_told_all_again() {
 }
 
 #[test]
-fn what_nobody_understands_is_logged_once_and_harms_no_other() {
+fn unreadable_jobspecs_and_r_are_logged_once() {
     let (mut host, mut receiver) =
         FakeJobManager::running(json!({"metrics": COLLECTORS, "resync": 3600}));
     host.log();
@@ -204,9 +204,9 @@ fn what_nobody_understands_is_logged_once_and_harms_no_other() {
     host.end();
 }
 
-/// Before 0.56 Flux passes no R to callbacks.
+/// Before 0.56, Flux does not pass R to callbacks.
 #[test]
-fn what_an_old_flux_does_not_say_is_not_sent_and_the_log_says_so_once() {
+fn gauges_without_data_in_an_old_flux_are_not_sent_and_logged_once() {
     for (version, known) in [("0.55.0", false), ("0.56.0", true)] {
         let mut receiver = Receiver::start();
         let mut command = Command::new(program());
@@ -250,42 +250,13 @@ fn what_an_old_flux_does_not_say_is_not_sent_and_the_log_says_so_once() {
 }
 
 #[test]
-fn banks_cannot_forge_lines_in_any_dialect() {
-    // The first value of a bank that is new.
-    let table = [
-        ("plain", "flux.job.bank.a_b_c_1_g.RUN:1|g"),
-        ("dogstatsd", "flux.job.bank:1|g|#bank:a_b_c_1_g,state:RUN"),
-        ("graphite", "flux.job.bank;bank=a_b_c_1_g;state=RUN:1|g"),
-        ("influxdb", "flux.job.bank,bank=a_b_c_1_g,state=RUN:1|g"),
-    ];
-    for (dialect, wanted) in table {
-        let conf = json!({"metrics": "resources,banks", "dialect": dialect, "resync": 3600});
-        let (mut host, mut receiver) = FakeJobManager::running(conf);
-        live_as(&mut host, &job(1, 7, "a.b\nc:1|g", 1, ("0", "0")), &[SCHED, RUN]);
-        host.counts();
-        let datagrams = receiver.others();
-        let lines: Vec<_> = datagrams.iter().flat_map(|datagram| datagram.lines()).collect();
-        assert!(lines.contains(&wanted), "{lines:?}");
-        let cores = match dialect {
-            "plain" => "flux.job.resource.cores.allocated:+1|g",
-            "dogstatsd" => "flux.job.resource:+1|g|#resource:cores,use:allocated",
-            "graphite" => "flux.job.resource;resource=cores;use=allocated:+1|g",
-            _ => "flux.job.resource,resource=cores,use=allocated:+1|g",
-        };
-        assert!(lines.contains(&cores), "{lines:?}");
-        assert!(!lines.iter().any(|line| line.contains("user")), "not wanted: {lines:?}");
-        host.end();
-    }
-}
-
-#[test]
-fn they_are_switched_on_and_off_and_changed_at_any_time() {
+fn resource_collectors_are_switched_at_any_time() {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
     let table = |metrics: &str| json!({"state-counts": {"metrics": metrics, "resync": 3600}});
-    // It came before they were switched on.
+    // The job was submitted before the collectors were switched on.
     live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
     assert_gauges(&mut host, &mut receiver, &[]);
     host.reload(&table("states,users")).unwrap();
@@ -299,7 +270,7 @@ fn they_are_switched_on_and_off_and_changed_at_any_time() {
     assert_gauges(&mut host, &mut receiver, &held);
     host.reload(&table("states")).unwrap();
     assert_gauges(&mut host, &mut receiver, &[]);
-    // What happens meanwhile is known as well when they are back.
+    // Changes from before the collectors are switched on again are counted.
     live_as(&mut host, &job(3, 9, "", 2, ("4", "0-1")), &COURSE[..5]);
     go_on(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[4..]);
     host.reload(&table("states,users,banks")).unwrap();

@@ -1,4 +1,4 @@
-//! scripts/setup.sh: what is missing is found by using it, and named in one line.
+//! scripts/setup.sh finds missing packages by using them, and names them in one line.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,14 +9,14 @@ use tempfile::TempDir;
 
 use crate::support::found::TOP;
 
-/// A machine: a folder of programs that stand before those of PATH.
+/// A folder of programs that are used before those of PATH.
 struct Machine(TempDir);
 
 impl Machine {
     fn new(user: u32) -> Machine {
         let machine = Machine(tempfile::tempdir().unwrap());
         machine.program("id", &format!("echo {user}"));
-        // What apt-get was asked for is in the file of that name.
+        // apt-get writes its arguments to a file.
         machine.program("apt-get", r#"echo "$@" >>"$MACHINE/asked""#);
         machine
     }
@@ -42,7 +42,7 @@ impl Machine {
             .args(["-euc", &format!(". scripts/setup.sh; {script}"), "scripts/any"])
             .env("PATH", format!("{}{path}", self.0.path().display()))
             .env("MACHINE", self.0.path())
-            // One that is not installed makes bash warn, on the stderr that is compared.
+            // bash writes a warning to stderr for a locale that is not installed.
             .env_remove("LC_ALL")
             .env("LANG", "C")
             .current_dir(top)
@@ -60,16 +60,16 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn what_is_there_is_not_asked_for() {
+fn installed_packages_are_not_installed_again() {
     let machine = Machine::new(0);
     let outcome = machine.run("need_packages sh=dash '<stdint.h>=libc6-dev' /bin/sh=dash");
     assert!(outcome.status.success(), "{outcome:?}");
     assert_eq!((machine.asked(), text(&outcome.stderr)), (String::new(), ""));
 }
 
-/// Flux CD's program, and others, are called flux, too.
+/// Other programs have the name flux, for example the one of Flux CD.
 #[test]
-fn a_flux_that_is_not_flux_cores_is_none() {
+fn another_program_named_flux_is_not_accepted() {
     let machine = Machine::new(0);
     let has_flux = "has_flux && echo yes || echo no";
     for (body, wanted) in [
@@ -99,7 +99,7 @@ fn a_user_gets_one_line_with_the_command_to_type() {
     );
     assert_eq!(debian.asked(), "");
 
-    // Where there is no apt-get, as on Fedora and RHEL, whoever asks.
+    // Fedora and RHEL have no apt-get.
     let fedora = Machine::new(0);
     fs::remove_file(fedora.path("apt-get")).unwrap();
     let outcome = fedora.run_with(needs, "");
@@ -111,9 +111,9 @@ fn a_user_gets_one_line_with_the_command_to_type() {
 }
 
 #[test]
-fn root_installs_what_is_missing_and_tries_it() {
+fn root_installs_missing_packages_and_checks_them() {
     let machine = Machine::new(0);
-    // apt-get brings it.
+    // apt-get installs the program.
     machine.program(
         "apt-get",
         r#"echo "$@" >>"$MACHINE/asked"; printf '#!/bin/sh\n' >"$MACHINE/no-such-program"; chmod +x "$MACHINE/no-such-program""#,
@@ -122,14 +122,14 @@ fn root_installs_what_is_missing_and_tries_it() {
     assert_eq!(text(&outcome.stdout), "on\n", "{outcome:?}");
     assert_eq!(machine.asked(), "update -qq\ninstall -y -qq --no-install-recommends one\n");
 
-    // It does not: that is said, and nothing is run without it.
+    // If apt-get does not install it, there is an error, and the script ends.
     let outcome = Machine::new(0).run("need_packages no-such-program=one; echo on");
     assert_eq!(outcome.status.code(), Some(1));
     assert_eq!(text(&outcome.stdout), "");
     assert!(text(&outcome.stderr).ends_with("still missing after the installation of one\n"));
 }
 
-/// Debian's libclang-cpp14 is a file named libclang-cpp.so.14, and no libclang.
+/// Debian's libclang-cpp14 has a file libclang-cpp.so.14, which is not libclang.
 #[test]
 fn libclang_is_missing_where_the_build_script_cannot_load_it() {
     let machine = Machine::new(1000);
@@ -143,7 +143,7 @@ fn libclang_is_missing_where_the_build_script_cannot_load_it() {
     let last = text(&outcome.stderr).lines().last().unwrap();
     assert_eq!(last, "scripts/any: packages are missing; type: sudo apt-get install libclang-dev");
 
-    // Any other failure is what it is.
+    // Other errors of the build are shown unchanged.
     machine.program("build", "echo 'error: a typing mistake' >&2; exit 101");
     let outcome = machine.run(needs);
     assert_eq!((outcome.status.code(), text(&outcome.stdout)), (Some(101), ""));
@@ -152,8 +152,8 @@ fn libclang_is_missing_where_the_build_script_cannot_load_it() {
     assert_eq!(text(&machine.run(needs).stdout), "on\n");
 }
 
-/// The words that setup.sh looks for are those that build.rs says: where libclang
-/// cannot be loaded, and where its headers cannot be read.
+/// setup.sh searches for texts of build.rs: when libclang cannot be loaded, and when its
+/// headers cannot be read.
 #[test]
 fn the_build_script_names_the_package_of_libclang() {
     let source = include_str!("../../build.rs");
@@ -172,13 +172,13 @@ fn a_rust_that_is_too_old_is_named_with_its_version() {
         error.contains("cargo 1.63.0 (") && error.contains("expected Rust 1.85 or later"),
         "{error}"
     );
-    // What to do: Debian 12 has packages of a newer one.
+    // The error names a newer Rust; Debian 12 has packages of one.
     assert!(error.contains("cargo-web") || error.contains("https://rustup.rs"), "{error}");
     assert!(include_str!("../../Cargo.toml").contains("rust-version = \"1.85\""));
 }
 
 #[test]
-fn a_server_on_path_is_used_as_it_is_and_one_that_cannot_be_had_is_named() {
+fn a_server_on_path_is_used_and_a_missing_one_is_named() {
     let ask = |program: &str| {
         let machine = Machine::new(0);
         machine.program("a-server", "");

@@ -1,8 +1,10 @@
-//! A long life under bad conditions: 5 % of the datagrams are lost, a server
-//! comes and goes, and the configuration is reloaded every second.
+//! Many transitions while 5 % of the datagrams are lost, a server is restarted now and then,
+//! and the configuration is reloaded every second.
 
 use std::fs;
 use std::net::UdpSocket;
+
+use serde_json::json;
 
 use crate::support::artifact::plugin;
 use crate::support::fake_job_manager::FakeJobManager;
@@ -10,26 +12,24 @@ use crate::support::jobs::{described, go_on, live_as, COURSE, INACTIVE};
 use crate::support::lossy_proxy::LossyProxy;
 use crate::support::receiver::{vacant, Receiver};
 use crate::support::Counts;
-use serde_json::json;
 
-/// Jobs of one second, and their transitions.
+/// Jobs per second, and their transitions.
 const JOBS: i64 = 100;
 const TRANSITIONS: u64 = JOBS as u64 * COURSE.len() as u64;
 
-/// The host's resident memory, in KiB (proc(5)).
+/// The resident memory of the host, in KiB (proc(5)).
 fn resident(host: &FakeJobManager) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", host.process())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// As many of each second's jobs wait until the next one, and as many run.
+/// So many jobs of each second wait until the next second, and as many run.
 const STAY: i64 = 10;
-/// The transitions that the last second's have still before them.
+/// The remaining transitions of the jobs of the last second.
 const LEFT: u64 = STAY as u64 * (3 + 2);
 
-/// The jobs of a second, most of which live and end in it, and those that stayed
-/// from the second before.
+/// The jobs of a second, most of which end in it, and the remaining jobs of the second before.
 fn a_seconds_jobs(host: &mut FakeJobManager, second: i64) {
     for number in 0..JOBS {
         let here = described(second * JOBS + number);
@@ -46,7 +46,7 @@ fn a_seconds_jobs(host: &mut FakeJobManager, second: i64) {
         };
         if number >= 2 * STAY || second > 0 {
             go_on(host, &job, path);
-            // Ten stay; the others are purged, so that the host's own table stays short.
+            // Ten jobs stay; the others are purged, so that the host's own table stays short.
             if second > 0 || number >= 3 * STAY {
                 host.call("job.inactive-remove", &json!({"id": job["id"], "state": INACTIVE}));
             }
@@ -54,26 +54,26 @@ fn a_seconds_jobs(host: &mut FakeJobManager, second: i64) {
     }
 }
 
-/// What a life of this many transitions did.
+/// The results of a run.
 struct Life {
     seconds: u64,
     reloads: u64,
     dropped: u64,
-    /// Our lines in the log: those of configurations, those of health, others.
+    /// The plugin's log lines about configurations, about the health of endpoints, and others.
     lines: [u64; 3],
-    /// KiB, after a tenth of the time and at its end.
+    /// In KiB, after a tenth of the run and at its end.
     resident: [u64; 2],
-    /// The last of the other lines.
+    /// The last other line.
     other: String,
 }
 
-/// The second server is there for `turn` seconds, and then is not.
+/// The second server is started and stopped every `turn` seconds.
 fn soak(transitions: u64, turn: u64) -> Life {
     let mut receiver = Receiver::start();
     let relay = LossyProxy::start(&receiver.endpoint(), 5, 20261124);
     let place = vacant();
     let endpoint = json!([relay.endpoint(), place.to_string()]);
-    // What changes every second, and what goes back.
+    // The configurations, one for each second.
     let tables = [
         json!({"endpoint": endpoint}),
         json!({"endpoint": endpoint, "period": 1}),
@@ -126,7 +126,7 @@ fn soak(transitions: u64, turn: u64) -> Life {
                 life.other = text;
             }
         }
-        // Both keep up, so that only the relay loses anything.
+        // Both servers are read, so that only the proxy loses datagrams.
         receiver.seen_behind(&relay.endpoint());
         let mut buffer = [0; 2048];
         while server.as_ref().is_some_and(|server| server.recv(&mut buffer).is_ok()) {
@@ -140,7 +140,7 @@ fn soak(transitions: u64, turn: u64) -> Life {
     life.resident[1] = resident(&host);
     life.dropped = relay.dropped();
 
-    // The last configuration heals, with the first resync that arrives.
+    // With the last configuration, the first resync that arrives corrects the gauges.
     host.reload(&json!({"state-counts": tables[0]})).unwrap();
     let mut tries = 0;
     let truth: Counts = loop {
@@ -159,7 +159,7 @@ fn soak(transitions: u64, turn: u64) -> Life {
     life
 }
 
-/// What the log and the memory may be after it.
+/// The log and the memory of a run are within limits.
 fn check(life: &Life) {
     println!(
         "{} transitions in {} s of {} reloads: {} datagrams dropped; lines: {} of configurations, \
@@ -175,9 +175,9 @@ fn check(life: &Life) {
         life.resident[1]
     );
     assert!(life.dropped > 0);
-    // The load's, and one for each configuration that is another.
+    // One line for the load, and at most one for each reload.
     assert!(life.lines[0] <= life.reloads + 1);
-    // A word a minute for each of the two endpoints, and at least that one failed.
+    // At least one line about a failure, and at most one per minute for each endpoint.
     assert!(life.lines[1] > 0);
     assert!(life.lines[1] <= 2 * (life.seconds / 60 + 2), "a flood of {}", life.lines[1]);
     assert_eq!(life.lines[2], 0, "{}", life.other);
@@ -186,12 +186,12 @@ fn check(life: &Life) {
 }
 
 #[test]
-fn a_bad_life_ends_true_with_few_lines_and_no_growth() {
+fn transitions_under_faults_end_with_correct_gauges_few_log_lines_and_no_growth() {
     check(&soak(30_000, 20));
 }
 
 #[test]
 #[ignore = "long"]
-fn full_a_bad_life_of_a_million_transitions_ends_true_with_few_lines_and_no_growth() {
+fn full_a_million_transitions_under_faults_end_with_correct_gauges() {
     check(&soak(1_000_000, 100));
 }

@@ -8,11 +8,11 @@ use std::{env, fs};
 
 use super::found::TOP;
 
-/// The name under which an installed plugin is loaded.
+/// The file name of the installed plugin.
 pub const NAME: &str = "state-counts.so";
 
-/// The plugin that cargo built for this test run, as `state-counts.so`, or the
-/// one that STATE_COUNTS_PLUGIN names: to try one build with many Fluxes.
+/// The plugin that cargo built for this test run, or the one in STATE_COUNTS_PLUGIN (to test
+/// one build with several Fluxes), as `state-counts.so`.
 pub fn plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {
@@ -22,7 +22,7 @@ pub fn plugin() -> &'static Path {
         let test = env::current_exe().expect("a test knows its own path");
         // target/PROFILE/deps/TEST, target/PROFILE/examples/EXAMPLE
         let profile = test.ancestors().nth(2).expect("cargo's folders");
-        // Not the copy beside: cargo makes that in a plain build only.
+        // Not the copy in the folder above, which `cargo test` does not update.
         named(&profile.join("deps/libstate_counts.so"), NAME)
     })
 }
@@ -72,12 +72,12 @@ pub fn target() -> PathBuf {
     test.ancestors().nth(3).expect("cargo's folders").to_owned()
 }
 
-/// A copy of `built` under the name that a broker shall see. A broker may have
-/// an older copy mapped, so it is written beside and renamed.
+/// A copy of `built` with this name. A broker may have an older copy mapped, so the copy is
+/// written to another file and renamed.
 fn named(built: &Path, name: &str) -> PathBuf {
     let folder = target().join("tmp/plugins");
     fs::create_dir_all(&folder).expect("the target folder is writable");
-    // Nor are two tests in each other's way.
+    // Two tests use different files.
     static COPIES: AtomicU32 = AtomicU32::new(0);
     let copy = COPIES.fetch_add(1, Ordering::Relaxed);
     let beside = folder.join(format!("{name}.{}.{copy}", std::process::id()));

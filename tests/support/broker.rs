@@ -1,4 +1,4 @@
-//! Real brokers: a Flux instance of the test's own, inside `flux start`.
+//! Brokers: Flux instances that a test starts with `flux start`.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,27 +11,27 @@ use nix::unistd::Pid;
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
-use super::artifact::NAME;
+use super::artifact::{plugin, NAME};
 use super::flux::{flux, forget_the_session};
 use super::log::Log;
 use super::names::Names;
 use super::receiver::{Receiver, Seen};
-use super::{counts_of_job_stats, Counts};
+use super::{counts, counts_of_job_stats, Counts};
 
-/// A job that the execution system only simulates: no process, and over at once.
-/// (Not 0.01s: where the locale has a decimal comma, a broker does not read it.)
+/// A simulated job, without a process, that ends at once. (Not 0.01s: where the locale has a
+/// decimal comma, a broker does not read it.)
 pub const SIMULATED: &str = "--setattr=exec.test.run_duration=10ms";
-/// A simulated job that lasts until it is cancelled.
+/// A simulated job that runs until it is canceled.
 pub const ENDLESS: &str = "--setattr=exec.test.run_duration=1h";
 
-/// A job that waits for that time. (Not --begin-time=+1h: that makes a fraction of
-/// it, which a broker does not read where the locale has a decimal comma.)
+/// A dependency on a time in an hour. (Not --begin-time=+1h: that gives a number with a
+/// fraction, which a broker does not read where the locale has a decimal comma.)
 pub fn in_an_hour() -> String {
     let now = UNIX_EPOCH.elapsed().expect("it is after 1970").as_secs();
     format!("--dependency=begin-time:{}", now + 3600)
 }
 
-/// Loads a plugin, and prints what Flux says if it refuses.
+/// Loads a plugin, and prints the error if that fails.
 const LOAD: &str = "
 import sys, flux
 try:
@@ -40,39 +40,39 @@ except OSError as error:
     print(error)
 ";
 
-/// What an instance is started with.
+/// The settings of an instance.
 pub struct Setup {
     brokers: usize,
-    /// Lines of TOML's table `[resource]`.
+    /// TOML lines of the table `[resource]`.
     resources: String,
-    /// TOML, besides the resources.
+    /// Other TOML.
     config: String,
-    /// More of it, which `Broker::configure` replaces.
+    /// The part of the configuration that `Broker::configure` replaces.
     table: Value,
     endpoint: Option<String>,
-    /// Where the instance keeps its KVS from one life to the next.
+    /// The folder of the KVS, for a restart.
     state: Option<PathBuf>,
-    /// How long the other brokers may live on without the first.
+    /// The time after which the other brokers end when the first one was killed.
     exit_timeout: Option<&'static str>,
-    /// What runs each broker, as an option of `flux start`.
+    /// A command that runs each broker, as an option of `flux start`.
     wrap: Option<String>,
-    /// What runs flux: by default nothing but itself.
+    /// The command for flux.
     command: Command,
 }
 
-/// A running instance; it ends when this is dropped.
+/// A running instance, which ends when it is dropped.
 pub struct Broker {
     process: Child,
-    /// The instance's initial program runs until this closes.
+    /// The initial program of the instance runs until this closes.
     stdin: Option<ChildStdin>,
     uri: String,
     config: TempDir,
-    /// What the broker logs and prints.
+    /// The log and the output of the broker.
     log: Log,
 }
 
 impl Setup {
-    /// One broker with 64 pretended cores, sending to `endpoint`.
+    /// One broker with 64 configured cores. `endpoint` is its `FLUX_FRIPP_STATSD`.
     pub fn new(endpoint: impl Into<Option<String>>) -> Setup {
         Setup {
             brokers: 1,
@@ -104,7 +104,7 @@ impl Setup {
         self
     }
 
-    /// Adds what `Broker::configure` replaces.
+    /// Adds the part that `Broker::configure` replaces.
     pub fn table(mut self, table: Value) -> Setup {
         self.table = table;
         self
@@ -123,19 +123,19 @@ impl Setup {
         self
     }
 
-    /// Where the first broker is killed: by default Flux waits for the others for 20 s.
+    /// When the first broker is killed, Flux waits 20 s for the others by default.
     pub fn exit_timeout(mut self, timeout: &'static str) -> Setup {
         self.exit_timeout = Some(timeout);
         self
     }
 
-    /// Runs each broker under a command, given as `flux start` takes it: with commas.
+    /// Runs each broker under a command, with commas as `flux start` takes it.
     pub fn wrap(mut self, command: &str) -> Setup {
         self.wrap = Some(format!("--wrap={command}"));
         self
     }
 
-    /// Runs it where names mean something of the test's own.
+    /// Runs the instance with this name service.
     pub fn names(mut self, names: &Names) -> Setup {
         self.command = names.command("flux".as_ref());
         forget_the_session(&mut self.command);
@@ -156,12 +156,12 @@ impl Setup {
         let mut command = self.command;
         command.args(["start", "--test-size", &self.brokers.to_string()]);
         command.args(&self.wrap);
-        // One of several may be lost, and the instance lives on.
+        // The instance goes on when it loses a broker that is not the first.
         command.arg("--test-exit-mode=leader");
-        // When the first is killed, the others are given that long.
+        // Applies when the first broker is killed.
         command.args(self.exit_timeout.map(|timeout| format!("--test-exit-timeout={timeout}")));
         let log = Log::create("broker");
-        // Not -S nor --config-path, which flux start has since 0.69.
+        // flux start has -S and --config-path only since 0.69.
         command.arg(format!("-o,-Slog-filename={}", log.path().display()));
         if let Some(state) = &self.state {
             command.arg(format!("-o,-Sstatedir={}", state.display()));
@@ -182,12 +182,22 @@ impl Setup {
 }
 
 impl Broker {
-    /// Runs a flux command in the instance; its output, whatever came of it.
+    /// A broker with the plugin loaded by its path, and the receiver of its metrics.
+    pub fn loaded(conf: &str) -> (Broker, Receiver) {
+        let mut receiver = Receiver::start();
+        // With increments only, gauges that stay 0 are not sent.
+        receiver.begin(counts(&[]));
+        let broker = Setup::new(receiver.endpoint()).start();
+        broker.load(plugin(), &[conf]).unwrap();
+        (broker, receiver)
+    }
+
+    /// Runs a flux command in the instance; its output, also if it fails.
     pub fn try_flux(&self, arguments: &[&str]) -> Output {
         flux().args(arguments).env("FLUX_URI", &self.uri).output().expect("flux is on PATH")
     }
 
-    /// Runs a flux command that must succeed; what it printed.
+    /// Runs a flux command that must succeed; its standard output.
     pub fn flux(&self, arguments: &[&str]) -> String {
         let output = self.try_flux(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -195,7 +205,7 @@ impl Broker {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// `flux jobtap load`; the error is what it printed.
+    /// `flux jobtap load`; the error is its error output.
     pub fn load(&self, plugin: &Path, conf: &[&str]) -> Result<(), String> {
         let plugin = plugin.to_str().unwrap();
         let output = self.try_flux(&[&["jobtap", "load", plugin], conf].concat());
@@ -205,9 +215,9 @@ impl Broker {
         }
     }
 
-    /// Loads what is loaded already, which is refused; Flux's words. Not by flux
-    /// jobtap, which says "not found" instead of them if errno, which Flux does
-    /// not set there, happens to be ENOENT.
+    /// Loads a plugin that is loaded already; the error text of Flux. Not with flux jobtap,
+    /// which prints "not found" if errno, which Flux does not set in this case, happens to be
+    /// ENOENT.
     pub fn load_again(&self, plugin: &Path) -> String {
         self.flux(&["python", "-c", LOAD, plugin.to_str().unwrap()])
     }
@@ -216,8 +226,8 @@ impl Broker {
         self.flux(&["jobtap", "remove", name]);
     }
 
-    /// Adds `table` to the broker's configuration, in place of the last one, and
-    /// has it read; the error is what `flux config reload` printed.
+    /// Replaces the table of the configuration, and reloads it; the error is the output of
+    /// `flux config reload`.
     pub fn configure(&self, table: &Value) -> Result<(), String> {
         write_table(self.config.path(), table);
         let output = self.try_flux(&["config", "reload"]);
@@ -238,23 +248,22 @@ impl Broker {
         output.lines().map(str::to_owned).collect()
     }
 
-    /// A job's eventlog, as soon as this event is in it: it is written a little later than
-    /// the event happens.
+    /// The eventlog of a job, when it has this event: it is written a little after the event.
     pub fn eventlog(&self, job: &str, event: &str) -> String {
         self.flux(&["job", "wait-event", "--quiet", "--timeout=60", job, event]);
         self.flux(&["job", "eventlog", job])
     }
 
-    /// Reloads the job manager. Some Flux's schedulers (up to 0.55) do not find it
-    /// again: jobs that run then never end, nor does the instance. Kill it.
+    /// Reloads the job manager. The schedulers of Flux up to 0.55 do not find it again:
+    /// running jobs then never end, nor does the instance. Kill it.
     pub fn reload_job_manager(&self) {
-        // Other modules end with it; job-list is the one that counts jobs.
+        // Other modules end with it; `flux job stats` needs job-list.
         self.flux(&["module", "reload", "job-manager"]);
         self.flux(&["module", "load", "job-list"]);
     }
 
-    /// Reloads the job manager and all that talks to it, so that each finds it again. Jobs
-    /// that run go on, or fail, as this Flux has it.
+    /// Reloads the job manager and all modules that use it. Running jobs go on or fail,
+    /// depending on the version of Flux.
     pub fn reload_modules(&self) {
         for module in ["sched-simple", "job-list", "job-exec"] {
             self.flux(&["module", "remove", module]);
@@ -270,7 +279,7 @@ impl Broker {
         self.flux(&["queue", "drain"]);
     }
 
-    /// The broker's own truth, `flux job stats`.
+    /// The counts of `flux job stats`.
     pub fn stats(&self) -> Counts {
         counts_of_job_stats(&self.stats_json())
     }
@@ -279,7 +288,7 @@ impl Broker {
         serde_json::from_str(&self.flux(&["job", "stats"])).unwrap()
     }
 
-    /// Waits until the broker counts what `wanted` asks for.
+    /// Waits until `wanted` accepts the broker's counts.
     pub fn wait_stats(&self, wanted: impl Fn(&Counts) -> bool) -> Counts {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
@@ -292,7 +301,8 @@ impl Broker {
         }
     }
 
-    /// Waits until nothing moves for longer than a checkpoint of the KVS takes.
+    /// Waits until no job has changed for longer than the interval between checkpoints of the
+    /// KVS.
     pub fn wait_quiet(&self) {
         let mut last = self.stats();
         loop {
@@ -305,15 +315,15 @@ impl Broker {
         }
     }
 
-    /// The lines of the broker's log that our plugins wrote.
+    /// The plugin's lines in the broker's log.
     pub fn log(&self) -> Vec<String> {
         let log = self.flux(&["dmesg"]);
         log.lines().filter(|line| line.contains("state-counts")).map(str::to_owned).collect()
     }
 
-    /// The quiet instance's truth is what was received, no gauge was ever below
-    /// 0, and the log has no complaint of ours. Waits 5 s at most; where a resync
-    /// must not be what makes it true, load the plugin with a longer one.
+    /// In a quiet instance, the receiver has the counts of `flux job stats` within 5 s, no
+    /// gauge was ever negative, and the plugin logged no warning or error. Load the plugin
+    /// with a long resync, so that no resync corrects the gauges.
     pub fn assert_true(&self, receiver: &mut Receiver) -> Seen {
         let mut truth = self.stats();
         let end = Instant::now() + Duration::from_secs(5);
@@ -333,8 +343,8 @@ impl Broker {
         assert_eq!(complaints(&self.log().join("\n")), Vec::<String>::new());
     }
 
-    /// Ends the instance and waits for it. To its very end its log has no
-    /// complaint of ours.
+    /// Ends the instance, and asserts that the plugin logged no warning or error until the
+    /// end.
     pub fn end(mut self) {
         self.finish();
         let log = self.log.text();
@@ -342,17 +352,17 @@ impl Broker {
         assert_eq!(complaints(&log), Vec::<String>::new());
     }
 
-    /// Ends an instance in which something went wrong on purpose.
+    /// Ends an instance whose log has warnings or errors of the plugin.
     pub fn end_with_complaints(mut self) {
         self.finish();
     }
 
-    /// The broker's process.
+    /// The process of the first broker.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.flux(&["getattr", "broker.pid"]).parse().expect("a number"))
     }
 
-    /// Stops the broker for a while (SIGSTOP), and continues it.
+    /// Stops the broker (SIGSTOP), and continues it after this time.
     pub fn pause(&self, pause: Duration) {
         let process = self.pid();
         kill(process, Signal::SIGSTOP).unwrap();
@@ -360,7 +370,7 @@ impl Broker {
         kill(process, Signal::SIGCONT).unwrap();
     }
 
-    /// Kills the broker, and waits for what started it.
+    /// Kills the broker, and waits for the end of `flux start`.
     pub fn kill(mut self) {
         kill(self.pid(), Signal::SIGKILL).expect("it runs");
         let status = self.process.wait().unwrap();
@@ -385,16 +395,16 @@ impl Broker {
     }
 }
 
-/// The table that is replaced, in a file of its own.
+/// Writes the part of the configuration that can be replaced to its own file.
 fn write_table(folder: &Path, table: &Value) {
     let text = toml::to_string(table).expect("it can be written as TOML");
     fs::write(folder.join("more.toml"), text).unwrap();
 }
 
-/// The lines of a broker's log in which our plugins complain.
+/// The plugin's warnings and errors in a broker's log.
 fn complaints(log: &str) -> Vec<String> {
     let ours = log.lines().filter(|line| line.contains("state-counts: "));
-    // Of some Flux (flux_r), this is what is wanted.
+    // Expected with a Flux that does not pass R to plugins.
     let without_r = "does not show plugins what jobs hold";
     let ours = ours.filter(|line| !line.contains(".info[") && !line.contains(without_r));
     ours.map(str::to_owned).collect()

@@ -1,5 +1,5 @@
-//! What a real broker says, by its own commands, of every gauge there is. Gauges at 0 are
-//! left out.
+//! The expected gauges of all collectors, from the output of the broker's own commands,
+//! without those that are 0.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use super::broker::Broker;
 use super::gauges::Gauges;
 use super::{queues, STATES};
 
-/// The jobspecs of jobs that were asked for. To be kept no longer than nothing changes: a
-/// plugin may give any job another bank.
+/// A cache of jobspecs. It is valid only while no job changes: a plugin may change the bank of
+/// any job.
 #[derive(Default)]
 pub struct Jobspecs(BTreeMap<String, Value>);
 
@@ -25,8 +25,8 @@ impl Jobspecs {
         &self.get(broker, id)["attributes"]["system"]
     }
 
-    /// The cores that a job names. (Of whole nodes, --exclusive, flux jobs does not say how
-    /// many cores a job asks for: that depends on the nodes. It is these at least.)
+    /// The number of cores in the jobspec. (For a job with whole nodes, --exclusive, this is a
+    /// minimum, and flux jobs does not show the number.)
     fn cores(&mut self, broker: &Broker, id: &str) -> i64 {
         fn sum(resources: &Value) -> i64 {
             let each = |resource: &Value| {
@@ -38,12 +38,12 @@ impl Jobspecs {
         sum(&self.get(broker, id)["resources"])
     }
 
-    /// A job's bank, or nothing. (flux jobs knows {bank} since 0.55.)
+    /// The bank of a job, or an empty text. (flux jobs has {bank} since 0.55.)
     fn bank(&mut self, broker: &Broker, id: &str) -> String {
         self.system(broker, id)["bank"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The schemes of a job's dependencies.
+    /// The schemes of the dependencies of a job.
     fn schemes(&mut self, broker: &Broker, id: &str) -> BTreeSet<String> {
         let dependencies = self.system(broker, id)["dependencies"].as_array();
         let schemes = dependencies.into_iter().flatten().filter_map(|it| it["scheme"].as_str());
@@ -51,7 +51,7 @@ impl Jobspecs {
     }
 }
 
-/// The families states and queues: what `flux job stats` prints.
+/// The collectors states and queues, from `flux job stats`.
 pub fn states(broker: &Broker) -> Gauges {
     let stats = broker.stats_json();
     let mut truth = Gauges::new();
@@ -65,8 +65,8 @@ pub fn states(broker: &Broker) -> Gauges {
     truth
 }
 
-/// What jobs add to the families resources, users and banks; for GPUs that jobs wait for,
-/// what `gpus` says, for no command tells them.
+/// The collectors resources, users and banks. `gpus` is the number of GPUs of pending jobs,
+/// which no command prints.
 pub fn usage(broker: &Broker, gpus: i64, jobspecs: &mut Jobspecs) -> Gauges {
     let mut truth = Gauges::new();
     let resources = ["nodes.allocated", "cores.allocated", "gpus.allocated"];
@@ -101,8 +101,7 @@ pub fn usage(broker: &Broker, gpus: i64, jobspecs: &mut Jobspecs) -> Gauges {
     truth
 }
 
-/// What there is of nodes, cores and GPUs: what `flux resource list` and `flux resource
-/// status` print.
+/// The resource status, from `flux resource list` and `flux resource status`.
 pub fn machine(broker: &Broker) -> Gauges {
     let mut gauges = Gauges::new();
     let mut add = |name: &str, number: &str| {
@@ -129,8 +128,7 @@ pub fn machine(broker: &Broker) -> Gauges {
     gauges
 }
 
-/// Why each job waits that waits, by the broker's own word of its state, urgency and
-/// priority.
+/// The reasons for which jobs wait, from their state, urgency and priority in `flux jobs`.
 pub fn why_jobs_wait(broker: &Broker) -> Gauges {
     let format = "{state}|{urgency}|{priority}";
     let mut reasons = Gauges::new();
@@ -147,7 +145,7 @@ pub fn why_jobs_wait(broker: &Broker) -> Gauges {
     reasons
 }
 
-/// The jobs that wait for a dependency, by the schemes that their jobspecs ask for.
+/// The jobs in DEPEND, by the schemes in their jobspecs.
 pub fn dependencies(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
     let mut waiting = Gauges::new();
     for id in broker.flux(&["jobs", "-A", "-f", "depend", "-c0", "-no", "{id}"]).lines() {
@@ -158,7 +156,7 @@ pub fn dependencies(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
     waiting
 }
 
-/// Every gauge of every family. No job asks for GPUs.
+/// All gauges of all collectors. No job requests GPUs.
 pub fn all(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
     let mut truth = states(broker);
     truth.extend(usage(broker, 0, jobspecs));

@@ -12,13 +12,13 @@ pub fn c_plugin(source: &str, name: &str) -> PathBuf {
     compiled(&format!("tests/fake_job_manager/{source}.c"), name, &["-shared", "-fPIC"])
 }
 
-/// What `source` compiles to, under the name `name`. Options are the compiler's.
+/// Compiles `source` to the file `name`, with these options of the compiler.
 pub fn compiled(source: &str, name: &str, options: &[&str]) -> PathBuf {
     let program = env::current_exe().unwrap();
     let folder = program.ancestors().nth(3).unwrap().join("tmp");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
-    // Another process may run an older one; it, or another test, may compile it too.
+    // Another process may use an older file or compile the same source.
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let beside = folder.join(format!("{name}.{}.{count}", std::process::id()));
@@ -31,7 +31,7 @@ pub fn compiled(source: &str, name: &str, options: &[&str]) -> PathBuf {
             "-O1",
             "-Werror=implicit-function-declaration",
         ])
-        // A newer compiler knows more to warn of: that fails CI, which has one.
+        // Warnings fail only in CI, which uses one version of the compiler.
         .args(env::var_os("CI").map(|_| "-Werror"))
         .args(["-I.", source, "-o"])
         .arg(&beside)

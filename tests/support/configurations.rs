@@ -1,5 +1,4 @@
-//! Configurations that are refused, each with its exact words, and ones that
-//! are taken.
+//! Invalid configurations with their exact error texts, and valid ones.
 
 use serde_json::{json, Value};
 
@@ -7,7 +6,7 @@ const ENDPOINT: &str = "(expected HOST:PORT, [IPv6]:PORT or unix:PATH)";
 const NAME: &str = "host name is not valid (expected letters, digits, -, _ and .)";
 const PLACES: &str = "(expected {cluster}, {hostname}, {rank}, {jobid} or {level})";
 
-/// What a load or a reload is refused with, as the key, its value, and the words.
+/// Each mistake: the key, its value, and the error text of a load or a reload.
 pub fn bad() -> Vec<(&'static str, Value, String)> {
     let long_path = format!("unix:/{}", "p".repeat(107));
     let long_name = "n".repeat(257);
@@ -159,7 +158,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     ]
 }
 
-/// A configuration that sets this key, with what the key cannot be without.
+/// A configuration with this key, and with the keys that it requires.
 pub fn conf(key: &str, value: &Value) -> Value {
     match key {
         "tags" => json!({"tags": value, "dialect": "graphite"}),
@@ -167,7 +166,7 @@ pub fn conf(key: &str, value: &Value) -> Value {
     }
 }
 
-/// What each key can be, and what `flux jobtap query` then shows of it.
+/// Valid values of each key, and the value that `flux jobtap query` shows.
 pub fn good() -> Vec<(&'static str, Value, Value)> {
     vec![
         ("endpoint", json!("127.0.0.1:1"), json!(["127.0.0.1:1"])),

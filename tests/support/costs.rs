@@ -1,5 +1,5 @@
-//! What a transition costs in things that can be counted: heap allocations, by
-//! glibc's memusage(1), and system calls, by strace(1).
+//! The cost of a transition in heap allocations, counted by glibc's memusage(1), and in system
+//! calls, counted by strace(1).
 
 use std::fs;
 use std::net::UdpSocket;
@@ -13,30 +13,29 @@ use super::fake_job_manager::{program, FakeJobManager};
 use super::jobs::{announced, there_and_back, COURSE};
 use super::receiver::vacant;
 
-/// Jobs whose memory is measured.
+/// The number of jobs for the measurement of memory.
 const JOBS: i64 = 2_000;
 
-/// Transitions before any is counted, and those that are.
+/// Transitions before the measurement, and in it.
 const WARM: u64 = 10_000;
 const COUNTED: u64 = 10_000;
 
-/// The preload behind memusage(1); glibc itself brings it.
+/// The library that memusage(1) preloads; it is part of glibc.
 const MEMUSAGE: &str = "libmemusage.so";
 
-/// What is behind the endpoint.
+/// The state of the server at the endpoint.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Server {
-    /// A socket that receives, though nobody reads: no send is refused.
+    /// A socket that is not read: no send is refused.
     Alive,
-    /// Nothing: sends are refused.
+    /// No socket: sends are refused.
     Dead,
 }
 
-/// Heap allocations of `COUNTED` transitions, and how many those are. They are
-/// the host's as well: compare with a plugin that allocates nothing. A whole
-/// process is counted, so two runs are compared that differ in their number of
-/// transitions alone. On a busy machine one of them may have an allocation or two that the
-/// other has not.
+/// Heap allocations of `COUNTED` transitions, and this number. They include those of the host:
+/// compare with a plugin that allocates nothing. The result is the difference of two processes
+/// that differ only in the number of transitions. On a busy machine one of them may have an
+/// allocation or two more.
 pub fn allocations(plugin: &Path, conf: &Value) -> (i64, u64) {
     let run = |transitions| {
         let mut command = Command::new(program());
@@ -55,9 +54,9 @@ pub fn allocations(plugin: &Path, conf: &Value) -> (i64, u64) {
     (run(2 * COUNTED) - run(COUNTED), COUNTED)
 }
 
-/// The most heap that a plugin ever had for each active job, in bytes. The
-/// host's own is the same with any plugin: compare with one that has none. Jobs
-/// come while it is loaded, or are announced to it at its load.
+/// The largest heap per active job, in bytes. It includes the host's own: compare with a
+/// plugin that uses none. The jobs are submitted while the plugin is loaded, or exist at its
+/// load.
 pub fn bytes_a_job(plugin: &Path, conf: &Value, late: bool) -> i64 {
     let run = |jobs| {
         let mut command = Command::new(program());
@@ -85,7 +84,7 @@ pub fn bytes_a_job(plugin: &Path, conf: &Value, late: bool) -> i64 {
     (run(2 * JOBS) - run(JOBS)) / JOBS
 }
 
-/// A job with all that a family may remember of it.
+/// A job with all data that a collector can keep.
 fn submit_and_run(host: &mut FakeJobManager, id: i64) {
     let mut args = json!({
         "id": id,
@@ -105,8 +104,8 @@ fn submit_and_run(host: &mut FakeJobManager, id: i64) {
     host.call("job.state.run", &args);
 }
 
-/// System calls of `COUNTED` transitions, and how many those are: the calls
-/// between two of the host's answers, but for the reading of its commands.
+/// System calls of `COUNTED` transitions, and this number: those between two responses of the
+/// host, without the reads of its commands.
 pub fn syscalls(plugin: &Path, conf: &Value, server: Server) -> (u64, u64) {
     let report = NamedTempFile::new().unwrap();
     let mut command = Command::new("strace");
@@ -121,13 +120,14 @@ pub fn syscalls(plugin: &Path, conf: &Value, server: Server) -> (u64, u64) {
         .filter(|(_, line)| line.contains(" write(1, \"{\\\"nanoseconds"))
         .map(|(number, _)| number)
         .collect();
-    // Of the announcement, of those to warm up, and of those that count.
+    // The responses for job.new, for the transitions before the measurement, and for those in
+    // it.
     let [_, warm, end] = answers[..] else { panic!("strace is installed, and may trace") };
     let counted = end - warm - 1;
     (counted as u64, COUNTED)
 }
 
-/// Runs a host with `plugin` through as many transitions. Returns the host's stderr.
+/// Runs a host with `plugin` through this number of transitions. Returns the host's stderr.
 fn transit(
     command: Command,
     plugin: &Path,
@@ -148,12 +148,12 @@ fn transit(
     host.end()
 }
 
-/// Sends each transition at once.
+/// A configuration that sends each transition at once.
 pub fn immediate() -> Value {
     json!({"resync": 0})
 }
 
-/// Sums transitions over longer than a measurement takes.
+/// A configuration whose period is longer than a measurement.
 pub fn aggregated() -> Value {
     json!({"period": 3600, "resync": 0})
 }

@@ -1,4 +1,5 @@
-//! The fake job manager (tests/fake_job_manager/fake_job_manager.c): built once, driven line by line.
+//! The fake job manager (tests/fake_job_manager/fake_job_manager.c), which is compiled once
+//! and reads commands.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -15,16 +16,16 @@ use super::names::Names;
 use super::receiver::Receiver;
 use super::Counts;
 
-/// A running host, with a thread for its job manager and no plugin yet.
+/// A running host with a job manager thread, at first without a plugin.
 pub struct FakeJobManager {
     process: Child,
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
-    /// What the host and its plugins print.
+    /// The output of the host and its plugins.
     log: Log,
 }
 
-/// Turns of the reactor, and the plugins' processor time in them, in nanoseconds.
+/// Iterations of the reactor loop, and the processor time of plugins in them, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Turns {
     pub count: f64,
@@ -33,18 +34,17 @@ pub struct Turns {
 }
 
 impl FakeJobManager {
-    /// Starts one. `endpoint` is its `FLUX_FRIPP_STATSD`.
+    /// Starts a host. `endpoint` is its `FLUX_FRIPP_STATSD`.
     pub fn start(endpoint: Option<&str>) -> FakeJobManager {
         Self::spawn(Command::new(program()), endpoint)
     }
 
-    /// Starts one where names mean something of the test's own.
+    /// Starts a host with this name service.
     pub fn start_in(names: &Names, endpoint: &str) -> FakeJobManager {
         Self::spawn(names.command(program()), Some(endpoint))
     }
 
-    /// Starts one by `command`: under a tool that watches it, or another host
-    /// that speaks the same language.
+    /// Starts a host with `command`: under a tool, or another host with the same commands.
     pub fn spawn(mut command: Command, endpoint: Option<&str>) -> FakeJobManager {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("FLUX_FRIPP_STATSD");
         if let Some(endpoint) = endpoint {
@@ -60,7 +60,8 @@ impl FakeJobManager {
         }
     }
 
-    /// One with our plugin loaded and started, and the receiver of its metrics.
+    /// A host with the plugin, after the first iteration of its reactor loop, and the receiver
+    /// of its metrics.
     pub fn running(conf: Value) -> (FakeJobManager, Receiver) {
         let receiver = Receiver::start();
         let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
@@ -75,7 +76,7 @@ impl FakeJobManager {
         self.load_as(path, conf, "live")
     }
 
-    /// Loads a plugin; `announce` says how it hears of the jobs that are there.
+    /// Loads a plugin. `announce` chooses the callbacks for the existing jobs.
     pub fn load_as(&mut self, path: &Path, conf: Value, announce: &str) -> Result<(), String> {
         let answer =
             self.ask(json!({"op": "load", "path": path, "conf": conf, "announce": announce}));
@@ -87,13 +88,12 @@ impl FakeJobManager {
         outcome(answer)
     }
 
-    /// The broker's configuration from now on. Plugins hear of it at their
-    /// load, or at a reload.
+    /// Sets the broker's configuration, which plugins get at their load or at a reload.
     pub fn config(&mut self, conf: &Value) {
         self.tell(json!({"op": "config", "conf": conf}));
     }
 
-    /// `flux config reload`; the error is a plugin's, and refuses it.
+    /// `flux config reload`; the error is the one of a plugin.
     pub fn reload(&mut self, conf: &Value) -> Result<(), String> {
         self.config(conf);
         let answer = self.ask(json!({"op": "reload"}));
@@ -105,49 +105,49 @@ impl FakeJobManager {
         self.ask_for_query(NAME)
     }
 
-    /// `flux jobtap query`, of the plugin under this name.
+    /// `flux jobtap query` for the plugin with this name.
     pub fn ask_for_query(&mut self, name: &str) -> Value {
         self.ask(json!({"op": "query", "name": name}))
     }
 
-    /// A callback, to all plugins.
+    /// A callback of all plugins.
     pub fn call(&mut self, topic: &str, args: &Value) {
         self.tell(json!({"op": "call", "topic": topic, "in": args}));
     }
 
-    /// A callback that no plugin hears of: another one behaves as it should not.
+    /// A callback that no plugin gets, as if another plugin had failed.
     pub fn withhold(&mut self, topic: &str, args: &Value) {
         self.tell(json!({"op": "withhold", "topic": topic, "in": args}));
     }
 
-    /// Callbacks in one turn of the reactor, each a topic and its arguments.
+    /// Callbacks in one iteration of the reactor loop, each with a topic and arguments.
     pub fn turn(&mut self, calls: &[(&str, Value)]) {
         let calls: Vec<_> =
             calls.iter().map(|(topic, args)| json!({"topic": topic, "in": args})).collect();
         self.tell(json!({"op": "turn", "calls": calls}));
     }
 
-    /// Lets time pass: timers fire, and requests are answered.
+    /// Lets time pass: timers fire, and requests get responses.
     pub fn advance(&mut self, seconds: f64) {
         self.tell(json!({"op": "advance", "seconds": seconds}));
     }
 
-    /// How requests are answered: "answer", "hold" or "fail".
+    /// Sets the responses to requests: "answer", "hold" or "fail".
     pub fn rpc_mode(&mut self, mode: &str) {
         self.tell(json!({"op": "rpc", "mode": mode}));
     }
 
-    /// Requests under way see the counts of this moment.
+    /// The responses to held requests get the counts of this moment.
     pub fn rpc_take(&mut self) {
         self.tell(json!({"op": "rpc-take"}));
     }
 
-    /// Requests under way are answered.
+    /// Held requests get their responses.
     pub fn rpc_deliver(&mut self) {
         self.tell(json!({"op": "rpc-deliver"}));
     }
 
-    /// The host's own recount. When it is here, all before it has been done.
+    /// The host's own counts. When they arrive, all previous commands are executed.
     pub fn counts(&mut self) -> Counts {
         let answer = self.ask(json!({"op": "counts"}));
         let counts = answer.as_object().unwrap().iter();
@@ -155,22 +155,22 @@ impl FakeJobManager {
         counts.filter(|(state, _)| state != "silenced").collect()
     }
 
-    /// The host's own recount of the queues, as `flux job stats` prints it.
+    /// The host's own counts by queue, as `flux job stats` prints them.
     pub fn queues(&mut self) -> Value {
         self.ask(json!({"op": "queues"}))
     }
 
-    /// What `resource.status` answers from now on; null: nobody answers it.
+    /// Sets the response to `resource.status`; null: there is none.
     pub fn resources(&mut self, answer: Value) {
         self.tell(json!({"op": "resources", "answer": answer}));
     }
 
-    /// Callbacks that a plugin kept from the plugins behind it.
+    /// The number of callbacks that did not reach all plugins, because one returned -1.
     pub fn silenced(&mut self) -> i64 {
         self.ask(json!({"op": "counts"}))["silenced"].as_i64().unwrap()
     }
 
-    /// The log since the last look, as `(syslog level, text)`.
+    /// The log since the last call, as `(syslog level, text)`.
     pub fn log(&mut self) -> Vec<(i64, String)> {
         let answer = self.ask(json!({"op": "log"}));
         let lines = answer["log"].as_array().unwrap().iter();
@@ -179,18 +179,18 @@ impl FakeJobManager {
             .collect()
     }
 
-    /// Calls the plugin `name` alone, `count` times, with each of `calls` in
-    /// turn, each in a turn of the reactor of its own; nanoseconds a call.
+    /// Calls only the plugin `name`, `count` times, with each of `calls` in turn, each in its
+    /// own iteration of the reactor loop. Returns nanoseconds per call.
     pub fn repeat(&mut self, name: &str, count: u64, calls: &Value) -> f64 {
         self.repeat_in_turns(name, count, calls, 1)
     }
 
-    /// The same within one turn of the reactor: the callback alone.
+    /// As `repeat`, with all calls in one iteration of the reactor loop.
     pub fn repeat_within_a_turn(&mut self, name: &str, count: u64, calls: &Value) -> f64 {
         self.repeat_in_turns(name, count, calls, 0)
     }
 
-    /// The same with `length` calls in each turn of the reactor; 0: all are one.
+    /// As `repeat`, with `length` calls in each iteration of the reactor loop; 0: all in one.
     pub fn repeat_in_turns(&mut self, name: &str, count: u64, calls: &Value, length: u64) -> f64 {
         let answer = self.ask(
             json!({"op": "repeat", "name": name, "count": count, "calls": calls, "turn": length}),
@@ -198,31 +198,30 @@ impl FakeJobManager {
         answer["nanoseconds"].as_f64().unwrap_or_else(|| panic!("{answer}"))
     }
 
-    /// What plugins took of the reactor's turns since this was asked last; the first
-    /// time it begins to be measured.
+    /// The iterations since the last call. The first call starts the measurement.
     pub fn turns(&mut self) -> Turns {
         let answer = self.ask(json!({"op": "turns"}));
         let number = |name: &str| answer[name].as_f64().unwrap();
         Turns { count: number("turns"), total: number("total"), longest: number("longest") }
     }
 
-    /// The host's process.
+    /// The process of the host.
     pub fn process(&self) -> u32 {
         self.process.id()
     }
 
-    /// Whether a file of this name is still mapped in the host.
+    /// Returns `true` if a file of this name is mapped into the host.
     pub fn mapped(&mut self, name: &str) -> bool {
         self.ask(json!({"op": "mapped", "name": name}))["mapped"].as_bool().unwrap()
     }
 
-    /// How many file descriptors the host has open.
+    /// The number of open file descriptors of the host.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("it runs").count()
     }
 
-    /// Ends the host: plugins are removed, then its job manager's thread ends. Returns
-    /// what it printed on stderr.
+    /// Ends the host: plugins are removed, then the job manager thread ends. Returns the
+    /// host's stderr.
     pub fn end(mut self) -> String {
         self.commands = None;
         let status = self.process.wait().unwrap();
@@ -230,14 +229,14 @@ impl FakeJobManager {
         self.log.text()
     }
 
-    /// Kills the host, as SIGKILL does a broker.
+    /// Kills the host with SIGKILL.
     pub fn kill(mut self) {
         self.process.kill().expect("it runs");
     }
 
     fn tell(&mut self, command: Value) {
         let commands = self.commands.as_mut().expect("the host runs");
-        // In one write: a host under strace shall not read it in pieces.
+        // In one write, so that a host under strace reads it at once.
         let line = format!("{command}\n");
         commands.write_all(line.as_bytes()).expect("the host reads its commands");
     }
@@ -264,14 +263,14 @@ fn outcome(answer: Value) -> Result<(), String> {
     }
 }
 
-/// The host's executable, compiled once a process.
+/// The executable of the host, compiled once per process.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| compile("fake_job_manager", &[]))
 }
 
-/// The same under AddressSanitizer: the memory of the plugins in it, too, comes
-/// from the sanitizer's allocator, which looks for leaks at the end.
+/// The executable with AddressSanitizer. The plugins also use the sanitizer's allocator, which
+/// searches for leaks at the end.
 pub fn sanitized_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| compile("fake_job_manager-sanitized", &["-fsanitize=address", "-g"]))
@@ -287,13 +286,13 @@ fn compile(name: &str, options: &[&str]) -> PathBuf {
     )
 }
 
-/// The plugin that only unpacks a transition.
+/// A plugin that only unpacks the arguments of a transition.
 pub fn noop_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| c_plugin("noop", "noop.so"))
 }
 
-/// The plugin that is called, and does nothing.
+/// A plugin that does nothing when it is called.
 pub fn idle_plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     let options = ["-shared", "-fPIC", "-DIDLE"];

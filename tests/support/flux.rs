@@ -1,4 +1,4 @@
-//! The flux command, as the tests and the demo run it.
+//! The flux command of the tests and the demo.
 
 use std::env;
 use std::process::Command;
@@ -7,15 +7,15 @@ use nix::unistd::{getegid, geteuid};
 
 use super::found::find;
 
-/// The answer of scripts/probe-flux where a broker has to run as another user.
+/// Set by scripts/probe-flux if the broker has to run as another user.
 const USER: &str = "STATE_COUNTS_BROKER_USER";
 
-/// The user that brokers, and flux commands, see themselves as.
+/// The user of brokers and flux commands.
 pub fn user() -> u32 {
     other().unwrap_or_else(|| geteuid().as_raw())
 }
 
-/// Their group.
+/// The group of brokers and flux commands.
 pub fn group() -> u32 {
     other().unwrap_or_else(|| getegid().as_raw())
 }
@@ -25,7 +25,7 @@ fn other() -> Option<u32> {
     Some(user.parse().expect("STATE_COUNTS_BROKER_USER is a number"))
 }
 
-/// A flux command, as that user and without what the caller's session set.
+/// A flux command with that user, and without variables of the caller's session.
 pub fn flux() -> Command {
     let mut command = Command::new("flux");
     if let Some(user) = other() {
@@ -36,8 +36,8 @@ pub fn flux() -> Command {
     command
 }
 
-/// Takes away what a Flux instance around us, or a desktop, says to flux: which
-/// instance is meant, where modules and configurations are.
+/// Removes the variables of an enclosing Flux instance or of a desktop, which choose an
+/// instance, modules and configurations.
 pub fn forget_the_session(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let foreign = |name: &str| name.starts_with("FLUX_") || name.starts_with("XDG_");

@@ -1,4 +1,4 @@
-//! Gauges of every family, as a statsd server would have them.
+//! Gauges of all collectors, as a statsd server has them.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use super::receiver::Receiver;
 /// Gauges by name.
 pub type Gauges = BTreeMap<String, i64>;
 
-/// The name, behind `PREFIX.job.`, and the value of a line that is a gauge of a plugin.
+/// The name after `PREFIX.job.` and the value of a line, if it is a gauge of the plugin.
 pub fn gauge_of(line: &str) -> Option<(&str, &str)> {
     let (_, line) = line.strip_suffix("|g")?.split_once(".job.")?;
     line.split_once(':')
 }
 
-/// Does with a gauge's value what a statsd server does; what the gauge is then.
+/// Applies a value to a gauge as a statsd server does; the new value of the gauge.
 pub fn fold(gauges: &mut Gauges, name: &str, value: &str) -> i64 {
     let number: i64 = value.parse().expect("a gauge is a number");
     let gauge = gauges.entry(name.to_owned()).or_default();
@@ -21,8 +21,8 @@ pub fn fold(gauges: &mut Gauges, name: &str, value: &str) -> i64 {
     *gauge
 }
 
-/// The gauges whose names, without `flux.job.`, are wanted, as a statsd server
-/// would have them; those at 0 are left out.
+/// The gauges with the wanted names, without `flux.job.` and without those that are 0. Fails
+/// if a gauge is ever negative.
 pub fn gauges_named(receiver: &mut Receiver, wanted: fn(&str) -> bool) -> Gauges {
     let mut gauges = Gauges::new();
     let datagrams = receiver.others();
@@ -35,15 +35,14 @@ pub fn gauges_named(receiver: &mut Receiver, wanted: fn(&str) -> bool) -> Gauges
     gauges
 }
 
-/// Those that jobs add to, in the families resources, users and banks.
+/// The gauges of jobs in the collectors resources, users and banks.
 pub fn usage_gauges(receiver: &mut Receiver) -> Gauges {
     gauges_named(receiver, |name| {
         is_of_jobs(name) && !name.starts_with("state.") && !name.starts_with("queue.")
     })
 }
 
-/// Whether jobs add to a gauge, without `flux.job.`. What there is of nodes is there
-/// without them, and tested in tests/broker/machine.rs.
+/// Returns `true` if jobs contribute to the gauge, unlike to those of the resource status.
 pub fn is_of_jobs(name: &str) -> bool {
     let of_the_machine = [".total", ".up", ".down", ".drained"];
     !(name.starts_with("resource.") && of_the_machine.iter().any(|end| name.ends_with(end)))

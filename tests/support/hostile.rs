@@ -1,5 +1,5 @@
-//! Names that users and administrators may choose, with what means something in one
-//! dialect or another; what is sent of them, and what that is to say.
+//! Names that users and administrators can choose, with characters that have a meaning in a
+//! dialect; the lines that are sent for them, and the expected ones.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use serde_json::json;
 use super::fake_job_manager::FakeJobManager;
 use super::jobs::{live_as, COURSE, RUN};
 
-/// Names of queues, banks and exception types, a chunk for each run: of exception types
-/// there is a most.
+/// Names of queues, banks and exception types. One run uses a part of them, because the number
+/// of exception types is limited.
 const NAMES: &[&str] = &[
     "a:1|c",
     "a|g",
@@ -41,7 +41,7 @@ const NAMES: &[&str] = &[
     "%s%n",
 ];
 
-/// Names for one run.
+/// The names of each run.
 pub fn chunks() -> impl Iterator<Item = &'static [&'static str]> {
     NAMES.chunks(12)
 }
@@ -49,10 +49,10 @@ pub fn chunks() -> impl Iterator<Item = &'static [&'static str]> {
 /// Tags by key.
 pub type Tags = BTreeMap<String, String>;
 
-/// What a line is about: its name, its tags, its type.
+/// The name, the tags and the type of a line.
 pub type Series = (String, Tags, char);
 
-/// What is sent of jobs with these names, in lines.
+/// The lines that are sent for jobs with these names.
 pub fn lines(dialect: &str, names: &[&str]) -> Vec<String> {
     let mut receiver = super::receiver::Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
@@ -79,8 +79,7 @@ pub fn lines(dialect: &str, names: &[&str]) -> Vec<String> {
     receiver.others().iter().flat_map(|text| text.lines()).map(str::to_owned).collect()
 }
 
-/// What those lines are to say: the sum of the values of each series, but for those
-/// that are 0.
+/// The expected sums of values, without those that are 0.
 pub fn meant(dialect: &str, names: &[&str]) -> BTreeMap<Series, i64> {
     let mut meant = BTreeMap::new();
     let site = ("site", "a_b_c_d_e_f");
@@ -112,7 +111,7 @@ pub fn meant(dialect: &str, names: &[&str]) -> BTreeMap<Series, i64> {
     meant
 }
 
-/// The sums that a reader finds, which says of each line what it is about and its value.
+/// The sums of values according to a reader, which returns the series and the value of a line.
 pub fn read(
     lines: &[String],
     mut reader: impl FnMut(&str) -> (Series, f64),
@@ -127,7 +126,7 @@ pub fn read(
     sums
 }
 
-/// A line's value and type, as statsd-parser reads them.
+/// The value and the type of a line, read by statsd-parser.
 pub fn value(line: &str) -> (f64, char) {
     match statsd_parser::parse(line).expect("it can be read").metric {
         statsd_parser::Metric::Gauge(gauge) => (gauge.value, 'g'),

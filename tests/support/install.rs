@@ -1,4 +1,4 @@
-//! scripts/install, as somebody calls it.
+//! Runs scripts/install.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use super::found::TOP;
 
 /// Installs below `destdir`.
 pub fn install(destdir: &Path, arguments: &[&str]) -> Output {
-    // By somebody who is careful with their own files.
+    // With a restrictive umask.
     Command::new("sh")
         .args(["-c", "umask 077; exec scripts/install \"$@\"", "sh"])
         .args(arguments)

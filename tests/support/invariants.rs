@@ -1,5 +1,5 @@
-//! What holds of any input, whoever thought of it: proptest in tests/fake/fuzz.rs and
-//! fuzz_lines.rs, libFuzzer in fuzz/. Each function panics where it does not.
+//! Invariants of any input, which proptest (tests/fake/fuzz.rs and fuzz_lines.rs) and
+//! libFuzzer (fuzz/) provide. Each function panics if its invariant does not hold.
 
 use serde_json::{json, Value};
 use state_counts::config::{BrokerInfo, Config, Template, KEYS};
@@ -7,16 +7,14 @@ use state_counts::flux_formats::Json;
 use state_counts::jobs::{Event, Job, JobInfo, JobSource, JobTable, ReadError, State};
 use state_counts::stats::{DatagramBuffer, Dialect, Endpoint, Value as LineValue};
 
-/// Flux keeps 159 bytes of what a load or a reload is refused with; what does
-/// not fit is cut, so the first of them must say it. All of it is one line.
+/// An error text of a load or a reload is one line. Flux cuts it at 159 bytes.
 fn words(words: &str) {
     assert!(!words.is_empty() && words.len() < 400, "{words}");
     assert!(!words.chars().any(char::is_control), "{words:?}");
 }
 
-/// The plugin's conf text, the broker's configuration and the environment: what
-/// is refused is refused in one short line, and what is taken says the same when
-/// it is written down and read again.
+/// The conf text, the broker's configuration and the environment are refused with a short
+/// line, or their values read back unchanged.
 pub fn configuration(conf: Option<&str>, broker: &str, environment: Option<&str>) {
     let config = match Config::new(conf, broker, environment) {
         Ok(config) => config,
@@ -35,7 +33,7 @@ pub fn configuration(conf: Option<&str>, broker: &str, environment: Option<&str>
     }
 }
 
-/// An endpoint, or a list of them.
+/// An endpoint, or a list of endpoints.
 pub fn endpoint(text: &str) {
     match text.parse::<Endpoint>() {
         Ok(endpoint) => {
@@ -141,7 +139,7 @@ pub fn events(announced: &[Event], events: &[Event], survey: Survey) {
     assert!(counts(&table).into_iter().flatten().all(|count| count <= most));
 }
 
-/// Tags, or what they became: keys and values.
+/// Keys and values of tags.
 pub type Tags = Vec<(String, String)>;
 
 /// All dialects.
@@ -184,7 +182,7 @@ pub fn lines(prefix: &str, name: &str, own: &Tags, common: &Tags, number: i64) {
     }
 }
 
-/// The name and the tags that the servers of `dialect` are to see.
+/// The name and the tags that a server of `dialect` must read.
 fn meant(prefix: &str, name: &str, own: &Tags, common: &Tags, dialect: Dialect) -> (String, Tags) {
     let all = own.iter().chain(common);
     let mut whole = prefix.to_owned();
@@ -226,7 +224,7 @@ fn cleaned(name: &str, dialect: Dialect) -> String {
     name.chars().map(mark).collect()
 }
 
-/// A line's name, tags, value and type.
+/// The name, tags, value and type of a line.
 type Line = (String, Tags, String, String);
 
 /// The lines of these datagrams.
@@ -241,7 +239,7 @@ fn parsed(datagrams: &[Vec<u8>], dialect: Dialect) -> Vec<Line> {
     lines
 }
 
-/// A line, read by what the dialect's manual says and no more.
+/// Reads a line according to the manual of the dialect.
 fn read(line: &str, dialect: Dialect) -> Option<Line> {
     let (series, rest) = line.split_once(':')?;
     let mut fields = rest.split('|');

@@ -1,4 +1,4 @@
-//! Jobs in the fake job manager: the callbacks of their lives.
+//! The callbacks of jobs in the fake job manager.
 
 use serde_json::{json, Value};
 
@@ -14,7 +14,7 @@ pub const RUN: i64 = 16;
 pub const CLEANUP: i64 = 32;
 pub const INACTIVE: i64 = 64;
 
-/// Every callback about a job that the plugin has, and states it may come with.
+/// All topics about jobs that the plugin handles.
 pub const TOPICS: [&str; 11] = [
     "job.new",
     "job.state.depend",
@@ -29,11 +29,11 @@ pub const TOPICS: [&str; 11] = [
     "job.inactive-remove",
 ];
 
-/// The states of a job that nothing befalls.
+/// The states of a job without exceptions, in order.
 pub const COURSE: [i64; 7] = [NEW, DEPEND, PRIORITY, SCHED, RUN, CLEANUP, INACTIVE];
 
-/// The callbacks of one job that enters the states of `path`, one by one. The
-/// first is where it is announced.
+/// The callbacks of a job that enters the states of `path`. In the first one it has its
+/// job.new.
 pub fn live(host: &mut FakeJobManager, id: i64, path: &[i64]) {
     host.call("job.new", &json!({"id": id, "state": path[0]}));
     for pair in path.windows(2) {
@@ -41,7 +41,7 @@ pub fn live(host: &mut FakeJobManager, id: i64, path: &[i64]) {
     }
 }
 
-/// A job in queue `batch`, with all that the broker's callbacks tell of one.
+/// A job in queue `batch`, with all items that a broker's callbacks have.
 pub fn described(id: i64) -> Value {
     json!({
         "id": id,
@@ -57,13 +57,13 @@ pub fn described(id: i64) -> Value {
     })
 }
 
-/// As `live`, for a job that is more than an id.
+/// As `live`, for a job with more items than an id.
 pub fn live_as(host: &mut FakeJobManager, job: &Value, path: &[i64]) {
     host.call("job.new", &in_state(job, path[0]));
     go_on(host, job, path);
 }
 
-/// As `live_as`, for a job that is in the first state of `path` already.
+/// As `live_as`, without the job.new.
 pub fn go_on(host: &mut FakeJobManager, job: &Value, path: &[i64]) {
     for pair in path.windows(2) {
         let mut args = in_state(job, pair[1]);
@@ -75,7 +75,7 @@ pub fn go_on(host: &mut FakeJobManager, job: &Value, path: &[i64]) {
     }
 }
 
-/// Jobs get their R in RUN.
+/// The job in this state: R exists from RUN on.
 fn in_state(job: &Value, state: i64) -> Value {
     let mut args = job.clone();
     args["state"] = state.into();
@@ -85,7 +85,7 @@ fn in_state(job: &Value, state: i64) -> Value {
     args
 }
 
-/// The callbacks of a job that goes from one state to another.
+/// The callbacks of a transition.
 pub fn step(host: &mut FakeJobManager, id: i64, previous: i64, state: i64) {
     let topic = match state {
         DEPEND => "job.state.depend",
@@ -102,14 +102,12 @@ pub fn step(host: &mut FakeJobManager, id: i64, previous: i64, state: i64) {
     }
 }
 
-/// The announcement of a job in PRIORITY, as `FakeJobManager::repeat` wants it: the one
-/// that goes `there_and_back`.
+/// The job.new of the job of `there_and_back`, in PRIORITY, for `FakeJobManager::repeat`.
 pub fn announced() -> Value {
     json!([{"topic": "job.new", "in": {"id": 1, "state": PRIORITY}}])
 }
 
-/// That job goes to SCHED and back to PRIORITY: with all that a recorded callback
-/// had among its arguments.
+/// The transitions of that job to SCHED and back, with all items of a recorded callback.
 pub fn there_and_back() -> Value {
     let recorded = trace::callbacks().into_iter();
     let sched = recorded.into_iter().find(|call| call.topic == "job.state.sched");

@@ -1,4 +1,4 @@
-//! A path that loses datagrams: what comes in goes out, but for some.
+//! A proxy that loses some datagrams.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,15 +7,15 @@ use std::thread;
 
 use super::receiver::{deepen, SYNC};
 
-/// A relay on loopback, which runs until the process ends.
+/// A proxy on loopback, which runs until the process ends.
 pub struct LossyProxy {
     endpoint: String,
     dropped: Arc<AtomicU64>,
 }
 
 impl LossyProxy {
-    /// Relays to `target`, and drops about `percent` of 100 datagrams, which
-    /// ones depends on `seed` alone.
+    /// Sends datagrams to `target`, except for about `percent` of 100. Their choice depends on
+    /// `seed` only.
     pub fn start(target: &str, percent: u64, seed: u64) -> LossyProxy {
         let inner = UdpSocket::bind("127.0.0.1:0").expect("loopback");
         deepen(&inner);
@@ -34,7 +34,7 @@ impl LossyProxy {
                     let _ = outer.send(SYNC);
                     continue;
                 }
-                // Knuth's MMIX generator; its high bits are random enough.
+                // Knuth's MMIX generator, whose high bits are random enough.
                 random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 if (random >> 33) % 100 < percent {
                     dropped.fetch_add(1, Ordering::Relaxed);
@@ -51,7 +51,7 @@ impl LossyProxy {
         self.endpoint.clone()
     }
 
-    /// Datagrams lost so far.
+    /// The number of datagrams lost so far.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

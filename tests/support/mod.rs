@@ -1,7 +1,7 @@
-//! What the tests and the demo share: a statsd receiver, the fake job manager, real
-//! brokers, the recorded trace.
+//! Shared by the tests, the benchmarks and the demo: a statsd receiver, the fake job manager,
+//! brokers, the recorded run.
 
-// Each test binary uses a part of it.
+// Each program uses a part of it.
 #![allow(dead_code)]
 
 pub mod artifact;
@@ -27,20 +27,23 @@ pub mod random;
 pub mod receiver;
 pub mod samples;
 pub mod servers;
-pub mod statsd;
-pub mod tagged;
 pub mod trace;
 pub mod wire;
 
 use std::collections::BTreeMap;
 
-/// Jobs by state name in upper case, as the gauges are named.
+use state_counts::collectors::COLLECTORS;
+
+/// The number of jobs by state, with names in upper case.
 pub type Counts = BTreeMap<String, i64>;
 
-/// The states' names, in the order a job passes through them.
+/// The values of the key `dialect`.
+pub const DIALECTS: [&str; 5] = ["plain", "pcp", "dogstatsd", "graphite", "influxdb"];
+
+/// The names of the states, in their order.
 pub const STATES: [&str; 7] = ["NEW", "DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP", "INACTIVE"];
 
-/// The counts that `flux job stats` printed. It knows no job in NEW.
+/// The counts in the output of `flux job stats`, which has no NEW.
 pub fn counts_of_job_stats(json: &serde_json::Value) -> Counts {
     STATES
         .iter()
@@ -51,7 +54,12 @@ pub fn counts_of_job_stats(json: &serde_json::Value) -> Counts {
         .collect()
 }
 
-/// Counts with these jobs, and 0 in the other states.
+/// The names of all collectors.
+pub fn all_collectors() -> Vec<&'static str> {
+    COLLECTORS.iter().map(|collector| collector.name).collect()
+}
+
+/// These counts, and 0 for all other states.
 pub fn counts(nonzero: &[(&str, i64)]) -> Counts {
     let mut counts: Counts = STATES.iter().map(|state| (state.to_string(), 0)).collect();
     counts.extend(nonzero.iter().map(|(state, count)| (state.to_string(), *count)));

@@ -1,4 +1,4 @@
-//! A name service of the test's own, in a namespace that a program is run in.
+//! A name service for a program in its own namespace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use tempfile::TempDir;
 
 use super::flux::{group, user};
 
-/// What names mean to the programs that run in it.
+/// The folder with the files of the name service.
 pub struct Names(TempDir);
 
-/// Mounts an /etc of our own over the system's and runs the program. `$0` is our
-/// folder. Any of the files may be missing in the system's, or be a link. For the
-/// mount we are root, and then again who the program shall be: a broker takes
-/// commands from its own user only.
+/// Mounts a copy of /etc with files of the test over it, and runs the program. `$0` is the
+/// folder of the test. In the system's /etc these files may be missing or be links. The mount
+/// needs root; the program gets its own user again, because a broker accepts commands from its
+/// own user only.
 const ENTER: &str = r#"
 user=$1 group=$2
 shift 2
@@ -32,7 +32,7 @@ fi
 exec unshare --map-user="$user" --map-group="$group" "$@"
 "#;
 
-/// A name server that never answers. It ends when its parent does.
+/// A name server that never responds. It ends with its parent.
 const SILENT: &str = r#"
 const parent = process.ppid;
 setInterval(() => { if (process.ppid !== parent) process.exit(); }, 200);
@@ -41,22 +41,22 @@ socket.bind(53, '127.0.0.1', () => require('fs').writeFileSync(process.argv[1].r
 "#;
 
 impl Names {
-    /// Names are what this text says, in the form of hosts(5), and no more.
+    /// A name service with the names of this text, in the form of hosts(5).
     pub fn known(hosts: &str) -> Names {
         let names = Names::new("hosts: files\n");
         names.set(hosts);
         names
     }
 
-    /// A name server is asked that never answers. The program has a network of
-    /// its own, in which nothing else is.
+    /// A name service whose name server never responds. The program has its own network
+    /// namespace.
     pub fn silent() -> Names {
         let names = Names::new("hosts: dns\n");
         fs::write(names.file("silent.js"), SILENT).unwrap();
         names
     }
 
-    /// The same, with options of resolv.conf(5): how long it is waited for.
+    /// As `silent`, with options of resolv.conf(5), for example timeouts.
     pub fn silent_with(options: &str) -> Names {
         let names = Names::silent();
         let text = format!("nameserver 127.0.0.1\noptions {options}\n");
@@ -72,13 +72,13 @@ impl Names {
         names
     }
 
-    /// Names are what this text says from now on.
+    /// Replaces the names.
     pub fn set(&self, hosts: &str) {
-        // In place: it is the file itself that is mounted.
+        // In place, because the file itself is mounted.
         fs::write(self.file("hosts"), hosts).unwrap();
     }
 
-    /// Runs `program` where names mean this.
+    /// A command that runs `program` with this name service.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("unshare");
         let network = self.file("silent.js").exists().then_some("--net");

@@ -1,9 +1,8 @@
-//! What the broker answers of its nodes.
+//! Responses to `resource.status`.
 
 use serde_json::{json, Value};
 
-/// What resource.status answers of eight nodes of four cores, the last two with two
-/// GPUs.
+/// Eight nodes of four cores, the last two with two GPUs.
 pub fn eight_nodes(offline: &str, drained: &[&str]) -> Value {
     let info = json!({"timestamp": 1.0, "reason": "x"});
     let drain: serde_json::Map<_, _> =

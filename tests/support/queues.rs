@@ -6,8 +6,7 @@ use super::gauges::Gauges;
 use super::receiver::Receiver;
 use super::STATES;
 
-/// The gauges by queue, as a statsd server would have them; those at 0 are left
-/// out.
+/// The gauges by queue, as a statsd server has them, without those that are 0.
 pub fn gauges(receiver: &mut Receiver) -> Gauges {
     let mut gauges = Gauges::new();
     for datagram in receiver.others() {
@@ -25,7 +24,7 @@ pub fn gauges(receiver: &mut Receiver) -> Gauges {
     gauges
 }
 
-/// What `flux job stats` says of the queues, in the same form.
+/// The counts by queue in the output of `flux job stats`, without those that are 0.
 pub fn truth(stats: &Value) -> Gauges {
     let mut truth = Gauges::new();
     for queue in stats["queues"].as_array().unwrap() {

@@ -1,4 +1,4 @@
-//! Random texts, JSON and configurations, near to what means something.
+//! Random texts, JSON and configurations, made of parts that have a meaning.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use proptest::test_runner::RngSeed;
 use serde_json::{json, Value};
 use state_counts::config::KEYS;
 
-/// So many cases, or what the environment says.
+/// The number of cases and the seed, from the environment or by default.
 pub fn cases(few: u32) -> ProptestConfig {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse().expect(name));
     ProptestConfig {
@@ -19,8 +19,7 @@ pub fn cases(few: u32) -> ProptestConfig {
     }
 }
 
-/// Text near to what means something: bits of endpoints, durations, names and
-/// templates, any characters between them.
+/// Texts of parts of endpoints, durations, names and templates, and of any other characters.
 pub fn text() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
         "udp://",
@@ -79,8 +78,7 @@ pub fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
-/// Any JSON, not too deep, without NUL: jansson, which Flux reads JSON with,
-/// refuses that.
+/// JSON with limited depth and without NUL, which jansson, Flux's JSON library, refuses.
 pub fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -101,13 +99,13 @@ pub fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A conf object: keys that there are with anything behind them, and others.
+/// A conf object with keys of the plugin and others, and any values.
 pub fn conf() -> impl Strategy<Value = Value> {
     let key = prop_oneof![
         20 => prop::sample::select(KEYS.map(|key| key.name).to_vec()).prop_map(str::to_owned),
         1 => text().prop_map(|text| text.replace('\0', "")),
     ];
-    // What some key can be, so that not all is refused.
+    // Valid values of some keys, so that some objects are accepted.
     let good = prop::sample::select(vec![
         json!("a:1"),
         json!(["b:1", "unix:/c"]),

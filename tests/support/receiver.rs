@@ -1,5 +1,4 @@
-//! A statsd server that remembers everything: gauges, their lowest values, and
-//! how many datagrams of ours came.
+//! A statsd server that keeps all values of gauges, and counts datagrams.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -12,30 +11,30 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use super::Counts;
 
-/// How our names begin. A broker sends metrics of its own to the same server.
+/// The start of the names of state counts. A broker sends its own metrics to the same server.
 pub const PREFIX: &str = "flux.job.state.";
 
-/// What has been received.
+/// The received metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Each gauge's value now, without the prefix.
+    /// The value of each gauge, without the prefix.
     pub gauges: Counts,
-    /// Each gauge's lowest value ever, looked at after each line.
+    /// The lowest value of each gauge so far, after each line.
     pub lowest: Counts,
-    /// Each gauge's highest value ever.
+    /// The highest value of each gauge so far.
     pub highest: Counts,
-    /// Datagrams of ours.
+    /// The number of datagrams with state counts.
     pub datagrams: u64,
-    /// Those of them that hold an increment.
+    /// The number of datagrams with an increment of a state count.
     pub increments: u64,
-    /// The datagrams of ours, as text; only the first thousands.
+    /// The datagrams with state counts as texts; at most 5,000.
     pub texts: Vec<String>,
-    /// What else the datagrams held, as text.
+    /// The other lines of all datagrams.
     others: Vec<String>,
     syncs: u64,
 }
 
-/// A server on loopback, read by a thread until it is dropped.
+/// A server on loopback, which a thread reads until it is dropped.
 pub struct Receiver {
     address: SocketAddr,
     shared: Arc<(Mutex<Seen>, Condvar)>,
@@ -80,18 +79,18 @@ impl Receiver {
         self.address.to_string()
     }
 
-    /// What came before this call.
+    /// All that was sent before this call.
     pub fn seen(&mut self) -> Seen {
         self.seen_behind(&self.endpoint())
     }
 
-    /// What came before this call to `endpoint`, from where it is relayed.
+    /// All that was sent to the proxy at `endpoint` before this call.
     pub fn seen_behind(&mut self, endpoint: &str) -> Seen {
         self.synchronize(endpoint);
         self.shared.0.lock().unwrap().clone()
     }
 
-    /// Waits until all is taken that was sent to `endpoint` so far.
+    /// Waits until all datagrams sent to `endpoint` so far are read.
     fn synchronize(&mut self, endpoint: &str) {
         self.syncs += 1;
         knock(endpoint, SYNC);
@@ -99,19 +98,18 @@ impl Receiver {
         drop(self.shared.1.wait_while(seen, |seen| seen.syncs < self.syncs).unwrap());
     }
 
-    /// The lines that came and are no gauge of ours, by their datagrams.
+    /// The lines that are not state counts, by datagram.
     pub fn others(&mut self) -> Vec<String> {
         self.seen().others
     }
 
-    /// The same, but only those since the last such call, and before this one to
-    /// `endpoint`, from where they are relayed.
+    /// As `others`, but only those since the last such call, sent to the proxy at `endpoint`.
     pub fn take_others(&mut self, endpoint: &str) -> Vec<String> {
         self.synchronize(endpoint);
         std::mem::take(&mut self.shared.0.lock().unwrap().others)
     }
 
-    /// The values that came under each name that is no gauge of ours, in order.
+    /// The values of each name that is not a state count, in order.
     pub fn values(&mut self) -> BTreeMap<String, Vec<String>> {
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for datagram in self.others() {
@@ -122,7 +120,7 @@ impl Receiver {
         values
     }
 
-    /// Waits until `wanted` holds; after `patience` returns what is there.
+    /// Waits until `wanted` accepts the received metrics, at most for `patience`.
     pub fn wait(&mut self, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> Seen {
         let end = Instant::now() + patience;
         loop {
@@ -134,12 +132,12 @@ impl Receiver {
         }
     }
 
-    /// Forgets everything, as a server that was restarted.
+    /// Forgets everything, like a restarted server.
     pub fn forget(&mut self) {
         self.begin(Counts::new());
     }
 
-    /// Forgets everything but what its gauges are from here on.
+    /// Forgets everything, and continues with these gauges.
     pub fn begin(&mut self, gauges: Counts) {
         self.seen();
         let mut seen = self.shared.0.lock().unwrap();
@@ -147,8 +145,8 @@ impl Receiver {
     }
 }
 
-/// A UDP port where nobody is, until a test binds it. It is on a loopback address
-/// of its own: on 127.0.0.1, another test's socket could get its number meanwhile.
+/// A UDP address without a socket. It has a loopback address of its own: on 127.0.0.1, the
+/// socket of another test could get the same port.
 pub fn vacant() -> SocketAddr {
     static COUNT: AtomicU8 = AtomicU8::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
@@ -157,8 +155,8 @@ pub fn vacant() -> SocketAddr {
     UdpSocket::bind((address, 0)).and_then(|socket| socket.local_addr()).expect("loopback")
 }
 
-/// Gives a socket a receive buffer that holds what a busy broker sends while its
-/// reader waits for a core. Who may not exceed the system's limit gets that.
+/// Makes the receive buffer large enough for the datagrams of a busy broker. Without
+/// privileges, the system's limit applies.
 pub fn deepen(socket: &UdpSocket) {
     let size = 64 << 20;
     setsockopt(socket, sockopt::RcvBufForce, &size)
@@ -179,13 +177,13 @@ impl Drop for Receiver {
 }
 
 impl Seen {
-    /// The gauges whose lowest value is below 0.
+    /// The gauges that were negative, with their lowest values.
     pub fn negative(&self) -> Counts {
         let below = self.lowest.iter().filter(|(_, &lowest)| lowest < 0);
         below.map(|(name, &lowest)| (name.clone(), lowest)).collect()
     }
 
-    /// Reads a datagram as statsd's own server does (statsd, stats.js).
+    /// Reads a datagram like Etsy's statsd (stats.js).
     fn take(&mut self, datagram: &str) {
         let ours = |line: &&str| line.starts_with(PREFIX) && line.ends_with("|g");
         let others: Vec<_> = datagram.lines().filter(|line| !ours(line)).collect();

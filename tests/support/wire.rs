@@ -1,6 +1,5 @@
-//! A statsd server that is not perfect: it may be restarted, or be behind a path that
-//! loses datagrams. It keeps each gauge of a plugin's, and which of them it heard of since
-//! somebody could forget them.
+//! A statsd server that can be restarted, or is behind a path that loses datagrams. It has all
+//! gauges of a plugin, and the set of gauges that it got since the last start of a plugin.
 
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
@@ -11,16 +10,16 @@ use super::gauges::{fold, gauge_of, Gauges};
 use super::lossy_proxy::LossyProxy;
 use super::receiver::Receiver;
 
-/// One server, and the path to it.
+/// A server and the path to it.
 pub struct Wire {
     /// `None` while it is down.
     receiver: Option<Receiver>,
     address: String,
     proxy: Option<LossyProxy>,
     gauges: Gauges,
-    /// Those that came since the last [`Wire::forget_mentions`].
+    /// The gauges since the last [`Wire::forget_mentions`].
     mentioned: BTreeSet<String>,
-    /// Those that were below 0 at any time.
+    /// The gauges that were ever negative.
     negative: BTreeSet<String>,
 }
 
@@ -38,33 +37,33 @@ impl Wire {
         }
     }
 
-    /// One behind a path that loses `percent` of 100 datagrams, which ones `seed` says.
+    /// A server behind a path that loses `percent` of 100 datagrams, chosen by `seed`.
     pub fn lossy(percent: u64, seed: u64) -> Wire {
         let wire = Wire::start();
         Wire { proxy: Some(LossyProxy::start(&wire.address, percent, seed)), ..wire }
     }
 
-    /// Where the plugin sends to, `HOST:PORT`.
+    /// The endpoint for the plugin, `HOST:PORT`.
     pub fn endpoint(&self) -> String {
         self.proxy.as_ref().map_or(self.address.clone(), LossyProxy::endpoint)
     }
 
-    /// The server goes down, and forgets its gauges.
+    /// Stops the server, which forgets its gauges.
     pub fn close(&mut self) {
         self.receiver = None;
-        // It closes its socket in a thread of its own.
+        // The receiver closes its socket in another thread.
         while UdpSocket::bind(&self.address).is_err() {
             thread::sleep(Duration::from_millis(1));
         }
         self.gauges.clear();
     }
 
-    /// The server is back where it was.
+    /// Starts the server again, at the same address.
     pub fn open(&mut self) {
         self.receiver.get_or_insert_with(|| Receiver::start_at(&self.address));
     }
 
-    /// Takes what came, and says which gauges it has, but for those at 0.
+    /// Reads all datagrams; the gauges that are not 0.
     pub fn gauges(&mut self) -> Gauges {
         self.take();
         let mut gauges = self.gauges.clone();
@@ -72,24 +71,24 @@ impl Wire {
         gauges
     }
 
-    /// From here on the plugin may not know the gauges that came before: nobody will
-    /// mend those that it never mentions again.
+    /// The plugin may not know the previous gauges from now on, so that nothing corrects those
+    /// that it does not send again.
     pub fn forget_mentions(&mut self) {
         self.take();
         self.mentioned.clear();
     }
 
-    /// Whether a gauge came since then.
+    /// Returns `true` if the gauge was sent since then.
     pub fn is_mentioned(&self, name: &str) -> bool {
         self.mentioned.contains(name)
     }
 
-    /// The gauges that were below 0 at any time.
+    /// The gauges that were ever negative.
     pub fn negative(&self) -> &BTreeSet<String> {
         &self.negative
     }
 
-    /// Datagrams lost on the way.
+    /// The number of lost datagrams.
     pub fn dropped(&self) -> u64 {
         self.proxy.as_ref().map_or(0, LossyProxy::dropped)
     }

@@ -1,4 +1,4 @@
-//! One instance's life, through several brokers, and the three servers that hear of it.
+//! One instance, through several brokers, and the three servers of its metrics.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -13,26 +13,26 @@ use crate::support::artifact::{plugin, NAME};
 use crate::support::broker::{in_an_hour, Broker, Setup, ENDLESS, SIMULATED};
 use crate::support::compiled::c_plugin;
 
-/// Jobs that later steps may mean.
+/// The number of jobs that later steps can use.
 const REMEMBERED: usize = 20;
-/// What a job runs into that has a time limit. (With a point: no locale of a test's own.)
+/// A time limit. (It has a decimal point, so that the broker needs a locale with one.)
 const LIMIT: &str = "-t0.3s";
 
-/// The instance, and what is known of it.
+/// The instance and its state.
 pub struct Instance {
     state: TempDir,
-    /// `None` while it is killed or ended.
+    /// `None` during a restart.
     broker: Option<Broker>,
     pub servers: Servers,
     pub options: Options,
     misbehaving: PathBuf,
-    /// Whether that one is loaded.
+    /// `true` if it is loaded.
     misbehaves: bool,
-    /// Whether `flux jobs` can be believed about jobs that have no priority any more.
+    /// `true` if `flux jobs` shows the correct state of jobs that no longer have a priority.
     lists_waiting: bool,
-    /// The last jobs that were submitted, the newest first.
+    /// The last submitted jobs, the newest first.
     jobs: VecDeque<String>,
-    /// How often what happened, and how many jobs there were.
+    /// The number of jobs, and of each kind of step.
     pub tally: BTreeMap<&'static str, u64>,
 }
 
@@ -55,9 +55,9 @@ impl Instance {
         instance
     }
 
-    /// A job that was in SCHED, whose urgency changes, and that another plugin then has no
-    /// priority for, is in PRIORITY again. Up to 0.78 at least, job-list leaves it in SCHED,
-    /// where the job manager's own list and this plugin have it in PRIORITY.
+    /// Returns `true` if job-list shows a job in PRIORITY that was in SCHED, whose urgency
+    /// changed, and for which another plugin has no priority. Up to 0.78 at least, it shows
+    /// SCHED, while the job manager and this plugin have it in PRIORITY.
     fn asks_whether_it_lists_waiting(&self) -> bool {
         let broker = self.broker();
         let job = broker.submit(&["-q", QUEUES[0], "--urgency=hold"]).remove(0);
@@ -95,7 +95,7 @@ impl Instance {
         *self.tally.entry(what).or_default() += by;
     }
 
-    /// What the plugin is loaded with, and no configuration changes.
+    /// The conf of the plugin, which no reload changes.
     fn conf(&self) -> [String; 2] {
         [format!("endpoint={}", self.servers.endpoints()), "prefix=chaos.job.state".to_owned()]
     }
@@ -110,7 +110,7 @@ impl Instance {
             .brokers(BROKERS)
             .state(self.state.path())
             .exit_timeout("1s")
-            // A broker that is killed keeps what was written so far.
+            // A broker that is killed keeps what it wrote so far.
             .config(&format!("[kvs]\ncheckpoint-period = \"100ms\"\n{queues}"))
             .plugin(plugin(), &format!("{endpoint}, {prefix}"))
             .table(self.options.table());
@@ -118,13 +118,13 @@ impl Instance {
         self.misbehaves = false;
     }
 
-    /// A flux command that may fail: the instance is not in the state for it, or an older
-    /// Flux has it under another name. Returns whether it succeeded.
+    /// Runs a flux command that may fail, because of the state of the instance, or because an
+    /// older Flux has another command. Returns `true` if it succeeded.
     fn may(&self, arguments: &[&str]) -> bool {
         self.broker().try_flux(arguments).status.success()
     }
 
-    /// The job that was submitted so many jobs ago.
+    /// The job that was submitted this many jobs ago.
     fn job(&self, ago: usize) -> Option<&String> {
         self.jobs.get(ago % self.jobs.len().max(1))
     }
@@ -169,7 +169,7 @@ impl Instance {
             Step::ReloadModules => {
                 self.broker().wait_quiet();
                 self.broker().reload_modules();
-                // It is not in the configuration.
+                // That plugin is not in the configuration.
                 self.misbehaves = false;
                 self.servers.plugin_began_anew();
             }
@@ -228,8 +228,8 @@ impl Instance {
             Kind::Exclusive => arguments.extend([ENDLESS, "-N1", "--exclusive"]),
         }
         arguments.push(if let Kind::Failing = kind { "false" } else { "true" });
-        // Some are refused: the queue is disabled, the other plugin rejects them, or the job
-        // that they are to follow is purged.
+        // Some jobs are refused: the queue is disabled, the other plugin rejects them, or the
+        // job of their dependency is purged.
         let output = self.broker().try_flux(&arguments);
         let ids = String::from_utf8(output.stdout).unwrap();
         let ids: Vec<_> = ids.lines().map(str::to_owned).collect();
@@ -238,7 +238,7 @@ impl Instance {
         self.jobs.truncate(REMEMBERED);
     }
 
-    /// An older Flux takes the queue as an option, and a reason at the end.
+    /// In an older Flux, the queue is an option, and the reason is the last argument.
     fn queue(&self, command: &str, queue: &str) {
         let (now, older): (&[&str], &[&str]) = match command {
             "disable" => (&["-m", "chaos", queue], &["-q", queue, "chaos"]),
@@ -249,7 +249,7 @@ impl Instance {
         assert!(worked, "flux queue {command}: {queue}");
     }
 
-    /// Loads our plugin, which was removed.
+    /// Loads our plugin again.
     fn load(&mut self) {
         let conf = self.conf();
         self.broker().load(plugin(), &conf.each_ref().map(String::as_str)).unwrap();
@@ -277,9 +277,9 @@ impl Instance {
         }
     }
 
-    /// Kills the broker when it is quiet. (Killed, or its job manager reloaded, while a job
-    /// is in CLEANUP, flux-core 0.88.0 may fail to replay it, with or without this plugin,
-    /// and is then never idle again: "CLEANUP->INACTIVE action failed".)
+    /// Kills the broker when it is quiet. (If flux-core 0.88.0 is killed, or its job manager
+    /// reloaded, while a job is in CLEANUP, it may fail to replay the job, with or without
+    /// this plugin, and is then never idle again: "CLEANUP->INACTIVE action failed".)
     fn kill(&mut self) {
         self.broker().wait_quiet();
         self.broker.take().expect("a broker runs").kill();
@@ -289,7 +289,7 @@ impl Instance {
 }
 
 impl Drop for Instance {
-    /// A broker that something is wrong with may never end of its own.
+    /// After a failure, the broker may not end by itself.
     fn drop(&mut self) {
         if let Some(broker) = self.broker.take() {
             broker.kill();
@@ -297,7 +297,7 @@ impl Drop for Instance {
     }
 }
 
-/// How a step is counted.
+/// The name under which a step is counted.
 fn name(step: &Step) -> &'static str {
     match step {
         Step::Submit(_) => "submissions",

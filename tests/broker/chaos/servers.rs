@@ -1,18 +1,18 @@
-//! The three servers, and what each of them must have.
+//! The three servers, and the gauges that each of them must have.
 
 use super::step::Options;
 use crate::support::gauges::Gauges;
 use crate::support::wire::Wire;
 
-/// Of 100 datagrams.
+/// Lost datagrams of 100.
 const LOSS: u64 = 5;
 
-/// How the server is called that loses some.
+/// The name of the third server.
 pub const LOSSY: &str = "the server behind the lossy path";
 
-/// All get the same.
+/// Three servers that are sent the same metrics.
 pub struct Servers {
-    /// It loses nothing, and is always there.
+    /// Never restarted, and without losses.
     pub calm: Wire,
     pub restarting: Wire,
     pub lossy: Wire,
@@ -28,22 +28,22 @@ impl Servers {
         [&self.calm, &self.restarting, &self.lossy].map(Wire::endpoint).join(",")
     }
 
-    /// The plugin may not know all names any more that it knew, and took leave of those:
-    /// where that was lost, nobody mends it.
+    /// A reloaded plugin may not use all names of the previous one. If the final values of
+    /// these were lost, nothing corrects them.
     pub fn plugin_began_anew(&mut self) {
         self.restarting.forget_mentions();
         self.lossy.forget_mentions();
     }
 
-    /// Nobody took leave: each server keeps what it had, until the next broker mentions
-    /// it. A queue, a user or a bank that has no job any more is not mentioned: the
-    /// checkpoint may lack its last job.
+    /// No final values were sent: each server keeps its gauges until the next broker sends
+    /// them. The checkpoint may lack the last job of a queue, a user or a bank, whose gauges
+    /// are then not sent.
     pub fn broker_was_killed(&mut self) {
         self.plugin_began_anew();
         self.calm.forget_mentions();
     }
 
-    /// What is wrong, by server; empty if each has what the broker says.
+    /// The differences between the servers and the broker's numbers.
     pub fn differences(&mut self, truth: &Gauges, options: &Options) -> Vec<String> {
         let servers = [
             ("the calm server", &mut self.calm, true),
@@ -56,8 +56,8 @@ impl Servers {
             gauges.retain(|name, _| wire.is_mentioned(name) || truth.contains_key(name));
             let mut wanted = truth.clone();
             wanted.retain(|name, _| is_on(name, options));
-            // Of a family that is switched off, the jobs that are over stay; all else goes
-            // to 0, where that arrives.
+            // When a collector is switched off, its numbers of inactive jobs keep their
+            // values; the others go to 0, if the datagram arrives.
             gauges
                 .retain(|name, _| is_on(name, options) || is_calm && !name.ends_with(".INACTIVE"));
             let names = gauges.keys().chain(wanted.keys().filter(|it| !gauges.contains_key(*it)));
@@ -74,7 +74,7 @@ impl Servers {
     }
 }
 
-/// Whether the family is on that a gauge is of.
+/// Returns `true` if the collector of a gauge is enabled.
 fn is_on(gauge: &str, options: &Options) -> bool {
     let family = match gauge.split('.').next().expect("split gives one") {
         "state" => "states",

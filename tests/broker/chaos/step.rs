@@ -1,31 +1,29 @@
-//! What may happen next, and how often: all of it comes from one seed.
+//! The steps and their probabilities, from one seed.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{json, Value};
 
+use crate::support::all_collectors;
 use crate::support::jobs::TOPICS;
 
 pub const QUEUES: [&str; 3] = ["batch", "debug", "long"];
-/// All that the plugin has.
-pub const COLLECTORS: [&str; 8] =
-    ["states", "queues", "timings", "results", "resources", "users", "banks", "pending"];
-/// How many brokers the instance has.
+/// The number of brokers of the instance.
 pub const BROKERS: usize = 3;
 
-/// One thing that happens. Jobs are meant by how long ago they were submitted.
+/// One step. A job is given by the number of jobs that were submitted after it.
 #[derive(Clone, Debug)]
 pub enum Step {
     Submit(Submission),
     Cancel(usize),
-    /// All in these states, as flux cancel names them.
+    /// All jobs in these states, with the names of flux cancel.
     CancelAll(&'static str),
     Raise(usize, u8),
     Urgency(usize, u8),
     /// To another queue.
     Move(usize, &'static str),
-    /// Keeps so many inactive jobs.
+    /// Purges inactive jobs; keeps so many.
     Purge(u8),
     /// flux queue start, stop, enable or disable.
     Queue(&'static str, &'static str),
@@ -33,15 +31,15 @@ pub enum Step {
     Configure(Options),
     /// The plugin is removed and loaded again.
     LoadAgain,
-    /// The job manager, with the scheduler and what else talks to it.
+    /// Reloads the job manager, with the scheduler and the other modules that use it.
     ReloadModules,
     ReloadScheduler,
-    /// Another plugin, with its conf; behind ours or before it.
+    /// Loads another plugin with this conf, after ours or before it.
     Misbehave(String, Place),
     Behave,
     CloseServer,
     OpenServer,
-    /// So many milliseconds.
+    /// For so many milliseconds.
     StopBroker(u64),
     Drain(usize),
     Undrain(usize),
@@ -66,23 +64,23 @@ pub struct Submission {
 
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// Over at once.
+    /// Ends at once.
     Short,
     Endless,
     Held,
-    /// Urgent, or not.
+    /// With this urgency.
     Urgent(u8),
     Failing,
-    /// It runs into its time limit.
+    /// Reaches its time limit.
     Late,
     InAnHour,
-    /// After another job, by this scheme.
+    /// With a dependency of this scheme on another job.
     After(&'static str, usize),
     Exclusive,
 }
 
-/// The plugin's configuration, but for where it sends to. Each has a resync and a check of
-/// the table, for without them nothing that was lost is mended.
+/// The configuration of the plugin without its endpoints. Each one has resyncs and reconcile
+/// passes, which correct the effects of losses.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub families: Vec<&'static str>,
@@ -93,9 +91,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// The first of a run.
+    /// The first one of a run.
     pub fn first() -> Options {
-        Options { families: COLLECTORS.to_vec(), period: "0", resync: 1, verify: 1, values: false }
+        Options { families: all_collectors(), period: "0", resync: 1, verify: 1, values: false }
     }
 
     pub fn table(&self) -> Value {
@@ -109,8 +107,8 @@ impl Options {
 
 fn options() -> impl Strategy<Value = Options> {
     let families = prop_oneof![
-        1 => Just(COLLECTORS.to_vec()),
-        1 => prop::sample::subsequence(COLLECTORS.to_vec(), 1..=COLLECTORS.len()),
+        1 => Just(all_collectors()),
+        1 => prop::sample::subsequence(all_collectors(), 1..=all_collectors().len()),
     ];
     let period = prop::sample::select(vec!["0", "0", "50ms", "500ms", "1s"]);
     (families, period, 1u8..=2, 1u8..=2, any::<bool>()).prop_map(
@@ -200,7 +198,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![5 => jobs, 4 => others]
 }
 
-/// The rounds of a seed: what happens from one quiet point to the next.
+/// The rounds of a seed: the steps between two quiet times.
 pub struct Rounds {
     runner: TestRunner,
     round: BoxedStrategy<Vec<Step>>,

@@ -13,24 +13,24 @@ use super::run::{Server, Told};
 use crate::support::found::{found, TOP};
 use crate::support::receiver::vacant;
 
-/// One that runs.
+/// A running statsd_exporter.
 pub struct Exporter {
     address: SocketAddr,
-    /// Where it listens instead, if that is a unix socket.
+    /// The path of its Unix socket, if it has one.
     path: Option<PathBuf>,
-    /// Where it answers HTTP.
+    /// The port for HTTP.
     pub web: u16,
     folder: TempDir,
     process: Option<Process>,
 }
 
 impl Exporter {
-    /// One that listens on UDP.
+    /// Starts one that listens on UDP.
     pub fn new() -> Exporter {
         Self::make(false)
     }
 
-    /// One that listens on a unix socket.
+    /// Starts one that listens on a Unix socket.
     pub fn unix() -> Exporter {
         Self::make(true)
     }
@@ -44,7 +44,7 @@ impl Exporter {
         server
     }
 
-    /// One of the numbers that it tells of itself.
+    /// The value of a metric of the exporter itself.
     pub fn own(&self, name: &str) -> f64 {
         let text = get(self.web, "/metrics");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -78,7 +78,7 @@ impl Server for Exporter {
 
     fn stop(&mut self) {
         self.process = None;
-        // Who is killed leaves it, and the next one finds it in use.
+        // A killed exporter does not remove its socket.
         if let Some(path) = &self.path {
             let _ = std::fs::remove_file(path);
         }
@@ -102,7 +102,7 @@ impl Server for Exporter {
     }
 }
 
-/// What lines as Prometheus reads them say, by the plugin's names.
+/// The metrics in lines for Prometheus, by the names that the plugin sends.
 pub fn told<'a>(lines: impl Iterator<Item = &'a str>) -> Told {
     let mut told = Told { timings: Some(Default::default()), ..Told::default() };
     for line in lines.filter(|line| !line.starts_with('#')) {

@@ -1,14 +1,14 @@
-//! What a server answers over HTTP.
+//! HTTP requests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// The body of its answer; empty if there is none.
+/// The body of the response; empty if there is none.
 pub fn get(port: u16, path: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    // 1.0: the answer ends with the connection, and comes in one piece.
+    // With HTTP 1.0, the response ends with the connection and is not chunked.
     let _ = write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);

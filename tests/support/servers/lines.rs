@@ -1,5 +1,4 @@
-//! Servers that send what they have at each flush, as lines for Graphite: a name, a
-//! value, a time.
+//! Servers that send their values at each flush as lines for Graphite: name, value and time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,36 +17,36 @@ use super::run::{Server, Told};
 use crate::support::found::found;
 use crate::support::receiver::vacant;
 
-/// What a line is about.
+/// The meaning of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Gauge,
-    /// What was counted since the last flush.
+    /// The sum of a counter since the last flush.
     Counter,
-    /// What was counted since the server's start.
+    /// The sum of a counter since the start of the server.
     Total,
-    /// How many timings there were since the last flush.
+    /// The number of timings since the last flush.
     Count,
-    /// Their mean, in milliseconds.
+    /// The mean of these timings, in milliseconds.
     Mean,
-    /// The same, in seconds.
+    /// The mean of these timings, in seconds.
     MeanSeconds,
 }
 use What::*;
 
-/// One of these servers.
+/// A server of this kind.
 struct Spec {
     /// Writes its configuration.
     command: fn(&Path, SocketAddr, u16) -> Command,
-    /// What stands before and behind the plugin's name.
+    /// Prefixes and suffixes of names, with their meaning.
     names: &'static [(What, &'static str, &'static str)],
-    /// Our settings.
+    /// The settings of the plugin.
     conf: fn() -> Value,
-    /// What it makes of a timing.
+    /// The conversion of a timing; `None`: the server does not count it.
     reads: fn(f64) -> Option<f64>,
 }
 
-/// A running server, and the lines that came.
+/// A running server, and the lines that it sent.
 pub struct Lined {
     spec: Spec,
     address: SocketAddr,
@@ -82,7 +81,7 @@ impl Lined {
         server
     }
 
-    /// What a line's name is about, and the plugin's name in it.
+    /// The meaning of a line, and the name that the plugin sent.
     fn meaning<'a>(&self, name: &'a str) -> Option<(What, &'a str)> {
         let (head, name) = name.split_at(name.find("flux.job.")?);
         self.spec.names.iter().find_map(|&(what, before, behind)| {
@@ -119,7 +118,7 @@ impl Server for Lined {
         for (name, value, time) in lines.iter() {
             let Some((what, name)) = self.meaning(name) else { continue };
             match what {
-                // A gauge that is not in the latest flushes is not shown.
+                // A gauge that is not in the last flushes is not shown.
                 Gauge if *time >= latest - 1 => {
                     told.gauges.insert(name.to_owned(), *value);
                 }
@@ -149,8 +148,7 @@ impl Server for Lined {
     }
 }
 
-/// The numbers of timings and their means, as they came: by name and time, of which
-/// two flushes may have the same.
+/// The numbers and means of timings, by name and time. Two flushes may have the same time.
 #[derive(Default)]
 pub struct Timings(BTreeMap<(String, i64), (Vec<f64>, Vec<f64>)>);
 
@@ -160,11 +158,11 @@ impl Timings {
         self.0.entry((name.to_owned(), time)).or_default()
     }
 
-    /// The number, and the mean, of all.
+    /// The number and the mean of all timings.
     pub fn sums(self) -> BTreeMap<String, (f64, f64)> {
         let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
         for ((name, _), (mut counts, means)) in self.0 {
-            // Some servers say that there was nothing, and then have no mean.
+            // Some servers send a number of 0 without a mean.
             if counts.len() != means.len() {
                 counts.retain(|count| *count > 0.0);
             }
@@ -181,7 +179,7 @@ fn nothing() -> Value {
     json!({})
 }
 
-/// For those whose gauges go at each flush. Half of one.
+/// Half of a flush interval, for servers that forget gauges at each flush.
 pub fn values() -> Value {
     json!({"send": "values", "resync": "500ms"})
 }
@@ -209,7 +207,7 @@ const ETSYS: &[(What, &str, &str)] = &[
     (Mean, "stats.timers.", ".mean"),
 ];
 
-/// Etsy's statsd, before Graphite.
+/// Etsy's statsd with the backend for Graphite.
 pub fn etsy() -> Lined {
     Lined::new(Spec {
         command: |folder, address, port| etsys(folder, address, port, ""),
@@ -219,7 +217,7 @@ pub fn etsy() -> Lined {
     })
 }
 
-/// The same where idle gauges go.
+/// Etsy's statsd with deleteGauges.
 pub fn etsy_that_deletes_gauges() -> Lined {
     Lined::new(Spec {
         command: |folder, address, port| etsys(folder, address, port, ", deleteGauges: true"),
@@ -257,7 +255,7 @@ pub fn collectd() -> Lined {
         (Total, "derive-", ""),
         (Gauge, "gauge-", ""),
     ];
-    // It cuts to whole milliseconds, and drops what is none.
+    // It truncates to whole milliseconds, and drops timings of 0.
     let reads = |time: f64| Some(time.trunc()).filter(|time| *time >= 1.0);
     Lined::new(Spec { command, names, conf: nothing, reads })
 }

@@ -1,5 +1,4 @@
-//! The servers that people run, each with the settings that docs/servers.md recommends,
-//! but a flush interval of a second.
+//! statsd servers with the settings of docs/servers.md, and a flush interval of a second.
 
 pub mod exporter;
 pub mod http;
@@ -9,8 +8,8 @@ pub mod process;
 pub mod run;
 pub mod veneur;
 
-/// Calls `$run` with each: a name, what starts it, the cfg that says whether it is
-/// there, and what a test without a broker, and one with, says it needs.
+/// Calls `$run` for each server with its name, its constructor, the cfg that is set if it
+/// exists, and the reasons for which tests without and with a broker are ignored.
 #[allow(unused_macros)] // In tests/fake.
 macro_rules! for_each_server {
     ($run:ident) => {

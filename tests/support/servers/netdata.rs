@@ -12,7 +12,7 @@ use super::run::{Server, Told};
 use crate::support::found::found;
 use crate::support::receiver::vacant;
 
-/// One that runs, with nothing of it but its statsd server.
+/// A running Netdata with only its statsd server.
 pub struct Netdata {
     address: SocketAddr,
     web: u16,
@@ -38,8 +38,8 @@ impl Server for Netdata {
         json!({})
     }
 
-    /// As it collected them: its charts show rates of counters. Of timings it has the
-    /// last second's only.
+    /// The collected values: the charts show rates of counters. Timings exist for the last
+    /// second only.
     fn told(&mut self) -> Told {
         let text = get(self.web, "/api/v1/allmetrics?format=prometheus&source=as-collected");
         let mut told = Told::default();
@@ -52,7 +52,7 @@ impl Server for Netdata {
             if let Some(state) =
                 chart.strip_prefix("state.").and_then(|it| it.strip_suffix("_gauge"))
             {
-                // A gauge is kept with three decimals.
+                // The values of gauges are multiplied by 1,000.
                 let name = format!("flux.job.state.{}", state.to_uppercase());
                 told.gauges.insert(name, value / 1000.0);
             } else if let Some(result) = chart.strip_suffix("_counter") {

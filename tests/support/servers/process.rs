@@ -1,4 +1,4 @@
-//! A server's process.
+//! The process of a server.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs until it is dropped, which kills it: no server is asked for its last words.
+/// A process that is killed when it is dropped.
 pub struct Process(Child);
 
 impl Process {
-    /// Starts it; what it prints is in `folder`.
+    /// Starts a process; its output is in `folder`.
     pub fn start(mut command: Command, folder: &Path) -> Process {
         let log = File::create(folder.join("output")).unwrap();
         command.stdin(Stdio::null()).stderr(log.try_clone().unwrap()).stdout(log);
@@ -27,7 +27,7 @@ impl Drop for Process {
     }
 }
 
-/// A command of a tree of packages that may not be the system's.
+/// A command of packages that are unpacked at `prefix`, or installed.
 pub fn command_of(prefix: &str, program: &str) -> Command {
     let mut command = Command::new(format!("{prefix}/{program}"));
     if prefix != "/usr" {
@@ -36,7 +36,7 @@ pub fn command_of(prefix: &str, program: &str) -> Command {
     command
 }
 
-/// The system's Python, with what is in a tree of packages.
+/// The system's Python with the modules of packages that are unpacked at `prefix`.
 pub fn python_of(prefix: &str) -> Command {
     let mut command = Command::new("/usr/bin/python3");
     if prefix != "/usr" {
@@ -46,7 +46,7 @@ pub fn python_of(prefix: &str) -> Command {
     command
 }
 
-/// Its folders of libraries. Not every package has moved its own below /usr.
+/// The library folders of the packages, some of which are not below /usr.
 fn libraries(prefix: &str) -> String {
     let mut folders = Vec::new();
     for lib in [format!("{prefix}/lib"), format!("{prefix}/../lib")] {
@@ -58,17 +58,17 @@ fn libraries(prefix: &str) -> String {
     folders.join(":")
 }
 
-/// A TCP port where nobody was a moment ago.
+/// A TCP port that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Waits until somebody listens there.
+/// Waits until a process listens on the port.
 pub fn await_tcp(port: u16) {
     wait_for("its port", || TcpStream::connect(("127.0.0.1", port)).is_ok());
 }
 
-/// Waits until a UDP socket is bound to this address, as Linux lists them.
+/// Waits until a UDP socket is bound to this address, according to /proc.
 pub fn await_udp(address: SocketAddr) {
     let SocketAddr::V4(v4) = address else { panic!("{address} is not IPv4") };
     let ip = u32::from_le_bytes(v4.ip().octets());

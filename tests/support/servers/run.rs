@@ -1,4 +1,4 @@
-//! One run with one server, from the fake job manager or a real broker.
+//! A run with one server, from the fake job manager or a broker.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -13,58 +13,58 @@ use crate::support::jobs::{live, COURSE};
 use crate::support::receiver::{Receiver, PREFIX};
 use crate::support::{trace, Counts};
 
-/// A server that runs, and what it says.
+/// A running server and its values.
 pub trait Server {
-    /// Where it listens.
+    /// The endpoint on which it listens.
     fn endpoint(&self) -> String;
-    /// The settings of ours that docs/servers.md recommends for it.
+    /// The settings of the plugin in docs/servers.md.
     fn conf(&self) -> Value;
-    /// What it makes of a timing, in milliseconds; `None`: it does not count it.
+    /// The conversion of a timing, in milliseconds; `None`: the server does not count it.
     fn reads(&self, milliseconds: f64) -> Option<f64> {
         Some(milliseconds)
     }
-    /// Whether it has read so many datagrams, as far as it says. A unix socket holds
-    /// only a few, and what does not fit is lost.
+    /// Returns `false` if it is known that the server has read fewer datagrams. A Unix socket
+    /// has room for only a few, and others are lost.
     fn has_read(&mut self, _datagrams: u64) -> bool {
         true
     }
-    /// What it says now.
+    /// The present values.
     fn told(&mut self) -> Told;
     /// Kills it.
     fn stop(&mut self);
-    /// Starts it where it was, knowing nothing.
+    /// Starts it again, at the same address.
     fn start(&mut self);
 }
 
-/// What a server says, by the names that the plugin sends.
+/// The values of a server, by the names that the plugin sends.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told {
     pub gauges: BTreeMap<String, f64>,
-    /// What each counter came to.
+    /// The sum of each counter.
     pub counters: BTreeMap<String, f64>,
-    /// Of each timing the number, and the mean in milliseconds. `None`: it does
-    /// not say.
+    /// The number of each timing and its mean in milliseconds. `None`: the server does not
+    /// show them.
     pub timings: Option<BTreeMap<String, (f64, f64)>>,
 }
 
-/// How long a server may take to say what is true: many flushes.
+/// The limit until a server has the correct values: many flushes.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than two flushes.
 const IDLE: Duration = Duration::from_millis(2200);
 
-/// Where jobs live.
+/// The jobs of a host.
 trait Jobs {
-    /// The `period` to run them with.
+    /// The plugin's `period`.
     const PERIOD: &str;
 
     fn truth(&mut self) -> Counts;
-    /// Time passes, and a little happens if anything is to.
+    /// Lets this time pass, also in the host.
     fn wait(&mut self, time: Duration);
-    /// Some jobs move.
+    /// Changes the states of some jobs.
     fn change(&mut self);
     fn configure(&mut self, conf: &Value);
     fn query(&mut self) -> Value;
-    /// What the counters must have come to, as far as anybody but the plugin knows.
+    /// The sums of counters that are known without the plugin.
     fn results(&self) -> BTreeMap<String, f64>;
 }
 
@@ -75,19 +75,16 @@ pub fn recorded(mut server: impl Server) {
     host.config(&conf::<Recorded>(&server, &receiver, true));
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
-    for (number, recorded) in trace::callbacks().iter().enumerate() {
-        host.call(&recorded.topic, &recorded.args);
-        if number % 100 == 0 {
-            host.advance(0.05);
-            // A UDP socket holds a few hundred.
-            thread::sleep(Duration::from_millis(10));
-            wait_for_reading(&mut server, &host.query());
-        }
-    }
+    trace::replay(&mut host, 100, |host| {
+        host.advance(0.05);
+        // The socket of the server has room for a few hundred datagrams.
+        thread::sleep(Duration::from_millis(10));
+        wait_for_reading(&mut server, &host.query());
+    });
     run(&mut server, receiver, Recorded { host, next: 1_000_000 });
 }
 
-/// 441 jobs in a real broker.
+/// 441 jobs in a broker.
 pub fn broker(mut server: impl Server) {
     let receiver = Receiver::start();
     let broker = Setup::new(None).start();
@@ -107,7 +104,7 @@ pub fn broker(mut server: impl Server) {
     run(&mut server, receiver, Real(broker));
 }
 
-/// What was sent, when all `results` were.
+/// All that was sent, when it includes `results`.
 fn all_sent(
     server: &impl Server,
     receiver: &mut Receiver,
@@ -134,7 +131,7 @@ fn wait_for_reading(server: &mut impl Server, query: &Value) {
     }
 }
 
-/// The table `[state-counts]`. The receiver hears all that the server hears.
+/// The table `[state-counts]`. The receiver gets the same metrics as the server.
 fn conf<J: Jobs>(server: &impl Server, receiver: &Receiver, without_resync: bool) -> Value {
     let mut conf = json!({
         "endpoint": [server.endpoint(), receiver.endpoint()],
@@ -143,7 +140,7 @@ fn conf<J: Jobs>(server: &impl Server, receiver: &Receiver, without_resync: bool
     for (key, value) in server.conf().as_object().unwrap() {
         conf[key] = value.clone();
     }
-    // What needs values needs them again and again.
+    // Servers that need values need resyncs.
     if without_resync && conf["send"] != "values" {
         conf["resync"] = "1h".into();
     }
@@ -153,7 +150,7 @@ fn conf<J: Jobs>(server: &impl Server, receiver: &Receiver, without_resync: bool
 fn run<J: Jobs>(server: &mut impl Server, mut receiver: Receiver, mut jobs: J) {
     let all = all_sent(server, &mut receiver, &jobs.results());
     wait_for_all(server, &mut jobs, &all, "after the run, before a resync");
-    // A server that forgets a gauge in which nothing changes counts from 0 now.
+    // A server that forgets idle gauges would count from 0 now.
     jobs.wait(IDLE);
     jobs.change();
     wait_for_gauges(server, &mut jobs, "after it was idle, before a resync");
@@ -175,8 +172,8 @@ fn run<J: Jobs>(server: &mut impl Server, mut receiver: Receiver, mut jobs: J) {
     wait_for_gauges(server, &mut jobs, "after a restart, and more changes");
 }
 
-/// What the receiver got of counters and timings, as the server reads them: no
-/// datagram to it was lost.
+/// The counters and timings of the receiver, converted like those of the server. The receiver
+/// loses no datagram.
 fn sent(server: &impl Server, receiver: &mut Receiver) -> Told {
     let (mut counters, mut timings) = (BTreeMap::new(), BTreeMap::new());
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -237,13 +234,13 @@ fn wait_for_all(server: &mut impl Server, jobs: &mut impl Jobs, sent: &Told, whe
     }
 }
 
-/// The counters that counted something. Each begins at 0, and not every server shows that.
+/// The counters that are not 0. Each counter starts with 0, which not all servers show.
 fn counted(told: &Told) -> BTreeMap<&String, f64> {
     let counters = told.counters.iter().filter(|(_, &count)| count != 0.0);
     counters.map(|(name, &count)| (name, count)).collect()
 }
 
-/// The number is exact, the mean as exact as a server's decimals.
+/// The numbers must be equal, and the means to the decimals of the server.
 fn timings_differ(told: &Told, sent: &Told) -> Option<String> {
     let (Some(told), Some(sent)) = (&told.timings, &sent.timings) else { return None };
     let is_same = |name: &String| {
@@ -254,8 +251,7 @@ fn timings_differ(told: &Told, sent: &Told) -> Option<String> {
         .then(|| format!("timings {told:?}, sent {sent:?}"))
 }
 
-/// The state counts, as the fake job manager and `flux job stats` have them. A server
-/// may have a gauge that is no whole number: then it is none of ours.
+/// The state counts. A gauge of a server that is not a whole number is not one of the plugin.
 fn states(told: &Told) -> Counts {
     let ours = told.gauges.iter().filter_map(|(name, level)| {
         let whole = if level.fract() == 0.0 { *level as i64 } else { i64::MIN };
@@ -270,8 +266,8 @@ struct Recorded {
 }
 
 impl Jobs for Recorded {
-    /// All of it comes within a second: a datagram a turn would be more than a server's
-    /// socket holds.
+    /// The run takes a second: one datagram per loop iteration would be too many for the
+    /// socket of a server.
     const PERIOD: &str = "50ms";
 
     fn truth(&mut self) -> Counts {

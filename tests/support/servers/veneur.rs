@@ -1,4 +1,4 @@
-//! veneur, by its sink that writes what it flushes into the log.
+//! veneur with its sink that writes values to the log.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use super::run::{Server, Told};
 use crate::support::found::found;
 use crate::support::receiver::vacant;
 
-/// One that runs.
+/// A running veneur.
 pub struct Veneur {
     address: SocketAddr,
     folder: TempDir,
@@ -60,7 +60,7 @@ impl Server for Veneur {
                 let (metric, timed) =
                     (format!("flux.job.{name}.{tag}"), format!("flux.job.time.{tag}"));
                 match name {
-                    // A gauge that is not in the latest flushes is not shown.
+                    // A gauge that is not in the last flushes is not shown.
                     "state" if number + 2 >= flushes.len() => {
                         told.gauges.insert(metric, value);
                     }

@@ -1,0 +1,66 @@
+//! Why jobs wait.
+
+use serde_json::json;
+
+use crate::host::BrokerHost;
+use crate::scenarios::{Host, HostSetup};
+use crate::support::broker::ENDLESS;
+use crate::support::broker_totals::why_jobs_wait;
+use crate::support::compiled::c_plugin;
+use crate::support::gauges::{gauges_named, Gauges};
+
+/// The receiver and the broker have these numbers. No command of the broker shows the schemes
+/// of dependencies.
+#[track_caller]
+fn assert_pending(host: &mut BrokerHost, expected: &[(&str, i64)]) {
+    let expected: Gauges = expected.iter().map(|&(name, level)| (name.to_owned(), level)).collect();
+    let mut reasons = expected.clone();
+    reasons.retain(|name, _| name.starts_with("pending."));
+    host.assert_same(0.0, |host| {
+        let received = gauges_named(host.receiver(), |_| true);
+        ((received, why_jobs_wait(host.broker())), (expected.clone(), reasons.clone()))
+    });
+}
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn pending_jobs_are_counted_by_reason() {
+    let mut host = BrokerHost::start(HostSetup::default());
+    // Some jobs are submitted before the load.
+    let running = host.broker().submit(&[ENDLESS, "-n64"]).remove(0);
+    let held = host.broker().submit(&["--urgency=hold", "--cc=1-2"]).remove(0);
+    host.broker().submit(&[&format!("--dependency=afterany:{running}"), "--cc=1-2"]);
+    host.broker().wait_stats(|stats| stats["RUN"] == 1 && stats["DEPEND"] == 2);
+    host.load(json!({"metrics": "pending", "resync": "1h"})).unwrap();
+    let here = [("dependency.afterany", 2), ("pending.dependency", 2), ("pending.held", 2)];
+    assert_pending(&mut host, &here);
+    host.broker().submit(&["--begin-time=+1h", "--cc=1-3"]);
+    host.broker().submit(&["--cc=1-4"]);
+    host.broker().flux(&["job", "urgency", &held, "default"]);
+    let more = [
+        ("dependency.afterany", 2),
+        ("dependency.begin-time", 3),
+        ("pending.dependency", 5),
+        ("pending.held", 1),
+        ("pending.resources", 5),
+    ];
+    assert_pending(&mut host, &more);
+    // Jobs without a priority, because another plugin has none yet; one of them is held.
+    let waits = c_plugin("misbehaving", "waits.so");
+    host.load_plugin(&waits, &json!({"wait": "job.state.priority"})).unwrap();
+    host.broker().submit(&["--cc=1-3"]);
+    host.broker().submit(&["--urgency=hold"]);
+    let all = [
+        ("dependency.afterany", 2),
+        ("dependency.begin-time", 3),
+        ("pending.dependency", 5),
+        ("pending.held", 2),
+        ("pending.priority", 3),
+        ("pending.resources", 5),
+    ];
+    assert_pending(&mut host, &all);
+    host.cancel_all();
+    host.drain();
+    assert_pending(&mut host, &[]);
+    host.end();
+}

@@ -1,0 +1,43 @@
+//! The plugin's metrics of itself, and its query.
+
+use serde_json::json;
+
+use crate::support::fake_job_manager::FakeJobManager;
+use crate::support::jobs::{live, COURSE};
+
+#[test]
+fn the_query_shows_counts_anomalies_and_endpoints() {
+    let (mut host, _receiver) = FakeJobManager::running(json!({"period": 1}));
+    live(&mut host, 1, &COURSE[..5]);
+    host.call("job.state.cleanup", &json!({"id": 9, "state": 32, "prev_state": 8}));
+    host.advance(20.0);
+    let query = host.query();
+    assert_eq!(query["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(query["counts"]["RUN"], 1);
+    assert_eq!(query["counts"]["INACTIVE"], 0);
+    assert_eq!(query["prefix"], "flux.job.state");
+    assert_eq!(query["anomalies"]["missed_event"], 1);
+    assert_eq!(query["resyncs"], 2);
+    assert!(query["last_flush"].as_f64().unwrap() > 1.7e9);
+    let endpoint = &query["endpoints"][0];
+    assert_eq!(endpoint["state"], "ok");
+    assert!(endpoint["datagrams"].as_u64().unwrap() >= 3);
+    assert!(endpoint["bytes"].as_u64().unwrap() > 100);
+    assert_eq!(endpoint["errors"], json!({}));
+}
+
+#[test]
+fn telemetry_is_sent_only_where_it_is_enabled() {
+    for (wanted, count) in [(false, 0), (true, 1)] {
+        let (mut host, mut receiver) =
+            FakeJobManager::running(json!({"telemetry": wanted, "resync": 0}));
+        live(&mut host, 1, &COURSE[..2]);
+        host.advance(10.0);
+        host.counts();
+        let texts = receiver.others();
+        let told = texts.iter().filter(|text| text.contains(".plugin.datagrams:2|c"));
+        assert_eq!(told.count(), count, "{texts:?}");
+        // Performance Co-Pilot drops lines with a dash.
+        assert!(!texts.iter().any(|text| text.contains('-')), "{texts:?}");
+    }
+}

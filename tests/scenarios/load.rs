@@ -1,0 +1,57 @@
+//! Loads and removals of the plugin.
+
+use serde_json::json;
+
+use super::{unhealed, Host, HostSetup};
+use crate::support::artifact::NAME;
+use crate::support::{counts, Counts};
+
+pub fn a_late_load_counts_the_jobs_of_a_live_instance<H: Host>() {
+    let mut host = H::start(HostSetup::default());
+    let live = host.populate(2);
+    host.load(unhealed()).unwrap();
+    assert_eq!(host.assert_true().gauges, live);
+    host.cancel_all();
+    host.drain();
+    host.assert_true();
+    host.end();
+}
+
+pub fn a_second_load_is_refused_and_changes_nothing<H: Host>() {
+    let mut host = H::start(HostSetup::default());
+    host.load(unhealed()).unwrap();
+    host.populate(1);
+    let before = host.assert_true();
+    let refused = host.load_again();
+    assert!(refused.ends_with("already loaded"), "{refused}");
+    host.pass(0.5);
+    assert_eq!(host.receiver().seen().datagrams, before.datagrams, "nothing is sent");
+    host.cancel_all();
+    host.drain();
+    host.assert_true();
+    host.end();
+}
+
+pub fn a_removal_leaves_no_gauge_and_no_code_behind<H: Host>() {
+    let mut host = H::start(HostSetup::default());
+    let confs =
+        [unhealed(), json!({"send": "values", "resync": 0}), json!({"period": 1, "resync": "1h"})];
+    for conf in confs {
+        let truth = host.populate(2);
+        host.load(conf.clone()).unwrap();
+        host.pass(1.0);
+        assert_eq!(host.assert_true().gauges, truth, "{conf}");
+        host.remove();
+        let seen = host.receiver().seen();
+        let inactive = truth["INACTIVE"];
+        assert_eq!(seen.gauges, counts(&[("INACTIVE", inactive)]), "{conf}");
+        assert_eq!(seen.negative(), Counts::new());
+        assert!(!host.is_mapped(NAME));
+        host.cancel_all();
+        host.drain();
+        host.load(unhealed()).unwrap();
+        host.assert_true();
+        host.remove();
+    }
+    host.end();
+}

@@ -1,0 +1,118 @@
+//! Jobs by queue and by bank.
+
+use serde_json::json;
+
+use super::{Host, HostSetup, Job};
+use crate::support::counts;
+use crate::support::gauges::{gauges_named, Gauges};
+use crate::support::queues::truth;
+
+const QUEUES: &[&str] = &["batch", "debug", "long"];
+
+/// The gauges by queue, without `flux.job.queue.`.
+fn gauges(host: &mut impl Host) -> Gauges {
+    let gauges = gauges_named(host.receiver(), |name| name.starts_with("queue."));
+    let name = |name: String| name["queue.".len()..].to_owned();
+    gauges.into_iter().map(|(queue, level)| (name(queue), level)).collect()
+}
+
+/// The gauges by queue are what `flux job stats` prints, now or within a second: the number
+/// of inactive jobs comes in a response of the broker.
+#[track_caller]
+pub fn assert_queues(host: &mut impl Host) {
+    host.assert_same(1.0, |host| (gauges(host), truth(&host.stats())));
+}
+
+fn gauges_of(list: &[(&str, i64)]) -> Gauges {
+    list.iter().map(|&(name, level)| (name.to_owned(), level)).collect()
+}
+
+pub fn jobs_are_counted_by_queue<H: Host>() {
+    let mut host = H::start(HostSetup { queues: QUEUES, ..HostSetup::default() });
+    for queue in QUEUES {
+        host.submit(Job::Short, queue, 20);
+    }
+    host.drain();
+    host.submit(Job::Held, "long", 3);
+    host.load(json!({"metrics": ["states", "queues"], "resync": "1h"})).unwrap();
+    assert_queues(&mut host);
+    host.submit(Job::Endless, "batch", 2);
+    host.submit(Job::Short, "debug", 50);
+    host.wait_for(&counts(&[("RUN", 2), ("SCHED", 3), ("INACTIVE", 110)]));
+    assert_queues(&mut host);
+    host.purge(30);
+    host.cancel_all();
+    host.drain();
+    assert_queues(&mut host);
+    host.submit(Job::Held, "debug", 2);
+    assert_queues(&mut host);
+    host.remove();
+    let left = gauges(&mut host);
+    assert!(left.keys().all(|name| name.ends_with(".INACTIVE")), "{left:?}");
+    host.end();
+}
+
+pub fn a_job_that_moves_to_another_queue_is_counted_there<H: Host>() {
+    let mut host = H::start(HostSetup { queues: QUEUES, ..HostSetup::default() });
+    let held = host.submit(Job::Held, "long", 3);
+    host.load(json!({"metrics": ["states", "queues"], "resync": "1h"})).unwrap();
+    assert_queues(&mut host);
+    host.move_to_queue(&held[0], "debug");
+    assert_queues(&mut host);
+    assert_eq!(gauges(&mut host), gauges_of(&[("debug.SCHED", 1), ("long.SCHED", 2)]));
+    host.cancel_all();
+    host.drain();
+    assert_queues(&mut host);
+    host.end();
+}
+
+/// The gauges by queue and by bank.
+#[track_caller]
+fn assert_gauges(host: &mut impl Host, expected: &[(&str, i64)]) {
+    host.assert_same(1.0, |host| {
+        // Fails if a gauge is ever negative.
+        let gauges = gauges_named(host.receiver(), |name| {
+            name.starts_with("queue.") || name.starts_with("bank.")
+        });
+        (gauges, gauges_of(expected))
+    });
+}
+
+pub fn two_queues_with_the_same_cleaned_name_share_a_gauge<H: Host>() {
+    let queues = &["gpu.a100", "gpu_a100"];
+    let mut host = H::start(HostSetup { queues, ..HostSetup::default() });
+    host.load(json!({"metrics": ["states", "queues", "banks"], "resync": "1h"})).unwrap();
+    for queue in queues {
+        host.submit(Job::Held, queue, 2);
+    }
+    assert_gauges(&mut host, &[("bank.gpu_a100.SCHED", 4), ("queue.gpu_a100.SCHED", 4)]);
+    host.cancel_all();
+    host.drain();
+    assert_gauges(&mut host, &[("queue.gpu_a100.INACTIVE", 4)]);
+    host.end();
+}
+
+pub fn a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts<H: Host>() {
+    let mut host = H::start(HostSetup { queues: &["gpu-a100"], ..HostSetup::default() });
+    let table = |dialect: &str| {
+        let metrics = ["states", "queues", "banks"];
+        json!({"metrics": metrics, "resync": "1h", "dialect": dialect})
+    };
+    host.reload(&table("plain")).unwrap();
+    host.submit(Job::Short, "gpu-a100", 3);
+    host.submit(Job::Held, "gpu-a100", 2);
+    host.wait_for(&counts(&[("SCHED", 2), ("INACTIVE", 3)]));
+    host.load(json!({})).unwrap();
+    let inactive = ("queue.gpu-a100.INACTIVE", 3);
+    let plain = [("bank.gpu-a100.SCHED", 2), inactive, ("queue.gpu-a100.SCHED", 2)];
+    assert_gauges(&mut host, &plain);
+    host.reload(&table("pcp")).unwrap();
+    // A gauge of inactive jobs keeps its last value when its name is no longer used.
+    let (kept, pcp) = (("queue.gpu_a100.INACTIVE", 3), ("queue.gpu_a100.SCHED", 2));
+    assert_gauges(&mut host, &[("bank.gpu_a100.SCHED", 2), inactive, kept, pcp]);
+    host.reload(&table("plain")).unwrap();
+    assert_gauges(&mut host, &[plain[0], plain[1], plain[2], kept]);
+    host.cancel_all();
+    host.drain();
+    host.end();
+}

@@ -146,9 +146,13 @@ fn queues_are_switched_on_and_off_at_any_time() {
     live(&mut host, 1, &[NEW, RUN], "batch");
     live(&mut host, 2, &COURSE, "debug");
     for _ in 0..2 {
+        host.rpc_mode("hold");
         host.reload(&table(json!(["states", "queues"]))).unwrap();
+        // A pass over two jobs: on a slow machine several slices.
+        host.advance(0.1);
         host.counts();
         assert_eq!(gauges(&mut receiver), [("batch.RUN".to_owned(), 1)].into());
+        host.rpc_mode("answer");
         host.advance(1.0);
         let wanted = truth(&host.queues());
         assert_eq!(wanted["debug.INACTIVE"], 1);

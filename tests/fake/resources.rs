@@ -255,25 +255,29 @@ fn resource_collectors_are_switched_at_any_time() {
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     host.load(plugin(), json!({})).unwrap();
     host.advance(0.1);
-    let table = |metrics: &str| json!({"state-counts": {"metrics": metrics, "resync": 3600}});
+    let reload = |host: &mut FakeJobManager, metrics: &str| {
+        host.reload(&json!({"state-counts": {"metrics": metrics, "resync": 3600}})).unwrap();
+        // A pass takes several slices on a slow machine.
+        host.advance(0.1);
+    };
     // The job was submitted before the collectors were switched on.
     live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
     assert_gauges(&mut host, &mut receiver, &[]);
-    host.reload(&table("states,users")).unwrap();
+    reload(&mut host, "states,users");
     assert_gauges(&mut host, &mut receiver, &[("user_cores.7", 4), ("user.7.RUN", 1)]);
-    host.reload(&table("states,banks")).unwrap();
+    reload(&mut host, "states,banks");
     assert_gauges(&mut host, &mut receiver, &[("bank_cores.x", 4), ("bank.x.RUN", 1)]);
     live_as(&mut host, &job(2, 8, "x", 4, ("3", "0-3")), &COURSE[..5]);
     assert_gauges(&mut host, &mut receiver, &[("bank_cores.x", 8), ("bank.x.RUN", 2)]);
-    host.reload(&table("states,resources")).unwrap();
+    reload(&mut host, "states,resources");
     let held = [("resource.cores.allocated", 8), ("resource.nodes.allocated", 1)];
     assert_gauges(&mut host, &mut receiver, &held);
-    host.reload(&table("states")).unwrap();
+    reload(&mut host, "states");
     assert_gauges(&mut host, &mut receiver, &[]);
     // Changes from before the collectors are switched on again are counted.
     live_as(&mut host, &job(3, 9, "", 2, ("4", "0-1")), &COURSE[..5]);
     go_on(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[4..]);
-    host.reload(&table("states,users,banks")).unwrap();
+    reload(&mut host, "states,users,banks");
     let wanted = [
         ("bank_cores.x", 4),
         ("bank.x.RUN", 1),

@@ -190,6 +190,7 @@ fn collectors_are_switched_on_and_off() {
     assert_eq!(receiver.seen().gauges, counts(&[]));
     assert_eq!(counters(&receiver.values()), results(("flux.job.result.submitted", 1)));
     host.reload(&metrics(json!(["states"]))).unwrap();
+    host.advance(0.1);
     let truth = host.counts();
     assert_eq!(receiver.seen().gauges, truth);
     host.remove(NAME).unwrap();

@@ -7,7 +7,12 @@ use crate::support::broker::Setup;
 use crate::support::counts;
 use crate::support::receiver::Receiver;
 
-scenarios!(configuration: a_mistake_in_the_environment_is_refused_unless_the_conf_has_an_endpoint, each_key_can_be_set_in_each_place, each_mistake_is_refused_and_changes_nothing, without_an_endpoint_the_plugin_loads_and_logs_a_warning);
+scenarios!(configuration:
+    a_mistake_in_the_environment_is_refused_unless_the_conf_has_an_endpoint,
+    each_key_can_be_set_in_each_place,
+    each_mistake_is_refused_and_changes_nothing,
+    without_an_endpoint_the_plugin_loads_and_logs_a_warning,
+);
 scenarios!(configuration:
     #[cfg_attr(
         all(have_flux, not(flux_config_floats)),
@@ -62,7 +67,7 @@ fn nested_instances_report_under_their_own_names() {
     assert_eq!(increments("0.top.RUN"), 1, "{sent:?}");
     assert_eq!(increments(&format!("1.{id}.RUN")), 6, "{sent:?}");
     assert_eq!(increments(&format!("1.{id}.INACTIVE")), 6, "5, and 1 at its end");
-    assert_eq!(last(&format!("1.{id}.RUN")).as_deref(), Some("0|g"), "no ghost");
+    assert_eq!(last(&format!("1.{id}.RUN")).as_deref(), Some("0|g"), "no running jobs are left");
     // Other collectors use the prefix, too.
     let submitted = |name: &str| sum(&format!("{name}.result.submitted"), "", "|c");
     assert_eq!((submitted("0.top"), submitted(&format!("1.{id}"))), (1, 6));

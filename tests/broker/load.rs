@@ -8,7 +8,11 @@ use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
 use crate::support::receiver::Receiver;
 use crate::support::{counts, Counts};
 
-scenarios!(load: a_late_load_counts_the_jobs_of_a_live_instance, a_removal_leaves_no_gauge_and_no_code_behind, a_second_load_is_refused_and_changes_nothing);
+scenarios!(load:
+    a_late_load_counts_the_jobs_of_a_live_instance,
+    a_removal_leaves_no_gauge_and_no_code_behind,
+    a_second_load_is_refused_and_changes_nothing,
+);
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]

@@ -12,7 +12,10 @@ use crate::support::broker_totals::{usage, Jobspecs};
 use crate::support::compiled::c_plugin;
 use crate::support::gauges::{gauges_named, Gauges};
 
-scenarios!(other_plugins: a_panic_is_logged_once_and_the_plugin_behind_ours_goes_on, another_plugin_that_fails_leaves_no_gauge_wrong);
+scenarios!(other_plugins:
+    a_panic_is_logged_once_and_the_plugin_behind_ours_goes_on,
+    another_plugin_that_fails_leaves_no_gauge_wrong,
+);
 
 #[test]
 #[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]

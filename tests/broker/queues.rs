@@ -6,11 +6,15 @@ use crate::host::BrokerHost;
 use crate::scenarios::queues::assert_queues;
 use crate::scenarios::{Host, HostSetup};
 
-scenarios!(queues: a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts, jobs_are_counted_by_queue, two_queues_with_the_same_cleaned_name_share_a_gauge);
+scenarios!(queues:
+    a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts,
+    jobs_are_counted_by_queue,
+    two_queues_with_the_same_cleaned_name_share_a_gauge,
+);
 scenarios!(queues:
     #[cfg_attr(
         all(have_flux, not(flux_update)),
-        ignore = "needs a Flux that moves jobs to other queues, flux update (asked by scripts/test)"
+        ignore = "needs a Flux that moves jobs to other queues, flux update (scripts/test detects it)"
     )]
     a_job_that_moves_to_another_queue_is_counted_there
 );

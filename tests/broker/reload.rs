@@ -59,7 +59,7 @@ fn reloads_under_load_lose_no_count() {
 #[test]
 #[cfg_attr(
     not(all(have_flux, flux_r)),
-    ignore = "needs a Flux that shows R to plugins (asked by scripts/test)"
+    ignore = "needs a Flux that passes R to plugins (scripts/test detects it)"
 )]
 fn collectors_switched_under_load_are_correct_at_once() {
     let mut host = BrokerHost::start(HostSetup::default());

@@ -56,7 +56,7 @@ fn users_banks_and_requested_resources_are_counted() {
 #[test]
 #[cfg_attr(
     not(all(have_flux, flux_r)),
-    ignore = "needs a Flux that shows R to plugins (asked by scripts/test)"
+    ignore = "needs a Flux that passes R to plugins (scripts/test detects it)"
 )]
 fn resources_users_and_banks_are_counted() {
     run(all);
@@ -102,7 +102,7 @@ const GPUS: &str = "[[resource.config]]\nhosts = \"fake[0-3]\"\ngpus = \"0-3\"\n
 #[test]
 #[cfg_attr(
     not(all(have_flux, flux_r, flux_gpus)),
-    ignore = "needs a Flux that shows R to plugins and schedules GPUs (asked by scripts/test)"
+    ignore = "needs a Flux that passes R to plugins and schedules GPUs (scripts/test detects it)"
 )]
 fn gpus_are_counted() {
     let mut receiver = Receiver::start();
@@ -131,7 +131,7 @@ fn gpus_are_counted() {
 #[test]
 #[cfg_attr(
     not(all(have_flux, flux_r, flux_update_running)),
-    ignore = "needs a Flux that shows R to plugins and updates jobs that run (asked by scripts/test)"
+    ignore = "needs a Flux that passes R to plugins and updates jobs that run (scripts/test detects it)"
 )]
 fn an_update_of_a_running_job_changes_no_allocation() {
     let mut receiver = Receiver::start();
@@ -182,7 +182,7 @@ fn a_reload_of_the_job_manager_keeps_requested_resources() {
 #[test]
 #[cfg_attr(
     not(all(have_flux, flux_r)),
-    ignore = "needs a Flux that shows R to plugins (asked by scripts/test)"
+    ignore = "needs a Flux that passes R to plugins (scripts/test detects it)"
 )]
 fn a_reload_of_the_job_manager_keeps_allocated_resources() {
     reload(all);
@@ -256,7 +256,7 @@ fn full_all_collectors_are_correct_after_20_000_jobs_in_three_queues() {
     let told = assert_all_true(&broker, &mut receiver);
     assert_eq!(told["state.INACTIVE"], 20_000);
     assert_eq!(told.len(), 4, "the inactive jobs, and those of each queue: {told:?}");
-    println!("20000 jobs in {seconds:.1} s, every family on: {told:?}");
+    println!("20000 jobs in {seconds:.1} s, all collectors: {told:?}");
     // Some jobs more, so that not all gauges are 0.
     broker.submit(&["--urgency=hold", "-q", "long", "--cc=1-7", "-n2", "--quiet"]);
     broker.submit(&[ENDLESS, "-q", "debug", "--cc=1-5", "-n3", "--setattr=bank=x", "--quiet"]);

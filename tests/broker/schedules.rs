@@ -183,8 +183,8 @@ impl Schedule {
                 broker.remove(NAME);
                 self.loaded = None;
                 let left = self.receiver.seen().gauges;
-                let ghosts = left.iter().filter(|(name, &count)| *name != "INACTIVE" && count != 0);
-                assert_eq!(ghosts.count(), 0, "{left:?} after a removal");
+                let active = left.iter().filter(|(name, &count)| *name != "INACTIVE" && count != 0);
+                assert_eq!(active.count(), 0, "{left:?} after a removal");
             }
             Action::Remove => (),
             Action::Configure(options) => broker.configure(&options.table()).unwrap(),

@@ -20,7 +20,7 @@ use crate::support::{all_collectors, trace};
 
 /// Sends the metrics of the recorded run with all collectors to the exporter and to a
 /// receiver.
-fn all_families(exporter: &mut Exporter) -> Receiver {
+fn send_all(exporter: &mut Exporter) -> Receiver {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(None);
     let conf = json!({
@@ -51,7 +51,7 @@ fn all_families(exporter: &mut Exporter) -> Receiver {
 #[cfg_attr(not(have_exporter), ignore = "needs statsd_exporter on PATH")]
 fn statsd_exporter_maps_each_line_of_each_collector() {
     let mut exporter = Exporter::new();
-    all_families(&mut exporter);
+    send_all(&mut exporter);
     let own = |name: &str| exporter.own(&format!("statsd_exporter_{name}"));
     // The last metric that is sent.
     wait_for("its telemetry", || {
@@ -109,7 +109,7 @@ fn prometheus_behind_statsd_exporter_has_correct_values() {
     let _prometheus = Process::start(command, folder.path());
     await_tcp(web);
 
-    let mut receiver = all_families(&mut exporter);
+    let mut receiver = send_all(&mut exporter);
     let values = receiver.values();
     let timings = |name: &str| -> Vec<f64> {
         let mut seconds: Vec<f64> = values[name]

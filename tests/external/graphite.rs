@@ -115,7 +115,7 @@ fn each_query_states_how_its_values_are_consolidated() {
         let outermost = target.starts_with("consolidateBy(") || inner.starts_with("consolidateBy(");
         let inside_fallback = inner.starts_with("fallbackSeries(consolidateBy(");
         assert!(outermost || inside_fallback, "{panel}: {target}");
-        assert!(target.contains(&wanted), "{panel} says {calc}: {target}");
+        assert!(target.contains(&wanted), "{panel} has {calc}: {target}");
     }
 }
 

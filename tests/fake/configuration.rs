@@ -9,7 +9,13 @@ use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::jobs::RUN;
 use crate::support::DIALECTS;
 
-scenarios!(configuration: a_mistake_in_the_environment_is_refused_unless_the_conf_has_an_endpoint, each_key_can_be_set_in_each_place, each_mistake_is_refused_and_changes_nothing, each_wrong_number_with_a_fraction_is_refused, without_an_endpoint_the_plugin_loads_and_logs_a_warning);
+scenarios!(configuration:
+    a_mistake_in_the_environment_is_refused_unless_the_conf_has_an_endpoint,
+    each_key_can_be_set_in_each_place,
+    each_mistake_is_refused_and_changes_nothing,
+    each_wrong_number_with_a_fraction_is_refused,
+    without_an_endpoint_the_plugin_loads_and_logs_a_warning,
+);
 
 const TABLE: &str = "state-counts";
 
@@ -21,17 +27,17 @@ fn a_prefix_that_gives_two_metrics_the_same_name_is_refused() {
         ("exception", "results", "counter"),
         ("bank_cores", "banks", "gauge"),
     ];
-    for (part, family, kind) in table {
+    for (part, collector, kind) in table {
         let conf = |metrics: Value| json!({"prefix": format!("x.{part}"), "metrics": metrics});
         for dialect in DIALECTS {
             let mut host = FakeJobManager::start(None);
-            let mut both = conf(json!(["states", family]));
+            let mut both = conf(json!(["states", collector]));
             // In dialects with tags, the metrics of a collector have other tags than the state
             // counts.
             both["dialect"] = json!(dialect);
-            let refused = ["plain", "pcp"].contains(&dialect) || family == "timings";
+            let refused = ["plain", "pcp"].contains(&dialect) || collector == "timings";
             let words = format!(
-                "prefix: \"x.{part}\" gives a gauge of \"states\" and a {kind} of \"{family}\" \
+                "prefix: \"x.{part}\" gives a gauge of \"states\" and a {kind} of \"{collector}\" \
                  the same name (expected another prefix)"
             );
             let wanted = if refused { Err(words.clone()) } else { Ok(()) };
@@ -39,7 +45,7 @@ fn a_prefix_that_gives_two_metrics_the_same_name_is_refused() {
             if refused {
                 // One of both collectors is accepted, and a reload that adds the other is
                 // refused.
-                host.config(&json!({TABLE: conf(json!(family))}));
+                host.config(&json!({TABLE: conf(json!(collector))}));
                 host.load(plugin(), json!({})).unwrap();
                 assert_eq!(host.reload(&json!({TABLE: both})), Err(words));
             }
@@ -91,7 +97,7 @@ fn placeholders_become_attributes_of_the_broker() {
         assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), line);
         host.end();
         let length = server.recv(&mut buffer).unwrap();
-        let farewell = line.replace("+1", "-1");
-        assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), farewell);
+        let last = line.replace("+1", "-1");
+        assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), last);
     }
 }

@@ -72,7 +72,7 @@ fn assert_enough(drawn: &BTreeSet<&str>) {
             ["resource", ..] | ["user_cores", _] => true,
             ["plugin", what] => !["anomalies", "bytes"].contains(&what),
             ["user" | "bank", ..] | ["bank_cores", _] => false,
-            _ => panic!("{name}: of what family is it?"),
+            _ => panic!("{name}: of which collector is it?"),
         };
         assert!(!wanted || drawn.contains(name.as_str()), "{name} is not drawn");
     }
@@ -256,8 +256,7 @@ fn dimension(line: &str) -> (&str, &'static str) {
     };
     // The dimension has a name, or the part that `*` matches is its name.
     assert_eq!(name.is_empty(), pattern.contains('*'), "{line}");
-    let counts =
-        [".result.", ".exception.", ".plugin."].iter().any(|family| pattern.contains(family));
+    let counts = [".result.", ".exception.", ".plugin."].iter().any(|part| pattern.contains(part));
     let kind = match (how, divider) {
         ("last", "1") if counts => "c",
         ("last", "1") => "g",
@@ -356,7 +355,7 @@ fn the_statsd_exporter_mapping_covers_exactly_what_is_sent() {
         let place = place.unwrap_or_else(|| panic!("{name} of type {kind} is not mapped"));
         used.insert(place);
         let tells = exporter.mappings[place].tells(name);
-        assert!(told.insert(tells.clone()), "{name}: another one is {tells}, too");
+        assert!(told.insert(tells.clone()), "{name}: another metric is also {tells}");
     }
     for (place, mapping) in exporter.mappings.iter().enumerate() {
         assert!(used.contains(&place), "{} maps nothing that is sent", mapping.r#match);
@@ -382,6 +381,6 @@ fn the_statsd_exporter_mapping_covers_exactly_what_is_sent() {
         let buckets = mapping.histogram_options.as_ref().map(|options| &options.buckets);
         let rising = |buckets: &Vec<f64>| buckets.windows(2).all(|pair| pair[0] < pair[1]);
         assert_eq!(buckets.is_some(), mapping.observer_type.as_deref() == Some("histogram"));
-        assert!(buckets.is_none_or(rising), "{}: Prometheus wants rising buckets", mapping.name);
+        assert!(buckets.is_none_or(rising), "{}: Prometheus requires rising buckets", mapping.name);
     }
 }

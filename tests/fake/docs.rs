@@ -83,6 +83,7 @@ fn the_manual_lists_each_tag_of_the_collectors() {
     let start = manual[..end].rfind(". ").expect("the sentence's start");
     // *state*, *queue*, … and *scheme*
     let listed: BTreeSet<_> = manual[start..end].split('*').skip(1).step_by(2).collect();
-    let own: BTreeSet<_> = COLLECTORS.iter().flat_map(|family| family.tags).copied().collect();
+    let own: BTreeSet<_> =
+        COLLECTORS.iter().flat_map(|collector| collector.tags).copied().collect();
     assert_eq!(listed, own);
 }

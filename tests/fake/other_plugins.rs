@@ -3,7 +3,10 @@
 use crate::host::FakeHost;
 use crate::scenarios::other_plugins::lose_callbacks;
 
-scenarios!(other_plugins: a_panic_is_logged_once_and_the_plugin_behind_ours_goes_on, another_plugin_that_fails_leaves_no_gauge_wrong);
+scenarios!(other_plugins:
+    a_panic_is_logged_once_and_the_plugin_behind_ours_goes_on,
+    another_plugin_that_fails_leaves_no_gauge_wrong,
+);
 
 #[test]
 fn five_percent_of_lost_callbacks_are_corrected() {

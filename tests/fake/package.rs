@@ -426,8 +426,8 @@ fn the_readme_and_the_spec_name_this_version() {
 fn the_manual_describes_each_key_and_renders_without_a_warning() {
     let source = Path::new(TOP).join("docs/flux-state-counts.rst");
     let text = fs::read_to_string(&source).unwrap();
-    let families = COLLECTORS.iter().map(|family| family.name);
-    for word in KEYS.iter().map(|key| key.name).chain(families) {
+    let collectors = COLLECTORS.iter().map(|collector| collector.name);
+    for word in KEYS.iter().map(|key| key.name).chain(collectors) {
         assert!(text.contains(&format!("\n{word}\n   ")), "{word}");
     }
     run("rst2man", &["--halt=warning", source.to_str().unwrap()]);
@@ -459,6 +459,6 @@ fn the_readme_quotes_messages_of_the_plugin() {
         .collect();
     assert!(quoted.len() > 3, "{quoted:?}");
     for part in quoted {
-        assert!(sources.contains(part), "{part:?} is said nowhere");
+        assert!(sources.contains(part), "{part:?} is in no source file");
     }
 }

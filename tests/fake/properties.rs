@@ -256,7 +256,7 @@ impl World {
         self.host.load_as(plugin(), json!({}), announce).unwrap();
         self.host.counts();
         for receiver in &mut self.receivers {
-            assert_eq!(receiver.seen().datagrams, 0, "the load itself says nothing");
+            assert_eq!(receiver.seen().datagrams, 0, "nothing is sent at the load itself");
         }
         self.loaded = Some(settings.clone());
         self.started = false;
@@ -268,7 +268,7 @@ impl World {
         let Some(settings) = self.loaded.take() else { return };
         self.host.remove(NAME).unwrap();
         for number in 0..2 {
-            self.check_farewell(number, &settings);
+            self.check_final_values(number, &settings);
         }
     }
 
@@ -280,7 +280,7 @@ impl World {
         for number in 0..2 {
             // Increments cannot correct values that a server keeps.
             if !settings.servers[number] || !self.started && !settings.owner() {
-                self.check_farewell(number, &old);
+                self.check_final_values(number, &old);
             }
         }
         if *settings == old {
@@ -316,21 +316,21 @@ impl World {
     }
 
     /// If the server was an endpoint, it has the final values; then it forgets them.
-    fn check_farewell(&mut self, number: usize, settings: &Settings) {
+    fn check_final_values(&mut self, number: usize, settings: &Settings) {
         let truth = self.recount();
         let mut seen = self.receivers[number].seen();
         assert_eq!(seen.negative(), Counts::new());
         if !self.started {
-            assert_eq!(seen.datagrams, 0, "who was never greeted is not taken leave of");
+            assert_eq!(seen.datagrams, 0, "no values were sent, and so no final ones");
             seen.gauges.clear();
         }
         for (state, count) in seen.gauges {
-            let want = match state.as_str() {
+            let expected = match state.as_str() {
                 // The number of inactive jobs keeps its value.
                 "INACTIVE" if settings.owner() => truth["INACTIVE"],
                 _ => 0,
             };
-            assert_eq!(count, want, "{state} after a farewell");
+            assert_eq!(count, expected, "{state} after the final values");
         }
         self.receivers[number].forget();
     }
@@ -363,15 +363,15 @@ impl World {
         if settings.period > 0.0 && self.in_period {
             return; // What happened last has not been sent yet.
         }
-        for (state, want) in truth {
-            let got = match seen.gauges.get(&state) {
-                Some(&got) => got,
+        for (state, expected) in truth {
+            let actual = match seen.gauges.get(&state) {
+                Some(&actual) => actual,
                 None if state == "INACTIVE" && !self.settled => continue,
                 // A gauge that is 0 is not sent.
                 None if !settings.owner() => 0,
                 None => panic!("{state} was never sent, {settings:?}"),
             };
-            assert_eq!(got, want, "{state}, {settings:?}");
+            assert_eq!(actual, expected, "{state}, {settings:?}");
         }
     }
 }

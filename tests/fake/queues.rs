@@ -12,7 +12,12 @@ use crate::support::queues::{gauges, truth};
 use crate::support::receiver::Receiver;
 use crate::support::trace;
 
-scenarios!(queues: a_job_that_moves_to_another_queue_is_counted_there, a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts, jobs_are_counted_by_queue, two_queues_with_the_same_cleaned_name_share_a_gauge);
+scenarios!(queues:
+    a_job_that_moves_to_another_queue_is_counted_there,
+    a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts,
+    jobs_are_counted_by_queue,
+    two_queues_with_the_same_cleaned_name_share_a_gauge,
+);
 
 fn conf() -> Value {
     json!({"metrics": ["states", "queues"], "resync": 3600})

@@ -80,7 +80,7 @@ fn a_collector_that_is_switched_does_not_affect_the_others() {
     receiver.forget();
     host.reload(&table(json!("results"))).unwrap();
     host.counts();
-    assert_eq!(receiver.seen().gauges, counts(&[]), "they are taken leave of");
+    assert_eq!(receiver.seen().gauges, counts(&[]), "these are the final values");
     host.reload(&table(json!("states"))).unwrap();
     // A pass takes several slices on a slow machine.
     host.advance(0.1);
@@ -152,13 +152,13 @@ fn new_collectors_are_filled_in_slices_and_then_correct() {
         let truth = host.counts();
         assert_eq!(truth["RUN"], 3);
         let mut wanted = BTreeMap::new();
-        for family in ["user.7", "bank.b"] {
-            wanted.insert(format!("{family}.RUN"), 3);
-            wanted.insert(format!("{family}.SCHED"), JOBS - 4);
+        for label in ["user.7", "bank.b"] {
+            wanted.insert(format!("{label}.RUN"), 3);
+            wanted.insert(format!("{label}.SCHED"), JOBS - 4);
         }
         // Fails if a gauge is ever negative.
         let gauges = gauges_named(&mut receiver, |name| {
-            ["user.", "bank."].iter().any(|family| name.starts_with(family))
+            ["user.", "bank."].iter().any(|label| name.starts_with(label))
         });
         assert_eq!(gauges, wanted, "{metrics}");
         assert_eq!(receiver.seen().gauges["RUN"], 3);

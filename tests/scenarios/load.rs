@@ -2,14 +2,14 @@
 
 use serde_json::json;
 
-use super::{unhealed, Host, HostSetup};
+use super::{without_resyncs, Host, HostSetup};
 use crate::support::artifact::NAME;
 use crate::support::{counts, Counts};
 
 pub fn a_late_load_counts_the_jobs_of_a_live_instance<H: Host>() {
     let mut host = H::start(HostSetup::default());
     let live = host.populate(2);
-    host.load(unhealed()).unwrap();
+    host.load(without_resyncs()).unwrap();
     assert_eq!(host.assert_true().gauges, live);
     host.cancel_all();
     host.drain();
@@ -19,7 +19,7 @@ pub fn a_late_load_counts_the_jobs_of_a_live_instance<H: Host>() {
 
 pub fn a_second_load_is_refused_and_changes_nothing<H: Host>() {
     let mut host = H::start(HostSetup::default());
-    host.load(unhealed()).unwrap();
+    host.load(without_resyncs()).unwrap();
     host.populate(1);
     let before = host.assert_true();
     let refused = host.load_again();
@@ -34,8 +34,11 @@ pub fn a_second_load_is_refused_and_changes_nothing<H: Host>() {
 
 pub fn a_removal_leaves_no_gauge_and_no_code_behind<H: Host>() {
     let mut host = H::start(HostSetup::default());
-    let confs =
-        [unhealed(), json!({"send": "values", "resync": 0}), json!({"period": 1, "resync": "1h"})];
+    let confs = [
+        without_resyncs(),
+        json!({"send": "values", "resync": 0}),
+        json!({"period": 1, "resync": "1h"}),
+    ];
     for conf in confs {
         let truth = host.populate(2);
         host.load(conf.clone()).unwrap();
@@ -49,7 +52,7 @@ pub fn a_removal_leaves_no_gauge_and_no_code_behind<H: Host>() {
         assert!(!host.is_mapped(NAME));
         host.cancel_all();
         host.drain();
-        host.load(unhealed()).unwrap();
+        host.load(without_resyncs()).unwrap();
         host.assert_true();
         host.remove();
     }

@@ -188,6 +188,6 @@ pub trait Host: Sized {
 }
 
 /// A configuration whose resyncs are too late to correct anything.
-pub fn unhealed() -> Value {
+pub fn without_resyncs() -> Value {
     json!({"resync": "1h"})
 }

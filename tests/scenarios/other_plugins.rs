@@ -2,7 +2,7 @@
 
 use serde_json::{json, Value};
 
-use super::{unhealed, Host, HostSetup, Job};
+use super::{without_resyncs, Host, HostSetup, Job};
 use crate::support::artifact::panicking_plugin;
 use crate::support::compiled::c_plugin;
 use crate::support::gauges::{gauges_named, is_of_jobs, Gauges};
@@ -115,7 +115,7 @@ pub fn a_panic_is_logged_once_and_the_plugin_behind_ours_goes_on<H: Host>() {
     host.remove_plugin("panicking.so");
     assert!(!host.is_mapped("panicking.so"), "a panic does not keep the library in memory");
     // The thread that panicked ends without the code of the plugin.
-    host.restart(&unhealed());
+    host.restart(&without_resyncs());
     host.wait_for(&counts(&[("INACTIVE", 3)]));
     host.assert_true();
     host.end();

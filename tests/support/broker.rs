@@ -374,7 +374,7 @@ impl Broker {
     pub fn kill(mut self) {
         kill(self.pid(), Signal::SIGKILL).expect("it runs");
         let status = self.process.wait().unwrap();
-        assert!(!status.success(), "flux start tells that its broker was killed");
+        assert!(!status.success(), "flux start fails when its broker is killed");
     }
 
     fn finish(&mut self) {

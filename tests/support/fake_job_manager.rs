@@ -245,7 +245,7 @@ impl FakeJobManager {
         self.tell(command);
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("the host answers");
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the host died, or said {line:?}"))
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the host died, or printed {line:?}"))
     }
 }
 

@@ -76,14 +76,14 @@ impl Servers {
 
 /// Returns `true` if the collector of a gauge is enabled.
 fn is_on(gauge: &str, options: &Options) -> bool {
-    let family = match gauge.split('.').next().expect("split gives one") {
+    let collector = match gauge.split('.').next().expect("split gives one") {
         "state" => "states",
         "queue" => "queues",
         "resource" => "resources",
         "user" | "user_cores" => "users",
         "bank" | "bank_cores" => "banks",
         "pending" | "dependency" => "pending",
-        _ => panic!("{gauge} is of no family"),
+        _ => panic!("{gauge} is of no collector"),
     };
-    options.families.contains(&family)
+    options.collectors.contains(&collector)
 }

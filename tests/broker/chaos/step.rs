@@ -83,7 +83,7 @@ pub enum Kind {
 /// passes, which correct the effects of losses.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub families: Vec<&'static str>,
+    pub collectors: Vec<&'static str>,
     period: &'static str,
     resync: u8,
     verify: u8,
@@ -93,27 +93,27 @@ pub struct Options {
 impl Options {
     /// The first one of a run.
     pub fn first() -> Options {
-        Options { families: all_collectors(), period: "0", resync: 1, verify: 1, values: false }
+        Options { collectors: all_collectors(), period: "0", resync: 1, verify: 1, values: false }
     }
 
     pub fn table(&self) -> Value {
         let send = if self.values { "values" } else { "increments" };
         json!({"state-counts": {
-            "metrics": self.families, "period": self.period, "resync": self.resync,
+            "metrics": self.collectors, "period": self.period, "resync": self.resync,
             "verify": self.verify, "send": send,
         }})
     }
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    let families = prop_oneof![
+    let collectors = prop_oneof![
         1 => Just(all_collectors()),
         1 => prop::sample::subsequence(all_collectors(), 1..=all_collectors().len()),
     ];
     let period = prop::sample::select(vec!["0", "0", "50ms", "500ms", "1s"]);
-    (families, period, 1u8..=2, 1u8..=2, any::<bool>()).prop_map(
-        |(families, period, resync, verify, values)| Options {
-            families,
+    (collectors, period, 1u8..=2, 1u8..=2, any::<bool>()).prop_map(
+        |(collectors, period, resync, verify, values)| Options {
+            collectors,
             period,
             resync,
             verify,

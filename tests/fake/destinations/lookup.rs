@@ -56,7 +56,7 @@ fn names_are_looked_up_without_waiting() {
     let missing: Vec<_> = log.iter().filter(|(_, text)| text.contains(missing)).collect();
     assert_eq!(missing.len(), 1, "{log:?}");
     host.advance(300.0);
-    assert!(host.log().is_empty(), "said once");
+    assert!(host.log().is_empty(), "logged once");
     // A lookup may be under way at the end.
     host.end();
 }
@@ -82,11 +82,11 @@ fn a_late_host_and_a_moved_host_are_found() {
         names.set("127.0.0.1 statsd.test\n");
         until(&mut host, |host| state(host) == "ok");
         let truth = host.counts();
-        let mut want = truth.clone();
+        let mut expected = truth.clone();
         if resync == 0 {
-            want.retain(|_, count| *count != 0);
+            expected.retain(|_, count| *count != 0);
         }
-        assert_eq!(first.seen().gauges, want, "{}", host.query());
+        assert_eq!(first.seen().gauges, expected, "{}", host.query());
         // Changes from before the host was found are not counted as failed sends.
         step(&mut host, 2, RUN, CLEANUP);
         host.advance(30.0);
@@ -235,11 +235,11 @@ fn two_endpoints_with_the_same_address_are_one_destination() {
         } else {
             &json!(other)
         };
-        let want = format!(
+        let expected = format!(
             "endpoint {shown}: same as \"{first}\" (127.0.0.1:{port}): only one of them is used"
         );
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].ends_with(&want), "{told:?}, want {want}");
+        assert!(told[0].ends_with(&expected), "{told:?}, expected {expected}");
 
         // When the endpoint that is used is removed, the other one is used, and no change is
         // lost.

@@ -75,7 +75,7 @@ fn a_server_that_starts_late_at_a_unix_path_gets_all_values() {
         (json!({"resync": 0, "period": "1h"}), "flux.job.state.RUN:+1|g"),
         (json!({"resync": "1h"}), "flux.job.state.NEW:0|g\n"),
     ];
-    for (mut conf, greeting) in table {
+    for (mut conf, start) in table {
         conf["endpoint"] = json!(format!("unix:{}", path.display()));
         let mut host = FakeJobManager::start(None);
         host.load(plugin(), conf).unwrap();
@@ -92,9 +92,9 @@ fn a_server_that_starts_late_at_a_unix_path_gets_all_values() {
         host.advance(10.0);
         host.counts();
         let mut buffer = [0; 2048];
-        let length = server.recv(&mut buffer).expect("a greeting");
+        let length = server.recv(&mut buffer).expect("first values");
         let text = std::str::from_utf8(&buffer[..length]).unwrap();
-        assert!(text.starts_with(greeting), "{text}");
+        assert!(text.starts_with(start), "{text}");
         assert!(text.contains("RUN:1|g") || text.contains("RUN:+1|g"), "{text}");
         assert!(server.recv(&mut buffer).is_err(), "that was all");
         assert_eq!(host.query()["endpoints"][0]["state"], "ok");

@@ -27,7 +27,7 @@ fn errors(host: &mut FakeJobManager, endpoint: usize) -> Value {
 }
 
 /// Waits for the first resync after which the gauges are correct; at most 100 resyncs.
-fn heal(host: &mut FakeJobManager, receiver: &mut Receiver) {
+fn wait_until_correct(host: &mut FakeJobManager, receiver: &mut Receiver) {
     for _ in 0..100 {
         host.advance(10.0);
         let truth = host.counts();
@@ -75,7 +75,7 @@ fn failed_sends_are_counted_by_errno_and_corrected_by_a_resync() {
         for id in 20..100 {
             live(&mut host, id, &COURSE);
         }
-        heal(&mut host, &mut receiver);
+        wait_until_correct(&mut host, &mut receiver);
         assert_eq!(host.silenced(), 0);
         let counted = errors(&mut host, 0);
         let sum: u64 = counted.as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();

@@ -86,12 +86,12 @@ impl Lined {
         let (head, name) = name.split_at(name.find("flux.job.")?);
         self.spec.names.iter().find_map(|&(what, before, behind)| {
             let name = name.strip_suffix(behind).filter(|_| head.ends_with(before))?;
-            let family = match what {
+            let part = match what {
                 Gauge => "state",
                 Counter | Total => "result",
                 Count | Mean | MeanSeconds => "time",
             };
-            let rest = name.strip_prefix("flux.job.")?.strip_prefix(family)?.strip_prefix('.')?;
+            let rest = name.strip_prefix("flux.job.")?.strip_prefix(part)?.strip_prefix('.')?;
             (!rest.contains('.')).then_some((what, name))
         })
     }

@@ -29,7 +29,7 @@ fn mapped() -> BTreeSet<String> {
     let lines = mapping.lines().filter_map(|line| line.trim().strip_prefix("name: "));
     let mut mapped: BTreeSet<String> = lines.map(str::to_owned).collect();
     assert!(mapped.remove("flux_plugin_${1}_total"));
-    for telemetry in ["datagrams", "send_errors", "repairs", "resyncs"] {
+    for telemetry in ["datagrams", "send_errors", "repairs", "panics", "resyncs"] {
         mapped.insert(format!("flux_plugin_{telemetry}_total"));
     }
     for histogram in ["flux_job_wait_seconds", "flux_job_state_seconds"] {

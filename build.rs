@@ -12,8 +12,8 @@ use std::process::exit;
 const FUNCTIONS: &[&str] = &[
     "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
     "flux_jobtap_(get_flux|error|get_job_result|job_subscribe|job_lookup)",
-    "flux_(log|attr_get|get_reactor)",
-    "flux_(timer_watcher_create|prepare_watcher_create)",
+    "flux_(log|attr_get|get_reactor|reactor_now)",
+    "flux_(timer|prepare|fd)_watcher_create",
     "flux_watcher_(start|stop|destroy)",
     "flux_(rpc|rpc_get|future_then|future_incref|future_decref|future_destroy)",
     "json_(object_get|array_get|string_length|string_value|integer_value|number_value)",
@@ -23,7 +23,7 @@ const FUNCTIONS: &[&str] = &[
 ];
 const TYPES: &[&str] = &["flux_job_state_t"];
 const CONSTANTS: &[&str] =
-    &["FLUX_PLUGIN_ARG_(IN|OUT)", "FLUX_NODEID_ANY", "GAI_NOWAIT", "EAI_(INPROGRESS|NOTCANCELED)"];
+    &["FLUX_PLUGIN_ARG_(IN|OUT)", "FLUX_(NODEID_ANY|POLLOUT)", "GAI_NOWAIT", "EAI_(INPROGRESS|NOTCANCELED)"];
 
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");

@@ -47,6 +47,7 @@ typedef struct flux_plugin_arg flux_plugin_arg_t;
 
 enum { FLUX_PLUGIN_ARG_IN = 0, FLUX_PLUGIN_ARG_OUT = 1 };
 enum { FLUX_NODEID_ANY = 0xFFFFFFFF };
+enum { FLUX_POLLOUT = 2 };
 #else
 _Static_assert (FLUX_JOB_STATE_NEW == 1, "NEW");
 _Static_assert (FLUX_JOB_STATE_DEPEND == 2, "DEPEND");
@@ -63,6 +64,7 @@ _Static_assert (FLUX_JOBTAP_CURRENT_JOB == UINT64_MAX, "FLUX_JOBTAP_CURRENT_JOB"
 _Static_assert (FLUX_PLUGIN_ARG_IN == 0, "FLUX_PLUGIN_ARG_IN");
 _Static_assert (FLUX_PLUGIN_ARG_OUT == 1, "FLUX_PLUGIN_ARG_OUT");
 _Static_assert (FLUX_NODEID_ANY == 0xFFFFFFFF, "FLUX_NODEID_ANY");
+_Static_assert (FLUX_POLLOUT == 2, "FLUX_POLLOUT");
 #endif
 
 #if !defined (STATE_COUNTS_HAVE_FLUX) || defined (STATE_COUNTS_CHECK)
@@ -115,6 +117,7 @@ int flux_log (flux_t *h, int level, const char *fmt, ...);
 
 const char *flux_attr_get (flux_t *h, const char *name);
 flux_reactor_t *flux_get_reactor (flux_t *h);
+double flux_reactor_now (flux_reactor_t *r);
 flux_watcher_t *flux_timer_watcher_create (flux_reactor_t *r,
                                            double after,
                                            double repeat,
@@ -123,6 +126,11 @@ flux_watcher_t *flux_timer_watcher_create (flux_reactor_t *r,
 flux_watcher_t *flux_prepare_watcher_create (flux_reactor_t *r,
                                              flux_watcher_f cb,
                                              void *arg);
+flux_watcher_t *flux_fd_watcher_create (flux_reactor_t *r,
+                                        int fd,
+                                        int events,
+                                        flux_watcher_f cb,
+                                        void *arg);
 void flux_watcher_start (flux_watcher_t *w);
 void flux_watcher_stop (flux_watcher_t *w);
 void flux_watcher_destroy (flux_watcher_t *w);

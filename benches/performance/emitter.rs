@@ -105,16 +105,21 @@ fn ours_packed(drain: &Drain) -> impl FnMut() -> f64 {
     let templates: Vec<_> = STATES.iter().map(template).collect();
     let mut buffer = DatagramBuffer::default();
     let socket = drain.sender();
-    let send = move |datagram: &[u8]| {
-        let _ = socket.send(datagram);
+    let send = move |buffer: &mut DatagramBuffer| {
+        let _ = socket.send(buffer.datagram().unwrap());
+        buffer.clear();
     };
     move || {
         timed(PACKED, || {
             for number in 0..PACKED {
                 let value = Value::GaugeSet(line(number).1 as i64);
-                buffer.append(&templates[number % templates.len()], value, &send);
+                let template = &templates[number % templates.len()];
+                if !buffer.append(template, value, ETHERNET) {
+                    send(&mut buffer);
+                    buffer.append(template, value, ETHERNET);
+                }
             }
-            buffer.finish(&send);
+            send(&mut buffer);
         })
     }
 }

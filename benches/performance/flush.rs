@@ -89,8 +89,8 @@ impl Names {
         }
         let id = |number| MetricId::of((number / EACH) as u16, number % EACH);
         let metrics = (0..exist).map(id).collect();
-        publisher.set_destinations(&[endpoint]);
-        publisher.start();
+        publisher.set_destinations(&[endpoint], 0.0);
+        publisher.start(0.0);
         let names = Names { server, publisher, collector, metrics };
         names.received();
         names
@@ -107,7 +107,7 @@ impl Names {
             }
         };
         change(&mut self.publisher, &self.metrics);
-        self.publisher.flush();
+        self.publisher.flush(0.0);
         let datagrams = self.received();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.set_nonblocking(true).unwrap();
@@ -127,7 +127,7 @@ impl Names {
                     for _ in 0..times {
                         change(publisher, metrics);
                         let start = Instant::now();
-                        publisher.flush();
+                        publisher.flush(0.0);
                         total += start.elapsed().as_secs_f64();
                     }
                     names.received();

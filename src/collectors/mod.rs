@@ -173,6 +173,11 @@ impl MetricKind {
         }
     }
 
+    /// The level of a new gauge, `None` if it is not known; the total of a new counter.
+    pub fn first_level(self) -> Option<i64> {
+        (self.is_sum() || self == MetricKind::Counter).then_some(0)
+    }
+
     /// `true` for sums over the active jobs.
     pub fn is_sum(self) -> bool {
         matches!(self, MetricKind::JobSum | MetricKind::AllocationSum)

@@ -22,14 +22,6 @@ impl Collectors {
         self.ids().any(|id| id == collector)
     }
 
-    /// The enabled collectors that are not in `configured`, and the configured ones that are
-    /// not enabled.
-    pub fn difference(&self, configured: &[CollectorId]) -> (Vec<CollectorId>, Vec<CollectorId>) {
-        let removed = self.ids().filter(|id| !configured.contains(id)).collect();
-        let added = configured.iter().copied().filter(|&id| !self.has(id)).collect();
-        (removed, added)
-    }
-
     /// Disables all collectors that are not in `configured`.
     pub fn retain(&mut self, configured: &[CollectorId], recorder: &mut impl Recorder) {
         self.enabled.retain(|(id, _)| {

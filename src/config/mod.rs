@@ -39,6 +39,9 @@ pub struct Key {
 const TIMER: RangeInclusive<f64> = 0.01..=86400.0;
 const SECONDS: RangeInclusive<f64> = 1.0..=86400.0;
 
+/// The accepted bytes: a line with the usual names, and the maximum of UDP over IPv4.
+const DATAGRAM: RangeInclusive<u64> = 512..=65507;
+
 /// The default of `resync` in seconds: the maximum time that a gauge is wrong after a lost
 /// datagram.
 const RESYNC: f64 = 10.0;
@@ -68,13 +71,14 @@ macro_rules! key {
 
 /// All keys, in the order of the manual. The defaults are in [`Config::default`]; `resync`
 /// has another default with `send = "values"`.
-pub const KEYS: [Key; 13] = [
+pub const KEYS: [Key; 14] = [
     key!("endpoint", endpoints: value::endpoints, |it: &Vec<_>| value::print_endpoints(it)),
     key!("period", period: |value| value::seconds(value, true, TIMER), |it| json!(it)),
     key!("resync", resync: |value| value::seconds(value, true, TIMER), |it| json!(it)),
     key!("verify", verify: |value| value::seconds(value, true, SECONDS), |it| json!(it)),
     key!("send", send: |it| value::parse_keyword(it, value::SEND), |it| value::keyword_of(it, value::SEND)),
     key!("lookup", lookup: |value| value::seconds(value, false, SECONDS), |it| json!(it)),
+    key!("datagram", datagram: |value| value::bytes(value, DATAGRAM), |it| json!(it)),
     key!("prefix", prefix: value::template, |it: &Template| json!(it.as_str())),
     key!("cluster", cluster: |it| value::name(it).map(Some), |it| json!(it)),
     key!(
@@ -106,8 +110,11 @@ pub struct Config {
     pub verify: f64,
     /// How a change of a gauge is sent.
     pub send: SendAs,
-    /// Seconds between two lookups of the endpoints' host names.
+    /// Seconds between two lookups of the endpoints' host names, and between two new UDP
+    /// sockets.
     pub lookup: f64,
+    /// The maximum payload of a datagram in bytes.
+    pub datagram: usize,
     /// The text before each state's name.
     pub prefix: Template,
     /// The value of `{cluster}`; `None`: the host name without the number at its end.
@@ -236,14 +243,9 @@ impl Config {
         index.map_or(Origin::Default, |index| self.origins[index])
     }
 
-    /// `true` if each change is sent as the gauge's new value.
-    pub fn sends_values(&self) -> bool {
-        self.send == SendAs::Values
-    }
-
-    /// `true` if only this instance sends these gauges, so that absolute values can be sent.
-    pub fn owns_its_gauges(&self) -> bool {
-        self.resync > 0.0 || self.send == SendAs::Values
+    /// `true` if several instances may share the gauges: no absolute value is sent.
+    pub fn shares_gauges(&self) -> bool {
+        self.resync == 0.0 && self.send == SendAs::Increments
     }
 
     /// `true` if a name or a tag has a placeholder.
@@ -262,6 +264,7 @@ impl Default for Config {
             verify: 60.0,
             send: SendAs::Increments,
             lookup: 60.0,
+            datagram: 1432,
             prefix: Template::new("flux.job.state").expect("a valid prefix"),
             cluster: None,
             states: NameForm::Long,

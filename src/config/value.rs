@@ -56,6 +56,18 @@ pub(super) const DIALECTS: Keywords<Dialect> = &[
     ("influxdb", Dialect::InfluxDb),
 ];
 
+/// A number of bytes.
+pub(super) fn bytes(value: &Value, range: RangeInclusive<u64>) -> Result<usize, ValueError> {
+    let number = match value {
+        Value::String(text) => text.parse().ok(),
+        other => other.as_u64(),
+    };
+    number.filter(|number| range.contains(number)).map(|number| number as usize).ok_or_else(|| {
+        let (min, max) = range.into_inner();
+        format!("{} (expected {min} to {max} bytes)", quoted_json(value))
+    })
+}
+
 pub(super) fn parse_keyword<T: Copy>(
     value: &Value,
     keywords: Keywords<T>,

@@ -42,6 +42,12 @@ impl Flux {
         }
     }
 
+    /// The time at which this loop iteration began, in seconds since the epoch.
+    pub fn now(&self) -> f64 {
+        // SAFETY: the handle and its reactor belong to the job manager and outlive the plugin.
+        unsafe { sys::flux_reactor_now(sys::flux_get_reactor(self.instance().flux.as_ptr())) }
+    }
+
     /// Calls `body` with the job manager's current data of an active or inactive job
     /// (flux_jobtap_job_lookup). `None` if there is no job with this id. A lookup takes some
     /// microseconds and allocates.

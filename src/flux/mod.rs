@@ -40,7 +40,7 @@ pub use error::{Error, LogLevel};
 pub use handle::Flux;
 pub use job::{JobArgs, Transition};
 pub use rpc::{OnResponse, Payload, Response, Rpc};
-pub use watcher::{PrepareWatcher, Timer};
+pub use watcher::{PrepareWatcher, Timer, WritableWatcher};
 
 use std::ffi::CString;
 

@@ -1,7 +1,8 @@
-//! Watchers of the job manager's reactor: timers, and the end of a loop iteration.
+//! Watchers of the job manager's reactor: timers, the end of a loop iteration, and sockets.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
 use super::error::Error;
@@ -19,6 +20,12 @@ pub struct Timer {
 /// was [requested](Self::request) in that iteration.
 pub struct PrepareWatcher {
     watcher: Watcher,
+}
+
+/// Calls a function in each loop iteration in which a socket is writable. Dropping it stops
+/// the watcher, also from within its own callback.
+pub struct WritableWatcher {
+    _watcher: Watcher,
 }
 
 /// A `flux_watcher_t` and the argument of its callback.
@@ -50,7 +57,7 @@ impl Timer {
         // SAFETY: the reactor belongs to the job manager; `Watcher` keeps the argument for as
         // long as the watcher.
         let watcher = Watcher::new(flux, callback, |reactor, target| unsafe {
-            sys::flux_timer_watcher_create(reactor, after, repeat, Some(on_timer), target)
+            sys::flux_timer_watcher_create(reactor, after, repeat, Some(on_event), target)
         });
         let watcher = watcher.ok_or_else(|| Error::last_os_error("flux_timer_watcher_create"))?;
         // SAFETY: the watcher lives.
@@ -80,6 +87,28 @@ impl PrepareWatcher {
                 sys::flux_watcher_start(self.watcher.watcher.as_ptr());
             }
         }
+    }
+}
+
+impl WritableWatcher {
+    /// To be dropped before `socket` is closed.
+    ///
+    /// # Errors
+    /// If Flux is out of memory.
+    pub fn start(
+        flux: &Flux,
+        socket: &impl AsRawFd,
+        callback: fn(&mut StateCounts),
+    ) -> Result<WritableWatcher, Error> {
+        let (fd, events) = (socket.as_raw_fd(), sys::FLUX_POLLOUT as c_int);
+        // SAFETY: as in `Timer::start`. A closed descriptor would only never be writable.
+        let watcher = Watcher::new(flux, callback, |reactor, target| unsafe {
+            sys::flux_fd_watcher_create(reactor, fd, events, Some(on_event), target)
+        });
+        let watcher = watcher.ok_or_else(|| Error::last_os_error("flux_fd_watcher_create"))?;
+        // SAFETY: the watcher lives.
+        unsafe { sys::flux_watcher_start(watcher.watcher.as_ptr()) };
+        Ok(WritableWatcher { _watcher: watcher })
     }
 }
 
@@ -119,19 +148,19 @@ impl Drop for Watcher {
 
 /// # Safety
 /// - `arg` points to the `WatcherArg` of a watcher that was not destroyed.
-unsafe extern "C" fn on_timer(
+unsafe extern "C" fn on_event(
     _: *mut sys::flux_reactor_t,
     _: *mut sys::flux_watcher_t,
     _: c_int,
     arg: *mut c_void,
 ) {
-    // Copied: the callback may drop the timer.
+    // Copied: the callback may drop the watcher.
     // SAFETY: the caller's promise; the instance outlives its watchers.
     let (instance, callback) = unsafe {
         let target = &*(arg as *const WatcherArg);
         (target.instance.as_ref(), target.callback)
     };
-    instance.dispatch("timer", |plugin| {
+    instance.dispatch("watcher", |plugin| {
         callback(plugin);
         Ok(())
     });

@@ -8,11 +8,11 @@ use std::env;
 
 use super::{StateCounts, Timer};
 use crate::collectors::CollectorId;
-use crate::config::{BrokerInfo, Config};
+use crate::config::{BrokerInfo, Config, SendAs};
 use crate::flux::{Error, LogLevel};
 use crate::jobs::Needs;
 use crate::os::hostname;
-use crate::publish::{GaugeMode, MetricNames, Target, CHECK_INTERVAL};
+use crate::publish::{GaugeMode, MetricNames, CHECK_INTERVAL};
 use crate::stats::ENDPOINT_VARIABLE;
 
 /// The interval of a timer in seconds, 0 for no timer, and the function that it calls.
@@ -24,10 +24,7 @@ pub(super) const INTERVALS: [Interval; 5] = [
     (|config| config.resync, StateCounts::resync),
     (|config| config.verify, StateCounts::reconcile),
     (
-        |config| match config.endpoints.iter().any(|endpoint| endpoint.name().is_some()) {
-            true => config.lookup,
-            false => 0.0,
-        },
+        |config| if config.endpoints.is_empty() { 0.0 } else { config.lookup },
         StateCounts::look_up_hosts,
     ),
     (
@@ -96,62 +93,44 @@ impl StateCounts {
             self.intervals[index] = timer;
         }
         self.timers.start = start.or(self.timers.start.take());
-        let was_exclusive = self.config.as_ref().is_some_and(Config::owns_its_gauges);
-        let is_exclusive = config.owns_its_gauges();
-        let mode = GaugeMode { absolute: config.sends_values(), exclusive: is_exclusive };
-        let renamed = !was_configured || *self.publisher.names() != names;
-        let is_same = |old: &Config| {
-            old.endpoints == config.endpoints
-                && old.period == config.period
-                && old.metrics == config.metrics
+        let mode = match config.send {
+            SendAs::Values => GaugeMode::Values,
+            SendAs::Increments if config.shares_gauges() => GaugeMode::Shared,
+            SendAs::Increments => GaugeMode::Increments,
         };
-        match !renamed && self.config.as_ref().is_some_and(is_same) {
-            true => self.publisher.set_mode(mode),
-            false => self.change_metrics(&config, mode, renamed.then_some(names)),
+        let was_shared = self.config.as_ref().is_some_and(Config::shares_gauges);
+        let is_renamed = !was_configured || *self.publisher.names() != names;
+        let is_same = |old: &Config| {
+            (&old.endpoints, old.period, &old.metrics, old.send, old.shares_gauges())
+                == (&config.endpoints, config.period, &config.metrics, config.send, config.shares_gauges())
+        };
+        let is_flushed = is_renamed || !self.config.as_ref().is_some_and(is_same);
+        // Removed destinations get final values in the old mode and with the old names.
+        self.publisher.set_destinations(&config.endpoints, self.flux.now());
+        self.publisher.set_max_datagram(config.datagram);
+        self.publisher.set_mode(mode);
+        self.check_flux_version(&config);
+        if is_renamed {
+            // `MetricNames::check` accepted them.
+            let _ = self.publisher.rename(names);
+            self.collectors.define_all(self.table.labels(), &mut self.publisher);
+        }
+        self.enable_collectors(&config.metrics);
+        if was_shared && mode != GaugeMode::Shared {
+            self.publisher.resync();
         }
         self.config = Some(config);
-        if !was_exclusive && is_exclusive {
-            self.resync();
-        }
         if self.publisher.is_running() {
             // Collectors may need it now, or no longer need it.
             self.request_resource_status();
         }
-        self.request_flush();
         self.log_config();
-        self.look_up_hosts();
+        self.publisher.look_up(true, self.flux.now());
+        if is_flushed {
+            self.publisher.flush(self.flux.now());
+        }
+        self.service_destinations();
         self.is_configured = true;
-    }
-
-    /// Changes destinations, collectors and, if there are new ones, names. Sends final values
-    /// for removed ones, and first values for new ones.
-    fn change_metrics(&mut self, config: &Config, mode: GaugeMode, names: Option<MetricNames>) {
-        // This flush has the old names and the old destinations.
-        self.count_telemetry();
-        self.publisher.flush();
-        let all: Vec<_> = CollectorId::all().collect();
-        let (removed, _) = self.collectors.difference(&config.metrics);
-        let destinations = self.publisher.destinations().iter();
-        let kept: Vec<_> = destinations
-            .map(|it| names.is_none() && config.endpoints.contains(it.endpoint()))
-            .collect();
-        for (index, is_kept) in kept.into_iter().enumerate() {
-            let last = if is_kept { &removed } else { &all };
-            self.publisher.publish_final(Target::One(index), last);
-        }
-        self.publisher.set_destinations(&config.endpoints);
-        self.report.destinations_changed(&self.publisher.counters());
-        self.publisher.set_mode(mode);
-        self.check_flux_version(config);
-        if let Some(names) = names {
-            // `MetricNames::check` accepted them.
-            let _ = self.publisher.rename(names);
-            self.collectors.define_all(self.table.labels(), &mut self.publisher);
-            self.publisher.mark_unpublished(&all);
-        }
-        self.enable_collectors(&config.metrics);
-        self.publisher.flush();
-        self.publisher.connect();
     }
 
     /// The values of the names' placeholders. The broker's attributes are read once, and only
@@ -213,7 +192,7 @@ impl StateCounts {
             &format!(
                 "version {}: sends {} to {}, period {} s, resync {} s",
                 env!("CARGO_PKG_VERSION"),
-                if config.sends_values() { "values" } else { "increments" },
+                if config.send == SendAs::Values { "values" } else { "increments" },
                 endpoints.join(", "),
                 config.period,
                 config.resync,

@@ -22,24 +22,24 @@ mod pass;
 mod polls;
 mod report;
 
+use std::rc::Rc;
+
 use once_cell::unsync::OnceCell;
 
 use crate::collectors::{Collectors, EventContext};
 use crate::config::{BrokerInfo, Config};
-use crate::flux::{Error, Flux, JobArgs, LogLevel, PrepareWatcher, Timer, Transition};
+use crate::flux::{
+    Error, Flux, JobArgs, LogLevel, PrepareWatcher, Timer, Transition, WritableWatcher,
+};
 use crate::jobs::{
     Anomaly, Event, EventKind, JobResult, JobTable, NameForm, Needs, State, Timestamp, OTHER,
 };
-use crate::publish::{Hosts, Publisher};
+use crate::publish::Publisher;
+use crate::stats::Socket;
 use configure::INTERVALS;
 use pass::Pass;
 use polls::Polls;
 use report::Report;
-
-/// Seconds between two parts of a resync, in which a server reads what it received.
-const RESYNC_PAUSE: f64 = 0.01;
-/// Seconds between two polls of a name lookup in progress or of an address on trial.
-const DESTINATION_POLL: f64 = 0.05;
 
 /// One loaded plugin.
 pub struct StateCounts {
@@ -62,15 +62,17 @@ pub struct StateCounts {
     /// Started by the configuration: see [`INTERVALS`].
     intervals: [Option<Timer>; INTERVALS.len()],
     timers: Timers,
+    /// One for each full Unix socket. The watcher is dropped before the socket.
+    writable: Vec<(WritableWatcher, Rc<Socket>)>,
 }
 
-/// Timers that run once, or only for a while.
+/// Timers that run once.
 #[derive(Default)]
 struct Timers {
     start: Option<Timer>,
     recovery: Option<Timer>,
-    resync_part: Option<Timer>,
-    destination_poll: Option<Timer>,
+    /// With the time at which it runs.
+    destinations: Option<(f64, Timer)>,
 }
 
 impl StateCounts {
@@ -93,13 +95,14 @@ impl StateCounts {
             report: Report::default(),
             intervals: [const { None }; INTERVALS.len()],
             timers: Timers::default(),
+            writable: Vec::new(),
         })
     }
 }
 
 impl Drop for StateCounts {
     fn drop(&mut self) {
-        self.publisher.end();
+        self.publisher.end(self.flux.now());
     }
 }
 
@@ -219,9 +222,8 @@ impl StateCounts {
     fn start(&mut self) {
         self.timers.start = None;
         self.table.loaded();
-        self.publisher.start();
-        self.service_destinations();
-        self.report.flushed();
+        self.publisher.start(self.flux.now());
+        self.destinations_changed();
         self.request_counts();
         self.request_queues();
         self.request_resource_status();
@@ -229,10 +231,10 @@ impl StateCounts {
 
     /// Sends the changes, at the end of a loop iteration or of a period.
     fn flush(&mut self) {
-        self.publisher.flush();
-        self.publisher.report_failures();
-        self.service_destinations();
-        self.report.flushed();
+        self.publisher.flush(self.flux.now());
+        if self.publisher.needs_service() {
+            self.destinations_changed();
+        }
     }
 
     /// Flushes at the end of this loop iteration, unless changes are sent once per `period`.
@@ -258,46 +260,51 @@ impl StateCounts {
         self.request_flush();
     }
 
-    fn continue_resync(&mut self) {
-        self.timers.resync_part = None;
-        self.publisher.continue_resync();
-        self.flush();
-    }
-
-    /// Looks up the hosts of all destinations again.
+    /// Looks up the hosts of all destinations again, and replaces UDP sockets.
     fn look_up_hosts(&mut self) {
-        self.publisher.look_up(Hosts::All);
+        self.publisher.look_up(false, self.flux.now());
         self.service_destinations();
     }
 
     fn check_destinations(&mut self) {
-        self.publisher.check_destinations();
-        self.service_destinations();
+        self.publisher.check_destinations(self.flux.now());
         self.count_telemetry();
+        self.destinations_changed();
     }
 
-    fn poll_destinations(&mut self) {
-        self.publisher.poll_lookups();
-        self.service_destinations();
-    }
-
-    /// To be called after each use of the destinations. Polls while a lookup is in progress,
-    /// logs, and schedules the next part of a resync.
     fn service_destinations(&mut self) {
-        match (self.publisher.is_connecting(), &self.timers.destination_poll) {
-            (true, None) => {
-                let poll = Self::poll_destinations;
-                self.timers.destination_poll = self.timer(0.0, DESTINATION_POLL, poll);
-            }
-            (false, Some(_)) => self.timers.destination_poll = None,
-            _ => (),
-        }
+        self.timers.destinations = None;
+        self.publisher.service(self.flux.now());
+        self.destinations_changed();
+    }
+
+    fn socket_writable(&mut self) {
+        self.publisher.socket_writable(self.flux.now());
+        self.destinations_changed();
+    }
+
+    /// To be called after each use of the destinations: logs, and starts the timer and the
+    /// watchers that continue later.
+    fn destinations_changed(&mut self) {
         for notice in self.publisher.take_notices() {
             let level = if notice.is_warning { LogLevel::Warning } else { LogLevel::Info };
             self.flux.log(level, &notice.text);
         }
-        if self.publisher.has_resync_left() && self.timers.resync_part.is_none() {
-            self.timers.resync_part = self.timer(RESYNC_PAUSE, 0.0, Self::continue_resync);
+        let next = self.publisher.next_service();
+        if next != self.timers.destinations.as_ref().map(|(time, _)| *time) {
+            self.timers.destinations = next.and_then(|time| {
+                let after = (time - self.flux.now()).max(0.0);
+                Some((time, self.timer(after, 0.0, Self::service_destinations)?))
+            });
+        }
+        let full = self.publisher.full_sockets();
+        self.writable.retain(|(_, socket)| full.iter().any(|it| Rc::ptr_eq(it, socket)));
+        for socket in full {
+            if !self.writable.iter().any(|(_, it)| Rc::ptr_eq(it, &socket)) {
+                // Without a watcher, the connection continues with its timer.
+                let watcher = WritableWatcher::start(&self.flux, &*socket, Self::socket_writable);
+                self.writable.extend(watcher.ok().map(|watcher| (watcher, socket)));
+            }
         }
     }
 

@@ -167,10 +167,7 @@ impl StateCounts {
         }
         // The metrics of a collector with many labels are defined and sent in one iteration.
         while let Some(filled) = self.pass.backfill.take_one() {
-            let added = filled.collectors();
-            let added: Vec<_> = added.into_iter().filter(|&id| !self.collectors.has(id)).collect();
             self.collectors.install(filled, &self.table, &mut self.publisher);
-            self.publisher.mark_unpublished(&added);
             self.request_flush();
             if start.elapsed() >= limit {
                 return self.schedule_slice(Self::pass_jobs);

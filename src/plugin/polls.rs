@@ -187,12 +187,9 @@ impl StateCounts {
     }
 
     fn on_resource_status_error(&mut self, error: Error) {
-        // An old number is not sent again. With a shared name, however, each instance
-        // subtracts its part at the end, so the number is kept.
-        if self.config.as_ref().is_some_and(|config| config.owns_its_gauges()) {
-            self.table.set_resource_status(None);
-            self.table_gauges_changed();
-        }
+        // An old number is not sent again.
+        self.table.set_resource_status(None);
+        self.table_gauges_changed();
         self.polls.resource_status.next = self.retry(
             |polls| &mut polls.resource_status,
             "resource.status",

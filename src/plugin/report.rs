@@ -1,44 +1,16 @@
 //! The response to `flux jobtap query`, and the counters of the plugin's own work.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde_json::{json, Map, Value};
 
 use super::StateCounts;
 use crate::config::KEYS;
 use crate::jobs::{Anomaly, NameForm, State};
-use crate::stats::{errno_name, Counters};
-
-/// The counters of the key `telemetry`, after the prefix.
-const TELEMETRY: [&str; 7] = [
-    "plugin.datagrams",
-    "plugin.bytes",
-    "plugin.send_errors",
-    "plugin.anomalies",
-    "plugin.resyncs",
-    "plugin.repairs",
-    "plugin.panics",
-];
+use crate::stats::errno_name;
 
 /// Totals for reports.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) resyncs: u64,
-    last_flush: Option<SystemTime>,
-    /// The total of each counter of `TELEMETRY` that was sent so far.
-    sent: [u64; TELEMETRY.len()],
-}
-
-impl Report {
-    /// Records the time of a flush.
-    pub(super) fn flushed(&mut self) {
-        self.last_flush = Some(SystemTime::now());
-    }
-
-    /// Excludes the change of the sums from telemetry, after destinations were added or removed.
-    pub(super) fn destinations_changed(&mut self, counters: &Counters) {
-        self.sent[..3].copy_from_slice(&sums(counters));
-    }
 }
 
 impl StateCounts {
@@ -66,6 +38,7 @@ impl StateCounts {
                 "error": destination.error(),
                 "datagrams": counters.datagrams,
                 "bytes": counters.bytes,
+                "dropped_timings": destination.dropped_timings(),
                 "errors": errors.collect::<Map<String, Value>>(),
             })
         });
@@ -73,8 +46,6 @@ impl StateCounts {
         for (name, count) in Anomaly::NAMES.iter().zip(self.table.anomalies()) {
             anomalies.insert((*name).to_owned(), count.into());
         }
-        let last_flush =
-            self.report.last_flush.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "counts": counts,
@@ -85,7 +56,7 @@ impl StateCounts {
             "panics": self.flux.panics(),
             "resyncs": self.report.resyncs,
             "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs},
-            "last_flush": last_flush.map(|time| time.as_secs_f64()),
+            "last_flush": self.publisher.last_flush(),
         })
         .to_string()
     }
@@ -95,19 +66,18 @@ impl StateCounts {
         if !self.config.as_ref().is_some_and(|config| config.telemetry) {
             return;
         }
-        let [datagrams, bytes, failures] = sums(&self.publisher.counters());
-        let anomalies = self.table.anomalies().iter().sum();
-        let (resyncs, repairs) = (self.report.resyncs, self.pass.repairs);
-        let totals = [datagrams, bytes, failures, anomalies, resyncs, repairs, self.flux.panics()];
-        for ((name, total), sent) in TELEMETRY.iter().zip(totals).zip(&mut self.report.sent) {
-            self.publisher.count_plugin(name, (total - *sent) as i64);
-            *sent = total;
+        let counters = self.publisher.counters();
+        for (name, total) in [
+            ("plugin.datagrams", counters.datagrams),
+            ("plugin.bytes", counters.bytes),
+            ("plugin.send_errors", counters.failures()),
+            ("plugin.anomalies", self.table.anomalies().iter().sum()),
+            ("plugin.resyncs", self.report.resyncs),
+            ("plugin.repairs", self.pass.repairs),
+            ("plugin.panics", self.flux.panics()),
+        ] {
+            self.publisher.set_plugin_counter(name, total);
         }
         self.request_flush();
     }
-}
-
-/// The first three counters of `TELEMETRY`, over all destinations.
-fn sums(counters: &Counters) -> [u64; 3] {
-    [counters.datagrams, counters.bytes, counters.failures()]
 }

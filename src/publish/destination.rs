@@ -1,61 +1,68 @@
-//! Destinations: the endpoints with their connections, lookups and health.
+//! Destinations: the endpoints, the addresses of their hosts, and their connections.
+//!
+//! Nothing here waits. The plugin calls [`Publisher::service`] at [`Publisher::next_service`]
+//! and when a full socket is writable, [`Publisher::check_destinations`] every
+//! [`CHECK_INTERVAL`] seconds, and logs the [`Notice`]s.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-use super::health::Health;
+use super::connection::{Connection, Flush};
+use super::publisher::Publisher;
 use crate::os::Lookup;
-use crate::stats::{
-    explain, Address, Connection, Counters, DatagramBuffer, Endpoint, LineTemplate, Value,
-};
+use crate::stats::{Address, Counters, Endpoint, Socket};
 
-/// The number of polls, 50 ms apart, after which an address on trial is accepted. Within
-/// 100 ms the server's host reports a port without a server.
-const TRIAL_POLLS: u32 = 2;
+/// The seconds between two checks of the destinations.
+pub const CHECK_INTERVAL: u32 = 10;
+/// Seconds between two polls of a lookup in progress.
+const LOOKUP_POLL: f64 = 0.05;
+/// The minimum number of seconds between two reports of failures of a destination, so that an
+/// unstable one does not fill the log.
+const REPORT_INTERVAL: f64 = 60.0;
 
-/// Errnos of failed sends that prove that there is a server.
-const HAS_SERVER: [i32; 3] = [libc::EAGAIN, libc::ENOBUFS, libc::EMSGSIZE];
+/// A log line about a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Set if the line reports a failure.
+    pub is_warning: bool,
+    /// `endpoint "…": …`
+    pub text: String,
+}
 
-/// One endpoint, the connection to it, and its health.
+/// One endpoint and the connection to it.
 #[derive(Debug)]
 pub struct Destination {
     endpoint: Endpoint,
-    pub(super) connection: Connection,
-    /// Set when the first values were sent. Before, datagrams are counted as failed.
-    pub(super) is_live: bool,
-    /// Another destination with the same address. If set, datagrams are sent only to the
-    /// other one.
+    /// `None` while the host is not found, and while another destination has its address.
+    pub(super) connection: Option<Connection>,
+    /// Another destination with the same address: the only one that is used.
     same_as: Option<Endpoint>,
-    /// The last value of `same_as` that was logged.
-    logged_same: Option<Endpoint>,
-    pub(super) lookup: Option<Lookup>,
+    lookup: Option<Lookup>,
     /// The error of the last lookup, if it failed.
-    pub(super) lookup_error: Option<String>,
-    /// Further addresses of the host, which are tried in turn if the current one refuses.
-    candidates: VecDeque<Address>,
-    /// The number of polls, after the first datagram, until the current address is accepted;
-    /// 0 if it is accepted.
-    trial: u32,
-    /// Datagrams and refusals at the beginning of the trial.
-    before_trial: (u64, u64),
-    health: Health,
+    lookup_error: Option<String>,
+    /// The addresses of the host. The first one is used; the next one if that one fails.
+    addresses: Vec<Address>,
+    /// The number of addresses that have not failed yet: failures are not reported before.
+    untried: usize,
+    /// Set if a failure was reported and its end was not.
+    is_failure_reported: bool,
+    /// The time of that report.
+    failure_reported: f64,
 }
 
 impl Destination {
     fn new(endpoint: Endpoint) -> Destination {
         Destination {
-            connection: Connection::new(endpoint.address()),
+            addresses: endpoint.address().into_iter().collect(),
+            untried: 0,
             endpoint,
-            is_live: false,
+            connection: None,
             same_as: None,
-            logged_same: None,
             lookup: None,
             lookup_error: None,
-            candidates: VecDeque::new(),
-            trial: 0,
-            before_trial: (0, 0),
-            health: Health::default(),
+            is_failure_reported: false,
+            failure_reported: f64::NEG_INFINITY,
         }
     }
 
@@ -66,350 +73,371 @@ impl Destination {
 
     /// The server's address, if the host was found.
     pub fn address(&self) -> Option<&Address> {
-        self.connection.address()
+        self.addresses.first()
     }
 
-    /// The results of all sends so far.
-    pub fn counters(&self) -> &Counters {
-        self.connection.counters()
+    /// The results of all sends to the present server.
+    pub fn counters(&self) -> Counters {
+        self.connection.as_ref().map(|it| it.counters.clone()).unwrap_or_default()
+    }
+
+    /// Samples of timings that were not sent, because the connection was not ready.
+    pub fn dropped_timings(&self) -> u64 {
+        self.connection.as_ref().map_or(0, |it| it.dropped_timings)
+    }
+
+    /// The times of the last successful and of the last failed send, in seconds since the
+    /// epoch.
+    pub fn last_times(&self) -> [Option<f64>; 2] {
+        let time = |get: fn(&Connection) -> f64| {
+            self.connection.as_ref().map(get).filter(|&time| time > 0.0)
+        };
+        [time(|it| it.last_success), time(|it| it.last_failure)]
     }
 
     /// The state as the query shows it: `ok`, `failing`, `looking up`, `host not found: …` or
     /// `same as "…"`.
     pub fn state(&self) -> String {
-        let never_sent = self.counters().datagrams == 0 && self.counters().failures() > 0;
-        match (&self.same_as, &self.lookup_error, self.address()) {
-            (Some(other), _, _) => format!("same as \"{other}\""),
+        match (&self.same_as, &self.lookup_error, &self.connection) {
+            (Some(other), ..) => format!("same as \"{other}\""),
+            (None, _, Some(connection)) if connection.is_failing() => "failing".to_owned(),
+            (None, _, Some(_)) => "ok".to_owned(),
             (None, Some(error), None) => format!("host not found: {error}"),
             (None, None, None) => "looking up".to_owned(),
-            _ if self.is_failing() || never_sent => "failing".to_owned(),
-            _ => "ok".to_owned(),
         }
     }
 
     /// The explanation of the last failed send, while the state is `failing`.
     pub fn error(&self) -> Option<String> {
-        let errno = self.counters().last_error;
-        let is_path = matches!(self.address(), Some(Address::Unix(_)));
-        (errno != 0 && self.state() == "failing").then(|| explain(errno, is_path))
+        self.connection.as_ref()?.error()
     }
 
-    /// The numbers of datagrams and failures so far.
-    fn totals(&self) -> (u64, u64) {
-        (self.counters().datagrams, self.counters().failures())
-    }
-
-    /// Returns `true` if a send failed since the last check.
-    pub(super) fn is_failing(&self) -> bool {
-        self.health.is_failing(self.totals())
-    }
-
-    /// Returns `true` if the last send failed with an error that means that there is no
-    /// server, or no route to it.
-    pub(super) fn is_unreachable(&self) -> bool {
-        let has_server = HAS_SERVER.contains(&self.counters().last_error);
-        self.is_failing() && self.connection.last_failed() && !has_server
-    }
-
-    /// Returns `true` if both have the same address, or paths of the same socket.
-    fn has_address_of(&self, other: &Destination) -> bool {
-        let Some((one, other)) = self.address().zip(other.address()) else { return false };
-        let file = |address: &Address| match address {
-            Address::Unix(path) => fs::canonicalize(path).ok(),
-            Address::Udp(_) => None,
-        };
-        one == other || file(one).is_some_and(|one| file(other) == Some(one))
-    }
-
-    /// Returns `true` if another destination with the same address is used instead.
-    pub(super) fn is_duplicate(&self) -> bool {
-        self.same_as.is_some()
-    }
-
-    /// Moves to `address`. The next `Publisher::connect` sends the first values. If the
-    /// address refuses during its trial, the `candidates` are tried.
-    pub(super) fn move_to(&mut self, address: Address, candidates: VecDeque<Address>) {
-        self.connection.set_address(address);
-        self.is_live = false;
-        self.trial = if candidates.is_empty() { 0 } else { TRIAL_POLLS };
-        self.candidates = candidates;
-        self.before_trial = (self.counters().datagrams, self.refusals());
-    }
-
-    /// Ignores earlier failures. To be called after the first values. Their success does not
-    /// prove that there is a server: the kernel accepts UDP datagrams to any address.
-    pub(super) fn restart_health(&mut self) {
-        self.health.restart(self.totals());
-    }
-
-    /// Returns `true` if the address is on trial and something was sent to it.
-    pub(super) fn is_on_trial(&self) -> bool {
-        let is_tried = self.counters().datagrams > self.before_trial.0 || self.has_refused();
-        self.trial > 0 && is_tried && !self.is_duplicate()
-    }
-
-    /// The number of failed sends with an error that means that there is no server.
-    fn refusals(&self) -> u64 {
-        let other = HAS_SERVER.iter().map(|&errno| self.counters().failures_by(errno));
-        self.counters().failures() - other.sum::<u64>()
-    }
-
-    fn has_refused(&self) -> bool {
-        self.refusals() > self.before_trial.1 || !self.connection.is_open()
-    }
-
-    /// Polls an address on trial. Returns the remaining candidates if it refused.
-    pub(super) fn poll_trial(&mut self) -> Option<VecDeque<Address>> {
-        if !self.is_on_trial() {
-            return None;
-        }
-        self.connection.poll_error();
-        if self.has_refused() {
-            self.trial = 0;
-            return Some(std::mem::take(&mut self.candidates));
-        }
-        self.trial -= 1;
-        None
-    }
-
-    /// The periodic check. Returns `Some(true)` to report a failure, `Some(false)` to report
-    /// its end.
-    pub(super) fn check_health(&mut self) -> Option<bool> {
-        self.connection.poll_error();
-        self.health.check(self.totals())
-    }
-
-    /// As [`check_health`](Self::check_health), after a failed send. Failures of an address on
-    /// trial are not reported.
-    pub(super) fn note_failure(&mut self) -> Option<bool> {
-        let totals = self.totals();
-        (self.trial == 0).then(|| self.health.note(totals)).flatten()
+    fn is_failing(&self) -> bool {
+        self.connection.as_ref().is_some_and(Connection::is_failing)
     }
 }
 
-/// The destinations to which a datagram is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// All destinations.
-    All,
-    /// The destination with this index.
-    One(usize),
+/// Returns `true` for equal addresses, and for two paths of one socket.
+fn is_same(one: &Address, other: &Address) -> bool {
+    let file = |address: &Address| match address {
+        Address::Unix(path) => fs::canonicalize(path).ok(),
+        Address::Udp(_) => None,
+    };
+    one == other || file(one).is_some_and(|one| file(other) == Some(one))
 }
 
-/// All destinations in the order of the configuration, and the datagram that is being filled
-/// for them.
-#[derive(Debug, Default)]
-pub struct Destinations {
-    pub(super) list: Vec<Destination>,
-    buffer: DatagramBuffer,
-    /// Set when a send fails, until the failures are reported.
-    pub(super) has_failed: bool,
-}
-
-impl Destinations {
-    /// The destinations in the order of the configuration.
-    pub fn iter(&self) -> impl Iterator<Item = &Destination> {
-        self.list.iter()
+impl Publisher {
+    /// All destinations, in the order of the configuration.
+    pub fn destinations(&self) -> &[Destination] {
+        &self.destinations
     }
 
-    /// Adds the line for a value to the datagram. If it does not fit, the datagram is sent to
-    /// `target` first.
-    #[inline(always)]
-    pub(super) fn write(&mut self, target: Target, template: &LineTemplate, value: Value) {
-        let Destinations { list, buffer, has_failed } = self;
-        buffer.append(template, value, |datagram| *has_failed |= !send(list, target, datagram));
+    /// Sets the maximum payload of a datagram in bytes.
+    pub fn set_max_datagram(&mut self, max: usize) {
+        self.max_datagram = max;
+        let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
+        connections.for_each(|connection| connection.set_max_datagram(max));
     }
 
-    /// Sends the datagram, unless it is empty.
-    pub(super) fn send(&mut self, target: Target) {
-        let Destinations { list, buffer, has_failed } = self;
-        buffer.finish(|datagram| *has_failed |= !send(list, target, datagram));
-    }
-
-    /// Replaces the endpoints. A destination with a kept endpoint does not change.
-    pub(super) fn set(&mut self, endpoints: &[Endpoint]) {
-        let mut old = std::mem::take(&mut self.list);
+    /// Replaces the endpoints. Destinations that stay are not affected. A server whose address
+    /// is no longer used gets the final values, in this flush or in later ones.
+    pub fn set_destinations(&mut self, endpoints: &[Endpoint], now: f64) {
+        self.now = now;
+        let mut old = std::mem::take(&mut self.destinations);
         let destinations = endpoints.iter().map(|endpoint| {
             match old.iter().position(|destination| destination.endpoint == *endpoint) {
                 Some(index) => old.swap_remove(index),
                 None => Destination::new(endpoint.clone()),
             }
         });
-        self.list = destinations.collect();
+        self.destinations = destinations.collect();
+        for removed in old.into_iter().filter_map(|it| it.connection) {
+            self.leave(removed);
+        }
+        self.connect();
     }
 
-    /// Opens the connection of a destination that is not live, unless another destination has
-    /// the same address.
-    pub(super) fn connect(&mut self, index: usize) -> Connected {
-        let destination = &self.list[index];
-        if destination.is_live {
-            return Connected::No;
+    fn leave(&mut self, mut connection: Connection) {
+        if self.is_running() {
+            connection.leave(self.parameters());
+            self.leaving.push(connection);
+            self.is_flush_due = true;
         }
-        // Of several destinations with one address, a live one is used, or else the first.
-        let same = self.list.iter().enumerate().find(|&(other, candidate)| {
-            other != index
-                && (candidate.is_live || other < index)
-                && destination.has_address_of(candidate)
-        });
-        let same_as = same.map(|(_, other)| other.endpoint.clone());
-        let destination = &mut self.list[index];
-        destination.same_as = same_as;
-        if destination.is_duplicate() {
-            if destination.same_as == destination.logged_same {
-                return Connected::No;
+    }
+
+    fn parameters(&self) -> Flush<'_> {
+        Flush { metrics: &self.metrics, mode: self.mode, now: self.now }
+    }
+
+    /// Connects each destination with an address, unless another destination has the address.
+    fn connect(&mut self) {
+        for index in 0..self.destinations.len() {
+            let destination = &self.destinations[index];
+            let Some(address) = destination.address().cloned() else { continue };
+            // Of several destinations with one address, a connected one is used, or else the
+            // first.
+            let same = self.destinations.iter().enumerate().find(|&(other, candidate)| {
+                other != index
+                    && candidate.same_as.is_none()
+                    && (candidate.connection.is_some() || other < index)
+                    && candidate.address().is_some_and(|other| is_same(other, &address))
+            });
+            let same_as = match &destination.connection {
+                Some(_) => None,
+                None => same.map(|(_, other)| other.endpoint.clone()),
+            };
+            let is_new = same_as.is_some() && same_as != destination.same_as;
+            let destination = &mut self.destinations[index];
+            destination.same_as = same_as;
+            if is_new {
+                let text = format!("{} ({address}): only one of them is used", destination.state());
+                self.notice(index, false, &text);
             }
-            destination.logged_same.clone_from(&destination.same_as);
-            return Connected::Duplicate;
+            let destination = &self.destinations[index];
+            if destination.same_as.is_some() || destination.connection.is_some() {
+                continue;
+            }
+            let connection = match self.leaving.iter().position(|it| *it.address() == address) {
+                Some(place) => {
+                    let mut connection = self.leaving.swap_remove(place);
+                    connection.stay();
+                    connection
+                }
+                None => Connection::new(address, self.max_datagram, self.parameters()),
+            };
+            self.destinations[index].connection = Some(connection);
+            self.is_flush_due = true;
         }
-        if destination.connection.open() {
-            Connected::Yes
-        } else {
-            Connected::No
+    }
+
+    /// Starts lookups of all hosts, except for lookups in progress, and replaces the sockets
+    /// of other UDP endpoints. `failing_only`: only of hosts that were not found or whose
+    /// servers fail.
+    pub fn look_up(&mut self, failing_only: bool, now: f64) {
+        self.now = now;
+        for index in 0..self.destinations.len() {
+            let destination = &self.destinations[index];
+            let is_wanted = !failing_only
+                || destination.address().is_none()
+                || destination.is_failing()
+                || destination.same_as.is_some();
+            match destination.endpoint.name() {
+                Some(name) if is_wanted && destination.lookup.is_none() => {
+                    match Lookup::start(name) {
+                        Ok(lookup) => self.destinations[index].lookup = Some(lookup),
+                        Err(error) => self.not_found(index, &error),
+                    }
+                }
+                None if !failing_only => self.renew(index),
+                _ => (),
+            }
         }
+        self.check_paths();
+    }
+
+    fn renew(&mut self, index: usize) {
+        let Publisher { destinations, metrics, mode, now, .. } = self;
+        if let Some(connection) = &mut destinations[index].connection {
+            connection.renew(Flush { metrics, mode: *mode, now: *now });
+            self.is_flush_due = true;
+        }
+    }
+
+    /// Connects again where the path of a Unix socket leads to another server.
+    fn check_paths(&mut self) {
+        for index in 0..self.destinations.len() {
+            let connection = &mut self.destinations[index].connection;
+            if let Some(old) = connection.take_if(|it| it.has_moved()) {
+                self.leave(old);
+                // `connect` would continue it, and drop only the socket.
+                let address = self.destinations[index].addresses[0].clone();
+                let new = Connection::new(address, self.max_datagram, self.parameters());
+                self.destinations[index].connection = Some(new);
+                self.notice(index, false, "another server has taken over the path");
+            }
+        }
+    }
+
+    /// The time of the next [`service`](Self::service) in seconds since the epoch.
+    pub fn next_service(&self) -> Option<f64> {
+        let lookup = self.destinations.iter().any(|it| it.lookup.is_some());
+        let connections = self.destinations.iter().filter_map(|it| it.connection.as_ref());
+        let steps = connections.chain(&self.leaving).filter_map(Connection::next_step);
+        let steps = steps.chain(lookup.then_some(self.now + LOOKUP_POLL));
+        steps.min_by(f64::total_cmp)
+    }
+
+    /// Returns `true` if a flush may have changed [`next_service`](Self::next_service),
+    /// [`full_sockets`](Self::full_sockets) or the notices.
+    #[inline]
+    pub fn needs_service(&self) -> bool {
+        let connections = self.destinations.iter().filter_map(|it| it.connection.as_ref());
+        connections.chain(&self.leaving).any(Connection::needs_service)
+    }
+
+    /// The Unix sockets that are full.
+    pub fn full_sockets(&self) -> Vec<Rc<Socket>> {
+        let connections = self.destinations.iter().filter_map(|it| it.connection.as_ref());
+        connections.chain(&self.leaving).filter_map(|it| it.full_socket().cloned()).collect()
+    }
+
+    /// Continues after a full socket became writable.
+    pub fn socket_writable(&mut self, now: f64) {
+        let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
+        connections.chain(&mut self.leaving).for_each(Connection::try_full_socket);
+        self.flush_connections(&[], now);
+    }
+
+    /// Processes the results of lookups, and continues connections whose wait is over.
+    pub fn service(&mut self, now: f64) {
+        // A timer may fire a little early.
+        let now = now + 0.001;
+        self.now = now;
+        for index in 0..self.destinations.len() {
+            let destination = &mut self.destinations[index];
+            if let Some(result) = destination.lookup.as_mut().and_then(Lookup::poll) {
+                destination.lookup = None;
+                match result {
+                    Ok(found) => self.found(index, &found),
+                    Err(error) => self.not_found(index, &error),
+                }
+            }
+        }
+        if !self.is_running() {
+            return;
+        }
+        for index in 0..self.destinations.len() {
+            self.try_next_address(index);
+        }
+        let Publisher { destinations, leaving, metrics, mode, batch, .. } = self;
+        let flush = Flush { metrics, mode: *mode, now };
+        let connections = destinations.iter_mut().filter_map(|it| it.connection.as_mut());
+        connections.chain(leaving).for_each(|connection| connection.step(flush, batch));
+        self.flush_connections(&[], now);
+    }
+
+    /// If a host has several addresses and a probe of the present one is due, the next one is
+    /// used instead.
+    fn try_next_address(&mut self, index: usize) {
+        let destination = &mut self.destinations[index];
+        let Some(connection) = &mut destination.connection else { return };
+        if destination.addresses.len() > 1 && connection.is_probe_due(self.now) {
+            destination.addresses.rotate_left(1);
+            destination.untried = destination.untried.saturating_sub(1);
+            connection.set_address(destination.addresses[0].clone());
+        }
+    }
+
+    fn found(&mut self, index: usize, found: &[SocketAddr]) {
+        let addresses = self.addresses(index, found);
+        let Some(first) = addresses.first().cloned() else { return };
+        let destination = &mut self.destinations[index];
+        let was_missing = destination.lookup_error.take().is_some();
+        let old = std::mem::replace(&mut destination.addresses, addresses);
+        if old.first() == Some(&first) {
+            self.renew(index);
+            return self.connect();
+        }
+        destination.untried = match destination.addresses.len() {
+            1 => 0,
+            several => several,
+        };
+        match (old.first(), destination.connection.take()) {
+            (Some(old), Some(connection)) => {
+                self.notice(index, false, &format!("moved from {old} to {first}"));
+                self.leave(connection);
+            }
+            _ if was_missing => self.notice(index, false, &format!("found, at {first}")),
+            _ => (),
+        }
+        self.connect();
     }
 
     /// The addresses to try for a host that was found at `found`, the best one first.
     ///
-    /// The current address is kept if it is in `found` and can be reached, because name
-    /// servers rotate their answers. If it cannot be reached, the next address of the list
-    /// comes first. If all are loopback addresses (`localhost` may be ::1 and 127.0.0.1), one
-    /// that another destination uses is preferred.
-    pub(super) fn addresses(&self, index: usize, found: &[SocketAddr]) -> Vec<Address> {
-        let destination = &self.list[index];
+    /// The present address stays if it is in `found`, because name servers rotate their
+    /// answers. If all are loopback addresses (`localhost` may be ::1 and 127.0.0.1), one that
+    /// another destination uses is preferred.
+    fn addresses(&self, index: usize, found: &[SocketAddr]) -> Vec<Address> {
+        let destination = &self.destinations[index];
         let mut addresses: Vec<Address> = Vec::new();
         for address in found.iter().filter_map(|&host| destination.endpoint.address_at(host)) {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
-        if addresses.iter().all(Address::is_loopback) {
-            let is_used = |address: &&Address| {
-                self.list.iter().enumerate().any(|(other, candidate)| {
-                    other != index
-                        && !candidate.is_failing()
-                        && !candidate.is_duplicate()
-                        && candidate.address() == Some(*address)
-                })
-            };
-            if let Some(used) = addresses.iter().find(is_used) {
-                return vec![used.clone()];
-            }
-        }
+        let is_used = |address: &Address| {
+            self.destinations.iter().enumerate().any(|(other, candidate)| {
+                other != index
+                    && candidate.connection.is_some()
+                    && !candidate.is_failing()
+                    && candidate.address() == Some(address)
+            })
+        };
+        let are_local = addresses.iter().all(Address::is_loopback);
+        let used = addresses.iter().position(|it| are_local && is_used(it));
         let present = addresses.iter().position(|it| Some(it) == destination.address());
-        match present {
-            Some(present) if self.is_unreachable(index) => addresses.rotate_left(present + 1),
-            Some(present) => return vec![addresses.swap_remove(present)],
-            None => (),
-        }
+        addresses.rotate_left(used.or(present).unwrap_or(0));
         addresses
     }
 
-    /// Returns `true` if the destination, or the one used instead, is unreachable.
-    pub(super) fn is_unreachable(&self, index: usize) -> bool {
-        let destination = &self.list[index];
-        let mut others = self.list.iter().filter(|other| !other.is_duplicate());
-        match destination.is_duplicate() {
-            true => others.any(|it| it.has_address_of(destination) && it.is_unreachable()),
-            false => destination.is_unreachable(),
+    fn not_found(&mut self, index: usize, error: &str) {
+        let destination = &mut self.destinations[index];
+        let is_first = destination.lookup_error.replace(error.to_owned()).is_none();
+        let text = match destination.address() {
+            None => format!("host not found: {error} (retried every {CHECK_INTERVAL} s)"),
+            Some(address) => format!("host not found: {error}; sends to {address} continue"),
+        };
+        if is_first {
+            self.notice(index, true, &text);
         }
     }
-}
 
-/// Sends a datagram. Returns `true` if no send failed.
-fn send(list: &mut [Destination], target: Target, datagram: &[u8]) -> bool {
-    let mut all_sent = true;
-    for (index, destination) in list.iter_mut().enumerate() {
-        let is_other = matches!(target, Target::One(only) if only != index);
-        if is_other || destination.is_duplicate() {
-            continue;
+    /// Looks for refusals and for Unix sockets that were replaced, and retries lookups.
+    pub fn check_destinations(&mut self, now: f64) {
+        self.now = now;
+        let Publisher { destinations, metrics, mode, .. } = self;
+        let flush = Flush { metrics, mode: *mode, now };
+        for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+            connection.check(flush);
         }
-        if destination.is_live {
-            all_sent &= destination.connection.send(datagram);
-        } else {
-            destination.connection.count_unsent();
-            all_sent = false;
+        self.look_up(true, now);
+        self.connect();
+        if self.is_running() {
+            self.flush_connections(&[], now);
         }
     }
-    all_sent
-}
 
-/// The result of [`Destinations::connect`].
-pub(super) enum Connected {
-    /// The connection is open, and the destination needs the first values.
-    Yes,
-    /// The connection cannot be opened, or the state did not change.
-    No,
-    /// Another destination has the same address, which was not logged yet.
-    Duplicate,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The addresses to try for the endpoint `name:1`, if its host was found at `found` and
-    /// the other destinations are `others`.
-    fn choice(others: &[&str], found: &[&str]) -> Vec<String> {
-        let mut destinations = Destinations::default();
-        let endpoints = others.iter().chain(&["name:1"]).map(|text| text.parse().unwrap());
-        destinations.set(&endpoints.collect::<Vec<_>>());
-        let found: Vec<_> =
-            found.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect();
-        let addresses = destinations.addresses(others.len(), &found);
-        addresses.iter().map(Address::to_string).collect()
-    }
-
-    fn address(text: &str) -> Address {
-        Address::udp(text.parse().unwrap())
-    }
-
-    #[test]
-    fn each_address_is_tried_once_in_the_order_of_the_name_service() {
-        let found = ["192.0.2.2", "192.0.2.1", "::ffff:192.0.2.2"];
-        assert_eq!(choice(&[], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
-        // The order is the same if another destination has one of them.
-        assert_eq!(choice(&["192.0.2.1:1"], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
-    }
-
-    #[test]
-    fn a_name_of_this_host_gets_the_address_of_another_destination() {
-        let found = ["::1", "127.0.0.1"];
-        assert_eq!(choice(&[], &found), ["[::1]:1", "127.0.0.1:1"]);
-        assert_eq!(choice(&["127.0.0.1:1"], &found), ["127.0.0.1:1"]);
-        assert_eq!(choice(&["0.0.0.0:1"], &found), ["127.0.0.1:1"]);
-        assert_eq!(choice(&["127.0.0.1:2"], &found), ["[::1]:1", "127.0.0.1:1"], "another port");
-    }
-
-    #[test]
-    fn the_address_is_kept_unless_it_fails() {
-        let mut destinations = Destinations::default();
-        destinations.set(&["name:1".parse().unwrap()]);
-        let found = ["127.0.0.3:0", "127.0.0.4:0", "127.0.0.5:0"].map(|text| text.parse().unwrap());
-        destinations.list[0].move_to(address("127.0.0.4:1"), Default::default());
-        assert_eq!(destinations.addresses(0, &found), [address("127.0.0.4:1")]);
-        // EMSGSIZE does not mean that there is no server, ECONNREFUSED does.
-        destinations.list[0].is_live = true;
-        send(&mut destinations.list, Target::All, &vec![0; 70_000]);
-        assert_eq!(destinations.addresses(0, &found), [address("127.0.0.4:1")]);
-        for _ in 0..9 {
-            send(&mut destinations.list, Target::One(0), b"x");
+    /// Reports connections that fail, or that work again.
+    fn report_failures(&mut self) {
+        for index in 0..self.destinations.len() {
+            let now = self.now;
+            let destination = &mut self.destinations[index];
+            let error = destination.error();
+            let is_due = now - destination.failure_reported >= REPORT_INTERVAL;
+            match (&error, destination.is_failure_reported) {
+                (Some(error), false) if is_due && destination.untried == 0 => {
+                    (destination.is_failure_reported, destination.failure_reported) = (true, now);
+                    let text = format!("sends fail: {error} (further failures are counted)");
+                    self.notice(index, true, &text);
+                }
+                (None, true) if destination.connection.is_some() => {
+                    destination.is_failure_reported = false;
+                    self.notice(index, false, "sends succeed again");
+                }
+                _ => (),
+            }
         }
-        assert!(destinations.is_unreachable(0), "expected no server at port 1");
-        let expected = ["127.0.0.5:1", "127.0.0.3:1", "127.0.0.4:1"].map(address);
-        assert_eq!(destinations.addresses(0, &found), expected);
     }
 
-    #[test]
-    fn an_address_that_cannot_be_opened_is_skipped() {
-        let mut destinations = Destinations::default();
-        destinations.set(&["name:1".parse().unwrap()]);
-        // EACCES or ENETUNREACH at connect(2), as for an address without a route.
-        let next = [address("127.0.0.1:1")].into_iter().collect();
-        destinations.list[0].move_to(address("255.255.255.255:1"), next);
-        assert!(matches!(destinations.connect(0), Connected::No));
-        send(&mut destinations.list, Target::All, b"x");
-        let destination = &mut destinations.list[0];
-        let polls: Vec<_> = (0..3).map(|_| destination.poll_trial()).collect();
-        assert!(polls.iter().any(Option::is_some), "{polls:?} {}", destination.state());
+    fn notice(&mut self, index: usize, is_warning: bool, text: &str) {
+        let text = format!("endpoint \"{}\": {text}", self.destinations[index].endpoint());
+        self.notices.push(Notice { is_warning, text });
+    }
+
+    /// Returns the log lines since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.report_failures();
+        std::mem::take(&mut self.notices)
     }
 }

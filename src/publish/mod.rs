@@ -1,15 +1,16 @@
 //! The sending side of the plugin: names of metrics, their values, and destinations.
 
-pub mod connect;
+mod connection;
 pub mod destination;
-mod health;
 pub mod names;
 pub mod publisher;
+mod sent;
 
-pub use connect::{Hosts, Notice, CHECK_INTERVAL};
-pub use destination::{Destination, Destinations, Target};
+pub use destination::{Destination, Notice, CHECK_INTERVAL};
 pub use names::MetricNames;
 pub use publisher::{GaugeMode, Publisher};
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -1,22 +1,25 @@
-//! Accumulates the values of all metrics and writes them as lines.
+//! Accumulates the values of all metrics.
 //!
-//! For each gauge the publisher holds the level and the last published level. A flush sends
-//! the differences: one line for each gauge that changed, rising gauges before falling ones,
-//! so that a job that changes its state is never missing from the sum of all gauges.
+//! The publisher holds the present level of each gauge and the total of each counter. Each
+//! [`Connection`](super::connection) holds what was sent to its server, and sends the
+//! difference.
 
-use super::connect::Notice;
-use super::destination::{Destinations, Target};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::connection::{Batch, Connection, Flush};
+use super::destination::{Destination, Notice};
 use super::names::MetricNames;
 use crate::collectors::{CollectorId, MetricId, MetricKind, MetricSpec, Recorder, COLLECTORS};
 use crate::jobs::LabelId;
-use crate::stats::{Counters, Error, LineTemplate, Value};
+use crate::stats::{Counters, Error, LineTemplate};
 
-/// The maximum size in bytes of one part of a resync, plus the lines of one label. The default
-/// receive buffer of a server has 212,992 bytes (net.core.rmem_default), and held 92 datagrams
-/// of 700 to 1,432 bytes while the server did not read (measured with Linux 6.18). No line is
-/// longer than half a datagram, so each datagram but the last is at least half full, and one
-/// part has at most 90 of them.
-const RESYNC_PART: usize = 54 << 10;
+/// Samples of timings that are sent without waiting for the flush: about one datagram.
+const MAX_TIMINGS: usize = 32;
+/// The maximum number of retired metrics whose final values wait for a server.
+const MAX_RETIRED: usize = 10_000;
+/// The time for which the removal of the plugin waits for full sockets.
+const END_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A phase of the life of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,74 +33,87 @@ enum Phase {
 
 /// How gauges are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GaugeMode {
-    /// Changes are sent as absolute values, not as increments.
-    pub absolute: bool,
-    /// Only this instance sends these gauges, so that absolute values can be sent. Otherwise
-    /// a server shows the sum of several instances: each adds its part and subtracts it at
-    /// the end.
-    pub exclusive: bool,
+pub enum GaugeMode {
+    /// Changes as increments; absolute values at first and in a resync.
+    Increments,
+    /// Only absolute values.
+    Values,
+    /// Only increments: a server shows the sum of several instances. Each adds its part and
+    /// subtracts it at the end.
+    Shared,
+}
+
+/// A gauge, a counter or a timing.
+#[derive(Debug)]
+pub(super) struct Metric {
+    /// `None` if the metric is not sent: its name is too long, or this version of Flux does
+    /// not report its value.
+    pub template: Option<LineTemplate>,
+    pub kind: MetricKind,
+    /// The level of a gauge, `None` while it is unknown; the total of a counter.
+    pub level: Option<i64>,
+    /// Set if the metric was removed, until each server has its final value.
+    pub is_retired: bool,
+    /// Set if the metric is listed in `changed`.
+    pub has_changed: bool,
 }
 
 /// The values of all metrics, their names, and the destinations.
 pub struct Publisher {
-    pub(super) destinations: Destinations,
+    pub(super) destinations: Vec<Destination>,
+    /// Removed connections that have final values to send.
+    pub(super) leaving: Vec<Connection>,
+    /// Sends to connections that were dropped.
+    pub(super) departed: Counters,
     pub(super) notices: Vec<Notice>,
+    pub(super) mode: GaugeMode,
+    pub(super) max_datagram: usize,
+    /// The time of the last flush in seconds since the epoch.
+    pub(super) now: f64,
     names: MetricNames,
-    mode: GaugeMode,
     phase: Phase,
     knows_allocations: bool,
-    /// By the index of the collector, of the label, and of the metric.
-    metrics: Vec<Vec<Vec<Metric>>>,
-    /// Gauges that changed since the last flush, and counters that the next flush starts at 0.
-    changed: Vec<(CollectorId, MetricId)>,
-    /// Counters with events since the last flush.
-    counted: Vec<(CollectorId, MetricId)>,
-    /// Counters of the plugin's own work, by name, with the number to add.
-    plugin_counts: Vec<(String, i64)>,
-    /// Set if the datagram has lines of timings.
-    has_timings: bool,
-    /// The collector and the label at which a resync continues; `None` if no resync is in
-    /// progress.
-    resync_from: Option<(usize, usize)>,
-    /// Set if the next flush sends a part of the resync.
-    is_resync_due: bool,
-}
-
-#[derive(Debug)]
-struct Metric {
-    /// `None` if the metric is not sent: its name is too long, or this version of Flux does
-    /// not report its value.
-    template: Option<LineTemplate>,
-    kind: MetricKind,
-    /// The level of a gauge, `None` while it is unknown; the number to add to a counter,
-    /// `None` if there was no event.
-    value: Option<i64>,
-    /// The last published level of a gauge; 0 for a counter that was published; else `None`.
-    published: Option<i64>,
-    /// Set if a level was published and is unknown now.
-    was_known: bool,
-    /// Set if the metric is listed in `changed`.
-    has_changed: bool,
+    pub(super) metrics: Vec<Metric>,
+    /// The index in `metrics`, by collector, label and metric.
+    indices: Vec<Vec<Vec<u32>>>,
+    /// Counters of the plugin's own work, with their index in `metrics`.
+    plugin_counters: Vec<(&'static str, u32)>,
+    /// Retired metrics by name, with the index in `metrics`.
+    retired: HashMap<String, u32>,
+    /// Unused indices in `metrics`.
+    free: Vec<u32>,
+    /// Metrics that changed since the last flush.
+    changed: Vec<u32>,
+    /// Samples of timings since the last flush, in milliseconds.
+    timings: Vec<(u32, f64)>,
+    pub(super) batch: Batch,
+    /// Set if a flush is due for another reason than `changed` and `timings`.
+    pub(super) is_flush_due: bool,
 }
 
 impl Publisher {
     /// A publisher without destinations, which sends nothing before [`start`](Self::start).
     pub fn new() -> Publisher {
         Publisher {
-            destinations: Destinations::default(),
+            destinations: Vec::new(),
+            leaving: Vec::new(),
+            departed: Counters::default(),
             notices: Vec::new(),
+            mode: GaugeMode::Increments,
+            max_datagram: 1432,
+            now: 0.0,
             names: MetricNames::default(),
-            mode: GaugeMode { absolute: false, exclusive: true },
             phase: Phase::Loading,
             knows_allocations: true,
-            metrics: COLLECTORS.iter().map(|_| Vec::new()).collect(),
+            metrics: Vec::new(),
+            indices: COLLECTORS.iter().map(|_| Vec::new()).collect(),
+            plugin_counters: Vec::new(),
+            retired: HashMap::new(),
+            free: Vec::new(),
             changed: Vec::new(),
-            counted: Vec::new(),
-            plugin_counts: Vec::new(),
-            has_timings: false,
-            resync_from: None,
-            is_resync_due: false,
+            timings: Vec::new(),
+            batch: Batch::default(),
+            is_flush_due: false,
         }
     }
 
@@ -120,377 +136,303 @@ impl Publisher {
     /// Sets how gauges are sent from now on.
     pub fn set_mode(&mut self, mode: GaugeMode) {
         self.mode = mode;
-        if !mode.exclusive {
-            (self.resync_from, self.is_resync_due) = (None, false);
-        }
     }
 
-    /// Replaces the names, after a flush under the old ones. All metrics must be defined
-    /// again.
+    /// Replaces the names. All metrics must be defined again; those with another name are
+    /// retired under the old one.
     ///
     /// # Errors
     /// If the prefix or the tags are too long. [`MetricNames::check`] detects this earlier.
     pub fn rename(&mut self, names: MetricNames) -> Result<(), Error> {
-        self.flush();
         names.template_of("", &[])?;
         self.names = names;
+        for (name, old) in std::mem::take(&mut self.plugin_counters) {
+            let total = self.metrics[old as usize].level;
+            self.retire(old);
+            self.define_plugin_counter(name, total);
+        }
         Ok(())
     }
 
     /// Sends all gauges now, and every later change. To be called when Flux has reported all
     /// active jobs.
-    pub fn start(&mut self) {
+    pub fn start(&mut self, now: f64) {
         self.phase = Phase::Running;
-        self.connect();
+        self.flush(now);
     }
 
     /// Sends the final values. Nothing is sent after that.
-    pub fn end(&mut self) {
-        self.publish_final(Target::All, &CollectorId::all().collect::<Vec<_>>());
+    pub fn end(&mut self, now: f64) {
+        if self.phase == Phase::Running {
+            self.flush(now);
+            let end = Instant::now() + END_TIMEOUT;
+            let Publisher { destinations, leaving, metrics, mode, batch, .. } = self;
+            let flush = Flush { metrics, mode: *mode, now };
+            let connections = destinations.iter_mut().filter_map(|it| it.connection.as_mut());
+            connections.chain(leaving).for_each(|it| it.finish(flush, batch, end));
+        }
         self.phase = Phase::Ended;
+    }
+
+    /// The time of the last flush in seconds since the epoch, `None` before the first.
+    pub fn last_flush(&self) -> Option<f64> {
+        (self.phase != Phase::Loading).then_some(self.now)
     }
 
     /// Returns `true` if a flush would send anything.
     #[inline]
     pub fn is_pending(&self) -> bool {
-        let has_counts = !self.counted.is_empty() || !self.plugin_counts.is_empty();
-        let is_pending = !self.changed.is_empty() || has_counts || self.has_timings;
-        self.phase == Phase::Running && (is_pending || self.is_resync_due)
+        let has_values = !self.changed.is_empty() || !self.timings.is_empty();
+        self.phase == Phase::Running && (has_values || self.is_flush_due)
     }
 
-    /// Adds to a counter of the plugin's own work. `name` follows the first part of the
-    /// prefix. The next flush sends it.
-    pub fn count_plugin(&mut self, name: &str, by: i64) {
-        match self.plugin_counts.iter_mut().find(|(known, _)| known == name) {
-            Some((_, count)) => *count += by,
-            None => self.plugin_counts.push((name.to_owned(), by)),
-        }
+    /// Sets the total of a counter of the plugin's own work. `name` follows the first part of
+    /// the prefix.
+    pub fn set_plugin_counter(&mut self, name: &'static str, total: u64) {
+        let known = self.plugin_counters.iter().find(|(known, _)| *known == name);
+        let index = match known {
+            Some((_, index)) => *index,
+            None => self.define_plugin_counter(name, Some(0)),
+        };
+        self.metrics[index as usize].level = Some(total as i64);
+        self.mark_changed(index);
+    }
+
+    fn define_plugin_counter(&mut self, name: &'static str, total: Option<i64>) -> u32 {
+        let template = self.names.template_of(name, &[]).ok();
+        let index = self.add_metric(template, MetricKind::Counter, total);
+        self.plugin_counters.push((name, index));
+        index
     }
 
     /// The results of all sends so far, summed over all destinations.
     pub fn counters(&self) -> Counters {
-        Counters::sum(self.destinations.iter().map(|destination| destination.counters()))
+        let connections = self.destinations.iter().filter_map(|it| it.connection.as_ref());
+        let connections = connections.chain(&self.leaving).map(|it| &it.counters);
+        Counters::sum(connections.chain([&self.departed]))
     }
 
-    /// Makes the next flush send the absolute values of all gauges or, if there are many, the
-    /// first part of them. Does nothing if gauges are not exclusive, or during a resync: its
-    /// last part might otherwise never be sent.
+    /// Makes the next flush send the absolute values of all gauges, and start all counters at
+    /// 0. Does nothing if several instances share the gauges.
     pub fn resync(&mut self) {
-        if self.phase == Phase::Running && self.mode.exclusive && self.resync_from.is_none() {
-            (self.resync_from, self.is_resync_due) = (Some((0, 0)), true);
+        if self.phase == Phase::Running && self.mode != GaugeMode::Shared {
+            for connection in self.destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+                connection.resync();
+            }
+            self.is_flush_due = true;
         }
     }
 
-    /// Returns `true` if a flush sent a part of a resync, but not the last one.
-    pub fn has_resync_left(&self) -> bool {
-        self.resync_from.is_some() && !self.is_resync_due
-    }
-
-    /// Makes the next flush send the next part of a resync.
-    pub fn continue_resync(&mut self) {
-        self.is_resync_due = self.resync_from.is_some();
-    }
-
-    /// Sends all pending values in as few datagrams as possible.
-    pub fn flush(&mut self) {
+    /// Sends all pending values in as few datagrams as possible. `now`: seconds since the
+    /// epoch.
+    pub fn flush(&mut self, now: f64) {
         if self.phase != Phase::Running {
             return;
         }
-        self.write_counts();
-        if std::mem::take(&mut self.is_resync_due) {
-            // Cleared first: a panic in the part would repeat in each later flush.
-            if let Some(from) = self.resync_from.take() {
-                self.resync_from = self.write_resync_part(from);
-            }
+        let Publisher { destinations, metrics, changed, .. } = self;
+        for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+            changed.iter().for_each(|&index| connection.changed(index));
         }
-        let Publisher { metrics, destinations, mode, changed, .. } = self;
-        for is_first_pass in [true, false] {
-            for &(collector, id) in &*changed {
-                let Some(metric) = find(metrics, collector, id) else { continue };
-                // Cleared only in the second pass: after a panic in the first pass, each
-                // listed metric is still marked.
-                metric.has_changed &= is_first_pass;
-                if metric.is_rising() == is_first_pass {
-                    let value = metric.change(*mode);
-                    metric.write(value, Target::All, destinations);
-                }
-            }
-        }
-        // Cleared last: after a panic the next flush sends the rest.
+        // From here on the connections list them.
+        changed.iter().for_each(|&index| metrics[index as usize].has_changed = false);
         changed.clear();
-        self.has_timings = false;
-        self.destinations.send(Target::All);
+        let timings = std::mem::take(&mut self.timings);
+        self.flush_connections(&timings, now);
+        // The memory is used again.
+        self.timings = timings;
+        self.timings.clear();
     }
 
-    fn write_counts(&mut self) {
-        let Publisher { metrics, destinations, names, counted, plugin_counts, .. } = self;
-        for &(collector, id) in &*counted {
-            let Some(metric) = find(metrics, collector, id) else { continue };
-            metric.published = Some(0);
-            let count = metric.value.take().map(Value::Count);
-            metric.write(count, Target::All, destinations);
+    /// Sends what is due since earlier flushes.
+    pub(super) fn flush_connections(&mut self, timings: &[(u32, f64)], now: f64) {
+        (self.now, self.is_flush_due) = (now, false);
+        let Publisher { destinations, leaving, metrics, mode, batch, .. } = self;
+        let flush = Flush { metrics, mode: *mode, now };
+        for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+            connection.flush(flush, timings, batch);
         }
-        // Not earlier: after a panic, the next flush writes the rest.
-        counted.clear();
-        for (name, count) in plugin_counts.drain(..) {
-            if let Ok(template) = names.template_of(&name, &[]) {
-                destinations.write(Target::All, &template, Value::Count(count));
+        leaving.iter_mut().for_each(|it| it.flush(flush, &[], batch));
+        if !self.leaving.is_empty() || !self.retired.is_empty() {
+            self.drop_departed();
+        }
+    }
+
+    /// Drops connections that have left, and retired metrics that no server needs.
+    #[cold]
+    fn drop_departed(&mut self) {
+        let Publisher { destinations, leaving, departed, retired, free, metrics, now, .. } = self;
+        leaving.retain(|connection| {
+            let has_left = connection.has_left(*now);
+            if has_left {
+                *departed = Counters::sum([&*departed, &connection.counters].into_iter());
             }
-        }
-    }
-
-    /// Writes the absolute values of gauges, starting at this collector and label, up to
-    /// [`RESYNC_PART`] bytes. Returns the collector and label of the next part.
-    fn write_resync_part(&mut self, from: (usize, usize)) -> Option<(usize, usize)> {
-        self.allow_retransmit();
-        let Publisher { metrics, destinations, .. } = self;
-        let mut bytes = 0;
-        for (collector, labels) in metrics.iter_mut().enumerate().skip(from.0) {
-            let first = if collector == from.0 { from.1 } else { 0 };
-            for (label, metrics) in labels.iter_mut().enumerate().skip(first) {
-                if bytes >= RESYNC_PART {
-                    return Some((collector, label));
-                }
-                for metric in metrics.iter_mut().filter(|it| it.kind != MetricKind::Counter) {
-                    let (Some(template), Some(level)) = (&metric.template, metric.value) else {
-                        continue;
-                    };
-                    metric.published = Some(level);
-                    bytes += template.length();
-                    destinations.write(Target::All, template, Value::GaugeSet(level));
-                }
+            !has_left
+        });
+        let connections = destinations.iter().filter_map(|it| it.connection.as_ref());
+        let connections: Vec<_> = connections.chain(&*leaving).collect();
+        let is_full = retired.len() > MAX_RETIRED;
+        retired.retain(|_, index| {
+            let is_needed = connections.iter().any(|it| it.is_pending(*index)) && !is_full;
+            if !is_needed {
+                metrics[*index as usize].template = None;
+                free.push(*index);
             }
-        }
-        None
+            is_needed
+        });
     }
 
-    /// Makes the next flush send absolute values of all gauges of these collectors, and start
-    /// their counters at 0, because they are new to all servers.
-    pub fn mark_unpublished(&mut self, collectors: &[CollectorId]) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        for &collector in collectors {
-            self.mark_changed(collector, |metric| {
-                (metric.published, metric.was_known) = (None, false);
-                true
-            });
-        }
-    }
-
-    /// Adds each metric of a collector to `changed` if `change` returns `true`.
-    fn mark_changed(
+    /// Adds a metric, or continues a retired one with its name.
+    fn add_metric(
         &mut self,
-        collector: CollectorId,
-        mut change: impl FnMut(&mut Metric) -> bool,
-    ) {
-        let is_running = self.phase == Phase::Running;
-        for (label, metrics) in self.metrics[collector.index()].iter_mut().enumerate() {
-            for (index, metric) in metrics.iter_mut().enumerate() {
-                if change(metric) && is_running && !metric.has_changed {
-                    metric.has_changed = true;
-                    self.changed.push((collector, MetricId::of(label as LabelId, index)));
-                }
+        template: Option<LineTemplate>,
+        kind: MetricKind,
+        level: Option<i64>,
+    ) -> u32 {
+        let series = template.as_ref().map(LineTemplate::series);
+        let retired = series.and_then(|series| self.retired.remove(&series));
+        let metric = Metric { template, kind, level, is_retired: false, has_changed: false };
+        if let Some(index) = retired {
+            let old = std::mem::replace(&mut self.metrics[index as usize], metric);
+            if kind == MetricKind::Counter {
+                self.metrics[index as usize].level = old.level;
             }
+            self.mark_changed(index);
+            return index;
         }
-    }
-
-    /// Sends the first values of all metrics to the destination with this index, after a
-    /// flush.
-    pub(super) fn publish_initial(&mut self, destination: usize) {
-        let all: Vec<_> = CollectorId::all().collect();
-        self.publish(Target::One(destination), &all, Metric::first_value);
-    }
-
-    /// Sends the final values of these collectors, after a flush.
-    pub fn publish_final(&mut self, target: Target, collectors: &[CollectorId]) {
-        self.publish(target, collectors, |metric, mode| metric.final_value(mode));
-    }
-
-    fn publish(
-        &mut self,
-        target: Target,
-        collectors: &[CollectorId],
-        value: fn(&mut Metric, GaugeMode) -> Option<Value>,
-    ) {
-        let is_live = match target {
-            Target::All => true,
-            Target::One(index) => self.destinations.list[index].is_live,
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.metrics[index as usize] = metric;
+                index
+            }
+            None => {
+                self.metrics.push(metric);
+                self.metrics.len() as u32 - 1
+            }
         };
-        if self.phase != Phase::Running || !is_live {
-            return;
-        }
-        self.flush();
-        self.allow_retransmit();
-        let Publisher { metrics, destinations, mode, .. } = self;
-        for &collector in collectors {
-            for metric in metrics[collector.index()].iter_mut().flatten() {
-                let value = value(metric, *mode);
-                metric.write(value, target, destinations);
-            }
-        }
-        self.destinations.send(target);
+        let Publisher { destinations, leaving, metrics, .. } = self;
+        let connections = destinations.iter_mut().filter_map(|it| it.connection.as_mut());
+        connections.chain(leaving).for_each(|it| it.metric_added(index, metrics));
+        self.is_flush_due = true;
+        index
     }
 
-    /// Permits an immediate retransmission of the next datagram that is refused, because
-    /// absolute values correct lost ones.
-    fn allow_retransmit(&mut self) {
-        self.destinations.list.iter_mut().for_each(|it| it.connection.allow_retransmit());
+    /// Removes a metric when each server has its final value.
+    fn retire(&mut self, index: u32) {
+        let metric = &mut self.metrics[index as usize];
+        metric.is_retired = true;
+        let Some(template) = &metric.template else { return self.free.push(index) };
+        self.retired.insert(template.series(), index);
+        self.is_flush_due = true;
+        for connection in self.destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+            connection.changed(index);
+        }
     }
-}
 
-#[inline]
-fn find(
-    metrics: &mut [Vec<Vec<Metric>>],
-    collector: CollectorId,
-    id: MetricId,
-) -> Option<&mut Metric> {
-    let labels = &mut metrics[collector.index()];
-    labels.get_mut(usize::from(id.label))?.get_mut(usize::from(id.metric))
-}
-
-impl Metric {
     #[inline]
-    fn write(&self, value: Option<Value>, target: Target, destinations: &mut Destinations) {
-        if let (Some(template), Some(value)) = (&self.template, value) {
-            destinations.write(target, template, value);
+    fn mark_changed(&mut self, index: u32) {
+        let metric = &mut self.metrics[index as usize];
+        if !metric.has_changed {
+            metric.has_changed = true;
+            self.changed.push(index);
         }
     }
 
-    /// Returns `true` if the metric is sent before falling gauges: it has risen, or was never
-    /// published.
-    fn is_rising(&self) -> bool {
-        self.published.is_none() || self.value > self.published
-    }
-
-    /// The value to send for a change since the last flush.
-    fn change(&mut self, mode: GaugeMode) -> Option<Value> {
-        if self.kind == MetricKind::Counter {
-            // A listed counter starts at 0. Prometheus ignores the first increment of a
-            // series that starts with 1.
-            return self.published.replace(0).is_none().then_some(Value::Count(0));
-        }
-        let level = self.value?;
-        let published = self.published.replace(level);
-        let by = level - published.unwrap_or_default();
-        let is_increment = match published {
-            Some(_) => !mode.absolute,
-            None => !mode.exclusive,
-        };
-        if by == 0 && (is_increment || published.is_some()) {
-            return None;
-        }
-        Some(if is_increment { Value::GaugeAdd(by) } else { Value::GaugeSet(level) })
-    }
-
-    /// The first value for one destination. The other destinations keep the published level.
-    fn first_value(&mut self, mode: GaugeMode) -> Option<Value> {
-        let published = self.published.take();
-        let value = self.change(mode);
-        self.published = self.published.or(published);
-        value
-    }
-
-    /// The final value: 0, or the last level of a count that stays valid without the plugin;
-    /// if gauges are not exclusive, the decrement to 0.
-    fn final_value(&self, mode: GaugeMode) -> Option<Value> {
-        match (self.kind, self.value) {
-            (MetricKind::Counter | MetricKind::Timing, _) => None,
-            (_, level) if !mode.exclusive => {
-                level.filter(|&level| level != 0).map(|level| Value::GaugeAdd(-level))
-            }
-            (MetricKind::TableCount, level) => level.map(Value::GaugeSet),
-            (MetricKind::BrokerStatus, None) if !self.was_known => None,
-            _ => Some(Value::GaugeSet(0)),
-        }
+    #[inline]
+    fn find(&self, collector: CollectorId, id: MetricId) -> Option<u32> {
+        let labels = &self.indices[collector.index()];
+        labels.get(usize::from(id.label))?.get(usize::from(id.metric)).copied()
     }
 }
 
 impl Recorder for Publisher {
     #[inline]
-    fn is_defined(&self, collector: CollectorId, name: LabelId) -> bool {
-        usize::from(name) < self.metrics[collector.index()].len()
+    fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool {
+        usize::from(label) < self.indices[collector.index()].len()
     }
 
-    fn define(&mut self, collector: CollectorId, name: LabelId, specs: Vec<MetricSpec>) {
-        let Publisher { metrics, names, knows_allocations, .. } = self;
-        let labels = &mut metrics[collector.index()];
-        let label = usize::from(name);
+    fn define(&mut self, collector: CollectorId, label: LabelId, specs: Vec<MetricSpec>) {
+        let labels = &mut self.indices[collector.index()];
+        let label = usize::from(label);
         if labels.len() <= label {
             labels.resize_with(label + 1, Vec::new);
         }
         let mut old = std::mem::take(&mut labels[label]).into_iter();
-        let metric = |spec: MetricSpec| {
-            let is_sent = *knows_allocations || spec.kind != MetricKind::AllocationSum;
-            let template = names.template(&spec).ok().filter(|_| is_sent);
-            match old.next() {
-                Some(metric) => Metric { template, ..metric },
-                None => Metric {
-                    template,
-                    kind: spec.kind,
-                    value: spec.kind.is_sum().then_some(0),
-                    // A server may have another value than 0, from an earlier plugin.
-                    published: None,
-                    was_known: false,
-                    has_changed: false,
-                },
+        let mut indices = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let is_sent = self.knows_allocations || spec.kind != MetricKind::AllocationSum;
+            let template = self.names.template(&spec).ok().filter(|_| is_sent);
+            let series = template.as_ref().map(LineTemplate::series);
+            let mut level = spec.kind.first_level();
+            if let Some(index) = old.next() {
+                let metric = &self.metrics[index as usize];
+                if metric.template.as_ref().map(LineTemplate::series) == series {
+                    indices.push(index);
+                    continue;
+                }
+                if spec.kind != MetricKind::Counter {
+                    level = metric.level;
+                }
+                self.retire(index);
             }
-        };
-        labels[label] = specs.into_iter().map(metric).collect();
+            indices.push(self.add_metric(template, spec.kind, level));
+        }
+        self.indices[collector.index()][label] = indices;
     }
 
     #[inline]
     fn add(&mut self, collector: CollectorId, gauge: MetricId, by: i64) {
-        let Some(metric) = find(&mut self.metrics, collector, gauge) else { return };
-        metric.value = metric.value.map(|level| level + by);
-        if self.phase == Phase::Running && !metric.has_changed && by != 0 {
-            metric.has_changed = true;
-            self.changed.push((collector, gauge));
+        let Some(index) = self.find(collector, gauge) else { return };
+        let metric = &mut self.metrics[index as usize];
+        metric.level = metric.level.map(|level| level + by);
+        if by != 0 {
+            self.mark_changed(index);
         }
     }
 
     fn set(&mut self, collector: CollectorId, gauge: MetricId, level: Option<i64>) {
-        let Some(metric) = find(&mut self.metrics, collector, gauge) else { return };
-        // A new server gets no value meanwhile, so the next value must not be an increment.
-        if level.is_none() && self.mode.exclusive {
-            metric.was_known |= metric.published.take().is_some();
-        }
-        let is_new = std::mem::replace(&mut metric.value, level) != level;
-        if self.phase == Phase::Running && !metric.has_changed && is_new {
-            metric.has_changed = true;
-            self.changed.push((collector, gauge));
+        let Some(index) = self.find(collector, gauge) else { return };
+        if std::mem::replace(&mut self.metrics[index as usize].level, level) != level {
+            self.mark_changed(index);
         }
     }
 
     fn count(&mut self, collector: CollectorId, counter: MetricId, by: i64) {
-        let Some(metric) = find(&mut self.metrics, collector, counter) else { return };
-        if self.phase != Phase::Running || metric.template.is_none() {
-            return;
+        // Events during the load are those of existing jobs.
+        if self.phase == Phase::Running {
+            self.add(collector, counter, by);
         }
-        if metric.value.is_none() {
-            self.counted.push((collector, counter));
-        }
-        metric.value = Some(metric.value.unwrap_or_default() + by);
     }
 
     fn timing(&mut self, collector: CollectorId, timing: MetricId, milliseconds: f64) {
-        let Some(metric) = find(&mut self.metrics, collector, timing) else { return };
-        if let (Phase::Running, Some(template)) = (self.phase, &metric.template) {
-            self.destinations.write(Target::All, template, Value::timing(milliseconds));
-            self.has_timings = true;
+        let Some(index) = self.find(collector, timing) else { return };
+        if self.phase != Phase::Running || self.metrics[index as usize].template.is_none() {
+            return;
+        }
+        self.timings.push((index, milliseconds));
+        if self.timings.len() == MAX_TIMINGS {
+            let Publisher { destinations, metrics, mode, now, timings, batch, .. } = self;
+            let flush = Flush { metrics, mode: *mode, now: *now };
+            for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+                connection.flush_timings(flush, timings, batch);
+            }
+            timings.clear();
         }
     }
 
     fn reset_sums(&mut self, collector: CollectorId) {
-        self.mark_changed(collector, |metric| {
-            metric.kind.is_sum() && metric.value.replace(0) != Some(0)
-        });
+        let Publisher { indices, metrics, changed, .. } = self;
+        for &index in indices[collector.index()].iter().flatten() {
+            let metric = &mut metrics[index as usize];
+            let is_changed = metric.kind.is_sum() && metric.level.replace(0) != Some(0);
+            if is_changed && !std::mem::replace(&mut metric.has_changed, true) {
+                changed.push(index);
+            }
+        }
     }
 
     fn remove(&mut self, collector: CollectorId) {
-        self.metrics[collector.index()].clear();
-        self.changed.retain(|(other, _)| *other != collector);
-        self.counted.retain(|(other, _)| *other != collector);
+        let indices = std::mem::take(&mut self.indices[collector.index()]);
+        indices.into_iter().flatten().for_each(|index| self.retire(index));
     }
 }
 

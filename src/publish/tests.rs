@@ -15,7 +15,7 @@ fn publisher(collector: &str) -> (Publisher, CollectorId, UdpSocket) {
     let mut publisher = Publisher::new();
     publisher.rename(MetricNames::default()).unwrap();
     let endpoint = server.local_addr().unwrap().to_string();
-    publisher.set_destinations(&[endpoint.parse().unwrap()]);
+    publisher.set_destinations(&[endpoint.parse().unwrap()], 0.0);
     (publisher, CollectorId::named(collector).unwrap(), server)
 }
 
@@ -51,55 +51,54 @@ const ZEROS: [&str; 5] = [
 ];
 
 #[test]
-fn counters_start_at_0_for_each_server_and_are_not_resent() {
+fn counters_start_at_0_for_each_server_and_are_not_sent_twice() {
     let (mut publisher, results, server) = publisher("results");
     enable(results, &mut publisher);
     assert_eq!(lines(&server), [""; 0], "Flux may still refuse the load");
-    publisher.start();
+    publisher.start(0.0);
     assert_eq!(lines(&server), ZEROS);
     publisher.count(results, MetricId::fixed(1), 1);
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(lines(&server), ["result.failed:1|c"]);
     publisher.resync();
-    publisher.flush();
-    assert_eq!(lines(&server), [""; 0]);
+    publisher.flush(0.0);
+    assert_eq!(lines(&server), ZEROS, "the server may have restarted");
     // A new destination.
     let late = UdpSocket::bind("127.0.0.1:0").unwrap();
     late.set_nonblocking(true).unwrap();
     let endpoints = [&server, &late].map(|it| it.local_addr().unwrap().to_string());
-    publisher.set_destinations(&endpoints.map(|it| it.parse().unwrap()));
-    publisher.connect();
+    publisher.set_destinations(&endpoints.map(|it| it.parse().unwrap()), 0.0);
+    publisher.flush(0.0);
     assert_eq!((lines(&server), lines(&late)), (Vec::new(), ZEROS.map(str::to_owned).into()));
-    publisher.end();
+    publisher.end(0.0);
     assert_eq!((lines(&server), lines(&late)), (Vec::new(), Vec::new()));
 }
 
 #[test]
 fn counters_of_a_newly_enabled_collector_start_at_0() {
     let (mut publisher, results, server) = publisher("results");
-    publisher.start();
+    publisher.start(0.0);
     assert_eq!(lines(&server), [""; 0], "its jobs are not counted yet");
     enable(results, &mut publisher);
-    publisher.mark_unpublished(&[results]);
     // Events before the flush are not lost.
     publisher.count(results, MetricId::fixed(0), 2);
-    publisher.flush();
+    publisher.flush(0.0);
     let mut expected = ZEROS;
     expected[1] = "result.completed:2|c";
     assert_eq!(lines(&server), expected);
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(lines(&server), [""; 0]);
 }
 
 #[test]
 fn a_new_gauge_is_sent_as_an_absolute_value_and_then_as_increments() {
     let (mut publisher, queues, server) = publisher("queues");
-    publisher.start();
+    publisher.start(0.0);
     let spec = |_| MetricSpec::new(MetricKind::JobSum, "queue", vec![("queue", "new".into())]);
     publisher.define(queues, 1, [()].map(spec).into());
     for expected in ["queue.new:1|g", "queue.new:+1|g"] {
         publisher.add(queues, MetricId { label: 1, metric: 0 }, 1);
-        publisher.flush();
+        publisher.flush(0.0);
         assert_eq!(lines(&server), [expected]);
     }
 }
@@ -107,26 +106,26 @@ fn a_new_gauge_is_sent_as_an_absolute_value_and_then_as_increments() {
 #[test]
 fn an_unknown_gauge_ends_at_0_if_it_was_published() {
     let (mut publisher, resources, server) = publisher("resources");
-    publisher.start();
+    publisher.start(0.0);
     let spec = |resource: &str| {
         MetricSpec::new(MetricKind::BrokerStatus, "resource", vec![("resource", resource.into())])
     };
     publisher.define(resources, 1, ["nodes", "gpus"].map(spec).into());
     let nodes = MetricId { label: 1, metric: 0 };
     publisher.set(resources, nodes, Some(8));
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(lines(&server), ["resource.nodes:8|g"]);
     publisher.set(resources, nodes, None);
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(lines(&server), [""; 0]);
-    publisher.end();
+    publisher.end(0.0);
     assert_eq!(lines(&server), ["resource.nodes:0|g"]);
 }
 
 #[test]
 fn rising_gauges_are_sent_before_falling_ones_and_a_net_change_of_0_is_not_sent() {
     let (mut publisher, queues, server) = publisher("queues");
-    publisher.start();
+    publisher.start(0.0);
     let spec =
         |label: &str| MetricSpec::new(MetricKind::JobSum, "queue", vec![("queue", label.into())]);
     publisher.define(queues, 1, ["a", "b", "c"].map(spec).into());
@@ -134,69 +133,69 @@ fn rising_gauges_are_sent_before_falling_ones_and_a_net_change_of_0_is_not_sent(
     for metric in 0..3 {
         publisher.add(queues, id(metric), 5);
     }
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(ordered_lines(&server), ["queue.a:5|g", "queue.b:5|g", "queue.c:5|g"]);
     for (metric, by) in [(0, -1), (1, 1), (2, -2), (0, -1), (1, -1), (1, 7), (2, 2)] {
         publisher.add(queues, id(metric), by);
     }
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(ordered_lines(&server), ["queue.b:+7|g", "queue.a:-2|g"]);
 }
 
 #[test]
 fn sums_that_are_added_again_send_only_the_differences() {
     let (mut publisher, queues, server) = publisher("queues");
-    publisher.start();
+    publisher.start(0.0);
     let spec =
         |label: &str| MetricSpec::new(MetricKind::JobSum, "queue", vec![("queue", label.into())]);
     publisher.define(queues, 1, ["same", "less", "gone", "never"].map(spec).into());
     let id = |metric| MetricId { label: 1, metric };
     let levels = [(0, 3), (1, 3), (2, 3)];
     levels.into_iter().for_each(|(metric, level)| publisher.add(queues, id(metric), level));
-    publisher.flush();
-    assert_eq!(lines(&server), ["queue.gone:3|g", "queue.less:3|g", "queue.same:3|g"]);
+    publisher.flush(0.0);
+    let expected = ["queue.gone:3|g", "queue.less:3|g", "queue.never:0|g", "queue.same:3|g"];
+    assert_eq!(lines(&server), expected);
     publisher.reset_sums(queues);
     [(0, 3), (1, 1)].into_iter().for_each(|(metric, by)| publisher.add(queues, id(metric), by));
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(ordered_lines(&server), ["queue.less:-2|g", "queue.gone:-3|g"]);
 }
 
 #[test]
 fn counters_of_the_plugin_are_summed_until_the_flush() {
     let (mut publisher, _, server) = publisher("results");
-    publisher.start();
-    for (name, by) in [("plugin.datagrams", 2), ("plugin.repairs", 0), ("plugin.datagrams", 3)] {
-        publisher.count_plugin(name, by);
+    publisher.start(0.0);
+    for (name, total) in [("plugin.datagrams", 2), ("plugin.repairs", 0), ("plugin.datagrams", 5)] {
+        publisher.set_plugin_counter(name, total);
     }
     assert!(publisher.is_pending());
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(ordered_lines(&server), ["plugin.datagrams:5|c", "plugin.repairs:0|c"]);
     assert!(!publisher.is_pending());
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(lines(&server), [""; 0]);
 }
 
 #[test]
 fn gauges_that_instances_share_are_sent_as_increments_only() {
     let (mut publisher, queues, server) = publisher("queues");
-    publisher.set_mode(GaugeMode { absolute: false, exclusive: false });
-    publisher.start();
+    publisher.set_mode(GaugeMode::Shared);
+    publisher.start(0.0);
     let spec =
         |label: &str| MetricSpec::new(MetricKind::JobSum, "queue", vec![("queue", label.into())]);
     publisher.define(queues, 1, ["a", "b"].map(spec).into());
     publisher.add(queues, MetricId { label: 1, metric: 0 }, 2);
-    publisher.mark_unpublished(&[queues]);
     publisher.resync();
-    publisher.flush();
+    publisher.flush(0.0);
     assert_eq!(lines(&server), ["queue.a:+2|g"], "not b, which is 0");
     let late = UdpSocket::bind("127.0.0.1:0").unwrap();
     late.set_nonblocking(true).unwrap();
     let endpoints = [&server, &late].map(|it| it.local_addr().unwrap().to_string());
-    publisher.set_destinations(&endpoints.map(|it| it.parse().unwrap()));
-    publisher.connect();
+    publisher.set_destinations(&endpoints.map(|it| it.parse().unwrap()), 0.0);
+    publisher.flush(0.0);
     assert_eq!((lines(&server), lines(&late)), (Vec::new(), vec!["queue.a:+2|g".to_owned()]));
     publisher.add(queues, MetricId { label: 1, metric: 0 }, 1);
-    publisher.end();
+    publisher.end(0.0);
     let all = ["queue.a:+1|g", "queue.a:-3|g"].map(str::to_owned).to_vec();
     assert_eq!((ordered_lines(&server), ordered_lines(&late)), (all.clone(), all));
 }

@@ -16,7 +16,13 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub(super) fn add_failure(&mut self, errno: i32) {
+    #[inline]
+    pub(crate) fn add_datagram(&mut self, bytes: usize) {
+        self.datagrams += 1;
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn add_failure(&mut self, errno: i32) {
         self.add_failures(errno, 1);
         self.last_error = errno;
     }

@@ -2,10 +2,6 @@
 
 use super::line::{LineTemplate, Value};
 
-/// The maximum payload of a datagram in bytes. It fits in an Ethernet frame (statsd,
-/// docs/metric_types.md, "Multi-Metric Packets").
-const MAX_DATAGRAM: usize = 1432;
-
 /// The datagram that is being filled. After it was full once, it no longer allocates.
 #[derive(Debug, Default)]
 pub struct DatagramBuffer {
@@ -14,26 +10,30 @@ pub struct DatagramBuffer {
 }
 
 impl DatagramBuffer {
-    /// Appends the line for a value. If the datagram would be too long, the lines before
-    /// it are passed to `send` first. The two lines of a negative level stay together.
+    /// Appends the line for a value, unless the payload would then be longer than `max`
+    /// bytes: then the result is `false`. An empty datagram takes a line of any length. The
+    /// two lines of a negative level stay together.
     // Inlined with its callers: it is on the path of every line.
     #[inline(always)]
-    pub fn append(&mut self, template: &LineTemplate, value: Value, send: impl FnOnce(&[u8])) {
+    pub fn append(&mut self, template: &LineTemplate, value: Value, max: usize) -> bool {
         let start = self.lines.len();
         template.append(value, &mut self.lines);
         // The last newline is not sent.
-        if self.lines.len() - 1 > MAX_DATAGRAM && start > 0 {
-            send(&self.lines[..start - 1]);
-            self.lines.drain(..start);
+        let fits = self.lines.len() - 1 <= max || start == 0;
+        if !fits {
+            self.lines.truncate(start);
         }
+        fits
     }
 
-    /// Passes the datagram to `send`, unless it is empty, and empties it.
-    pub fn finish(&mut self, send: impl FnOnce(&[u8])) {
-        if let Some(end) = self.lines.len().checked_sub(1) {
-            send(&self.lines[..end]);
-            self.lines.clear();
-        }
+    /// The payload, `None` if there is no line.
+    pub fn datagram(&self) -> Option<&[u8]> {
+        self.lines.split_last().map(|(_, lines)| lines)
+    }
+
+    /// Removes all lines.
+    pub fn clear(&mut self) {
+        self.lines.clear();
     }
 }
 
@@ -41,14 +41,21 @@ impl DatagramBuffer {
 mod tests {
     use super::*;
 
+    const MAX: usize = 1432;
+
     /// The datagrams for these values of one metric.
     fn datagrams(template: &LineTemplate, values: &[Value]) -> Vec<Vec<u8>> {
         let (mut buffer, mut sent) = (DatagramBuffer::default(), Vec::new());
         for &value in values {
-            buffer.append(template, value, |datagram| sent.push(datagram.to_vec()));
+            if !buffer.append(template, value, MAX) {
+                sent.push(buffer.datagram().unwrap().to_vec());
+                buffer.clear();
+                assert!(buffer.append(template, value, MAX));
+            }
         }
-        buffer.finish(|datagram| sent.push(datagram.to_vec()));
-        buffer.finish(|_| panic!("the buffer is empty"));
+        sent.push(buffer.datagram().unwrap().to_vec());
+        buffer.clear();
+        assert_eq!(buffer.datagram(), None);
         sent
     }
 
@@ -57,8 +64,8 @@ mod tests {
         let template = LineTemplate::new(b"name.000:", b"");
         let sent = datagrams(&template, &[Value::GaugeSet(1); 200]);
         assert_eq!(sent.len(), 2, "200 lines of 13 bytes");
-        assert!(sent.iter().all(|datagram| datagram.len() <= MAX_DATAGRAM));
-        assert!(sent[0].len() + 13 > MAX_DATAGRAM, "the first is full");
+        assert!(sent.iter().all(|datagram| datagram.len() <= MAX));
+        assert!(sent[0].len() + 13 > MAX, "the first is full");
         let lines: Vec<_> = sent.iter().flat_map(|d| d.split(|&byte| byte == b'\n')).collect();
         assert_eq!(lines.len(), 200);
         assert!(lines.iter().all(|line| line.len() == 12));
@@ -70,5 +77,14 @@ mod tests {
         let sent = datagrams(&template, &[1, -1, -1].map(Value::GaugeSet));
         let lines = sent.iter().map(|d| d.iter().filter(|&&byte| byte == b'\n').count() + 1);
         assert_eq!(lines.collect::<Vec<_>>(), [3, 2], "not 4 and 1");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_has_its_own_datagram() {
+        let mut buffer = DatagramBuffer::default();
+        let template = LineTemplate::new(b"name:", b"");
+        assert!(buffer.append(&template, Value::GaugeSet(1), 3));
+        assert!(!buffer.append(&template, Value::GaugeSet(1), 3));
+        assert_eq!(buffer.datagram(), Some(&b"name:1|g"[..]));
     }
 }

@@ -34,11 +34,14 @@ mod dialect;
 mod endpoint;
 mod errors;
 mod line;
+mod socket;
 
 use std::env;
 use std::time::{Duration, Instant};
 
 use once_cell::unsync::OnceCell;
+
+use connection::Connection;
 
 pub use counters::Counters;
 pub use endpoint::Endpoint;
@@ -47,8 +50,6 @@ pub use errors::Error;
 #[doc(hidden)]
 pub use address::Address;
 #[doc(hidden)]
-pub use connection::Connection;
-#[doc(hidden)]
 pub use datagram::DatagramBuffer;
 #[doc(hidden)]
 pub use dialect::{is_invisible, Dialect, Tag};
@@ -56,8 +57,12 @@ pub use dialect::{is_invisible, Dialect, Tag};
 pub use errors::{errno_name, explain};
 #[doc(hidden)]
 pub use line::{LineTemplate, Value};
+#[doc(hidden)]
+pub use socket::Socket;
 
 pub(crate) use errors::quoted;
+#[cfg(test)]
+pub(crate) use socket::faults;
 
 /// The maximum length of a metric name, and of a prefix, in bytes. Two lines with such
 /// a name and prefix and the longest tags fit in one datagram.

@@ -14,8 +14,9 @@ use crate::support::trace;
 
 /// All imports from Flux. flux-core 0.49.0, the oldest supported version, exports each of
 /// them.
-const IMPORTS: [&str; 27] = [
+const IMPORTS: [&str; 29] = [
     "flux_attr_get",
+    "flux_fd_watcher_create",
     "flux_future_decref",
     "flux_future_destroy",
     "flux_future_incref",
@@ -36,6 +37,7 @@ const IMPORTS: [&str; 27] = [
     "flux_plugin_aux_set",
     "flux_plugin_get_conf",
     "flux_prepare_watcher_create",
+    "flux_reactor_now",
     "flux_rpc",
     "flux_rpc_get",
     "flux_timer_watcher_create",

@@ -223,8 +223,8 @@ fn no_value_is_sent_after_a_reload_to_shared_gauges() {
     // A resync is due after 8 s and is sent after 10 s.
     host.advance(9.0);
     let sent = |host: &mut FakeJobManager| host.query()["endpoints"][0]["datagrams"].as_u64();
-    let before = sent(&mut host);
     host.reload(&conf(0)).unwrap();
+    let before = sent(&mut host);
     host.advance(20.0);
     assert_eq!(sent(&mut host), before, "{:?}", receiver.seen().texts);
     host.end();

@@ -322,11 +322,28 @@ static void expire_requests (void)
     }
 }
 
+/* The first started watcher of a writable descriptor. */
+static struct flux_watcher *next_writable (void)
+{
+    for (struct flux_watcher *w = watchers; w; w = w->next) {
+        struct pollfd fd = { .fd = w->fd, .events = POLLOUT };
+        if (w->active && w->fd >= 0 && poll (&fd, 1, 0) == 1)
+            return w;
+    }
+    return NULL;
+}
+
 static void advance (double seconds)
 {
     double until = now + seconds;
     struct flux_watcher *w;
     do {
+        for (int i = 0; i < 1000 && (w = next_writable ()); i++) {
+            turn_enter ();
+            w->cb ((flux_reactor_t *)&watchers, w, FLUX_POLLOUT, w->arg);
+            turn_leave ();
+            end_turn ();
+        }
         while ((w = next_due (until))) {
             now = w->due > now ? w->due : now;
             if (w->repeat > 0)

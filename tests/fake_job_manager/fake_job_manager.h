@@ -10,6 +10,8 @@
 #include <fnmatch.h>
 #include <jansson.h>
 #include <locale.h>
+#include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -48,6 +50,7 @@ struct flux_watcher {
     double repeat;
     bool active;
     bool prepare;       // called at the end of each loop iteration
+    int fd;             // called in "advance" while it is writable; -1 for none
     flux_watcher_f cb;
     void *arg;
     struct flux_watcher *next;

@@ -203,6 +203,7 @@ flux_watcher_t *flux_timer_watcher_create (flux_reactor_t *r,
     struct flux_watcher *w = calloc (1, sizeof (*w));
     w->due = now + after;
     w->repeat = repeat;
+    w->fd = -1;
     w->cb = cb;
     w->arg = arg;
     w->next = watchers;
@@ -217,6 +218,24 @@ flux_watcher_t *flux_prepare_watcher_create (flux_reactor_t *r,
     struct flux_watcher *w = flux_timer_watcher_create (r, 0, 0, cb, arg);
     w->prepare = true;
     return w;
+}
+
+flux_watcher_t *flux_fd_watcher_create (flux_reactor_t *r,
+                                        int fd,
+                                        int events,
+                                        flux_watcher_f cb,
+                                        void *arg)
+{
+    if (events != FLUX_POLLOUT)
+        die ("a watcher of a descriptor for another event than FLUX_POLLOUT");
+    struct flux_watcher *w = flux_timer_watcher_create (r, INFINITY, 0, cb, arg);
+    w->fd = fd;
+    return w;
+}
+
+double flux_reactor_now (flux_reactor_t *r)
+{
+    return 1.75e9 + now; // seconds since the epoch
 }
 
 void flux_watcher_start (flux_watcher_t *w)

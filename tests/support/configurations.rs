@@ -26,6 +26,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     let verify = |value: &str| {
         format!("verify: {value} (expected 0, or 1s to 1d, such as 500ms, 10s or 1m)")
     };
+    let datagram = |value: &str| format!("datagram: {value} (expected 512 to 65507 bytes)");
     let lookup =
         |value: &str| format!("lookup: {value} (expected 1s to 1d, such as 500ms, 10s or 1m)");
     let send = |value: &str| format!("send: {value} (expected \"increments\" or \"values\")");
@@ -97,6 +98,9 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("lookup", json!(0), lookup("0")),
         ("lookup", json!("500ms"), lookup("\"500ms\"")),
         ("lookup", json!("2d"), lookup("\"2d\"")),
+        ("datagram", json!(511), datagram("511")),
+        ("datagram", json!("65508"), datagram("\"65508\"")),
+        ("datagram", json!(1432.5), datagram("1432.5")),
         ("verify", json!("500ms"), verify("\"500ms\"")),
         ("verify", json!(-1), verify("-1")),
         ("send", json!("value"), send("\"value\"")),
@@ -184,6 +188,8 @@ pub fn good() -> Vec<(&'static str, Value, Value)> {
         ("verify", json!(0), json!(0.0)),
         ("send", json!("values"), json!("values")),
         ("lookup", json!("2h"), json!(7200.0)),
+        ("datagram", json!(512), json!(512)),
+        ("datagram", json!("8932"), json!(8932)),
         (
             "prefix",
             json!("{cluster}.{hostname}.{rank}.{jobid}.{level}.jobs"),

@@ -163,9 +163,13 @@ pub fn lines(prefix: &str, name: &str, own: &Tags, common: &Tags, number: i64) {
             LineValue::timing(1.5),
         ];
         for value in lines {
-            buffer.append(&template, value, |datagram| datagrams.push(datagram.to_vec()));
+            if !buffer.append(&template, value, 1432) {
+                datagrams.push(buffer.datagram().unwrap().to_vec());
+                buffer.clear();
+                assert!(buffer.append(&template, value, 1432));
+            }
         }
-        buffer.finish(|datagram| datagrams.push(datagram.to_vec()));
+        datagrams.push(buffer.datagram().unwrap().to_vec());
 
         let (name, tags) = meant(prefix, name, own, common, dialect);
         let mut values = vec![("+1".to_owned(), "g")];

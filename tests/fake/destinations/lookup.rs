@@ -42,6 +42,7 @@ fn names_are_looked_up_without_waiting() {
     let endpoints = format!("statsd.test:{port},no-such-host.test:1");
     let mut host = FakeJobManager::start_in(&names, &endpoints);
     host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
     live(&mut host, 1, &COURSE[..5]);
     until(&mut host, |host| {
         let query = host.query();
@@ -183,14 +184,19 @@ fn an_address_that_does_not_refuse_is_found_without_a_job_event() {
         // The lookup takes real time. In the time of the host, no check of the endpoints may
         // be due, which comes every 10 s.
         let mut waited = 0.0;
-        while receiver.seen().datagrams == 0 && waited < 9.0 {
+        let mut truth = host.counts();
+        truth.retain(|_, count| resync > 0 || *count != 0);
+        let gauges = |receiver: &mut Receiver| {
+            let mut gauges = receiver.seen().gauges;
+            gauges.retain(|_, count| resync > 0 || *count != 0);
+            gauges
+        };
+        while gauges(&mut receiver) != truth && waited < 9.0 {
             host.advance(0.01);
             thread::sleep(Duration::from_millis(5));
             waited += 0.01;
         }
-        let mut truth = host.counts();
-        truth.retain(|_, count| resync > 0 || *count != 0);
-        assert_eq!(receiver.seen().gauges, truth, "after {waited} s: {}", host.query());
+        assert_eq!(gauges(&mut receiver), truth, "after {waited} s: {}", host.query());
         let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
         assert!(!log.iter().any(|line| line.contains("fail")), "the others were tried: {log:?}");
         host.advance(11.0);
@@ -215,6 +221,7 @@ fn two_endpoints_with_the_same_address_are_one_destination() {
         host.config(&conf(&format!("{first},{other}")));
         host.load(plugin(), json!({})).unwrap();
         let mut told = Vec::new();
+        host.advance(0.1);
         until(&mut host, |host| {
             let (state, log) = second(host);
             told.extend(log);

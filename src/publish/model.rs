@@ -1,0 +1,254 @@
+//! A model of servers, and of a publisher whose sends fail: whatever fails, each server has
+//! the right values afterwards.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+
+use super::{GaugeMode, MetricNames, Publisher};
+use crate::collectors::{CollectorId, MetricId, MetricKind, MetricSpec, Recorder};
+use crate::stats::faults;
+
+const GAUGES: usize = 12;
+const TIMING: usize = GAUGES + 1;
+
+/// A server that applies each line, as statsd does.
+struct Server {
+    socket: UdpSocket,
+    gauges: BTreeMap<String, i64>,
+    counters: BTreeMap<String, i64>,
+    timings: u64,
+}
+
+impl Server {
+    fn new() -> Server {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Server { socket, gauges: BTreeMap::new(), counters: BTreeMap::new(), timings: 0 }
+    }
+
+    fn endpoint(&self) -> String {
+        self.socket.local_addr().unwrap().to_string()
+    }
+
+    /// Applies what has arrived.
+    fn read(&mut self) {
+        let mut buffer = [0; 2048];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            for line in std::str::from_utf8(&buffer[..length]).unwrap().lines() {
+                let (name, rest) = line.split_once(':').unwrap();
+                let (value, kind) = rest.split_once('|').unwrap();
+                match kind {
+                    "ms" => self.timings += 1,
+                    "c" => {
+                        *self.counters.entry(name.into()).or_default() += value.parse::<i64>().unwrap()
+                    }
+                    _ if value.starts_with(['+', '-']) => {
+                        *self.gauges.entry(name.into()).or_default() += value.parse::<i64>().unwrap()
+                    }
+                    _ => drop(self.gauges.insert(name.into(), value.parse().unwrap())),
+                }
+            }
+        }
+    }
+}
+
+/// A publisher of some gauges, a counter and a timing, and two servers.
+struct Model {
+    publisher: Publisher,
+    collector: CollectorId,
+    servers: [Server; 2],
+    levels: [i64; GAUGES],
+    total: i64,
+    timings: u64,
+    now: f64,
+    mode: GaugeMode,
+    /// Refusals of each server so far.
+    refusals: [u64; 2],
+}
+
+impl Model {
+    fn new(mode: GaugeMode) -> Model {
+        let servers = [Server::new(), Server::new()];
+        let mut publisher = Publisher::new();
+        publisher.rename(MetricNames::default()).unwrap();
+        publisher.set_mode(mode);
+        // A datagram has about four lines.
+        publisher.set_max_datagram(60);
+        let endpoints = servers.each_ref().map(|it| it.endpoint().parse().unwrap());
+        publisher.set_destinations(&endpoints, 0.0);
+        let collector = CollectorId::named("queues").unwrap();
+        let mut model = Model {
+            publisher,
+            collector,
+            servers,
+            levels: [0; GAUGES],
+            total: 0,
+            timings: 0,
+            now: 1000.0,
+            mode,
+            refusals: [0; 2],
+        };
+        model.define(0);
+        model
+    }
+
+    /// Defines the metrics; another `version` has other names.
+    fn define(&mut self, version: usize) {
+        let kind = |index| match index {
+            0..GAUGES => MetricKind::JobSum,
+            GAUGES => MetricKind::Counter,
+            _ => MetricKind::Timing,
+        };
+        let spec = |index: usize| {
+            let name = format!("v{version}-{index:02}");
+            MetricSpec::new(kind(index), "m", vec![("queue", name.as_str().into())])
+        };
+        self.publisher.define(self.collector, 1, (0..=TIMING).map(spec).collect());
+    }
+
+    /// Changes all metrics in a different way in each round.
+    fn change(&mut self, round: usize) {
+        for gauge in 0..GAUGES {
+            let by = match (gauge + round) % 4 {
+                0 => 3,
+                1 if self.levels[gauge] > 0 => -1,
+                _ => 0,
+            };
+            self.levels[gauge] += by;
+            self.publisher.add(self.collector, MetricId::of(1, gauge), by);
+        }
+        // Events before the start are those of existing jobs.
+        let is_counted = u64::from(self.publisher.is_running());
+        self.total += is_counted as i64;
+        self.publisher.count(self.collector, MetricId::of(1, GAUGES), 1);
+        self.timings += is_counted;
+        self.publisher.timing(self.collector, MetricId::of(1, TIMING), 1.0);
+    }
+
+    fn flush(&mut self) {
+        self.publisher.flush(self.now);
+        self.read();
+    }
+
+    fn service(&mut self, seconds: f64) {
+        self.now += seconds;
+        self.publisher.service(self.now);
+        self.read();
+    }
+
+    /// Applies what has arrived. A refusal means that the server has restarted without its
+    /// values; an instance that does not share its gauges must not rely on that.
+    fn read(&mut self) {
+        for (index, server) in self.servers.iter_mut().enumerate() {
+            server.read();
+            let counters = self.publisher.destinations()[index].counters();
+            let refusals = counters.failures_by(libc::ECONNREFUSED);
+            if refusals > std::mem::replace(&mut self.refusals[index], refusals)
+                && self.mode == GaugeMode::Shared
+            {
+                server.gauges.clear();
+            }
+        }
+    }
+
+    /// Lets time pass until nothing is left to do.
+    fn settle(&mut self) {
+        (0..200).for_each(|_| self.service(0.2));
+        self.publisher.check_destinations(self.now);
+        self.read();
+    }
+
+    fn assert_right(&self, version: usize, what: &str) {
+        for (server, destination) in self.servers.iter().zip(self.publisher.destinations()) {
+            assert_eq!(destination.state(), "ok", "{what}");
+            for (index, level) in self.levels.into_iter().enumerate() {
+                let name = format!("m.v{version}-{index:02}");
+                let value = server.gauges.get(&name).copied().unwrap_or_default();
+                assert_eq!(value, level, "{name} {what}");
+            }
+            let old = server.gauges.iter().filter(|(name, _)| !name.contains(&format!("v{version}-")));
+            assert_eq!(old.filter(|(_, value)| **value != 0).count(), 0, "retired {what}");
+            let total: i64 = server.counters.values().sum();
+            assert_eq!(total, self.total, "{what}");
+            assert_eq!(server.timings + destination.dropped_timings(), self.timings, "{what}");
+        }
+    }
+}
+
+const ERRNOS: [i32; 6] = [
+    libc::EAGAIN,
+    libc::ECONNREFUSED,
+    libc::ENOBUFS,
+    libc::EMSGSIZE,
+    libc::EPERM,
+    libc::ENETUNREACH,
+];
+
+#[test]
+fn each_failed_send_is_made_good() {
+    for mode in [GaugeMode::Increments, GaugeMode::Values, GaugeMode::Shared] {
+        for errno in ERRNOS {
+            for index in 0..40 {
+                let what = format!("{mode:?}: errno {errno} at send {index}");
+                let mut model = Model::new(mode);
+                model.change(0);
+                let mut errnos = vec![0; index];
+                errnos.push(errno);
+                faults::set(&errnos);
+                // First values, changes, a resync, and other names.
+                model.publisher.start(model.now);
+                model.read();
+                model.change(1);
+                model.flush();
+                model.publisher.resync();
+                model.change(2);
+                model.flush();
+                model.define(1);
+                model.change(3);
+                model.flush();
+                faults::set(&[]);
+                model.settle();
+                model.assert_right(1, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn any_number_of_failed_sends_is_made_good() {
+    for mode in [GaugeMode::Increments, GaugeMode::Values, GaugeMode::Shared] {
+        for errno in ERRNOS {
+            for failures in [1, 2, 5, 20] {
+                let mut model = Model::new(mode);
+                faults::set(&vec![errno; failures]);
+                model.publisher.start(model.now);
+                model.read();
+                for round in 0..20 {
+                    model.change(round);
+                    model.flush();
+                    model.service(0.03);
+                }
+                faults::set(&[]);
+                model.settle();
+                model.assert_right(0, &format!("{mode:?}: {failures} times errno {errno}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_end_leaves_no_gauge_behind() {
+    for mode in [GaugeMode::Increments, GaugeMode::Values, GaugeMode::Shared] {
+        let mut model = Model::new(mode);
+        model.publisher.start(model.now);
+        model.change(0);
+        model.publisher.flush(model.now);
+        model.change(1);
+        model.publisher.end(model.now);
+        model.servers.iter_mut().for_each(Server::read);
+        for server in &model.servers {
+            assert!(server.gauges.values().all(|value| *value == 0), "{mode:?}");
+            assert_eq!(server.counters.values().sum::<i64>(), model.total, "{mode:?}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Sockets to servers.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use super::address::Address;
+use crate::os::path_mtu;
+
+/// A connected, non-blocking datagram socket. Its errors are errnos.
+#[derive(Debug)]
+pub enum Socket {
+    /// An IPv4 or IPv6 socket.
+    Udp(UdpSocket),
+    /// With the device and the inode of the path.
+    Unix(UnixDatagram, Option<(u64, u64)>),
+}
+
+impl Socket {
+    /// A socket that sends to `address`. For UDP it has a new source port.
+    ///
+    /// # Errors
+    /// The errno of socket(2), bind(2) or connect(2).
+    pub fn connect(address: &Address) -> Result<Socket, i32> {
+        let socket = match address {
+            Address::Unix(path) => UnixDatagram::unbound().and_then(|socket| {
+                socket.set_nonblocking(true)?;
+                // Before connect(2): a server that takes over the path meanwhile looks like
+                // one that does so later, and is found by the next check.
+                let inode = inode(path);
+                socket.connect(path)?;
+                Ok(Socket::Unix(socket, inode))
+            }),
+            Address::Udp(address) => {
+                let any = match address.is_ipv4() {
+                    true => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+                    false => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                UdpSocket::bind((any, 0)).and_then(|socket| {
+                    socket.set_nonblocking(true)?;
+                    socket.connect(address)?;
+                    Ok(Socket::Udp(socket))
+                })
+            }
+        };
+        socket.map_err(|error| errno(&error))
+    }
+
+    /// Sends a datagram without waiting.
+    ///
+    /// # Errors
+    /// The errno of send(2). ECONNREFUSED of a UDP socket belongs to an earlier datagram
+    /// (ip(7)), but this one was not sent.
+    #[inline]
+    pub fn send(&self, datagram: &[u8]) -> Result<(), i32> {
+        #[cfg(test)]
+        faults::next()?;
+        let result = match self {
+            Socket::Udp(socket) => socket.send(datagram),
+            Socket::Unix(socket, _) => socket.send(datagram),
+        };
+        result.map(drop).map_err(|error| errno(&error))
+    }
+
+    /// Fetches the pending error of a UDP socket: an earlier datagram was refused (ip(7)).
+    pub fn take_error(&self) -> Option<i32> {
+        let Socket::Udp(socket) = self else { return None };
+        socket.take_error().ok().flatten().map(|error| errno(&error))
+    }
+
+    /// The maximum payload of a datagram that is not fragmented, in bytes, if there is one.
+    pub fn max_payload(&self) -> Option<usize> {
+        match self {
+            Socket::Udp(socket) => path_mtu(socket),
+            Socket::Unix(..) => None,
+        }
+    }
+
+    /// `true` if the path of a Unix socket leads to another socket now.
+    pub fn has_moved(&self, address: &Address) -> bool {
+        match (self, address) {
+            (Socket::Unix(_, connected), Address::Unix(path)) => {
+                inode(path).is_some_and(|now| Some(now) != *connected)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Udp(socket) => socket.as_fd(),
+            Socket::Unix(socket, _) => socket.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::ENOTCONN)
+}
+
+/// Errors of send(2) for tests.
+#[cfg(test)]
+pub mod faults {
+    use std::cell::RefCell;
+
+    thread_local! {
+        /// The result of each of the next sends; 0 for a send that is done.
+        static NEXT: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// The errnos of the next sends of this thread; 0 for a send that is done.
+    pub fn set(errnos: &[i32]) {
+        NEXT.with_borrow_mut(|next| *next = errnos.iter().rev().copied().collect());
+    }
+
+    pub(super) fn next() -> Result<(), i32> {
+        match NEXT.with_borrow_mut(Vec::pop) {
+            None | Some(0) => Ok(()),
+            Some(errno) => Err(errno),
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The enabled collectors.
 
 use super::{Backfill, Collector, CollectorId, CollectorRecorder, EventContext, Recorder};
-use crate::jobs::{Change, JobTable, LabelId, LabelTables};
+use crate::jobs::{Change, JobTable, LabelId, LabelTable, LabelTables};
 
 /// The enabled collectors. Each processes every change; all record to one [`Recorder`].
 #[derive(Default)]
@@ -15,6 +15,21 @@ impl Collectors {
     /// The enabled collectors.
     pub fn ids(&self) -> impl Iterator<Item = CollectorId> + '_ {
         self.enabled.iter().map(|(id, _)| *id)
+    }
+
+    /// Each enabled collector, its number of gauges, and the table of its labels.
+    pub fn sizes<'a>(
+        &'a self,
+        labels: &'a LabelTables,
+    ) -> impl Iterator<Item = (CollectorId, usize, Option<&'a LabelTable>)> {
+        self.enabled.iter().map(|(id, collector)| {
+            let table = collector.labels(labels);
+            let count = |label| {
+                collector.metrics(label).iter().filter(|it| it.kind.name() == "gauge").count()
+            };
+            let labelled = table.map_or(0, |table| usize::from(table.last()) * count(Some("")));
+            (*id, count(None) + labelled, table)
+        })
     }
 
     /// `true` if the collector is enabled.

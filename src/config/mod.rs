@@ -97,6 +97,10 @@ pub const KEYS: [Key; 13] = [
 pub struct Config {
     /// The servers; if empty, nothing is sent.
     pub endpoints: Vec<Endpoint>,
+    /// The reason why nothing is sent, with the remedy; `None` if there is an endpoint.
+    pub silent: Option<String>,
+    /// A part of the broker's configuration that is ignored because of its name.
+    pub misplaced: Option<String>,
     /// Seconds for which changes are accumulated before they are sent; 0 sends them at the end
     /// of each reactor loop iteration.
     pub period: f64,
@@ -163,6 +167,12 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl From<String> for ConfigError {
+    fn from(text: String) -> Self {
+        ConfigError(text)
+    }
+}
+
 impl Config {
     /// Parses the plugin's conf object and the broker's `{"conf": …}`, JSON texts from Flux,
     /// and the value of `FLUX_FRIPP_STATSD`. An empty variable counts as unset.
@@ -174,7 +184,10 @@ impl Config {
         broker: &str,
         environment: Option<&str>,
     ) -> Result<Config, ConfigError> {
-        let mut config = Config::default();
+        let mut broker: Value = serde_json::from_slice(broker.as_bytes())
+            .or_else(|error| wrong(format!("the broker's configuration: not JSON: {error}")))?;
+        let broker = broker.get_mut("conf").map(Value::take).unwrap_or_default();
+        let mut config = Config { misplaced: misplaced(&broker), ..Config::default() };
         config.set_keys("[state-counts] ", table(broker)?, Origin::Broker)?;
         config.set_keys("", object(plugin)?, Origin::Plugin)?;
         // flux-core reads the variable, too, so it is parsed only if it is used.
@@ -189,15 +202,46 @@ impl Config {
         if config.send == SendAs::Values && config.origin_of("resync") == Origin::Default {
             config.resync = RESYNC_OF_VALUES;
         }
-        if !config.dialect.has_tags() && !config.tags.is_empty() {
-            let tags = quoted_json(&value::print_tags(&config.tags));
-            let dialect = value::keyword_of(&config.dialect, value::DIALECTS);
-            return wrong(format!(
-                "tags: {tags}: dialect {dialect} has no tags (expected dialect dogstatsd, \
-                 graphite or influxdb)"
-            ));
+        if !config.endpoints.is_empty() {
+            config.silent = None;
         }
         Ok(config)
+    }
+
+    /// Checks that no valid value excludes another one.
+    ///
+    /// # Errors
+    /// If there are tags, and the dialect has none.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.dialect.has_tags() || self.tags.is_empty() {
+            return Ok(());
+        }
+        let tags = quoted_json(&value::print_tags(&self.tags));
+        let dialect = value::keyword_of(&self.dialect, value::DIALECTS);
+        wrong(format!(
+            "tags: {tags}: dialect {dialect} has no tags (expected dialect dogstatsd, graphite or \
+             influxdb)"
+        ))
+    }
+
+    /// Removes the endpoints, for this reason.
+    pub fn silence(&mut self, reason: String) {
+        self.endpoints.clear();
+        self.silent = Some(reason);
+    }
+
+    /// Removes the endpoints if the instance is nested and no prefix is configured: the gauges
+    /// would have the names of the parent instance, and overwrite them.
+    pub fn check_level(&mut self, level: &str) {
+        let is_nested = level.parse().is_ok_and(|level: u32| level > 0);
+        if is_nested && self.silent.is_none() && self.origin_of("prefix") == Origin::Default {
+            self.silence(format!(
+                "instance-level is {level} and no prefix is set: no metrics are sent, because the \
+                 names are those of the parent instance (expected prefix = \
+                 \"flux.nested.{{jobid}}.job.state\" for names of each instance, or prefix = \
+                 \"flux.nested.job.state\" and resync = 0 for a sum over all nested instances)"
+            ));
+        }
     }
 
     /// Sets the keys in `object`; `context` is the beginning of error texts.
@@ -245,18 +289,18 @@ impl Config {
     pub fn owns_its_gauges(&self) -> bool {
         self.resync > 0.0 || self.send == SendAs::Values
     }
-
-    /// `true` if a name or a tag has a placeholder.
-    pub fn has_placeholders(&self) -> bool {
-        let tags = self.tags.iter().map(|(_, value)| value);
-        [&self.prefix].into_iter().chain(tags).any(|template| template.as_str().contains('{'))
-    }
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             endpoints: Vec::new(),
+            silent: Some(format!(
+                "no endpoint is set: no metrics are sent (expected endpoint=HOST:PORT at load, \
+                 conf = {{ endpoint = \"HOST:PORT\" }} in [job-manager] plugins, endpoint in \
+                 [state-counts], or {ENDPOINT_VARIABLE} in the broker's environment)"
+            )),
+            misplaced: None,
             period: 0.0,
             resync: RESYNC,
             verify: 60.0,
@@ -328,16 +372,37 @@ fn object(conf: Option<&str>) -> Result<Map<String, Value>, ConfigError> {
 }
 
 /// The plugin's table in the broker's configuration.
-fn table(broker: &str) -> Result<Map<String, Value>, ConfigError> {
-    let mut broker: Value = serde_json::from_slice(broker.as_bytes())
-        .or_else(|error| wrong(format!("the broker's configuration: not JSON: {error}")))?;
-    match broker.get_mut("conf").and_then(|conf| conf.get_mut(TABLE)).map(Value::take) {
+fn table(mut broker: Value) -> Result<Map<String, Value>, ConfigError> {
+    match broker.get_mut(TABLE).map(Value::take) {
         None => Ok(Map::new()),
         Some(Value::Object(table)) => Ok(table),
         Some(other) => {
             wrong(format!("{TABLE}: {} (expected a table of keys)", quoted_json(&other)))
         }
     }
+}
+
+/// The first part of the broker's configuration that may be meant for this plugin, but is
+/// ignored: a table with another name, or keys beside `load`.
+fn misplaced(broker: &Value) -> Option<String> {
+    let is_similar = |name: &&String| edit_distance(&name.to_lowercase(), TABLE) <= 2;
+    let manager = &broker["job-manager"];
+    let top = broker.as_object().into_iter().flat_map(Map::keys).filter(|name| *name != TABLE);
+    let below = manager.as_object().into_iter().flat_map(Map::keys).filter(is_similar);
+    let table = top.filter(is_similar).cloned().chain(below.map(|it| format!("job-manager.{it}")));
+    let table = table.map(|name| format!("[{name}] is ignored (expected [{TABLE}])")).next();
+    let plugins = manager["plugins"].as_array().into_iter().flatten();
+    let mut keys = plugins
+        .filter(|plugin| plugin["load"].as_str().is_some_and(|path| path.contains(TABLE)))
+        .flat_map(|plugin| plugin.as_object().into_iter().flat_map(Map::keys))
+        .filter(|key| KEYS.iter().any(|known| known.name == *key));
+    table.or_else(|| {
+        let key = keys.next()?;
+        Some(format!(
+            "{key} beside load in [job-manager] plugins is ignored (expected \
+             conf = {{ {key} = … }}, or [{TABLE}])"
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -106,8 +106,67 @@ fn an_unknown_key_suggests_the_nearest_one() {
 fn dialects_without_tags_refuse_tags() {
     for dialect in ["plain", "pcp"] {
         let conf = json!({"dialect": dialect, "tags": {"site": "x"}}).to_string();
-        let error = config(&conf, "{}", "").unwrap_err();
+        let error = config(&conf, "{}", "").unwrap().check().unwrap_err().to_string();
         let expected = format!("dialect \"{dialect}\" has no tags (expected dialect dogstatsd");
         assert!(error.contains(&expected), "{error}");
     }
+}
+
+#[test]
+fn a_misplaced_part_of_the_brokers_configuration_is_named() {
+    let table = [
+        (json!({"state-counts": {}, "kvs": {}}), None),
+        (json!({"state_counts": {}}), Some("[state_counts] is")),
+        (json!({"State-Counts": {}, "state-counts": {}}), Some("[State-Counts] is")),
+        (json!({"statecounts": 5}), Some("[statecounts] is")),
+        (json!({"job-manager": {"state-counts": {}}}), Some("[job-manager.state-counts] is")),
+        (json!({"job-manager": {"state_count": {}}}), Some("[job-manager.state_count] is")),
+        (
+            json!({"job-manager": {"plugins": [{"load": "x.so"}, {"load": "/a/state-counts.so", "endpoint": "a:1"}]}}),
+            Some("endpoint beside load in [job-manager] plugins is"),
+        ),
+        (json!({"job-manager": {"plugins": [{"load": "x.so", "period": 1}]}}), None),
+        (
+            json!({"job-manager": {"plugins": [{"load": "state-counts.so", "conf": {"period": 1}}]}}),
+            None,
+        ),
+        (json!({"job-manager": {"plugins": "state-counts.so"}}), None),
+        (json!({"job-manager": [{"state-counts": 1}]}), None),
+        (json!([1]), None),
+    ];
+    for (conf, expected) in table {
+        let broker = json!({"conf": conf}).to_string();
+        let misplaced = Config::new(None, &broker, None).unwrap().misplaced;
+        assert_eq!(misplaced.is_some(), expected.is_some(), "{conf} {misplaced:?}");
+        let (text, expected) = (misplaced.unwrap_or_default(), expected.unwrap_or_default());
+        assert!(text.starts_with(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_nested_instance_needs_a_prefix() {
+    let endpoint = r#"{"endpoint": "a:1"}"#;
+    // The conf, the table, the level, and whether metrics are sent.
+    let table = [
+        (endpoint, "{}", "0", true),
+        (endpoint, "{}", "1", false),
+        (endpoint, "{}", "12", false),
+        // Not known: no such attribute.
+        (endpoint, "{}", "", true),
+        (endpoint, r#"{"tags": {"job": "{jobid}"}}"#, "1", false),
+        (endpoint, r#"{"prefix": "flux.job.state"}"#, "1", true),
+        (r#"{"endpoint": "a:1", "prefix": "x.{jobid}", "resync": 0}"#, "{}", "2", true),
+    ];
+    for (conf, broker, level, is_sent) in table {
+        let mut config = config(conf, broker, "").unwrap();
+        config.check_level(level);
+        assert_eq!((config.endpoints.len(), config.silent.is_none()), (is_sent.into(), is_sent));
+        if let Some(text) = config.silent {
+            assert!(text.starts_with(&format!("instance-level is {level} and no prefix is set")));
+            assert!(text.contains("flux.nested.{jobid}.job.state") && text.contains("resync = 0"));
+        }
+    }
+    let mut unset = config("{}", "{}", "").unwrap();
+    unset.check_level("1");
+    assert!(unset.silent.unwrap().starts_with("no endpoint is set"));
 }

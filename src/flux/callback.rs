@@ -105,7 +105,8 @@ fn conf_update(instance: &Instance, args: &Args) -> c_int {
             let conf = sys::flux_plugin_get_conf(instance.flux_plugin);
             (!conf.is_null()).then(|| CStr::from_ptr(conf).to_string_lossy())
         };
-        outcome = args.text().and_then(|broker| plugin.conf_update(own.as_deref(), &broker));
+        let broker = instance.mark().and_then(|()| args.text());
+        outcome = broker.and_then(|broker| plugin.conf_update(own.as_deref(), &broker));
         Ok(())
     });
     let Err(error) = outcome else { return 0 };

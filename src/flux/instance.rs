@@ -1,7 +1,7 @@
 //! One loaded plugin: an aux item of the `flux_plugin_t`, which owns the plugin's state.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_void, CStr};
 use std::ptr::{self, NonNull};
 
 use super::callback::register_handlers;
@@ -20,9 +20,43 @@ pub(super) struct Instance {
     /// The callbacks with a logged error. Only the first error of each is logged.
     logged: RefCell<Vec<&'static str>>,
     pub(super) panics: Cell<u64>,
+    /// The value of the item `MARK`, if this instance set it.
+    mark: Cell<*mut c_void>,
 }
 
+/// An item of the job manager's handle, which all plugins share: the path of the loaded
+/// plugin. To Flux, a copy of the file with another name is another plugin.
+const MARK: &CStr = c"state-counts::path";
+
 impl Instance {
+    /// Marks the job manager as having this plugin, at the first call.
+    ///
+    /// # Errors
+    /// If another copy of the plugin is loaded.
+    pub(super) fn mark(&self) -> Result<(), Error> {
+        // SAFETY: handle and plugin live. Each copy of the plugin sets the item to a C string.
+        // It has no destructor, which Flux would call when this code is no longer mapped;
+        // `destroy` removes it. The path exists while the plugin is loaded; it is copied.
+        unsafe {
+            let flux = self.flux.as_ptr();
+            let other = sys::flux_aux_get(flux, MARK.as_ptr());
+            if other == self.mark.get() && !other.is_null() {
+                return Ok(());
+            }
+            if !other.is_null() {
+                let path = CStr::from_ptr(other.cast()).to_string_lossy();
+                return Err(Error::new(format!("state-counts is already loaded from {path}")));
+            }
+            let path = libc::strdup(sys::flux_plugin_get_path(self.flux_plugin)).cast();
+            if sys::flux_aux_set(flux, MARK.as_ptr(), path, None) < 0 {
+                libc::free(path);
+                return Err(Error::last_os_error("flux_aux_set"));
+            }
+            self.mark.set(path);
+        }
+        Ok(())
+    }
+
     /// Runs `body` on the plugin. The first error of each `callback` is logged. A panic is
     /// caught, logged and counted, and the plugin recovers.
     #[inline(always)]
@@ -79,6 +113,7 @@ pub(super) unsafe fn load(plugin: *mut sys::flux_plugin_t) -> c_int {
         plugin: RefCell::new(None),
         logged: RefCell::default(),
         panics: Cell::new(0),
+        mark: Cell::new(ptr::null_mut()),
     }));
     // SAFETY: the plugin lives. The aux item owns the instance from here on; Flux destroys it
     // after the handlers, while this code is still mapped.
@@ -122,6 +157,11 @@ unsafe extern "C" fn destroy(instance: *mut c_void) {
         let flux = (*instance).flux;
         if let Err(panic) = catch_panic(|| drop((*instance).plugin.take())) {
             log(flux, LogLevel::Error, &format!("a bug: removal: {panic}"));
+        }
+        let mark = (*instance).mark.get();
+        if !mark.is_null() {
+            sys::flux_aux_set(flux.as_ptr(), MARK.as_ptr(), ptr::null_mut(), None);
+            libc::free(mark);
         }
         drop(Box::from_raw(instance));
     }

@@ -8,7 +8,7 @@ use std::env;
 
 use super::{StateCounts, Timer};
 use crate::collectors::CollectorId;
-use crate::config::{BrokerInfo, Config};
+use crate::config::{BrokerInfo, Config, ConfigError, Key, KEYS};
 use crate::flux::{Error, LogLevel};
 use crate::jobs::Needs;
 use crate::os::hostname;
@@ -48,11 +48,19 @@ struct Prepared {
     intervals: Vec<(usize, Option<Timer>)>,
 }
 
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Error::new(error.to_string())
+    }
+}
+
 impl StateCounts {
     /// `conf.update`: applies the plugin's own conf and the broker's configuration, both JSON.
     ///
     /// # Errors
-    /// If they cannot be used. Then nothing has changed.
+    /// If they cannot be used. Then nothing has changed. During the load only a mistake in the
+    /// plugin's own conf is an error; with any other mistake nothing is sent until a reload
+    /// corrects it. Otherwise an instance with the plugin in its configuration would not start.
     pub fn conf_update(&mut self, plugin: Option<&str>, broker: &str) -> Result<(), Error> {
         if let Some(prepared) = self.prepare(plugin, broker)? {
             self.commit(prepared);
@@ -64,13 +72,27 @@ impl StateCounts {
     fn prepare(&self, plugin: Option<&str>, broker: &str) -> Result<Option<Prepared>, Error> {
         let environment = env::var_os(ENDPOINT_VARIABLE);
         let environment = environment.as_ref().map(|text| text.to_string_lossy());
-        let config = Config::new(plugin, broker, environment.as_deref())
-            .map_err(|error| Error::new(error.to_string()))?;
+        let new = Config::new(plugin, broker, environment.as_deref());
+        let is_read = new.is_ok();
+        let config = match new.and_then(|config| self.checked(config)) {
+            Err(error) if !self.publisher.is_running() => {
+                let mut own = Config::new(plugin, "{}", None)?;
+                if is_read {
+                    // Valid values exclude each other.
+                    own = self.checked(own)?;
+                }
+                own.silence(format!(
+                    "{error}; no metrics are sent until a valid [state-counts] is loaded with flux \
+                     config reload"
+                ));
+                own
+            }
+            config => config?,
+        };
         if self.is_configured && self.config.as_ref() == Some(&config) {
             return Ok(None);
         }
         let names = MetricNames::new(&config, &self.broker_info(&config));
-        names.check(&config).map_err(Error::new)?;
         let mut intervals = Vec::new();
         for (index, (interval, callback)) in INTERVALS.into_iter().enumerate() {
             let seconds = interval(&config);
@@ -87,6 +109,15 @@ impl StateCounts {
             Some(_) => None,
         };
         Ok(Some(Prepared { config, names, start, intervals }))
+    }
+
+    /// Checks what depends on several keys and on the broker.
+    fn checked(&self, mut config: Config) -> Result<Config, ConfigError> {
+        config.check()?;
+        let broker = self.broker_info(&config);
+        MetricNames::new(&config, &broker).check(&config)?;
+        config.check_level(&broker.level);
+        Ok(config)
     }
 
     fn commit(&mut self, prepared: Prepared) {
@@ -109,7 +140,7 @@ impl StateCounts {
             true => self.publisher.set_mode(mode),
             false => self.change_metrics(&config, mode, renamed.then_some(names)),
         }
-        self.config = Some(config);
+        let old = self.config.replace(config);
         if !was_exclusive && is_exclusive {
             self.resync();
         }
@@ -118,7 +149,7 @@ impl StateCounts {
             self.request_resource_status();
         }
         self.request_flush();
-        self.log_config();
+        self.log_config(old.as_ref());
         self.look_up_hosts();
         self.is_configured = true;
     }
@@ -154,12 +185,8 @@ impl StateCounts {
         self.publisher.connect();
     }
 
-    /// The values of the names' placeholders. The broker's attributes are read once, and only
-    /// if a name has a placeholder.
-    fn broker_info(&self, config: &Config) -> BrokerInfo {
-        if !config.has_placeholders() {
-            return BrokerInfo::default();
-        }
+    /// The values of the names' placeholders. The broker's attributes are read once.
+    pub(super) fn broker_info(&self, config: &Config) -> BrokerInfo {
         let broker = self.broker.get_or_init(|| {
             let attribute = |name| self.flux.attribute(name);
             // Old brokers have no attribute "hostname".
@@ -198,25 +225,30 @@ impl StateCounts {
         }
     }
 
-    /// Logs one line for each configuration.
-    fn log_config(&self) {
+    /// Logs a line for each configuration, with the keys that differ from an `old` one, and a
+    /// warning if a part of the broker's configuration is ignored.
+    fn log_config(&self, old: Option<&Config>) {
         let Some(config) = &self.config else { return };
-        if config.endpoints.is_empty() {
-            return self.warn(&format!(
-                "no endpoint is set: no metrics are sent (expected endpoint=HOST:PORT at load or \
-                 in the broker's [state-counts], or {ENDPOINT_VARIABLE} in its environment)"
-            ));
+        if let Some(misplaced) = &config.misplaced {
+            self.warn(misplaced);
         }
+        if let Some(reason) = &config.silent {
+            return self.warn(reason);
+        }
+        let is_changed = |key: &&Key| old.is_some_and(|old| old.get(key) != config.get(key));
+        let changes = KEYS.iter().filter(is_changed);
+        let changes = changes.map(|key| format!("; {} is now {}", key.name, config.get(key)));
         let endpoints: Vec<_> = config.endpoints.iter().map(ToString::to_string).collect();
         self.flux.log(
             LogLevel::Info,
             &format!(
-                "version {}: sends {} to {}, period {} s, resync {} s",
+                "version {}: sends {} to {}, period {} s, resync {} s{}",
                 env!("CARGO_PKG_VERSION"),
                 if config.sends_values() { "values" } else { "increments" },
                 endpoints.join(", "),
                 config.period,
                 config.resync,
+                changes.collect::<String>(),
             ),
         );
     }

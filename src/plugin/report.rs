@@ -5,9 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{json, Map, Value};
 
 use super::StateCounts;
+use crate::collectors::MetricKind;
 use crate::config::KEYS;
 use crate::jobs::{Anomaly, NameForm, State};
-use crate::stats::{errno_name, Counters};
+use crate::stats::{errno_name, Counters, Value as Sample};
 
 /// The counters of the key `telemetry`, after the prefix.
 const TELEMETRY: [&str; 7] = [
@@ -64,6 +65,8 @@ impl StateCounts {
                 "address": destination.address().map(|address| address.to_string()),
                 "state": destination.state(),
                 "error": destination.error(),
+                "last_success": seconds(destination.health().last_success),
+                "last_failure": seconds(destination.health().last_failure),
                 "datagrams": counters.datagrams,
                 "bytes": counters.bytes,
                 "errors": errors.collect::<Map<String, Value>>(),
@@ -73,21 +76,48 @@ impl StateCounts {
         for (name, count) in Anomaly::NAMES.iter().zip(self.table.anomalies()) {
             anomalies.insert((*name).to_owned(), count.into());
         }
-        let last_flush =
-            self.report.last_flush.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let sizes = self.collectors.sizes(self.table.labels());
+        let collectors = sizes.map(|(id, gauges, labels)| {
+            let labels = labels.map(|it| json!({"used": it.used(), "max": it.max()}));
+            (id.spec().name.to_owned(), json!({"gauges": gauges, "labels": labels}))
+        });
+        let tags = self.publisher.names().tags.iter();
+        let tags = tags.map(|(key, value)| (key.clone(), value.as_str().into()));
+        let config_error = self.config.as_ref().and_then(|config| config.silent.as_ref());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "counts": counts,
             "prefix": self.publisher.names().prefix,
+            "tags": tags.collect::<Map<String, Value>>(),
+            "sample": self.sample(),
             "config": config,
+            "config_error": config_error,
+            "collectors": collectors.collect::<Map<String, Value>>(),
             "endpoints": endpoints.collect::<Vec<_>>(),
             "anomalies": anomalies,
             "panics": self.flux.panics(),
             "resyncs": self.report.resyncs,
             "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs},
-            "last_flush": last_flush.map(|time| time.as_secs_f64()),
+            "last_flush": seconds(self.report.last_flush),
         })
         .to_string()
+    }
+
+    /// A line as it is sent: the first metric of the first collector, with the value 1.
+    fn sample(&self) -> Option<String> {
+        let config = self.config.as_ref()?;
+        let collector = (config.metrics.first()?.spec().make)();
+        let labels = [None, Some("LABEL")];
+        let spec = labels.into_iter().flat_map(|label| collector.metrics(label)).next()?;
+        let value = match spec.kind {
+            MetricKind::Counter => Sample::Count(1),
+            MetricKind::Timing => Sample::timing(1.0),
+            _ if config.sends_values() => Sample::GaugeSet(1),
+            _ => Sample::GaugeAdd(1),
+        };
+        let mut line = Vec::new();
+        self.publisher.names().template(&spec).ok()?.append(value, &mut line);
+        Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned())
     }
 
     /// Counts the plugin's own work since the last call, if the configuration has `telemetry`.
@@ -105,6 +135,11 @@ impl StateCounts {
         }
         self.request_flush();
     }
+}
+
+/// Seconds since the epoch.
+fn seconds(time: Option<SystemTime>) -> Option<f64> {
+    time?.duration_since(UNIX_EPOCH).ok().map(|time| time.as_secs_f64())
 }
 
 /// The first three counters of `TELEMETRY`, over all destinations.

@@ -94,6 +94,11 @@ impl Destination {
         (errno != 0 && self.state() == "failing").then(|| explain(errno, is_path))
     }
 
+    /// The times of the last success and the last failure.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
     /// The numbers of datagrams and failures so far.
     fn totals(&self) -> (u64, u64) {
         (self.counters().datagrams, self.counters().failures())
@@ -175,7 +180,11 @@ impl Destination {
     /// The periodic check. Returns `Some(true)` to report a failure, `Some(false)` to report
     /// its end.
     pub(super) fn check_health(&mut self) -> Option<bool> {
+        let failures = self.counters().failures();
         self.connection.poll_error();
+        if self.counters().failures() > failures {
+            self.health.sent(false);
+        }
         self.health.check(self.totals())
     }
 
@@ -323,12 +332,12 @@ fn send(list: &mut [Destination], target: Target, datagram: &[u8]) -> bool {
         if is_other || destination.is_duplicate() {
             continue;
         }
-        if destination.is_live {
-            all_sent &= destination.connection.send(datagram);
-        } else {
+        let is_sent = destination.is_live && destination.connection.send(datagram);
+        if !destination.is_live {
             destination.connection.count_unsent();
-            all_sent = false;
         }
+        destination.health.sent(is_sent);
+        all_sent &= is_sent;
     }
     all_sent
 }

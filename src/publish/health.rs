@@ -1,5 +1,7 @@
 //! Decides when failures of a destination are reported.
 
+use std::time::SystemTime;
+
 /// The number of checks between two reports about one destination, so that an unstable
 /// destination does not fill the log.
 const LOG_COOLDOWN: u32 = 6;
@@ -16,9 +18,19 @@ pub struct Health {
     baseline: (u64, u64),
     /// The number of checks before the next report.
     cooldown: u32,
+    /// The time of the last send that succeeded.
+    pub last_success: Option<SystemTime>,
+    /// The time of the last failure.
+    pub last_failure: Option<SystemTime>,
 }
 
 impl Health {
+    /// Records the time of a send, or of a failure that is found later.
+    pub fn sent(&mut self, is_success: bool) {
+        let last = if is_success { &mut self.last_success } else { &mut self.last_failure };
+        *last = Some(SystemTime::now());
+    }
+
     /// A periodic check. Returns `Some(true)` to report a failure, `Some(false)` to report
     /// its end.
     pub fn check(&mut self, totals: (u64, u64)) -> Option<bool> {

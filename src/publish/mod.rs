@@ -2,7 +2,7 @@
 
 pub mod connect;
 pub mod destination;
-mod health;
+pub mod health;
 pub mod names;
 pub mod publisher;
 

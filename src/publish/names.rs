@@ -16,7 +16,8 @@ pub struct MetricNames {
     base: (String, String),
     states: NameForm,
     dialect: Dialect,
-    tags: Vec<Tag>,
+    /// The tags of all metrics.
+    pub tags: Vec<Tag>,
 }
 
 impl MetricNames {

@@ -57,7 +57,7 @@ pub use errors::{errno_name, explain};
 #[doc(hidden)]
 pub use line::{LineTemplate, Value};
 
-pub(crate) use errors::quoted;
+pub(crate) use errors::{quoted, shortened};
 
 /// The maximum length of a metric name, and of a prefix, in bytes. Two lines with such
 /// a name and prefix and the longest tags fit in one datagram.

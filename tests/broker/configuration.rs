@@ -8,9 +8,14 @@ use crate::support::counts;
 use crate::support::receiver::Receiver;
 
 scenarios!(configuration:
-    a_mistake_in_the_environment_is_refused_unless_the_conf_has_an_endpoint,
+    a_conflict_fails_a_load_only_if_it_is_within_the_conf,
+    a_job_manager_starts_with_a_mistake_in_the_table,
+    a_mistake_in_the_environment_is_a_warning_and_matters_only_without_an_endpoint,
+    a_mistake_outside_the_conf_never_fails_a_load,
+    a_reload_logs_what_it_changed,
     each_key_can_be_set_in_each_place,
     each_mistake_is_refused_and_changes_nothing,
+    the_query_shows_effective_values,
     without_an_endpoint_the_plugin_loads_and_logs_a_warning,
 );
 scenarios!(configuration:

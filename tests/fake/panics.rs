@@ -37,6 +37,19 @@ fn gauges_are_recomputed_after_a_panic_and_panics_are_counted() {
     host.end();
 }
 
+/// `flux module remove --cancel job-manager`: a system call in a callback, such as send(2),
+/// would unwind the stack, and Rust would abort the process.
+#[test]
+fn a_canceled_job_manager_ends_after_the_callback() {
+    let (mut host, mut receiver) = FakeJobManager::running(json!({"resync": "1h"}));
+    for id in 0..3 {
+        assert!(host.cancel_in_callback(&json!({"id": id, "state": NEW})));
+    }
+    let truth = host.counts();
+    assert_eq!((receiver.seen().gauges, truth["NEW"]), (truth, 3));
+    host.end();
+}
+
 /// A pass takes several seconds here, and each second one more job makes the plugin panic.
 #[test]
 fn passes_come_to_an_end_while_panics_go_on() {

@@ -115,6 +115,12 @@ impl FakeJobManager {
         self.tell(json!({"op": "call", "topic": topic, "in": args}));
     }
 
+    /// The callback job.new in a thread that is being cancelled. Returns `true` if the thread
+    /// then ended as one that was cancelled.
+    pub fn cancel_in_callback(&mut self, args: &Value) -> bool {
+        self.ask(json!({"op": "cancel", "in": args}))["canceled"].as_bool().unwrap()
+    }
+
     /// A callback that no plugin gets, as if another plugin had failed.
     pub fn withhold(&mut self, topic: &str, args: &Value) {
         self.tell(json!({"op": "withhold", "topic": topic, "in": args}));

@@ -1,7 +1,7 @@
 //! The enabled collectors.
 
 use super::{Backfill, Collector, CollectorId, CollectorRecorder, EventContext, Recorder};
-use crate::jobs::{Change, JobTable, LabelId, LabelTable, LabelTables};
+use crate::jobs::{Change, JobTable, LabelId, LabelTables};
 
 /// The enabled collectors. Each processes every change; all record to one [`Recorder`].
 #[derive(Default)]
@@ -9,7 +9,8 @@ pub struct Collectors {
     enabled: Vec<Enabled>,
 }
 
-type Enabled = (CollectorId, Box<dyn Collector>);
+/// A collector and its id.
+pub type Enabled = (CollectorId, Box<dyn Collector>);
 
 impl Collectors {
     /// The enabled collectors.
@@ -17,19 +18,9 @@ impl Collectors {
         self.enabled.iter().map(|(id, _)| *id)
     }
 
-    /// Each enabled collector, its number of gauges, and the table of its labels.
-    pub fn sizes<'a>(
-        &'a self,
-        labels: &'a LabelTables,
-    ) -> impl Iterator<Item = (CollectorId, usize, Option<&'a LabelTable>)> {
-        self.enabled.iter().map(|(id, collector)| {
-            let table = collector.labels(labels);
-            let count = |label| {
-                collector.metrics(label).iter().filter(|it| it.kind.name() == "gauge").count()
-            };
-            let labelled = table.map_or(0, |table| usize::from(table.last()) * count(Some("")));
-            (*id, count(None) + labelled, table)
-        })
+    /// The enabled collectors.
+    pub fn iter(&self) -> impl Iterator<Item = &Enabled> {
+        self.enabled.iter()
     }
 
     /// `true` if the collector is enabled.

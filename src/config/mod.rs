@@ -12,7 +12,6 @@
 mod template;
 mod value;
 
-use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde_json::{json, Map, Value};
@@ -155,23 +154,8 @@ pub enum SendAs {
 /// An error text: the value and the accepted form, without the key.
 pub type ValueError = String;
 
-/// A configuration that cannot be used, with a text for an administrator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-impl From<String> for ConfigError {
-    fn from(text: String) -> Self {
-        ConfigError(text)
-    }
-}
+/// The reason why a configuration cannot be used, a text for an administrator.
+pub type ConfigError = String;
 
 impl Config {
     /// Parses the plugin's conf object and the broker's `{"conf": …}`, JSON texts from Flux,
@@ -185,7 +169,7 @@ impl Config {
         environment: Option<&str>,
     ) -> Result<Config, ConfigError> {
         let mut broker: Value = serde_json::from_slice(broker.as_bytes())
-            .or_else(|error| wrong(format!("the broker's configuration: not JSON: {error}")))?;
+            .map_err(|error| format!("the broker's configuration: not JSON: {error}"))?;
         let broker = broker.get_mut("conf").map(Value::take).unwrap_or_default();
         let mut config = Config { misplaced: misplaced(&broker), ..Config::default() };
         config.set_keys("[state-counts] ", table(broker)?, Origin::Broker)?;
@@ -196,10 +180,10 @@ impl Config {
         {
             let value = Value::String(text.to_owned());
             config.endpoints = value::endpoints(&value)
-                .map_err(|error| ConfigError(format!("{ENDPOINT_VARIABLE}: {error}")))?;
+                .map_err(|error| format!("{ENDPOINT_VARIABLE}: {error}"))?;
             config.origins[0] = Origin::Environment;
         }
-        if config.send == SendAs::Values && config.origin_of("resync") == Origin::Default {
+        if config.send == SendAs::Values && config.origin("resync") == Origin::Default {
             config.resync = RESYNC_OF_VALUES;
         }
         if !config.endpoints.is_empty() {
@@ -208,33 +192,23 @@ impl Config {
         Ok(config)
     }
 
-    /// Checks that no valid value excludes another one.
+    /// Checks what depends on several keys, and on the nesting level of the instance. Without
+    /// a configured prefix a nested instance would overwrite the gauges of its parent, so its
+    /// endpoints are removed.
     ///
     /// # Errors
     /// If there are tags, and the dialect has none.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if self.dialect.has_tags() || self.tags.is_empty() {
-            return Ok(());
+    pub fn check(&mut self, level: &str) -> Result<(), ConfigError> {
+        if !self.dialect.has_tags() && !self.tags.is_empty() {
+            let tags = quoted_json(&value::print_tags(&self.tags));
+            let dialect = value::keyword_of(&self.dialect, value::DIALECTS);
+            return Err(format!(
+                "tags: {tags}: dialect {dialect} has no tags (expected dialect dogstatsd, \
+                 graphite or influxdb)"
+            ));
         }
-        let tags = quoted_json(&value::print_tags(&self.tags));
-        let dialect = value::keyword_of(&self.dialect, value::DIALECTS);
-        wrong(format!(
-            "tags: {tags}: dialect {dialect} has no tags (expected dialect dogstatsd, graphite or \
-             influxdb)"
-        ))
-    }
-
-    /// Removes the endpoints, for this reason.
-    pub fn silence(&mut self, reason: String) {
-        self.endpoints.clear();
-        self.silent = Some(reason);
-    }
-
-    /// Removes the endpoints if the instance is nested and no prefix is configured: the gauges
-    /// would have the names of the parent instance, and overwrite them.
-    pub fn check_level(&mut self, level: &str) {
         let is_nested = level.parse().is_ok_and(|level: u32| level > 0);
-        if is_nested && self.silent.is_none() && self.origin_of("prefix") == Origin::Default {
+        if is_nested && self.silent.is_none() && self.origin("prefix") == Origin::Default {
             self.silence(format!(
                 "instance-level is {level} and no prefix is set: no metrics are sent, because the \
                  names are those of the parent instance (expected prefix = \
@@ -242,6 +216,13 @@ impl Config {
                  \"flux.nested.job.state\" and resync = 0 for a sum over all nested instances)"
             ));
         }
+        Ok(())
+    }
+
+    /// Removes the endpoints, for this reason.
+    pub fn silence(&mut self, reason: String) {
+        self.endpoints.clear();
+        self.silent = Some(reason);
     }
 
     /// Sets the keys in `object`; `context` is the beginning of error texts.
@@ -253,12 +234,12 @@ impl Config {
     ) -> Result<(), ConfigError> {
         for (key, value) in object {
             let Some(index) = KEYS.iter().position(|known| known.name == key) else {
-                return wrong(format!("{context}{}", unknown_key(&key)));
+                return Err(format!("{context}{}", unknown_key(&key)));
             };
             (KEYS[index].set)(self, &value).map_err(|error| match key.as_str() {
                 // These errors begin with the key.
-                "endpoint" => ConfigError(format!("{context}{error}")),
-                _ => ConfigError(format!("{context}{key}: {error}")),
+                "endpoint" => format!("{context}{error}"),
+                _ => format!("{context}{key}: {error}"),
             })?;
             self.origins[index] = origin;
         }
@@ -270,12 +251,8 @@ impl Config {
         (key.get)(self)
     }
 
-    /// The source of the value of one of [`KEYS`].
-    pub fn origin(&self, key: &Key) -> Origin {
-        self.origin_of(key.name)
-    }
-
-    fn origin_of(&self, key: &str) -> Origin {
+    /// The source of the value of the key with this name.
+    pub fn origin(&self, key: &str) -> Origin {
         let index = KEYS.iter().position(|known| known.name == key);
         index.map_or(Origin::Default, |index| self.origins[index])
     }
@@ -330,10 +307,6 @@ impl Origin {
     }
 }
 
-fn wrong<T>(text: String) -> Result<T, ConfigError> {
-    Err(ConfigError(text))
-}
-
 /// The error for a key that does not exist. Flux cuts an error text at 159 bytes, so the text
 /// has either a suggestion or the list of keys.
 fn unknown_key(key: &str) -> String {
@@ -365,9 +338,9 @@ fn object(conf: Option<&str>) -> Result<Map<String, Value>, ConfigError> {
         None => Ok(Map::new()),
         Some(Ok(Value::Object(object))) => Ok(object),
         Some(Ok(other)) => {
-            wrong(format!("conf: {} (expected an object of keys)", quoted_json(&other)))
+            Err(format!("conf: {} (expected an object of keys)", quoted_json(&other)))
         }
-        Some(Err(error)) => wrong(format!("conf: not JSON: {error}")),
+        Some(Err(error)) => Err(format!("conf: not JSON: {error}")),
     }
 }
 
@@ -376,33 +349,26 @@ fn table(mut broker: Value) -> Result<Map<String, Value>, ConfigError> {
     match broker.get_mut(TABLE).map(Value::take) {
         None => Ok(Map::new()),
         Some(Value::Object(table)) => Ok(table),
-        Some(other) => {
-            wrong(format!("{TABLE}: {} (expected a table of keys)", quoted_json(&other)))
-        }
+        Some(other) => Err(format!("{TABLE}: {} (expected a table of keys)", quoted_json(&other))),
     }
 }
 
 /// The first part of the broker's configuration that may be meant for this plugin, but is
 /// ignored: a table with another name, or keys beside `load`.
 fn misplaced(broker: &Value) -> Option<String> {
-    let is_similar = |name: &&String| edit_distance(&name.to_lowercase(), TABLE) <= 2;
+    let keys = |value: &Value| value.as_object().map(|it| it.keys().cloned().collect::<Vec<_>>());
+    let is_similar = |name: &String| edit_distance(&name.to_lowercase(), TABLE) <= 2;
     let manager = &broker["job-manager"];
-    let top = broker.as_object().into_iter().flat_map(Map::keys).filter(|name| *name != TABLE);
-    let below = manager.as_object().into_iter().flat_map(Map::keys).filter(is_similar);
-    let table = top.filter(is_similar).cloned().chain(below.map(|it| format!("job-manager.{it}")));
-    let table = table.map(|name| format!("[{name}] is ignored (expected [{TABLE}])")).next();
+    let top = keys(broker).into_iter().flatten().filter(|name| name != TABLE && is_similar(name));
+    let below = keys(manager).into_iter().flatten().filter(is_similar);
     let plugins = manager["plugins"].as_array().into_iter().flatten();
-    let mut keys = plugins
-        .filter(|plugin| plugin["load"].as_str().is_some_and(|path| path.contains(TABLE)))
-        .flat_map(|plugin| plugin.as_object().into_iter().flat_map(Map::keys))
-        .filter(|key| KEYS.iter().any(|known| known.name == *key));
-    table.or_else(|| {
-        let key = keys.next()?;
-        Some(format!(
-            "{key} beside load in [job-manager] plugins is ignored (expected \
-             conf = {{ {key} = … }}, or [{TABLE}])"
-        ))
-    })
+    let ours = plugins.filter(|it| it["load"].as_str().is_some_and(|path| path.contains(TABLE)));
+    let beside = ours.filter_map(keys).flatten().filter(|it| KEYS.iter().any(|key| key.name == it));
+    let found = (top.map(|name| format!("[{name}]")))
+        .chain(below.map(|name| format!("[job-manager.{name}]")))
+        .chain(beside.map(|key| format!("{key} beside load in [job-manager] plugins")))
+        .next()?;
+    Some(format!("{found} is ignored (expected [{TABLE}], or conf = {{ … }} beside load)"))
 }
 
 #[cfg(test)]

@@ -62,23 +62,24 @@ unsafe extern "C" fn on_callback(
     let job = || JobArgs::current(plugin, &args);
     match topic {
         [b'j', b'o', b'b', b'.', b's', b't', b'a', b't', b'e', b'.', ..] => {
-            instance.dispatch("job.state", |plugin| {
+            instance.dispatch_event("job.state", |plugin| {
                 #[cfg(feature = "panic-for-tests")]
                 assert!(topic != b"job.state.sched", "injected by the tests");
                 let job = job();
                 plugin.job_state(job.transition()?, &job)
             });
         }
-        b"job.new" => instance.dispatch("job.new", |plugin| plugin.job_new(&job())),
+        b"job.new" => instance.dispatch_event("job.new", |plugin| plugin.job_new(&job())),
         b"job.inactive-add" => {
-            instance.dispatch("job.inactive-add", |plugin| plugin.job_inactive_add(&job()));
+            instance.dispatch_event("job.inactive-add", |plugin| plugin.job_inactive_add(&job()));
         }
         b"job.inactive-remove" => {
-            instance.dispatch("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job()));
+            instance
+                .dispatch_event("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job()));
         }
-        b"job.update" => instance.dispatch("job.update", |plugin| plugin.job_update(&job())),
+        b"job.update" => instance.dispatch_event("job.update", |plugin| plugin.job_update(&job())),
         b"job.event.exception" => {
-            instance.dispatch("job.event.exception", |plugin| {
+            instance.dispatch_event("job.event.exception", |plugin| {
                 plugin.job_exception(job().exception_type()?);
                 Ok(())
             });

@@ -9,6 +9,7 @@ use super::error::{Error, LogLevel};
 use super::handle::{log, Flux};
 use super::panics::catch_panic;
 use crate::flux_sys as sys;
+use crate::os::Uncancelled;
 use crate::plugin::StateCounts;
 
 /// One loaded plugin.
@@ -39,28 +40,34 @@ impl Instance {
         // `destroy` removes it. The path exists while the plugin is loaded; it is copied.
         unsafe {
             let flux = self.flux.as_ptr();
-            let other = sys::flux_aux_get(flux, MARK.as_ptr());
-            if other == self.mark.get() && !other.is_null() {
-                return Ok(());
-            }
-            if !other.is_null() {
-                let path = CStr::from_ptr(other.cast()).to_string_lossy();
+            let found = sys::flux_aux_get(flux, MARK.as_ptr());
+            if found.is_null() {
+                // If Flux is out of memory, a copy is not refused.
+                self.mark.set(libc::strdup(sys::flux_plugin_get_path(self.flux_plugin)).cast());
+                sys::flux_aux_set(flux, MARK.as_ptr(), self.mark.get(), None);
+            } else if found != self.mark.get() {
+                let path = CStr::from_ptr(found.cast()).to_string_lossy();
                 return Err(Error::new(format!("state-counts is already loaded from {path}")));
             }
-            let path = libc::strdup(sys::flux_plugin_get_path(self.flux_plugin)).cast();
-            if sys::flux_aux_set(flux, MARK.as_ptr(), path, None) < 0 {
-                libc::free(path);
-                return Err(Error::last_os_error("flux_aux_set"));
-            }
-            self.mark.set(path);
         }
         Ok(())
+    }
+
+    /// As [`dispatch_event`](Self::dispatch_event), for a `body` that may make system calls.
+    #[inline(always)]
+    pub(super) fn dispatch(
+        &self,
+        callback: &'static str,
+        body: impl FnOnce(&mut StateCounts) -> Result<(), Error>,
+    ) {
+        let _uncancelled = Uncancelled::new();
+        self.dispatch_event(callback, body);
     }
 
     /// Runs `body` on the plugin. The first error of each `callback` is logged. A panic is
     /// caught, logged and counted, and the plugin recovers.
     #[inline(always)]
-    pub(super) fn dispatch(
+    pub(super) fn dispatch_event(
         &self,
         callback: &'static str,
         body: impl FnOnce(&mut StateCounts) -> Result<(), Error>,
@@ -103,6 +110,7 @@ impl Instance {
 /// # Safety
 /// - `plugin` is the `flux_plugin_t` that the job manager is loading.
 pub(super) unsafe fn load(plugin: *mut sys::flux_plugin_t) -> c_int {
+    let _uncancelled = Uncancelled::new();
     // SAFETY: the caller's promise.
     let Some(flux) = NonNull::new(unsafe { sys::flux_jobtap_get_flux(plugin) }) else {
         return -1;
@@ -150,6 +158,7 @@ pub(super) unsafe fn load(plugin: *mut sys::flux_plugin_t) -> c_int {
 /// # Safety
 /// - `instance` is the pointer that `load` passed to the aux item.
 unsafe extern "C" fn destroy(instance: *mut c_void) {
+    let _uncancelled = Uncancelled::new();
     let instance = instance as *mut Instance;
     // SAFETY: the aux item owned the instance, and Flux calls this once. The plugin's
     // destructor still uses the instance, which is freed after it.

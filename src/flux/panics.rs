@@ -1,12 +1,9 @@
 //! Catches panics before they reach C.
 
 use std::any::Any;
-use std::ffi::c_int;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
-
-use crate::flux_sys as sys;
 
 /// Message and source line of the last panic, passed from the hook to [`catch_panic`]. This
 /// is the library's only static variable.
@@ -24,28 +21,10 @@ pub(super) fn set_hook() {
 }
 
 /// Runs `body`; a panic becomes an error with the panic's message.
-///
-/// `flux module remove --cancel job-manager` cancels this thread (pthread_cancel(3)), which
-/// unwinds the stack from within the next system call. `catch_unwind` aborts the process if
-/// it meets this unwinding. So cancellation is postponed until `body` has returned.
 pub(super) fn catch_panic<T>(body: impl FnOnce() -> T) -> Result<T, String> {
-    let cancel_state = set_cancel_state(sys::PTHREAD_CANCEL_DISABLE as c_int);
     // The plugin's state is used again after a panic. Each of its parts stays valid, and
     // `StateCounts::recover` makes them agree again.
-    let outcome = panic::catch_unwind(AssertUnwindSafe(body));
-    set_cancel_state(cancel_state);
-    outcome.map_err(panic_message)
-}
-
-/// Returns the old state.
-fn set_cancel_state(state: c_int) -> c_int {
-    let mut old = state;
-    // SAFETY: it writes the old state to `old`. Miri does not have it.
-    #[cfg(not(miri))]
-    unsafe {
-        sys::pthread_setcancelstate(state, &mut old);
-    }
-    old
+    panic::catch_unwind(AssertUnwindSafe(body)).map_err(panic_message)
 }
 
 #[cold]

@@ -1,13 +1,15 @@
-//! Services of the operating system that std lacks: name lookup without waiting, and the
-//! host's name.
+//! Services of the operating system that std lacks: name lookup without waiting, the host's
+//! name, and protection from the cancellation of a thread.
 
 #![allow(unsafe_code)]
 
 mod lookup;
 
-use std::ffi::CStr;
+use std::ffi::{c_int, CStr};
 
 pub use lookup::Lookup;
+
+use crate::flux_sys as sys;
 
 /// The host name (gethostname(2)), cut at 255 bytes.
 pub(crate) fn hostname() -> String {
@@ -16,4 +18,34 @@ pub(crate) fn hostname() -> String {
     // terminates a name that was cut.
     unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
     CStr::from_bytes_until_nul(&name).map(|name| name.to_string_lossy().into()).unwrap_or_default()
+}
+
+/// While this value exists, its thread is not cancelled.
+///
+/// `flux module remove --cancel job-manager` cancels the job manager's thread
+/// (pthread_cancel(3)), which unwinds the stack from within the next system call. Rust aborts
+/// the process if this unwinding meets `catch_unwind`, so it must begin outside of Rust.
+pub(crate) struct Uncancelled(c_int);
+
+impl Uncancelled {
+    pub(crate) fn new() -> Uncancelled {
+        Uncancelled(set_cancel_state(sys::PTHREAD_CANCEL_DISABLE as c_int))
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        set_cancel_state(self.0);
+    }
+}
+
+/// Returns the old state.
+fn set_cancel_state(state: c_int) -> c_int {
+    let mut old = state;
+    // SAFETY: it writes the old state to `old`. Miri does not have this function.
+    #[cfg(not(miri))]
+    unsafe {
+        sys::pthread_setcancelstate(state, &mut old);
+    }
+    old
 }

@@ -48,12 +48,6 @@ struct Prepared {
     intervals: Vec<(usize, Option<Timer>)>,
 }
 
-impl From<ConfigError> for Error {
-    fn from(error: ConfigError) -> Self {
-        Error::new(error.to_string())
-    }
-}
-
 impl StateCounts {
     /// `conf.update`: applies the plugin's own conf and the broker's configuration, both JSON.
     ///
@@ -76,10 +70,10 @@ impl StateCounts {
         let is_read = new.is_ok();
         let config = match new.and_then(|config| self.checked(config)) {
             Err(error) if !self.publisher.is_running() => {
-                let mut own = Config::new(plugin, "{}", None)?;
+                let mut own = Config::new(plugin, "{}", None).map_err(Error::new)?;
                 if is_read {
                     // Valid values exclude each other.
-                    own = self.checked(own)?;
+                    own = self.checked(own).map_err(Error::new)?;
                 }
                 own.silence(format!(
                     "{error}; no metrics are sent until a valid [state-counts] is loaded with flux \
@@ -87,7 +81,7 @@ impl StateCounts {
                 ));
                 own
             }
-            config => config?,
+            config => config.map_err(Error::new)?,
         };
         if self.is_configured && self.config.as_ref() == Some(&config) {
             return Ok(None);
@@ -113,10 +107,9 @@ impl StateCounts {
 
     /// Checks what depends on several keys and on the broker.
     fn checked(&self, mut config: Config) -> Result<Config, ConfigError> {
-        config.check()?;
         let broker = self.broker_info(&config);
         MetricNames::new(&config, &broker).check(&config)?;
-        config.check_level(&broker.level);
+        config.check(&broker.level)?;
         Ok(config)
     }
 

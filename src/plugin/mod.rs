@@ -221,7 +221,6 @@ impl StateCounts {
         self.table.loaded();
         self.publisher.start();
         self.service_destinations();
-        self.report.flushed();
         self.request_counts();
         self.request_queues();
         self.request_resource_status();
@@ -232,7 +231,6 @@ impl StateCounts {
         self.publisher.flush();
         self.publisher.report_failures();
         self.service_destinations();
-        self.report.flushed();
     }
 
     /// Flushes at the end of this loop iteration, unless changes are sent once per `period`.

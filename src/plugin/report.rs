@@ -25,17 +25,11 @@ const TELEMETRY: [&str; 7] = [
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) resyncs: u64,
-    last_flush: Option<SystemTime>,
     /// The total of each counter of `TELEMETRY` that was sent so far.
     sent: [u64; TELEMETRY.len()],
 }
 
 impl Report {
-    /// Records the time of a flush.
-    pub(super) fn flushed(&mut self) {
-        self.last_flush = Some(SystemTime::now());
-    }
-
     /// Excludes the change of the sums from telemetry, after destinations were added or removed.
     pub(super) fn destinations_changed(&mut self, counters: &Counters) {
         self.sent[..3].copy_from_slice(&sums(counters));
@@ -53,7 +47,7 @@ impl StateCounts {
         let mut config = Map::new();
         for (key, known) in KEYS.iter().zip(std::iter::repeat(&self.config)) {
             let Some(known) = known else { break };
-            let from = known.origin(key).name();
+            let from = known.origin(key.name).name();
             config.insert(key.name.to_owned(), json!({"value": known.get(key), "from": from}));
         }
         let endpoints = self.publisher.destinations().iter().map(|destination| {
@@ -65,8 +59,8 @@ impl StateCounts {
                 "address": destination.address().map(|address| address.to_string()),
                 "state": destination.state(),
                 "error": destination.error(),
-                "last_success": seconds(destination.health().last_success),
-                "last_failure": seconds(destination.health().last_failure),
+                "last_success": seconds(destination.health.last_success),
+                "last_failure": seconds(destination.health.last_failure),
                 "datagrams": counters.datagrams,
                 "bytes": counters.bytes,
                 "errors": errors.collect::<Map<String, Value>>(),
@@ -76,19 +70,23 @@ impl StateCounts {
         for (name, count) in Anomaly::NAMES.iter().zip(self.table.anomalies()) {
             anomalies.insert((*name).to_owned(), count.into());
         }
-        let sizes = self.collectors.sizes(self.table.labels());
-        let collectors = sizes.map(|(id, gauges, labels)| {
+        let collectors = self.collectors.iter().map(|(id, collector)| {
+            let gauges =
+                |it| collector.metrics(it).iter().filter(|it| it.kind.name() == "gauge").count();
+            let labels = collector.labels(self.table.labels());
+            let labelled = labels.map_or(0, |labels| usize::from(labels.last()) * gauges(Some("")));
             let labels = labels.map(|it| json!({"used": it.used(), "max": it.max()}));
-            (id.spec().name.to_owned(), json!({"gauges": gauges, "labels": labels}))
+            let sizes = json!({"gauges": gauges(None) + labelled, "labels": labels});
+            (id.spec().name.to_owned(), sizes)
         });
-        let tags = self.publisher.names().tags.iter();
-        let tags = tags.map(|(key, value)| (key.clone(), value.as_str().into()));
+        let last_flush = self.publisher.destinations().iter();
+        let last_flush =
+            last_flush.filter_map(|it| it.health.last_success.max(it.health.last_failure));
         let config_error = self.config.as_ref().and_then(|config| config.silent.as_ref());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "counts": counts,
             "prefix": self.publisher.names().prefix,
-            "tags": tags.collect::<Map<String, Value>>(),
             "sample": self.sample(),
             "config": config,
             "config_error": config_error,
@@ -98,22 +96,19 @@ impl StateCounts {
             "panics": self.flux.panics(),
             "resyncs": self.report.resyncs,
             "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs},
-            "last_flush": seconds(self.report.last_flush),
+            "last_flush": seconds(last_flush.max()),
         })
         .to_string()
     }
 
     /// A line as it is sent: the first metric of the first collector, with the value 1.
     fn sample(&self) -> Option<String> {
-        let config = self.config.as_ref()?;
-        let collector = (config.metrics.first()?.spec().make)();
-        let labels = [None, Some("LABEL")];
-        let spec = labels.into_iter().flat_map(|label| collector.metrics(label)).next()?;
+        let collector = (self.config.as_ref()?.metrics.first()?.spec().make)();
+        let spec = [None, Some("LABEL")].into_iter().flat_map(|it| collector.metrics(it)).next()?;
         let value = match spec.kind {
             MetricKind::Counter => Sample::Count(1),
             MetricKind::Timing => Sample::timing(1.0),
-            _ if config.sends_values() => Sample::GaugeSet(1),
-            _ => Sample::GaugeAdd(1),
+            _ => Sample::GaugeSet(1),
         };
         let mut line = Vec::new();
         self.publisher.names().template(&spec).ok()?.append(value, &mut line);

@@ -39,7 +39,8 @@ pub struct Destination {
     trial: u32,
     /// Datagrams and refusals at the beginning of the trial.
     before_trial: (u64, u64),
-    health: Health,
+    /// Its health, with the times of the last success and the last failure.
+    pub health: Health,
 }
 
 impl Destination {
@@ -92,11 +93,6 @@ impl Destination {
         let errno = self.counters().last_error;
         let is_path = matches!(self.address(), Some(Address::Unix(_)));
         (errno != 0 && self.state() == "failing").then(|| explain(errno, is_path))
-    }
-
-    /// The times of the last success and the last failure.
-    pub fn health(&self) -> &Health {
-        &self.health
     }
 
     /// The numbers of datagrams and failures so far.

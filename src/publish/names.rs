@@ -16,8 +16,7 @@ pub struct MetricNames {
     base: (String, String),
     states: NameForm,
     dialect: Dialect,
-    /// The tags of all metrics.
-    pub tags: Vec<Tag>,
+    tags: Vec<Tag>,
 }
 
 impl MetricNames {

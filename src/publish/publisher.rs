@@ -9,6 +9,7 @@ use super::destination::{Destinations, Target};
 use super::names::MetricNames;
 use crate::collectors::{CollectorId, MetricId, MetricKind, MetricSpec, Recorder, COLLECTORS};
 use crate::jobs::LabelId;
+use crate::os::Uncancelled;
 use crate::stats::{Counters, Error, LineTemplate, Value};
 
 /// The maximum size in bytes of one part of a resync, plus the lines of one label. The default
@@ -476,6 +477,8 @@ impl Recorder for Publisher {
     fn timing(&mut self, collector: CollectorId, timing: MetricId, milliseconds: f64) {
         let Some(metric) = find(&mut self.metrics, collector, timing) else { return };
         if let (Phase::Running, Some(template)) = (self.phase, &metric.template) {
+            // A full datagram is sent.
+            let _uncancelled = Uncancelled::new();
             self.destinations.write(Target::All, template, Value::timing(milliseconds));
             self.has_timings = true;
         }

@@ -102,13 +102,10 @@ impl Stats {
     pub fn new(endpoint: &Endpoint) -> Result<Stats, Error> {
         let mut server = Server::new(endpoint.clone());
         server.look_up();
-        match server.error {
-            Some(error) => Err(error),
-            None => Ok(Stats {
-                servers: OnceCell::with_value(Ok(vec![server])),
-                ..Self::from_environment()
-            }),
+        if let Some(error) = server.error {
+            return Err(error);
         }
+        Ok(Stats { servers: OnceCell::with_value(Ok(vec![server])), ..Stats::from_environment() })
     }
 
     /// A client that sends to the endpoint in [`ENDPOINT_VARIABLE`], or to each of several

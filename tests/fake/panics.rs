@@ -2,7 +2,7 @@
 
 use crate::support::artifact::panicking_plugin;
 use crate::support::fake_job_manager::FakeJobManager;
-use crate::support::jobs::{live, step, COURSE, NEW, PRIORITY, SCHED};
+use crate::support::jobs::{described, live, step, COURSE, NEW, PRIORITY, RUN, SCHED};
 use crate::support::receiver::Receiver;
 use serde_json::json;
 
@@ -41,12 +41,24 @@ fn gauges_are_recomputed_after_a_panic_and_panics_are_counted() {
 /// would unwind the stack, and Rust would abort the process.
 #[test]
 fn a_canceled_job_manager_ends_after_the_callback() {
-    let (mut host, mut receiver) = FakeJobManager::running(json!({"resync": "1h"}));
-    for id in 0..3 {
-        assert!(host.cancel_in_callback(&json!({"id": id, "state": NEW})));
+    let conf = json!({"resync": "1h", "metrics": "states,timings"});
+    let (mut host, mut receiver) = FakeJobManager::running(conf);
+    for turn in 0..3 {
+        // A full datagram of timings, which is sent before the end of the loop iteration.
+        let calls: Vec<_> = (turn * 100..turn * 100 + 100)
+            .flat_map(|id| {
+                let mut job = described(id);
+                job["state"] = json!(SCHED);
+                let mut run = job.clone();
+                (run["prev_state"], run["state"]) = (json!(SCHED), json!(RUN));
+                [("job.new", job), ("job.state.run", run)]
+            })
+            .collect();
+        assert!(host.cancel_in_turn(&calls));
     }
     let truth = host.counts();
-    assert_eq!((receiver.seen().gauges, truth["NEW"]), (truth, 3));
+    assert_eq!((receiver.seen().gauges, truth["RUN"]), (truth, 300));
+    assert_eq!(receiver.values()["flux.job.time.submit_to_run"].len(), 300);
     host.end();
 }
 

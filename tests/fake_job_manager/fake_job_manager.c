@@ -16,7 +16,7 @@
  *                            "restart", or "restart-doubled" (before 0.87.0)
  *   {"op":"remove", "name":N}       N: the name of the file
  *   {"op":"call", "topic":T, "in":{}}   a callback of all plugins, in order
- *   {"op":"cancel", "in":{}}   job.new, in another thread that is being cancelled
+ *   {"op":"cancel", "calls":[…]}   as "turn", in another thread that is being cancelled
  *   {"op":"withhold", "topic":T, "in":{}}   as "call", but no plugin is called
  *   {"op":"turn", "calls":[{"topic":T, "in":{}}, …]}   several in one loop iteration
  *   {"op":"advance", "seconds":S}   timers fire; requests get responses
@@ -298,14 +298,16 @@ static void end_turn (void)
     turn_ends ();
 }
 
-/* Calls job.new of all plugins and ends the loop iteration, while this thread is being
- * cancelled, as by "flux module remove --cancel job-manager" in a callback. Callbacks must
- * return; after them the thread may end.
+/* Makes calls in one loop iteration, while this thread is being cancelled, as by "flux module
+ * remove --cancel job-manager" in a callback. Callbacks must return; after them the thread may
+ * end.
  */
-static void *canceled (void *in)
+static void happen_all (json_t *calls);
+
+static void *canceled (void *calls)
 {
     pthread_cancel (pthread_self ());
-    call_all ("job.new", in);
+    happen_all (calls);
     end_turn ();
     pthread_testcancel ();
     return NULL;
@@ -449,6 +451,15 @@ static void happen (const char *topic, json_t *in)
     call_all (topic, in);
 }
 
+static void happen_all (json_t *calls)
+{
+    size_t index;
+    json_t *entry;
+    json_array_foreach (calls, index, entry)
+        happen (json_string_value (json_object_get (entry, "topic")),
+                json_object_get (entry, "in"));
+}
+
 static void run (json_t *command)
 {
     const char *op = "";
@@ -486,9 +497,7 @@ static void run (json_t *command)
     else if (strcmp (op, "cancel") == 0) {
         pthread_t thread;
         void *outcome;
-        complete (in);
-        remember ("job.new", in);
-        if (pthread_create (&thread, NULL, canceled, in) != 0
+        if (pthread_create (&thread, NULL, canceled, json_object_get (command, "calls")) != 0
             || pthread_join (thread, &outcome) != 0)
             die ("no thread");
         answer (json_pack ("{s:b}", "canceled", outcome == PTHREAD_CANCELED));
@@ -497,13 +506,8 @@ static void run (json_t *command)
         complete (in);
         remember (topic, in);
     }
-    else if (strcmp (op, "turn") == 0) {
-        size_t index;
-        json_t *entry;
-        json_array_foreach (json_object_get (command, "calls"), index, entry)
-            happen (json_string_value (json_object_get (entry, "topic")),
-                    json_object_get (entry, "in"));
-    }
+    else if (strcmp (op, "turn") == 0)
+        happen_all (json_object_get (command, "calls"));
     else if (strcmp (op, "advance") == 0)
         advance (seconds);
     else if (strcmp (op, "rpc") == 0)

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::instance::Instance;
 use super::job::JobArgs;
 use crate::flux_sys as sys;
+use crate::os::Uncancelled;
 
 /// Topics and patterns, in the order in which Flux compares them with the topic of each call:
 /// the most frequent first.
@@ -60,26 +61,27 @@ unsafe extern "C" fn on_callback(
     let (instance, topic, args) =
         unsafe { (&*(data as *const Instance), CStr::from_ptr(topic).to_bytes(), Args::new(args)) };
     let job = || JobArgs::current(plugin, &args);
+    // A job's event makes no system call, except in `log`.
+    let _uncancelled = (!topic.starts_with(b"job.")).then(Uncancelled::new);
     match topic {
         [b'j', b'o', b'b', b'.', b's', b't', b'a', b't', b'e', b'.', ..] => {
-            instance.dispatch_event("job.state", |plugin| {
+            instance.dispatch("job.state", |plugin| {
                 #[cfg(feature = "panic-for-tests")]
                 assert!(topic != b"job.state.sched", "injected by the tests");
                 let job = job();
                 plugin.job_state(job.transition()?, &job)
             });
         }
-        b"job.new" => instance.dispatch_event("job.new", |plugin| plugin.job_new(&job())),
+        b"job.new" => instance.dispatch("job.new", |plugin| plugin.job_new(&job())),
         b"job.inactive-add" => {
-            instance.dispatch_event("job.inactive-add", |plugin| plugin.job_inactive_add(&job()));
+            instance.dispatch("job.inactive-add", |plugin| plugin.job_inactive_add(&job()));
         }
         b"job.inactive-remove" => {
-            instance
-                .dispatch_event("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job()));
+            instance.dispatch("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job()));
         }
-        b"job.update" => instance.dispatch_event("job.update", |plugin| plugin.job_update(&job())),
+        b"job.update" => instance.dispatch("job.update", |plugin| plugin.job_update(&job())),
         b"job.event.exception" => {
-            instance.dispatch_event("job.event.exception", |plugin| {
+            instance.dispatch("job.event.exception", |plugin| {
                 plugin.job_exception(job().exception_type()?);
                 Ok(())
             });

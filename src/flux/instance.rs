@@ -53,21 +53,10 @@ impl Instance {
         Ok(())
     }
 
-    /// As [`dispatch_event`](Self::dispatch_event), for a `body` that may make system calls.
-    #[inline(always)]
-    pub(super) fn dispatch(
-        &self,
-        callback: &'static str,
-        body: impl FnOnce(&mut StateCounts) -> Result<(), Error>,
-    ) {
-        let _uncancelled = Uncancelled::new();
-        self.dispatch_event(callback, body);
-    }
-
     /// Runs `body` on the plugin. The first error of each `callback` is logged. A panic is
     /// caught, logged and counted, and the plugin recovers.
     #[inline(always)]
-    pub(super) fn dispatch_event(
+    pub(super) fn dispatch(
         &self,
         callback: &'static str,
         body: impl FnOnce(&mut StateCounts) -> Result<(), Error>,

@@ -188,6 +188,13 @@ unsafe extern "C" fn flux_future_destroy(future: *mut Future) {
     unsafe { flux_future_decref(future) };
 }
 
+/// Miri does not have it.
+#[cfg(miri)]
+#[no_mangle]
+extern "C" fn pthread_setcancelstate(_: c_int, _: *mut c_int) -> c_int {
+    0
+}
+
 /// Functions that the tests link but do not call.
 macro_rules! unused {
     ($($name:ident)+) => { $(

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::handle::Flux;
 use super::instance::Instance;
 use crate::flux_sys as sys;
+use crate::os::Uncancelled;
 use crate::plugin::StateCounts;
 
 /// A running timer. Dropping it stops the timer, also from within its own callback.
@@ -131,6 +132,7 @@ unsafe extern "C" fn on_timer(
         let target = &*(arg as *const WatcherArg);
         (target.instance.as_ref(), target.callback)
     };
+    let _uncancelled = Uncancelled::new();
     instance.dispatch("timer", |plugin| {
         callback(plugin);
         Ok(())
@@ -152,6 +154,7 @@ unsafe extern "C" fn on_prepare(
         target.is_started.set(false);
         (target.instance.as_ref(), target.callback)
     };
+    let _uncancelled = Uncancelled::new();
     instance.dispatch("flush", |plugin| {
         callback(plugin);
         Ok(())

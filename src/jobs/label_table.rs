@@ -31,7 +31,7 @@ fn clean(c: char) -> char {
 #[derive(Debug)]
 pub struct LabelTable {
     /// The maximum number of labels, without [`OTHER`].
-    max: usize,
+    pub max: usize,
     /// The maximum length of a label in bytes.
     max_len: usize,
     /// The first has id 1.
@@ -73,11 +73,6 @@ impl LabelTable {
     /// The number of labels, without [`OTHER`].
     pub fn used(&self) -> usize {
         self.labels.iter().filter(|label| *label != OTHER).count()
-    }
-
-    /// The maximum of [`used`](Self::used).
-    pub fn max(&self) -> usize {
-        self.max
     }
 
     /// The largest id; 0 if the table is empty.

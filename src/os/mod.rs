@@ -6,6 +6,7 @@
 mod lookup;
 
 use std::ffi::{c_int, CStr};
+use std::ptr;
 
 pub use lookup::Lookup;
 
@@ -29,23 +30,16 @@ pub(crate) struct Uncancelled(c_int);
 
 impl Uncancelled {
     pub(crate) fn new() -> Uncancelled {
-        Uncancelled(set_cancel_state(sys::PTHREAD_CANCEL_DISABLE as c_int))
+        let mut old = 0;
+        // SAFETY: it writes the old state to `old`.
+        unsafe { sys::pthread_setcancelstate(sys::PTHREAD_CANCEL_DISABLE as c_int, &mut old) };
+        Uncancelled(old)
     }
 }
 
 impl Drop for Uncancelled {
     fn drop(&mut self) {
-        set_cancel_state(self.0);
+        // SAFETY: the value is an old state. No state is written.
+        unsafe { sys::pthread_setcancelstate(self.0, ptr::null_mut()) };
     }
-}
-
-/// Returns the old state.
-fn set_cancel_state(state: c_int) -> c_int {
-    let mut old = state;
-    // SAFETY: it writes the old state to `old`. Miri does not have this function.
-    #[cfg(not(miri))]
-    unsafe {
-        sys::pthread_setcancelstate(state, &mut old);
-    }
-    old
 }

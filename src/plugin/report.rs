@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{json, Map, Value};
 
 use super::StateCounts;
-use crate::collectors::MetricKind;
 use crate::config::KEYS;
 use crate::jobs::{Anomaly, NameForm, State};
 use crate::stats::{errno_name, Counters, Value as Sample};
@@ -75,13 +74,12 @@ impl StateCounts {
                 |it| collector.metrics(it).iter().filter(|it| it.kind.name() == "gauge").count();
             let labels = collector.labels(self.table.labels());
             let labelled = labels.map_or(0, |labels| usize::from(labels.last()) * gauges(Some("")));
-            let labels = labels.map(|it| json!({"used": it.used(), "max": it.max()}));
+            let labels = labels.map(|it| json!({"used": it.used(), "max": it.max}));
             let sizes = json!({"gauges": gauges(None) + labelled, "labels": labels});
             (id.spec().name.to_owned(), sizes)
         });
         let last_flush = self.publisher.destinations().iter();
-        let last_flush =
-            last_flush.filter_map(|it| it.health.last_success.max(it.health.last_failure));
+        let last_flush = last_flush.map(|it| it.health.last_success).max().flatten();
         let config_error = self.config.as_ref().and_then(|config| config.silent.as_ref());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -96,22 +94,18 @@ impl StateCounts {
             "panics": self.flux.panics(),
             "resyncs": self.report.resyncs,
             "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs},
-            "last_flush": seconds(last_flush.max()),
+            "last_flush": seconds(last_flush),
         })
         .to_string()
     }
 
-    /// A line as it is sent: the first metric of the first collector, with the value 1.
+    /// The line of the first gauge as it is sent, with the value 1.
     fn sample(&self) -> Option<String> {
-        let collector = (self.config.as_ref()?.metrics.first()?.spec().make)();
-        let spec = [None, Some("LABEL")].into_iter().flat_map(|it| collector.metrics(it)).next()?;
-        let value = match spec.kind {
-            MetricKind::Counter => Sample::Count(1),
-            MetricKind::Timing => Sample::timing(1.0),
-            _ => Sample::GaugeSet(1),
-        };
+        let collectors = self.collectors.iter().map(|(_, collector)| collector);
+        let metrics = collectors.flat_map(|it| [it.metrics(None), it.metrics(Some("LABEL"))]);
+        let gauge = metrics.flatten().find(|spec| spec.kind.name() == "gauge")?;
         let mut line = Vec::new();
-        self.publisher.names().template(&spec).ok()?.append(value, &mut line);
+        self.publisher.names().template(&gauge).ok()?.append(Sample::GaugeSet(1), &mut line);
         Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use super::health::Health;
 use crate::os::Lookup;
@@ -176,11 +177,7 @@ impl Destination {
     /// The periodic check. Returns `Some(true)` to report a failure, `Some(false)` to report
     /// its end.
     pub(super) fn check_health(&mut self) -> Option<bool> {
-        let failures = self.counters().failures();
         self.connection.poll_error();
-        if self.counters().failures() > failures {
-            self.health.sent(false);
-        }
         self.health.check(self.totals())
     }
 
@@ -328,12 +325,14 @@ fn send(list: &mut [Destination], target: Target, datagram: &[u8]) -> bool {
         if is_other || destination.is_duplicate() {
             continue;
         }
-        let is_sent = destination.is_live && destination.connection.send(datagram);
         if !destination.is_live {
             destination.connection.count_unsent();
+            all_sent = false;
+        } else if destination.connection.send(datagram) {
+            destination.health.last_success = Some(SystemTime::now());
+        } else {
+            all_sent = false;
         }
-        destination.health.sent(is_sent);
-        all_sent &= is_sent;
     }
     all_sent
 }

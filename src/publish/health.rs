@@ -20,17 +20,11 @@ pub struct Health {
     cooldown: u32,
     /// The time of the last send that succeeded.
     pub last_success: Option<SystemTime>,
-    /// The time of the last failure.
+    /// The time at which the last failure was found.
     pub last_failure: Option<SystemTime>,
 }
 
 impl Health {
-    /// Records the time of a send, or of a failure that is found later.
-    pub fn sent(&mut self, is_success: bool) {
-        let last = if is_success { &mut self.last_success } else { &mut self.last_failure };
-        *last = Some(SystemTime::now());
-    }
-
     /// A periodic check. Returns `Some(true)` to report a failure, `Some(false)` to report
     /// its end.
     pub fn check(&mut self, totals: (u64, u64)) -> Option<bool> {
@@ -41,6 +35,9 @@ impl Health {
     /// As [`check`](Self::check), between two periodic checks.
     pub fn note(&mut self, totals: (u64, u64)) -> Option<bool> {
         self.failing = self.is_failing(totals);
+        if totals.1 > self.baseline.1 {
+            self.last_failure = Some(SystemTime::now());
+        }
         self.baseline = totals;
         if self.failing == self.reported || self.cooldown > 0 {
             return None;

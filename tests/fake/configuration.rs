@@ -113,7 +113,7 @@ fn a_misspelled_table_is_logged() {
     host.log();
     host.reload(&json!({"state_counts": {"period": 1}})).unwrap();
     let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
-    assert_eq!(log[0], "state-counts: [state_counts] is ignored (expected [state-counts])");
+    assert!(log[0].starts_with("state-counts: [state_counts] is ignored (expected [state-counts]"));
     host.end();
 }
 

@@ -104,8 +104,12 @@ impl StateCounts {
         let collectors = self.collectors.iter().map(|(_, collector)| collector);
         let metrics = collectors.flat_map(|it| [it.metrics(None), it.metrics(Some("LABEL"))]);
         let gauge = metrics.flatten().find(|spec| spec.kind.name() == "gauge")?;
+        let value = match self.config.as_ref()?.sends_values() {
+            true => Sample::GaugeSet(1),
+            false => Sample::GaugeAdd(1),
+        };
         let mut line = Vec::new();
-        self.publisher.names().template(&gauge).ok()?.append(Sample::GaugeSet(1), &mut line);
+        self.publisher.names().template(&gauge).ok()?.append(value, &mut line);
         Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned())
     }
 

@@ -270,8 +270,11 @@ pub fn a_reload_logs_what_it_changed<H: Host>() {
 
 pub fn the_query_shows_effective_values<H: Host>() {
     let mut host = H::start(HostSetup { queues: &["batch"], ..HostSetup::default() });
+    host.expect_complaints();
+    // No server listens at the second one.
+    let endpoints = [host.receiver().endpoint(), "127.0.0.1:1".to_owned()];
     host.load(json!({
-        "prefix": "x{rank}.state", "dialect": "dogstatsd", "tags": {"level": "{level}"},
+        "endpoint": endpoints, "prefix": "x{rank}.state", "dialect": "dogstatsd", "tags": {"level": "{level}"},
         "metrics": "states,queues,timings", "resync": "1h",
     }))
     .unwrap();
@@ -279,7 +282,7 @@ pub fn the_query_shows_effective_values<H: Host>() {
     host.pass(1.0);
     let query = host.query();
     assert_eq!(query["prefix"], "x0.state");
-    assert_eq!(query["sample"], "x0.state:1|g|#state:NEW,level:0");
+    assert_eq!(query["sample"], "x0.state:+1|g|#state:NEW,level:0");
     assert_eq!(query["config_error"], Value::Null);
     assert_eq!(query["panics"], 0);
     assert_eq!(
@@ -290,10 +293,12 @@ pub fn the_query_shows_effective_values<H: Host>() {
             "timings": {"gauges": 0, "labels": null},
         })
     );
-    let endpoint = &query["endpoints"][0];
     let now = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
-    let sent = endpoint["last_success"].as_f64().unwrap();
-    assert!(sent > now - 60.0 && sent <= now, "{endpoint}");
-    assert_eq!(endpoint["last_failure"], Value::Null);
+    let (one, dead) = (&query["endpoints"][0], &query["endpoints"][1]);
+    for time in [&one["last_success"], &dead["last_failure"], &query["last_flush"]] {
+        let time = time.as_f64().unwrap_or_else(|| panic!("{query}"));
+        assert!(time > now - 60.0 && time <= now, "{query}");
+    }
+    assert_eq!(one["last_failure"], Value::Null);
     host.end();
 }

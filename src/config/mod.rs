@@ -364,8 +364,8 @@ fn misplaced(broker: &Value) -> Option<String> {
     let plugins = manager["plugins"].as_array().into_iter().flatten();
     let ours = plugins.filter(|it| it["load"].as_str().is_some_and(|path| path.contains(TABLE)));
     let beside = ours.filter_map(keys).flatten().filter(|it| KEYS.iter().any(|key| key.name == it));
-    let found = (top.map(|name| format!("[{name}]")))
-        .chain(below.map(|name| format!("[job-manager.{name}]")))
+    let found = (top.map(|name| format!("[{}]", name.escape_default())))
+        .chain(below.map(|name| format!("[job-manager.{}]", name.escape_default())))
         .chain(beside.map(|key| format!("{key} beside load in [job-manager] plugins")))
         .next()?;
     Some(format!("{found} is ignored (expected [{TABLE}], or conf = {{ … }} beside load)"))

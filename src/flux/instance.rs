@@ -150,7 +150,8 @@ unsafe extern "C" fn destroy(instance: *mut c_void) {
     let _uncancelled = Uncancelled::new();
     let instance = instance as *mut Instance;
     // SAFETY: the aux item owned the instance, and Flux calls this once. The plugin's
-    // destructor still uses the instance, which is freed after it.
+    // destructor still uses the instance, which is freed after it. The mark is the string that
+    // this instance allocated.
     unsafe {
         let flux = (*instance).flux;
         if let Err(panic) = catch_panic(|| drop((*instance).plugin.take())) {

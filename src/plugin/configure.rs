@@ -179,7 +179,7 @@ impl StateCounts {
     }
 
     /// The values of the names' placeholders. The broker's attributes are read once.
-    pub(super) fn broker_info(&self, config: &Config) -> BrokerInfo {
+    fn broker_info(&self, config: &Config) -> BrokerInfo {
         let broker = self.broker.get_or_init(|| {
             let attribute = |name| self.flux.attribute(name);
             // Old brokers have no attribute "hostname".

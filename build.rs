@@ -10,9 +10,9 @@ use std::process::exit;
 
 /// Functions that the plugin calls. Their types are included automatically.
 const FUNCTIONS: &[&str] = &[
-    "flux_plugin_(add_handler|aux_set|get_conf|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
+    "flux_plugin_(add_handler|aux_set|get_conf|get_path|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
     "flux_jobtap_(get_flux|error|get_job_result|job_subscribe|job_lookup)",
-    "flux_(log|attr_get|get_reactor|reactor_now)",
+    "flux_(log|attr_get|get_reactor|reactor_now|aux_get|aux_set)",
     "flux_(timer|prepare|fd)_watcher_create",
     "flux_watcher_(start|stop|destroy)",
     "flux_(rpc|rpc_get|future_then|future_incref|future_decref|future_destroy)",
@@ -20,10 +20,16 @@ const FUNCTIONS: &[&str] = &[
     "getaddrinfo_a",
     "gai_(error|cancel|strerror)",
     "freeaddrinfo",
+    "pthread_setcancelstate",
 ];
 const TYPES: &[&str] = &["flux_job_state_t"];
-const CONSTANTS: &[&str] =
-    &["FLUX_PLUGIN_ARG_(IN|OUT)", "FLUX_(NODEID_ANY|POLLOUT)", "GAI_NOWAIT", "EAI_(INPROGRESS|NOTCANCELED)"];
+const CONSTANTS: &[&str] = &[
+    "FLUX_PLUGIN_ARG_(IN|OUT)",
+    "FLUX_(NODEID_ANY|POLLOUT)",
+    "GAI_NOWAIT",
+    "EAI_(INPROGRESS|NOTCANCELED)",
+    "PTHREAD_CANCEL_DISABLE",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");

@@ -1,5 +1,6 @@
 /* The parts of flux-core's C interface that this crate uses, jansson's functions that read a
- * callback's arguments, and glibc's getaddrinfo_a(3), which the libc crate lacks.
+ * callback's arguments, and glibc's getaddrinfo_a(3) and pthread_setcancelstate(3), which the
+ * libc crate lacks.
  *
  * If Flux is installed (STATE_COUNTS_HAVE_FLUX), its headers declare the interface. Otherwise
  * the declarations below do, so that the plugin builds without Flux. The broker that loads
@@ -11,6 +12,7 @@
  * The structs are opaque.
  */
 #include <netdb.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -88,6 +90,7 @@ int flux_plugin_aux_set (flux_plugin_t *p,
                          void *val,
                          flux_free_f free_fn);
 const char *flux_plugin_get_conf (flux_plugin_t *p);
+const char *flux_plugin_get_path (flux_plugin_t *p);
 int flux_plugin_arg_set (flux_plugin_arg_t *args,
                          int flags,
                          const char *json_str);
@@ -115,6 +118,8 @@ flux_plugin_arg_t *flux_jobtap_job_lookup (flux_plugin_t *p, flux_jobid_t id);
 
 int flux_log (flux_t *h, int level, const char *fmt, ...);
 
+void *flux_aux_get (flux_t *h, const char *name);
+int flux_aux_set (flux_t *h, const char *name, void *aux, flux_free_f destroy);
 const char *flux_attr_get (flux_t *h, const char *name);
 flux_reactor_t *flux_get_reactor (flux_t *h);
 double flux_reactor_now (flux_reactor_t *r);

@@ -9,12 +9,18 @@ pub struct Collectors {
     enabled: Vec<Enabled>,
 }
 
-type Enabled = (CollectorId, Box<dyn Collector>);
+/// A collector and its id.
+pub type Enabled = (CollectorId, Box<dyn Collector>);
 
 impl Collectors {
     /// The enabled collectors.
     pub fn ids(&self) -> impl Iterator<Item = CollectorId> + '_ {
         self.enabled.iter().map(|(id, _)| *id)
+    }
+
+    /// The enabled collectors.
+    pub fn iter(&self) -> impl Iterator<Item = &Enabled> {
+        self.enabled.iter()
     }
 
     /// `true` if the collector is enabled.

@@ -12,7 +12,6 @@
 mod template;
 mod value;
 
-use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde_json::{json, Map, Value};
@@ -101,6 +100,10 @@ pub const KEYS: [Key; 14] = [
 pub struct Config {
     /// The servers; if empty, nothing is sent.
     pub endpoints: Vec<Endpoint>,
+    /// The reason why nothing is sent, with the remedy; `None` if there is an endpoint.
+    pub silent: Option<String>,
+    /// A part of the broker's configuration that is ignored because of its name.
+    pub misplaced: Option<String>,
     /// Seconds for which changes are accumulated before they are sent; 0 sends them at the end
     /// of each reactor loop iteration.
     pub period: f64,
@@ -158,17 +161,8 @@ pub enum SendAs {
 /// An error text: the value and the accepted form, without the key.
 pub type ValueError = String;
 
-/// A configuration that cannot be used, with a text for an administrator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
+/// The reason why a configuration cannot be used, a text for an administrator.
+pub type ConfigError = String;
 
 impl Config {
     /// Parses the plugin's conf object and the broker's `{"conf": …}`, JSON texts from Flux,
@@ -181,7 +175,10 @@ impl Config {
         broker: &str,
         environment: Option<&str>,
     ) -> Result<Config, ConfigError> {
-        let mut config = Config::default();
+        let mut broker: Value = serde_json::from_slice(broker.as_bytes())
+            .map_err(|error| format!("the broker's configuration: not JSON: {error}"))?;
+        let broker = broker.get_mut("conf").map(Value::take).unwrap_or_default();
+        let mut config = Config { misplaced: misplaced(&broker), ..Config::default() };
         config.set_keys("[state-counts] ", table(broker)?, Origin::Broker)?;
         config.set_keys("", object(plugin)?, Origin::Plugin)?;
         // flux-core reads the variable, too, so it is parsed only if it is used.
@@ -190,21 +187,49 @@ impl Config {
         {
             let value = Value::String(text.to_owned());
             config.endpoints = value::endpoints(&value)
-                .map_err(|error| ConfigError(format!("{ENDPOINT_VARIABLE}: {error}")))?;
+                .map_err(|error| format!("{ENDPOINT_VARIABLE}: {error}"))?;
             config.origins[0] = Origin::Environment;
         }
-        if config.send == SendAs::Values && config.origin_of("resync") == Origin::Default {
+        if config.send == SendAs::Values && config.origin("resync") == Origin::Default {
             config.resync = RESYNC_OF_VALUES;
         }
-        if !config.dialect.has_tags() && !config.tags.is_empty() {
-            let tags = quoted_json(&value::print_tags(&config.tags));
-            let dialect = value::keyword_of(&config.dialect, value::DIALECTS);
-            return wrong(format!(
+        if !config.endpoints.is_empty() {
+            config.silent = None;
+        }
+        Ok(config)
+    }
+
+    /// Checks what depends on several keys, and on the nesting level of the instance. Without
+    /// a configured prefix a nested instance would overwrite the gauges of its parent, so its
+    /// endpoints are removed.
+    ///
+    /// # Errors
+    /// If there are tags, and the dialect has none.
+    pub fn check(&mut self, level: &str) -> Result<(), ConfigError> {
+        if !self.dialect.has_tags() && !self.tags.is_empty() {
+            let tags = quoted_json(&value::print_tags(&self.tags));
+            let dialect = value::keyword_of(&self.dialect, value::DIALECTS);
+            return Err(format!(
                 "tags: {tags}: dialect {dialect} has no tags (expected dialect dogstatsd, \
                  graphite or influxdb)"
             ));
         }
-        Ok(config)
+        let is_nested = level.parse().is_ok_and(|level: u32| level > 0);
+        if is_nested && self.silent.is_none() && self.origin("prefix") == Origin::Default {
+            self.silence(format!(
+                "instance-level is {level} and no prefix is set: no metrics are sent, because the \
+                 names are those of the parent instance (expected prefix = \
+                 \"flux.nested.{{jobid}}.job.state\" for names of each instance, or prefix = \
+                 \"flux.nested.job.state\" and resync = 0 for a sum over all nested instances)"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Removes the endpoints, for this reason.
+    pub fn silence(&mut self, reason: String) {
+        self.endpoints.clear();
+        self.silent = Some(reason);
     }
 
     /// Sets the keys in `object`; `context` is the beginning of error texts.
@@ -216,12 +241,12 @@ impl Config {
     ) -> Result<(), ConfigError> {
         for (key, value) in object {
             let Some(index) = KEYS.iter().position(|known| known.name == key) else {
-                return wrong(format!("{context}{}", unknown_key(&key)));
+                return Err(format!("{context}{}", unknown_key(&key)));
             };
             (KEYS[index].set)(self, &value).map_err(|error| match key.as_str() {
                 // These errors begin with the key.
-                "endpoint" => ConfigError(format!("{context}{error}")),
-                _ => ConfigError(format!("{context}{key}: {error}")),
+                "endpoint" => format!("{context}{error}"),
+                _ => format!("{context}{key}: {error}"),
             })?;
             self.origins[index] = origin;
         }
@@ -233,12 +258,8 @@ impl Config {
         (key.get)(self)
     }
 
-    /// The source of the value of one of [`KEYS`].
-    pub fn origin(&self, key: &Key) -> Origin {
-        self.origin_of(key.name)
-    }
-
-    fn origin_of(&self, key: &str) -> Origin {
+    /// The source of the value of the key with this name.
+    pub fn origin(&self, key: &str) -> Origin {
         let index = KEYS.iter().position(|known| known.name == key);
         index.map_or(Origin::Default, |index| self.origins[index])
     }
@@ -247,18 +268,18 @@ impl Config {
     pub fn shares_gauges(&self) -> bool {
         self.resync == 0.0 && self.send == SendAs::Increments
     }
-
-    /// `true` if a name or a tag has a placeholder.
-    pub fn has_placeholders(&self) -> bool {
-        let tags = self.tags.iter().map(|(_, value)| value);
-        [&self.prefix].into_iter().chain(tags).any(|template| template.as_str().contains('{'))
-    }
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             endpoints: Vec::new(),
+            silent: Some(format!(
+                "no endpoint is set: no metrics are sent (expected endpoint=HOST:PORT at load, \
+                 conf = {{ endpoint = \"HOST:PORT\" }} in [job-manager] plugins, endpoint in \
+                 [state-counts], or {ENDPOINT_VARIABLE} in the broker's environment)"
+            )),
+            misplaced: None,
             period: 0.0,
             resync: RESYNC,
             verify: 60.0,
@@ -287,10 +308,6 @@ impl Origin {
             Origin::Plugin => "conf",
         }
     }
-}
-
-fn wrong<T>(text: String) -> Result<T, ConfigError> {
-    Err(ConfigError(text))
 }
 
 /// The error for a key that does not exist. Flux cuts an error text at 159 bytes, so the text
@@ -324,23 +341,37 @@ fn object(conf: Option<&str>) -> Result<Map<String, Value>, ConfigError> {
         None => Ok(Map::new()),
         Some(Ok(Value::Object(object))) => Ok(object),
         Some(Ok(other)) => {
-            wrong(format!("conf: {} (expected an object of keys)", quoted_json(&other)))
+            Err(format!("conf: {} (expected an object of keys)", quoted_json(&other)))
         }
-        Some(Err(error)) => wrong(format!("conf: not JSON: {error}")),
+        Some(Err(error)) => Err(format!("conf: not JSON: {error}")),
     }
 }
 
 /// The plugin's table in the broker's configuration.
-fn table(broker: &str) -> Result<Map<String, Value>, ConfigError> {
-    let mut broker: Value = serde_json::from_slice(broker.as_bytes())
-        .or_else(|error| wrong(format!("the broker's configuration: not JSON: {error}")))?;
-    match broker.get_mut("conf").and_then(|conf| conf.get_mut(TABLE)).map(Value::take) {
+fn table(mut broker: Value) -> Result<Map<String, Value>, ConfigError> {
+    match broker.get_mut(TABLE).map(Value::take) {
         None => Ok(Map::new()),
         Some(Value::Object(table)) => Ok(table),
-        Some(other) => {
-            wrong(format!("{TABLE}: {} (expected a table of keys)", quoted_json(&other)))
-        }
+        Some(other) => Err(format!("{TABLE}: {} (expected a table of keys)", quoted_json(&other))),
     }
+}
+
+/// The first part of the broker's configuration that may be meant for this plugin, but is
+/// ignored: a table with another name, or keys beside `load`.
+fn misplaced(broker: &Value) -> Option<String> {
+    let keys = |value: &Value| value.as_object().map(|it| it.keys().cloned().collect::<Vec<_>>());
+    let is_similar = |name: &String| edit_distance(&name.to_lowercase(), TABLE) <= 2;
+    let manager = &broker["job-manager"];
+    let top = keys(broker).into_iter().flatten().filter(|name| name != TABLE && is_similar(name));
+    let below = keys(manager).into_iter().flatten().filter(is_similar);
+    let plugins = manager["plugins"].as_array().into_iter().flatten();
+    let ours = plugins.filter(|it| it["load"].as_str().is_some_and(|path| path.contains(TABLE)));
+    let beside = ours.filter_map(keys).flatten().filter(|it| KEYS.iter().any(|key| key.name == it));
+    let found = (top.map(|name| format!("[{}]", name.escape_default())))
+        .chain(below.map(|name| format!("[job-manager.{}]", name.escape_default())))
+        .chain(beside.map(|key| format!("{key} beside load in [job-manager] plugins")))
+        .next()?;
+    Some(format!("{found} is ignored (expected [{TABLE}], or conf = {{ … }} beside load)"))
 }
 
 #[cfg(test)]

@@ -8,16 +8,8 @@ fn config(plugin: &str, table: &str, environment: &str) -> Result<Config, String
     Config::new(Some(plugin), &broker, Some(environment)).map_err(|error| error.to_string())
 }
 
-fn key(name: &str) -> &'static Key {
-    KEYS.iter().find(|key| key.name == name).unwrap()
-}
-
 fn get(config: &Config, name: &str) -> Value {
-    config.get(key(name))
-}
-
-fn origin(config: &Config, name: &str) -> Origin {
-    config.origin(key(name))
+    config.get(KEYS.iter().find(|key| key.name == name).unwrap())
 }
 
 #[test]
@@ -34,16 +26,16 @@ fn conf_precedes_the_table_and_the_environment() {
     let all = all.unwrap();
     assert_eq!(get(&all, "endpoint"), json!(["a:1"]));
     assert_eq!((all.period, all.resync), (2.0, 10.0));
-    assert_eq!(origin(&all, "endpoint"), Origin::Plugin);
-    assert_eq!(origin(&all, "period"), Origin::Broker);
-    assert_eq!(origin(&all, "resync"), Origin::Default);
+    assert_eq!(all.origin("endpoint"), Origin::Plugin);
+    assert_eq!(all.origin("period"), Origin::Broker);
+    assert_eq!(all.origin("resync"), Origin::Default);
 
     let table = config("{}", r#"{"endpoint": ["b:1", "unix:/x"]}"#, "c:1").unwrap();
     assert_eq!(get(&table, "endpoint"), json!(["b:1", "unix:/x"]));
 
     let environment = config("{}", "{}", "c:1,d:1").unwrap();
     assert_eq!(get(&environment, "endpoint"), json!(["c:1", "d:1"]));
-    assert_eq!(origin(&environment, "endpoint"), Origin::Environment);
+    assert_eq!(environment.origin("endpoint"), Origin::Environment);
 
     let unset = config("{}", "{}", "").unwrap();
     assert_eq!(unset.endpoints, []);
@@ -62,7 +54,7 @@ fn resync_defaults_to_5_s_with_values() {
     ];
     for (plugin, broker, resync, from) in table {
         let config = config(plugin, broker, "").unwrap();
-        assert_eq!((config.resync, origin(&config, "resync")), (resync, from), "{plugin} {broker}");
+        assert_eq!((config.resync, config.origin("resync")), (resync, from), "{plugin} {broker}");
     }
 }
 
@@ -83,7 +75,7 @@ fn each_key_prints_the_value_that_it_was_set_to() {
     let config = config(&given.to_string(), "{}", "").unwrap();
     for key in &KEYS {
         assert_eq!(config.get(key), given[key.name], "{}", key.name);
-        assert_eq!(config.origin(key), Origin::Plugin);
+        assert_eq!(config.origin(key.name), Origin::Plugin);
     }
 }
 
@@ -106,8 +98,67 @@ fn an_unknown_key_suggests_the_nearest_one() {
 fn dialects_without_tags_refuse_tags() {
     for dialect in ["plain", "pcp"] {
         let conf = json!({"dialect": dialect, "tags": {"site": "x"}}).to_string();
-        let error = config(&conf, "{}", "").unwrap_err();
+        let error = config(&conf, "{}", "").unwrap().check("0").unwrap_err();
         let expected = format!("dialect \"{dialect}\" has no tags (expected dialect dogstatsd");
         assert!(error.contains(&expected), "{error}");
     }
+}
+
+#[test]
+fn a_misplaced_part_of_the_brokers_configuration_is_named() {
+    let table = [
+        (json!({"state-counts": {}, "kvs": {}}), None),
+        (json!({"state_counts": {}}), Some("[state_counts] is")),
+        (json!({"State-Counts": {}, "state-counts": {}}), Some("[State-Counts] is")),
+        (json!({"statecounts": 5}), Some("[statecounts] is")),
+        (json!({"job-manager": {"state-counts": {}}}), Some("[job-manager.state-counts] is")),
+        (json!({"job-manager": {"state_count": {}}}), Some("[job-manager.state_count] is")),
+        (
+            json!({"job-manager": {"plugins": [{"load": "x.so"}, {"load": "/a/state-counts.so", "endpoint": "a:1"}]}}),
+            Some("endpoint beside load in [job-manager] plugins is"),
+        ),
+        (json!({"job-manager": {"plugins": [{"load": "x.so", "period": 1}]}}), None),
+        (
+            json!({"job-manager": {"plugins": [{"load": "state-counts.so", "conf": {"period": 1}}]}}),
+            None,
+        ),
+        (json!({"job-manager": {"plugins": "state-counts.so"}}), None),
+        (json!({"job-manager": [{"state-counts": 1}]}), None),
+        (json!([1]), None),
+    ];
+    for (conf, expected) in table {
+        let broker = json!({"conf": conf}).to_string();
+        let misplaced = Config::new(None, &broker, None).unwrap().misplaced;
+        assert_eq!(misplaced.is_some(), expected.is_some(), "{conf} {misplaced:?}");
+        let (text, expected) = (misplaced.unwrap_or_default(), expected.unwrap_or_default());
+        assert!(text.starts_with(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_nested_instance_needs_a_prefix() {
+    let endpoint = r#"{"endpoint": "a:1"}"#;
+    // The conf, the table, the level, and whether metrics are sent.
+    let table = [
+        (endpoint, "{}", "0", true),
+        (endpoint, "{}", "1", false),
+        (endpoint, "{}", "12", false),
+        // Not known: no such attribute.
+        (endpoint, "{}", "", true),
+        (endpoint, r#"{"tags": {"job": "{jobid}"}, "dialect": "graphite"}"#, "1", false),
+        (endpoint, r#"{"prefix": "flux.job.state"}"#, "1", true),
+        (r#"{"endpoint": "a:1", "prefix": "x.{jobid}", "resync": 0}"#, "{}", "2", true),
+    ];
+    for (conf, broker, level, is_sent) in table {
+        let mut config = config(conf, broker, "").unwrap();
+        config.check(level).unwrap();
+        assert_eq!((config.endpoints.len(), config.silent.is_none()), (is_sent.into(), is_sent));
+        if let Some(text) = config.silent {
+            assert!(text.starts_with(&format!("instance-level is {level} and no prefix is set")));
+            assert!(text.contains("flux.nested.{jobid}.job.state") && text.contains("resync = 0"));
+        }
+    }
+    let mut unset = config("{}", "{}", "").unwrap();
+    unset.check("1").unwrap();
+    assert!(unset.silent.unwrap().starts_with("no endpoint is set"));
 }

@@ -9,7 +9,7 @@ use super::{SendAs, ValueError};
 use crate::collectors::{CollectorId, COLLECTORS};
 use crate::flux_formats::parse_seconds;
 use crate::jobs::NameForm;
-use crate::stats::{quoted, Dialect, Endpoint};
+use crate::stats::{quoted, shortened, Dialect, Endpoint};
 
 /// Seconds from a number or a Flux Standard Duration (RFC 23): `500ms`, `10s`, `1m`, `2h`,
 /// `1d`. 0 is accepted if `zero` is set.
@@ -26,10 +26,13 @@ pub(super) fn seconds(
         Some(seconds) if zero && seconds == 0.0 => Ok(0.0),
         Some(seconds) if range.contains(&seconds) => Ok(seconds),
         Some(_) | None => Err(format!(
-            "{} (expected {}{} to 1d, such as 500ms, 10s or 1m)",
+            "{} (expected {}{}",
             quoted_json(value),
             if zero { "0, or " } else { "" },
-            if *range.start() < 1.0 { "10ms" } else { "1s" },
+            match *range.start() < 1.0 {
+                true => "10ms to 1d, such as 500ms, 10s or 1m)",
+                false => "1s to 1d, such as 10s, 1m or 1h)",
+            },
         )),
     }
 }
@@ -191,9 +194,10 @@ fn tag(key: &str, value: &Value) -> Result<(String, Template), ValueError> {
         Value::Number(number) if number.is_i64() || number.is_u64() => {
             Template::new(&number.to_string())
         }
-        Value::Number(number) => {
-            Err(format!("{number} is a number (expected an integer or a string: '\"{number}\"')"))
-        }
+        Value::Number(number) => Err(format!(
+            "{number} is a number (expected an integer or a string: \"1.10\" in TOML, \
+                 '\"1.10\"' on a command line)"
+        )),
         other => template(other),
     };
     value.map(|value| (key.to_owned(), value)).map_err(|error| format!("{key}: {error}"))
@@ -210,6 +214,7 @@ pub(super) fn print_tags(tags: &[(String, Template)]) -> Value {
 pub(super) fn quoted_json(value: &Value) -> String {
     match value {
         Value::String(text) => quoted(text),
-        other => quoted(&other.to_string()).trim_matches('"').to_owned(),
+        // Its own quotes are not escaped.
+        other => shortened(&other.to_string().escape_default().to_string().replace("\\\"", "\"")),
     }
 }

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::instance::Instance;
 use super::job::JobArgs;
 use crate::flux_sys as sys;
+use crate::os::Uncancelled;
 
 /// Topics and patterns, in the order in which Flux compares them with the topic of each call:
 /// the most frequent first.
@@ -60,6 +61,8 @@ unsafe extern "C" fn on_callback(
     let (instance, topic, args) =
         unsafe { (&*(data as *const Instance), CStr::from_ptr(topic).to_bytes(), Args::new(args)) };
     let job = || JobArgs::current(plugin, &args);
+    // A job's event makes no system call, except in `log`.
+    let _uncancelled = (!topic.starts_with(b"job.")).then(Uncancelled::new);
     match topic {
         [b'j', b'o', b'b', b'.', b's', b't', b'a', b't', b'e', b'.', ..] => {
             instance.dispatch("job.state", |plugin| {
@@ -105,7 +108,8 @@ fn conf_update(instance: &Instance, args: &Args) -> c_int {
             let conf = sys::flux_plugin_get_conf(instance.flux_plugin);
             (!conf.is_null()).then(|| CStr::from_ptr(conf).to_string_lossy())
         };
-        outcome = args.text().and_then(|broker| plugin.conf_update(own.as_deref(), &broker));
+        let broker = instance.mark().and_then(|()| args.text());
+        outcome = broker.and_then(|broker| plugin.conf_update(own.as_deref(), &broker));
         Ok(())
     });
     let Err(error) = outcome else { return 0 };

@@ -8,6 +8,7 @@ use super::error::{Error, LogLevel};
 use super::instance::Instance;
 use super::job::{FoundJob, JobArgs};
 use crate::flux_sys as sys;
+use crate::os::Uncancelled;
 
 /// The plugin's handle to the job manager, valid for as long as the plugin is loaded.
 pub struct Flux {
@@ -77,6 +78,7 @@ impl Flux {
 
 /// Logs `message` after the plugin's name.
 pub(super) fn log(flux: NonNull<sys::flux_t>, level: LogLevel, message: &str) {
+    let _uncancelled = Uncancelled::new();
     let message = c_string(&format!("{}: {message}", env!("CARGO_PKG_NAME")));
     // SAFETY: the handle belongs to the job manager and outlives the plugin; the format is
     // constant and takes the one string that is passed.

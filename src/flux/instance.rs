@@ -1,7 +1,7 @@
 //! One loaded plugin: an aux item of the `flux_plugin_t`, which owns the plugin's state.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_void, CStr};
 use std::ptr::{self, NonNull};
 
 use super::callback::register_handlers;
@@ -9,6 +9,7 @@ use super::error::{Error, LogLevel};
 use super::handle::{log, Flux};
 use super::panics::catch_panic;
 use crate::flux_sys as sys;
+use crate::os::Uncancelled;
 use crate::plugin::StateCounts;
 
 /// One loaded plugin.
@@ -20,9 +21,38 @@ pub(super) struct Instance {
     /// The callbacks with a logged error. Only the first error of each is logged.
     logged: RefCell<Vec<&'static str>>,
     pub(super) panics: Cell<u64>,
+    /// The value of the item `MARK`, if this instance set it.
+    mark: Cell<*mut c_void>,
 }
 
+/// An item of the job manager's handle, which all plugins share: the path of the loaded
+/// plugin. To Flux, a copy of the file with another name is another plugin.
+const MARK: &CStr = c"state-counts::path";
+
 impl Instance {
+    /// Marks the job manager as having this plugin, at the first call.
+    ///
+    /// # Errors
+    /// If another copy of the plugin is loaded.
+    pub(super) fn mark(&self) -> Result<(), Error> {
+        // SAFETY: handle and plugin live. Each copy of the plugin sets the item to a C string.
+        // It has no destructor, which Flux would call when this code is no longer mapped;
+        // `destroy` removes it. The path exists while the plugin is loaded; it is copied.
+        unsafe {
+            let flux = self.flux.as_ptr();
+            let found = sys::flux_aux_get(flux, MARK.as_ptr());
+            if found.is_null() {
+                // If Flux is out of memory, a copy is not refused.
+                self.mark.set(libc::strdup(sys::flux_plugin_get_path(self.flux_plugin)).cast());
+                sys::flux_aux_set(flux, MARK.as_ptr(), self.mark.get(), None);
+            } else if found != self.mark.get() {
+                let path = CStr::from_ptr(found.cast()).to_string_lossy();
+                return Err(Error::new(format!("state-counts is already loaded from {path}")));
+            }
+        }
+        Ok(())
+    }
+
     /// Runs `body` on the plugin. The first error of each `callback` is logged. A panic is
     /// caught, logged and counted, and the plugin recovers.
     #[inline(always)]
@@ -69,6 +99,7 @@ impl Instance {
 /// # Safety
 /// - `plugin` is the `flux_plugin_t` that the job manager is loading.
 pub(super) unsafe fn load(plugin: *mut sys::flux_plugin_t) -> c_int {
+    let _uncancelled = Uncancelled::new();
     // SAFETY: the caller's promise.
     let Some(flux) = NonNull::new(unsafe { sys::flux_jobtap_get_flux(plugin) }) else {
         return -1;
@@ -79,6 +110,7 @@ pub(super) unsafe fn load(plugin: *mut sys::flux_plugin_t) -> c_int {
         plugin: RefCell::new(None),
         logged: RefCell::default(),
         panics: Cell::new(0),
+        mark: Cell::new(ptr::null_mut()),
     }));
     // SAFETY: the plugin lives. The aux item owns the instance from here on; Flux destroys it
     // after the handlers, while this code is still mapped.
@@ -115,13 +147,20 @@ pub(super) unsafe fn load(plugin: *mut sys::flux_plugin_t) -> c_int {
 /// # Safety
 /// - `instance` is the pointer that `load` passed to the aux item.
 unsafe extern "C" fn destroy(instance: *mut c_void) {
+    let _uncancelled = Uncancelled::new();
     let instance = instance as *mut Instance;
     // SAFETY: the aux item owned the instance, and Flux calls this once. The plugin's
-    // destructor still uses the instance, which is freed after it.
+    // destructor still uses the instance, which is freed after it. The mark is the string that
+    // this instance allocated.
     unsafe {
         let flux = (*instance).flux;
         if let Err(panic) = catch_panic(|| drop((*instance).plugin.take())) {
             log(flux, LogLevel::Error, &format!("a bug: removal: {panic}"));
+        }
+        let mark = (*instance).mark.get();
+        if !mark.is_null() {
+            sys::flux_aux_set(flux.as_ptr(), MARK.as_ptr(), ptr::null_mut(), None);
+            libc::free(mark);
         }
         drop(Box::from_raw(instance));
     }

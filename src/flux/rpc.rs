@@ -8,6 +8,7 @@ use super::error::Error;
 use super::handle::Flux;
 use super::instance::Instance;
 use crate::flux_sys as sys;
+use crate::os::Uncancelled;
 use crate::plugin::StateCounts;
 
 /// A function that is called with the response to a request.
@@ -135,6 +136,7 @@ unsafe extern "C" fn on_response(future: *mut sys::flux_future_t, arg: *mut c_vo
         let target = &*(arg as *const ResponseArg);
         (target.instance.as_ref(), target.callback)
     };
+    let _uncancelled = Uncancelled::new();
     instance.dispatch("rpc", |plugin| {
         callback(plugin, Response { future, lifetime: PhantomData });
         Ok(())

@@ -204,6 +204,13 @@ unsafe extern "C" fn flux_future_destroy(future: *mut Future) {
     unsafe { flux_future_decref(future) };
 }
 
+/// Miri does not have it.
+#[cfg(miri)]
+#[no_mangle]
+extern "C" fn pthread_setcancelstate(_: c_int, _: *mut c_int) -> c_int {
+    0
+}
+
 /// Functions that the tests link but do not call.
 macro_rules! unused {
     ($($name:ident)+) => { $(
@@ -214,9 +221,10 @@ macro_rules! unused {
     )+ };
 }
 unused! {
-    flux_attr_get flux_jobtap_error flux_jobtap_get_job_result flux_jobtap_job_lookup
+    flux_attr_get flux_aux_get flux_aux_set flux_jobtap_error flux_jobtap_get_job_result flux_jobtap_job_lookup
     flux_jobtap_job_subscribe flux_plugin_arg_destroy flux_plugin_arg_get flux_plugin_arg_set
-    flux_plugin_arg_strerror flux_plugin_arg_unpack flux_plugin_get_conf flux_rpc_get
+    flux_plugin_arg_strerror flux_plugin_arg_unpack flux_plugin_get_conf flux_plugin_get_path
+    flux_rpc_get
     json_array_get json_integer_value json_number_value json_object_get json_string_length
     json_string_value
 }

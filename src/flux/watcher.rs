@@ -9,6 +9,7 @@ use super::error::Error;
 use super::handle::Flux;
 use super::instance::Instance;
 use crate::flux_sys as sys;
+use crate::os::Uncancelled;
 use crate::plugin::StateCounts;
 
 /// A running timer. Dropping it stops the timer, also from within its own callback.
@@ -160,6 +161,7 @@ unsafe extern "C" fn on_event(
         let target = &*(arg as *const WatcherArg);
         (target.instance.as_ref(), target.callback)
     };
+    let _uncancelled = Uncancelled::new();
     instance.dispatch("watcher", |plugin| {
         callback(plugin);
         Ok(())
@@ -181,6 +183,7 @@ unsafe extern "C" fn on_prepare(
         target.is_started.set(false);
         (target.instance.as_ref(), target.callback)
     };
+    let _uncancelled = Uncancelled::new();
     instance.dispatch("flush", |plugin| {
         callback(plugin);
         Ok(())

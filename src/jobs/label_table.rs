@@ -31,7 +31,7 @@ fn clean(c: char) -> char {
 #[derive(Debug)]
 pub struct LabelTable {
     /// The maximum number of labels, without [`OTHER`].
-    max: usize,
+    pub max: usize,
     /// The maximum length of a label in bytes.
     max_len: usize,
     /// The first has id 1.
@@ -60,9 +60,7 @@ impl LabelTable {
         let is_same = |known: &String| known.chars().eq(label.chars().map(clean));
         match self.labels.iter().position(is_same) {
             Some(index) => index as LabelId + 1,
-            None if self.labels.iter().filter(|label| *label != OTHER).count() < self.max => {
-                self.push(label.chars().map(clean).collect())
-            }
+            None if self.used() < self.max => self.push(label.chars().map(clean).collect()),
             None => self.other(),
         }
     }
@@ -70,6 +68,11 @@ impl LabelTable {
     /// The label with this id, as it is sent.
     pub fn name(&self, id: LabelId) -> Option<&str> {
         self.labels.get(usize::from(id).checked_sub(1)?).map(String::as_str)
+    }
+
+    /// The number of labels, without [`OTHER`].
+    pub fn used(&self) -> usize {
+        self.labels.iter().filter(|label| *label != OTHER).count()
     }
 
     /// The largest id; 0 if the table is empty.

@@ -8,7 +8,7 @@ use std::env;
 
 use super::{StateCounts, Timer};
 use crate::collectors::CollectorId;
-use crate::config::{BrokerInfo, Config, SendAs};
+use crate::config::{BrokerInfo, Config, ConfigError, Key, SendAs, KEYS};
 use crate::flux::{Error, LogLevel};
 use crate::jobs::Needs;
 use crate::os::hostname;
@@ -49,7 +49,9 @@ impl StateCounts {
     /// `conf.update`: applies the plugin's own conf and the broker's configuration, both JSON.
     ///
     /// # Errors
-    /// If they cannot be used. Then nothing has changed.
+    /// If they cannot be used. Then nothing has changed. During the load only a mistake in the
+    /// plugin's own conf is an error; with any other mistake nothing is sent until a reload
+    /// corrects it. Otherwise an instance with the plugin in its configuration would not start.
     pub fn conf_update(&mut self, plugin: Option<&str>, broker: &str) -> Result<(), Error> {
         if let Some(prepared) = self.prepare(plugin, broker)? {
             self.commit(prepared);
@@ -61,13 +63,27 @@ impl StateCounts {
     fn prepare(&self, plugin: Option<&str>, broker: &str) -> Result<Option<Prepared>, Error> {
         let environment = env::var_os(ENDPOINT_VARIABLE);
         let environment = environment.as_ref().map(|text| text.to_string_lossy());
-        let config = Config::new(plugin, broker, environment.as_deref())
-            .map_err(|error| Error::new(error.to_string()))?;
+        let new = Config::new(plugin, broker, environment.as_deref());
+        let is_read = new.is_ok();
+        let config = match new.and_then(|config| self.checked(config)) {
+            Err(error) if !self.publisher.is_running() => {
+                let mut own = Config::new(plugin, "{}", None).map_err(Error::new)?;
+                if is_read {
+                    // Valid values exclude each other.
+                    own = self.checked(own).map_err(Error::new)?;
+                }
+                own.silence(format!(
+                    "{error}; no metrics are sent until a valid [state-counts] is loaded with flux \
+                     config reload"
+                ));
+                own
+            }
+            config => config.map_err(Error::new)?,
+        };
         if self.is_configured && self.config.as_ref() == Some(&config) {
             return Ok(None);
         }
         let names = MetricNames::new(&config, &self.broker_info(&config));
-        names.check(&config).map_err(Error::new)?;
         let mut intervals = Vec::new();
         for (index, (interval, callback)) in INTERVALS.into_iter().enumerate() {
             let seconds = interval(&config);
@@ -86,6 +102,14 @@ impl StateCounts {
         Ok(Some(Prepared { config, names, start, intervals }))
     }
 
+    /// Checks what depends on several keys and on the broker.
+    fn checked(&self, mut config: Config) -> Result<Config, ConfigError> {
+        let broker = self.broker_info(&config);
+        MetricNames::new(&config, &broker).check(&config)?;
+        config.check(&broker.level)?;
+        Ok(config)
+    }
+
     fn commit(&mut self, prepared: Prepared) {
         let Prepared { config, names, start, intervals } = prepared;
         let was_configured = std::mem::replace(&mut self.is_configured, false);
@@ -102,7 +126,13 @@ impl StateCounts {
         let is_renamed = !was_configured || *self.publisher.names() != names;
         let is_same = |old: &Config| {
             (&old.endpoints, old.period, &old.metrics, old.send, old.shares_gauges())
-                == (&config.endpoints, config.period, &config.metrics, config.send, config.shares_gauges())
+                == (
+                    &config.endpoints,
+                    config.period,
+                    &config.metrics,
+                    config.send,
+                    config.shares_gauges(),
+                )
         };
         let is_flushed = is_renamed || !self.config.as_ref().is_some_and(is_same);
         // Removed destinations get final values in the old mode and with the old names.
@@ -119,12 +149,12 @@ impl StateCounts {
         if was_shared && mode != GaugeMode::Shared {
             self.publisher.resync();
         }
-        self.config = Some(config);
+        let old = self.config.replace(config);
         if self.publisher.is_running() {
             // Collectors may need it now, or no longer need it.
             self.request_resource_status();
         }
-        self.log_config();
+        self.log_config(old.as_ref());
         self.publisher.look_up(true, self.flux.now());
         if is_flushed {
             self.publisher.flush(self.flux.now());
@@ -133,12 +163,8 @@ impl StateCounts {
         self.is_configured = true;
     }
 
-    /// The values of the names' placeholders. The broker's attributes are read once, and only
-    /// if a name has a placeholder.
+    /// The values of the names' placeholders. The broker's attributes are read once.
     fn broker_info(&self, config: &Config) -> BrokerInfo {
-        if !config.has_placeholders() {
-            return BrokerInfo::default();
-        }
         let broker = self.broker.get_or_init(|| {
             let attribute = |name| self.flux.attribute(name);
             // Old brokers have no attribute "hostname".
@@ -177,25 +203,30 @@ impl StateCounts {
         }
     }
 
-    /// Logs one line for each configuration.
-    fn log_config(&self) {
+    /// Logs a line for each configuration, with the keys that differ from an `old` one, and a
+    /// warning if a part of the broker's configuration is ignored.
+    fn log_config(&self, old: Option<&Config>) {
         let Some(config) = &self.config else { return };
-        if config.endpoints.is_empty() {
-            return self.warn(&format!(
-                "no endpoint is set: no metrics are sent (expected endpoint=HOST:PORT at load or \
-                 in the broker's [state-counts], or {ENDPOINT_VARIABLE} in its environment)"
-            ));
+        if let Some(misplaced) = &config.misplaced {
+            self.warn(misplaced);
         }
+        if let Some(reason) = &config.silent {
+            return self.warn(reason);
+        }
+        let is_changed = |key: &&Key| old.is_some_and(|old| old.get(key) != config.get(key));
+        let changes = KEYS.iter().filter(is_changed);
+        let changes = changes.map(|key| format!("; {} is now {}", key.name, config.get(key)));
         let endpoints: Vec<_> = config.endpoints.iter().map(ToString::to_string).collect();
         self.flux.log(
             LogLevel::Info,
             &format!(
-                "version {}: sends {} to {}, period {} s, resync {} s",
+                "version {}: sends {} to {}, period {} s, resync {} s{}",
                 env!("CARGO_PKG_VERSION"),
                 if config.send == SendAs::Values { "values" } else { "increments" },
                 endpoints.join(", "),
                 config.period,
                 config.resync,
+                changes.collect::<String>(),
             ),
         );
     }

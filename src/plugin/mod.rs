@@ -52,7 +52,7 @@ pub struct StateCounts {
     /// `false` before the first `conf.update`, and after a panic while a configuration was
     /// applied: then the next one is applied as a whole.
     is_configured: bool,
-    /// Values of the placeholders in names, queried once, when a name has a placeholder.
+    /// Values of the placeholders in names, queried once.
     broker: OnceCell<BrokerInfo>,
     polls: Polls,
     pass: Pass,

@@ -11,9 +11,7 @@ use super::publisher::{GaugeMode, Metric};
 use super::sent::Sent;
 use crate::collectors::MetricKind;
 use crate::os::wait_until_writable;
-use crate::stats::{
-    explain, Address, Counters, DatagramBuffer, LineTemplate, Socket, Value,
-};
+use crate::stats::{explain, Address, Counters, DatagramBuffer, LineTemplate, Socket, Value};
 
 /// Bytes after which a UDP connection pauses. The default receive buffer of a server has
 /// 212,992 bytes (net.core.rmem_default), and held 92 datagrams of 700 to 1,432 bytes while

@@ -40,10 +40,12 @@ impl Server {
                 match kind {
                     "ms" => self.timings += 1,
                     "c" => {
-                        *self.counters.entry(name.into()).or_default() += value.parse::<i64>().unwrap()
+                        *self.counters.entry(name.into()).or_default() +=
+                            value.parse::<i64>().unwrap()
                     }
                     _ if value.starts_with(['+', '-']) => {
-                        *self.gauges.entry(name.into()).or_default() += value.parse::<i64>().unwrap()
+                        *self.gauges.entry(name.into()).or_default() +=
+                            value.parse::<i64>().unwrap()
                     }
                     _ => drop(self.gauges.insert(name.into(), value.parse().unwrap())),
                 }
@@ -166,7 +168,8 @@ impl Model {
                 let value = server.gauges.get(&name).copied().unwrap_or_default();
                 assert_eq!(value, level, "{name} {what}");
             }
-            let old = server.gauges.iter().filter(|(name, _)| !name.contains(&format!("v{version}-")));
+            let old =
+                server.gauges.iter().filter(|(name, _)| !name.contains(&format!("v{version}-")));
             assert_eq!(old.filter(|(_, value)| **value != 0).count(), 0, "retired {what}");
             let total: i64 = server.counters.values().sum();
             assert_eq!(total, self.total, "{what}");

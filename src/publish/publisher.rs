@@ -12,6 +12,7 @@ use super::destination::{Destination, Notice};
 use super::names::MetricNames;
 use crate::collectors::{CollectorId, MetricId, MetricKind, MetricSpec, Recorder, COLLECTORS};
 use crate::jobs::LabelId;
+use crate::os::Uncancelled;
 use crate::stats::{Counters, Error, LineTemplate};
 
 /// Samples of timings that are sent without waiting for the flush: about one datagram.
@@ -410,6 +411,7 @@ impl Recorder for Publisher {
         }
         self.timings.push((index, milliseconds));
         if self.timings.len() == MAX_TIMINGS {
+            let _uncancelled = Uncancelled::new();
             let Publisher { destinations, metrics, mode, now, timings, batch, .. } = self;
             let flush = Flush { metrics, mode: *mode, now: *now };
             for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {

@@ -81,7 +81,6 @@ mod tests {
     use super::*;
     use Value::{Count, GaugeAdd, GaugeSet};
 
-
     fn metric(kind: MetricKind, level: Option<i64>) -> Metric {
         Metric { template: None, kind, level, is_retired: false, has_changed: false }
     }
@@ -158,7 +157,8 @@ mod tests {
         ];
         for (total, sent, expected) in table {
             let metric = metric(MetricKind::Counter, Some(total));
-            let due = |is_final| sent.due(&metric, GaugeMode::Shared, is_final).map(|(value, _)| value);
+            let due =
+                |is_final| sent.due(&metric, GaugeMode::Shared, is_final).map(|(value, _)| value);
             assert_eq!(due(false), expected, "{total} after {sent:?}");
             assert_eq!(due(true), expected.filter(|value| *value != Count(0)));
         }

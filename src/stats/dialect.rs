@@ -79,6 +79,8 @@ impl Dialect {
             ':' | '|' | '@' => '_',
             '-' if self == Dialect::Pcp => '_',
             ',' | ';' | '=' | '#' | '~' | ' ' if self.has_tags() => '_',
+            // InfluxDB reads a backslash as an escape of the next separator.
+            '\\' if self == Dialect::InfluxDb => '_',
             c if is_invisible(c) => '_',
             c => c,
         };
@@ -125,16 +127,16 @@ mod tests {
 
     #[test]
     fn names_and_tags_cannot_forge_a_line() {
-        let tags = [("a=b,c;d#e:f", "g|h,i=j;k~l m\nn-o")];
+        let tags = [("a=b,c;d#e:f", "g|h,i=j;k~l m\nn-o\\")];
         let table = [
-            (Dialect::Plain, "p,q.g_h,i=j;k~l m_n-o:1|g"),
-            (Dialect::Pcp, "p,q.g_h,i=j;k~l m_n_o:1|g"),
-            (Dialect::DogStatsD, "p_q:1|g|#a_b_c_d_e_f:g_h_i_j_k_l_m_n-o"),
-            (Dialect::Graphite, "p_q;a_b_c_d_e_f=g_h_i_j_k_l_m_n-o:1|g"),
-            (Dialect::InfluxDb, "p_q,a_b_c_d_e_f=g_h_i_j_k_l_m_n-o:1|g"),
+            (Dialect::Plain, "p\\,q.g_h,i=j;k~l m_n-o\\:1|g"),
+            (Dialect::Pcp, "p\\,q.g_h,i=j;k~l m_n_o\\:1|g"),
+            (Dialect::DogStatsD, "p\\_q:1|g|#a_b_c_d_e_f:g_h_i_j_k_l_m_n-o\\"),
+            (Dialect::Graphite, "p\\_q;a_b_c_d_e_f=g_h_i_j_k_l_m_n-o\\:1|g"),
+            (Dialect::InfluxDb, "p__q,a_b_c_d_e_f=g_h_i_j_k_l_m_n-o_:1|g"),
         ];
         for (dialect, text) in table {
-            assert_eq!(series(dialect, "p,q", "", &tags), text);
+            assert_eq!(series(dialect, "p\\,q", "", &tags), text);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -71,7 +71,8 @@ fn parse_path(text: &str) -> Result<Location, String> {
 fn parse_host_and_port(text: &str) -> Result<Location, String> {
     let address = text.parse().ok().filter(|it: &SocketAddr| it.port() != 0);
     // Otherwise the text is a name, an address with a zone, or a mistake.
-    if let Some(address) = address.filter(|_| !text.contains('%')) {
+    let needs_zone = |it: &SocketAddr| matches!(it.ip(), IpAddr::V6(ip) if is_link_local(ip));
+    if let Some(address) = address.filter(|it| !text.contains('%') && !needs_zone(it)) {
         return Ok(Location::Address(address));
     }
     let (host, port) = match text.strip_prefix('[') {
@@ -109,22 +110,32 @@ fn check_bracketed(text: &str) -> Result<(), String> {
         Some((address, zone)) => (address, Some(zone)),
         None => (text, None),
     };
-    let is_link_local = match address.parse::<Ipv6Addr>() {
-        Ok(address) => address.is_unicast_link_local(),
+    let is_link_local = match address.parse() {
+        Ok(address) => is_link_local(address),
         Err(_) => return Err(format!("{} is not an IPv6 address {EXPECTED}", quoted(address))),
     };
     // As the kernel checks the name of an interface (dev_valid_name).
     let valid = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
     match zone {
         // getaddrinfo(3) accepts zones of these addresses only.
-        Some(_) if !is_link_local => {
-            Err(format!("{} has a zone (expected one for fe80::/10 only)", quoted(text)))
+        Some(_) if !is_link_local => Err(format!(
+            "{} has a zone (expected one for fe80::/10 or ff02::/16 only)",
+            quoted(text)
+        )),
+        None if is_link_local => {
+            Err(format!("link-local address without interface (expected [{address}%eth0]:PORT)"))
         }
         Some(zone) if !(1..libc::IF_NAMESIZE).contains(&zone.len()) || !zone.bytes().all(valid) => {
             Err(format!("{} is not the name of an interface", quoted(zone)))
         }
         _ => Ok(()),
     }
+}
+
+/// Returns `true` for addresses that connect(2) refuses without an interface (RFC 4291, 2.5.6
+/// and 2.7).
+fn is_link_local(address: Ipv6Addr) -> bool {
+    address.is_unicast_link_local() || address.segments()[0] & 0xff0f == 0xff02
 }
 
 /// Rejects names that cannot exist, which would be looked up forever.
@@ -230,6 +241,8 @@ mod tests {
             "statsd.example.org:8125",
             "[fe80::1%eth0]:8125",
             "[fe80::1%2]:8125",
+            "[ff02::1%eth0]:8125",
+            "[ff05::1]:8125",
             "unix:/run/statsd.sock",
             "unix:////run/statsd.sock",
         ] {
@@ -250,6 +263,9 @@ mod tests {
         let port = |port: &str| format!("port \"{port}\" is not valid (expected 1 to 65535)");
         let host = "host name is not valid (expected letters, digits, -, _ and .)";
         let interface = |zone: &str| format!("\"{zone}\" is not the name of an interface");
+        let link_local = |address: &str| {
+            format!("link-local address without interface (expected [{address}%eth0]:PORT)")
+        };
         let relative = "path \"run/s\" is not absolute (expected unix:/PATH)";
         let table = [
             ("localhost", expected("missing \":PORT\"")),
@@ -269,9 +285,18 @@ mod tests {
             ("[fe80::1%]:1", interface("")),
             ("[fe80::1%a b]:1", interface("a b")),
             ("[fe80::1%sixteen-letters-]:1", interface("sixteen-letters-")),
-            ("[::1%lo]:1", "\"::1%lo\" has a zone (expected one for fe80::/10 only)".into()),
-            ("[::1%1]:1", "\"::1%1\" has a zone (expected one for fe80::/10 only)".into()),
+            (
+                "[::1%lo]:1",
+                "\"::1%lo\" has a zone (expected one for fe80::/10 or ff02::/16 only)".into(),
+            ),
+            (
+                "[::1%1]:1",
+                "\"::1%1\" has a zone (expected one for fe80::/10 or ff02::/16 only)".into(),
+            ),
             ("fe80::1%eth0:1", host.into()),
+            ("[fe80::1]:8125", link_local("fe80::1")),
+            ("udp://[fe80::a]:1", link_local("fe80::a")),
+            ("[ff02::1]:1", link_local("ff02::1")),
             ("tcp://localhost:1", expected("unknown scheme \"tcp\"")),
             ("udp:localhost:1", host.into()),
             ("a b:1", host.into()),

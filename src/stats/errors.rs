@@ -43,11 +43,14 @@ impl std::error::Error for Error {}
 /// `value` in double quotes, escaped, and cut after 40 characters, so that an error text
 /// that contains it stays one short line: Flux cuts the error of a load at 159 bytes.
 pub(crate) fn quoted(value: &str) -> String {
-    const MAX_CHARS: usize = 40;
-    let escaped = value.escape_default().to_string();
-    match escaped.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => format!("\"{}…\"", &escaped[..end]),
-        None => format!("\"{escaped}\""),
+    format!("\"{}\"", shortened(&value.escape_default().to_string()))
+}
+
+/// `text`, cut after 40 characters.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -60,7 +60,7 @@ pub use line::{LineTemplate, Value};
 #[doc(hidden)]
 pub use socket::Socket;
 
-pub(crate) use errors::quoted;
+pub(crate) use errors::{quoted, shortened};
 #[cfg(test)]
 pub(crate) use socket::faults;
 
@@ -84,8 +84,8 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Stats {
     prefix: String,
-    /// Created at the first use; empty if there is no endpoint.
-    servers: OnceCell<Vec<Server>>,
+    /// Created at the first use; empty if the variable is unset, an error if it is not valid.
+    servers: OnceCell<Result<Vec<Server>, Error>>,
 }
 
 #[derive(Debug)]
@@ -94,6 +94,8 @@ struct Server {
     connection: Connection,
     /// The time of the last lookup of the host.
     looked_up: Option<Instant>,
+    /// The error of the last lookup.
+    error: Option<Error>,
 }
 
 impl Stats {
@@ -104,14 +106,17 @@ impl Stats {
     /// If the host is not found.
     pub fn new(endpoint: &Endpoint) -> Result<Stats, Error> {
         let mut server = Server::new(endpoint.clone());
-        server.look_up()?;
-        Ok(Stats { servers: OnceCell::with_value(vec![server]), ..Stats::from_environment() })
+        server.look_up();
+        if let Some(error) = server.error {
+            return Err(error);
+        }
+        Ok(Stats { servers: OnceCell::with_value(Ok(vec![server])), ..Stats::from_environment() })
     }
 
     /// A client that sends to the endpoint in [`ENDPOINT_VARIABLE`], or to each of several
     /// endpoints with commas between them. The variable is read at the first use of the
-    /// client. If it is unset or not valid, nothing is sent and [`enabled`](Self::enabled)
-    /// returns `false`.
+    /// client. If it is unset, empty or not valid, nothing is sent and
+    /// [`enabled`](Self::enabled) returns `false`; [`error`](Self::error) returns the mistake.
     ///
     /// A host name is looked up when a metric is sent and, if it is not found, again at most
     /// every 10 s. This lookup may block.
@@ -134,12 +139,21 @@ impl Stats {
 
     /// Returns `true` if the client has an endpoint, even if no server listens there.
     pub fn enabled(&self) -> bool {
-        !self.servers().is_empty()
+        matches!(self.servers(), Ok(servers) if !servers.is_empty())
+    }
+
+    /// The reason why a server gets nothing: the variable is not valid, or the last lookup of a
+    /// host failed. `None` if there is no such reason, or no endpoint.
+    pub fn error(&self) -> Option<&Error> {
+        match self.servers() {
+            Ok(servers) => servers.iter().find_map(|server| server.error.as_ref()),
+            Err(error) => Some(error),
+        }
     }
 
     /// The results of all sends so far, summed over all servers.
     pub fn counters(&self) -> Counters {
-        Counters::sum(self.servers().iter().map(|server| server.connection.counters()))
+        Counters::sum(self.servers().iter().flatten().map(|server| server.connection.counters()))
     }
 
     /// Adds 1 to a gauge.
@@ -189,40 +203,40 @@ impl Stats {
             return Err(Error::Name { length: 0 });
         }
         let template = Dialect::Plain.template(&self.prefix, name, &[], &[])?;
-        self.servers();
+        let _ = self.servers();
         let mut lines = Vec::new();
         template.append(value, &mut lines);
         lines.pop(); // The last newline is not sent.
-        for server in self.servers.get_mut().into_iter().flatten() {
+        for server in self.servers.get_mut().into_iter().flatten().flatten() {
             // If the host is not found, the send fails and is counted.
-            let _ = server.look_up();
+            server.look_up();
             server.connection.send(&lines);
         }
         Ok(())
     }
 
-    fn servers(&self) -> &[Server] {
+    fn servers(&self) -> &Result<Vec<Server>, Error> {
         self.servers.get_or_init(|| {
-            let endpoints = env::var(ENDPOINT_VARIABLE).ok();
-            let endpoints = endpoints.and_then(|text| Endpoint::list(&text).ok());
-            endpoints.into_iter().flatten().map(Server::new).collect()
+            let text = env::var_os(ENDPOINT_VARIABLE).filter(|text| !text.is_empty());
+            let endpoints = text.map(|text| Endpoint::list(&text.to_string_lossy())).transpose()?;
+            Ok(endpoints.into_iter().flatten().map(Server::new).collect())
         })
     }
 }
 
 impl Server {
     fn new(endpoint: Endpoint) -> Server {
-        Server { endpoint, connection: Connection::new(None), looked_up: None }
+        Server { endpoint, connection: Connection::new(None), looked_up: None, error: None }
     }
 
     /// Looks up the host if its address is unknown and the last lookup was long enough ago.
-    fn look_up(&mut self) -> Result<(), Error> {
+    fn look_up(&mut self) {
         let is_due = self.looked_up.is_none_or(|time| time.elapsed() >= LOOKUP_INTERVAL);
         if self.connection.address().is_none() && is_due {
             self.looked_up = Some(Instant::now());
-            self.connection.set_address(self.endpoint.look_up()?);
+            let found = self.endpoint.look_up();
+            self.error = found.map(|address| self.connection.set_address(address)).err();
         }
-        Ok(())
     }
 }
 

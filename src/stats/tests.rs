@@ -73,26 +73,32 @@ fn a_host_that_is_not_found_is_an_error_or_a_failed_send() {
     let error = Stats::new(&endpoint).unwrap_err().to_string();
     assert!(error.starts_with("endpoint \"no..host:1\": host not found: "), "{error}");
 
-    let servers = OnceCell::with_value(vec![Server::new(endpoint)]);
+    let servers = OnceCell::with_value(Ok(vec![Server::new(endpoint)]));
     let mut stats = Stats { servers, prefix: String::new() };
     stats.inc("a").unwrap();
     assert_eq!((stats.enabled(), stats.counters().errors), (true, vec![(libc::ENOTCONN, 1)]));
+    assert_eq!(stats.error().unwrap().to_string(), error);
     // The host has an address now.
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_nonblocking(true).unwrap();
-    let found = &mut stats.servers.get_mut().unwrap()[0];
-    found.endpoint = server.local_addr().unwrap().to_string().parse().unwrap();
+    let text = server.local_addr().unwrap().to_string();
+    let found = |stats: &mut Stats, looked_up| {
+        let server = &mut stats.servers.get_mut().unwrap().as_mut().unwrap()[0];
+        (server.endpoint, server.looked_up) = (text.parse().unwrap(), looked_up);
+    };
+    found(&mut stats, Some(Instant::now()));
     stats.inc("a").unwrap();
     assert!(received(&server).is_empty(), "no lookup within 10 s");
-    stats.servers.get_mut().unwrap()[0].looked_up = None;
+    found(&mut stats, None);
+    assert!(stats.error().is_some());
     stats.inc("a").unwrap();
-    assert_eq!(received(&server), ["a:+1|g"]);
+    assert_eq!((received(&server), stats.error()), (vec!["a:+1|g".to_owned()], None));
 }
 
 #[test]
 fn without_an_endpoint_nothing_is_sent() {
     let mut stats =
-        Stats { servers: OnceCell::with_value(Vec::new()), ..Stats::from_environment() };
+        Stats { servers: OnceCell::with_value(Ok(Vec::new())), ..Stats::from_environment() };
     stats.inc("a").unwrap();
     assert!(!stats.enabled());
     assert_eq!(stats.counters(), Counters::default());

@@ -14,8 +14,10 @@ use crate::support::trace;
 
 /// All imports from Flux. flux-core 0.49.0, the oldest supported version, exports each of
 /// them.
-const IMPORTS: [&str; 29] = [
+const IMPORTS: [&str; 32] = [
     "flux_attr_get",
+    "flux_aux_get",
+    "flux_aux_set",
     "flux_fd_watcher_create",
     "flux_future_decref",
     "flux_future_destroy",
@@ -36,6 +38,7 @@ const IMPORTS: [&str; 29] = [
     "flux_plugin_arg_unpack",
     "flux_plugin_aux_set",
     "flux_plugin_get_conf",
+    "flux_plugin_get_path",
     "flux_prepare_watcher_create",
     "flux_reactor_now",
     "flux_rpc",

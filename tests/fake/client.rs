@@ -48,10 +48,18 @@ fn the_endpoint_is_read_from_the_environment_at_the_first_metric() {
     assert_eq!(&buffer[..length], b"y:+1|g");
     assert_eq!((stats.counters().datagrams, stats.counters().failures()), (1, 1));
 
-    for bad in ["localhost", "localhost:0", ""] {
-        env::set_var(ENDPOINT_VARIABLE, bad);
+    for (value, text) in [
+        ("localhost", Some("missing \":PORT\"")),
+        ("localhost:0", Some("port \"0\" is not valid")),
+        ("a:1,b", Some("\"b\": missing \":PORT\"")),
+        ("", None),
+    ] {
+        env::set_var(ENDPOINT_VARIABLE, value);
         let mut stats = Stats::from_environment();
         stats.inc("x").unwrap();
-        assert!(!stats.enabled(), "{bad}");
+        assert!(!stats.enabled(), "{value}");
+        let error = stats.error().map(ToString::to_string);
+        assert_eq!(error.is_some(), text.is_some(), "{value}: {error:?}");
+        assert!(error.unwrap_or_default().contains(text.unwrap_or_default()), "{value}");
     }
 }

@@ -1,19 +1,26 @@
 //! The configuration: each key, each mistake, and where placeholders come from.
 
 use std::net::UdpSocket;
+use std::process::Command;
 
 use serde_json::{json, Value};
 
 use crate::support::artifact::plugin;
-use crate::support::fake_job_manager::FakeJobManager;
+use crate::support::fake_job_manager::{program, FakeJobManager};
 use crate::support::jobs::RUN;
+use crate::support::receiver::Receiver;
 use crate::support::DIALECTS;
 
 scenarios!(configuration:
-    a_mistake_in_the_environment_is_refused_unless_the_conf_has_an_endpoint,
+    a_conflict_fails_a_load_only_if_it_is_within_the_conf,
+    a_job_manager_starts_with_a_mistake_in_the_table,
+    a_mistake_in_the_environment_is_a_warning_and_matters_only_without_an_endpoint,
+    a_mistake_outside_the_conf_never_fails_a_load,
+    a_reload_logs_what_it_changed,
     each_key_can_be_set_in_each_place,
     each_mistake_is_refused_and_changes_nothing,
     each_wrong_number_with_a_fraction_is_refused,
+    the_query_shows_effective_values,
     without_an_endpoint_the_plugin_loads_and_logs_a_warning,
 );
 
@@ -47,6 +54,7 @@ fn a_prefix_that_gives_two_metrics_the_same_name_is_refused() {
                 // refused.
                 host.config(&json!({TABLE: conf(json!(collector))}));
                 host.load(plugin(), json!({})).unwrap();
+                host.advance(0.1);
                 assert_eq!(host.reload(&json!({TABLE: both})), Err(words));
             }
             host.end();
@@ -61,7 +69,52 @@ fn a_configuration_that_is_not_an_object_is_refused() {
     assert_eq!(host.load(plugin(), json!(5)), Err(words.into()));
     host.config(&json!({TABLE: [1]}));
     let words = "state-counts: [1] (expected a table of keys)";
-    assert_eq!(host.load(plugin(), json!({})), Err(words.into()));
+    host.load(plugin(), json!({})).unwrap();
+    let error = host.query()["config_error"].as_str().unwrap().to_owned();
+    assert!(error.starts_with(words), "{error}");
+}
+
+/// A nested instance: its level is 1, and its job ƒABC.
+#[test]
+fn a_nested_instance_sends_nothing_until_a_prefix_is_set() {
+    let mut receiver = Receiver::start();
+    let mut command = Command::new(program());
+    command.env("STATE_COUNTS_HOST_LEVEL", "1");
+    let mut host = FakeJobManager::spawn(command, Some(&receiver.endpoint()));
+    host.load(plugin(), json!({"resync": "1h"})).unwrap();
+    host.call("job.new", &json!({"id": 1, "state": RUN}));
+    host.advance(20.0);
+    let error = host.query()["config_error"].as_str().unwrap().to_owned();
+    assert!(error.starts_with("instance-level is 1 and no prefix is set: no metrics are sent"));
+    let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(log, [format!("state-counts: {error}")]);
+    assert_eq!(receiver.seen().datagrams, 0);
+    for (table, name) in [
+        (json!({"prefix": "flux.nested.{jobid}.job.state"}), "flux.nested.fABC.job.state.RUN"),
+        (json!({"prefix": "flux.nested.job.state", "resync": 0}), "flux.nested.job.state.RUN"),
+    ] {
+        host.reload(&json!({TABLE: table})).unwrap();
+        host.counts();
+        assert!(receiver.values().contains_key(name), "{table}");
+        assert_eq!(host.query()["config_error"], Value::Null);
+    }
+    // The names of the parent, on purpose.
+    host.reload(&json!({TABLE: {"prefix": "flux.job.state"}})).unwrap();
+    host.counts();
+    assert_eq!(receiver.seen().gauges["RUN"], 1);
+    host.reload(&json!({TABLE: {}})).unwrap();
+    assert_eq!(host.query()["config_error"], error);
+    host.end();
+}
+
+#[test]
+fn a_misspelled_table_is_logged() {
+    let (mut host, _) = FakeJobManager::running(json!({}));
+    host.log();
+    host.reload(&json!({"state_counts": {"period": 1}})).unwrap();
+    let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
+    assert!(log[0].starts_with("state-counts: [state_counts] is ignored (expected [state-counts]"));
+    host.end();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::support::artifact::panicking_plugin;
 use crate::support::fake_job_manager::FakeJobManager;
-use crate::support::jobs::{live, step, COURSE, NEW, PRIORITY, SCHED};
+use crate::support::jobs::{described, live, step, COURSE, NEW, PRIORITY, RUN, SCHED};
 use crate::support::receiver::Receiver;
 use serde_json::json;
 
@@ -34,6 +34,31 @@ fn gauges_are_recomputed_after_a_panic_and_panics_are_counted() {
     live(&mut host, 1000, &[NEW]);
     let truth = host.counts();
     assert_eq!(receiver.seen().gauges, truth);
+    host.end();
+}
+
+/// `flux module remove --cancel job-manager`: a system call in a callback, such as send(2),
+/// would unwind the stack, and Rust would abort the process.
+#[test]
+fn a_canceled_job_manager_ends_after_the_callback() {
+    let conf = json!({"resync": "1h", "metrics": "states,timings"});
+    let (mut host, mut receiver) = FakeJobManager::running(conf);
+    for turn in 0..3 {
+        // A full datagram of timings, which is sent before the end of the loop iteration.
+        let calls: Vec<_> = (turn * 100..turn * 100 + 100)
+            .flat_map(|id| {
+                let mut job = described(id);
+                job["state"] = json!(SCHED);
+                let mut run = job.clone();
+                (run["prev_state"], run["state"]) = (json!(SCHED), json!(RUN));
+                [("job.new", job), ("job.state.run", run)]
+            })
+            .collect();
+        assert!(host.cancel_in_turn(&calls));
+    }
+    let truth = host.counts();
+    assert_eq!((receiver.seen().gauges, truth["RUN"]), (truth, 300));
+    assert_eq!(receiver.values()["flux.job.time.submit_to_run"].len(), 300);
     host.end();
 }
 

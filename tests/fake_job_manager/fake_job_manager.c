@@ -16,6 +16,7 @@
  *                            "restart", or "restart-doubled" (before 0.87.0)
  *   {"op":"remove", "name":N}       N: the name of the file
  *   {"op":"call", "topic":T, "in":{}}   a callback of all plugins, in order
+ *   {"op":"cancel", "calls":[…]}   as "turn", in another thread that is being cancelled
  *   {"op":"withhold", "topic":T, "in":{}}   as "call", but no plugin is called
  *   {"op":"turn", "calls":[{"topic":T, "in":{}}, …]}   several in one loop iteration
  *   {"op":"advance", "seconds":S}   timers fire; requests get responses
@@ -31,8 +32,8 @@
  *   {"op":"repeat", …}              measures the time of callbacks (repeat.h)
  *   {"op":"turns"}                  measures loop iterations (turns.h)
  *
- * The results of load, remove, reload, query, counts, queues, log, mapped, repeat and turns
- * are JSON objects, one per line.
+ * The results of load, remove, reload, query, cancel, counts, queues, log, mapped, repeat and
+ * turns are JSON objects, one per line.
  */
 #include "fake_job_manager.h"
 #include "tests/fake_job_manager/turns.h"
@@ -45,6 +46,7 @@ enum rpc_mode rpc_mode;
 json_t *current;
 json_t *resources;
 json_t *log_lines;
+struct handle_item handle_item;
 
 static int plugin_count;
 static json_t *config;      // the broker's
@@ -94,6 +96,8 @@ static void destroy (struct flux_plugin *p)
 {
     for (int i = 0; i < p->handler_count; i++)
         free (p->handlers[i].topic);
+    // As in flux-core's plugin.c, before the aux destructors.
+    free (p->path);
     free (p->conf);
     for (int i = 0; i < p->aux_count; i++)
         p->aux[i].destroy (p->aux[i].val);
@@ -134,6 +138,7 @@ static const char *load_dso (struct flux_plugin *p, const char *path, json_t *co
     static char error[512];
     const char *slash = strrchr (path, '/');
     p->name = strdup (slash ? slash + 1 : path);
+    p->path = strdup (path);
     if (conf)
         p->conf = json_dumps (conf, JSON_ENCODE_ANY);
     if (!(p->dso = dlopen (path, RTLD_NOW | RTLD_LOCAL))) {
@@ -187,6 +192,9 @@ static const char *load (json_t *command)
         die ("load: bad command");
     struct flux_plugin *p = calloc (1, sizeof (*p));
     const char *error = load_dso (p, path, conf);
+    // A plugin of the configuration gets it again, when all plugins are loaded.
+    if (!error && strcmp (how, "live") != 0)
+        error = conf_update (p);
     if (error || plugin_count == MAX_ITEMS) {
         destroy (p);
         return error ? error : "too many plugins";
@@ -288,6 +296,21 @@ static void end_turn (void)
             w = w->next;
     }
     turn_ends ();
+}
+
+/* Makes calls in one loop iteration, while this thread is being cancelled, as by "flux module
+ * remove --cancel job-manager" in a callback. Callbacks must return; after them the thread may
+ * end.
+ */
+static void happen_all (json_t *calls);
+
+static void *canceled (void *calls)
+{
+    pthread_cancel (pthread_self ());
+    happen_all (calls);
+    end_turn ();
+    pthread_testcancel ();
+    return NULL;
 }
 
 /* Responses to all requests, and to those that callbacks for responses send. */
@@ -445,6 +468,15 @@ static void happen (const char *topic, json_t *in)
     call_all (topic, in);
 }
 
+static void happen_all (json_t *calls)
+{
+    size_t index;
+    json_t *entry;
+    json_array_foreach (calls, index, entry)
+        happen (json_string_value (json_object_get (entry, "topic")),
+                json_object_get (entry, "in"));
+}
+
 static void run (json_t *command)
 {
     const char *op = "";
@@ -479,17 +511,20 @@ static void run (json_t *command)
         answer (query (name));
     else if (strcmp (op, "call") == 0)
         happen (topic, in);
+    else if (strcmp (op, "cancel") == 0) {
+        pthread_t thread;
+        void *outcome;
+        if (pthread_create (&thread, NULL, canceled, json_object_get (command, "calls")) != 0
+            || pthread_join (thread, &outcome) != 0)
+            die ("no thread");
+        answer (json_pack ("{s:b}", "canceled", outcome == PTHREAD_CANCELED));
+    }
     else if (strcmp (op, "withhold") == 0) {
         complete (in);
         remember (topic, in);
     }
-    else if (strcmp (op, "turn") == 0) {
-        size_t index;
-        json_t *entry;
-        json_array_foreach (json_object_get (command, "calls"), index, entry)
-            happen (json_string_value (json_object_get (entry, "topic")),
-                    json_object_get (entry, "in"));
-    }
+    else if (strcmp (op, "turn") == 0)
+        happen_all (json_object_get (command, "calls"));
     else if (strcmp (op, "advance") == 0)
         advance (seconds);
     else if (strcmp (op, "rpc") == 0)
@@ -551,8 +586,8 @@ static void *job_manager (void *arg)
     free (line);
     while (plugin_count > 0)
         unload (plugins[0]->name);
-    if (watchers || futures)
-        die ("a plugin left a timer or a request behind");
+    if (watchers || futures || handle_item.val)
+        die ("a plugin left a timer, a request or an item of the handle behind");
     json_decref (config);
     json_decref (jobs);
     json_decref (log_lines);

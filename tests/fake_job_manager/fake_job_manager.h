@@ -32,6 +32,7 @@ struct handler {
 struct flux_plugin {
     void *dso;
     char *name;
+    char *path;
     char *conf;
     struct handler handlers[MAX_ITEMS];
     int handler_count;
@@ -82,6 +83,7 @@ extern double now;
 extern enum rpc_mode rpc_mode;
 extern json_t *current;     // the callback's "in"
 extern json_t *log_lines;
+extern struct handle_item { char name[64]; void *val; } handle_item;
 extern json_t *resources;   // the response of resource.status
 
 void die (const char *what);

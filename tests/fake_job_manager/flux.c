@@ -7,6 +7,21 @@ flux_t *flux_jobtap_get_flux (flux_plugin_t *p)
     return (flux_t *)&plugins;
 }
 
+/* The items of the handle. Their destructors would run when plugins are unmapped. */
+void *flux_aux_get (flux_t *h, const char *name)
+{
+    return strcmp (name, handle_item.name) == 0 ? handle_item.val : NULL;
+}
+
+int flux_aux_set (flux_t *h, const char *name, void *aux, flux_free_f destroy)
+{
+    if (destroy || (handle_item.val && strcmp (name, handle_item.name) != 0))
+        die ("an item with a destructor, or more than one");
+    snprintf (handle_item.name, sizeof (handle_item.name), "%s", name);
+    handle_item.val = aux;
+    return 0;
+}
+
 flux_reactor_t *flux_get_reactor (flux_t *h)
 {
     return (flux_reactor_t *)&watchers;
@@ -92,6 +107,11 @@ void flux_plugin_arg_destroy (flux_plugin_arg_t *args)
     free (args);
 }
 
+const char *flux_plugin_get_path (flux_plugin_t *p)
+{
+    return p->path;
+}
+
 const char *flux_plugin_get_conf (flux_plugin_t *p)
 {
     return p->conf;
@@ -129,8 +149,14 @@ const char *flux_attr_get (flux_t *h, const char *name)
 {
     if (strcmp (name, "hostname") == 0)
         return "node17.example.org";
-    if (strcmp (name, "rank") == 0 || strcmp (name, "instance-level") == 0)
+    if (strcmp (name, "rank") == 0)
         return "0";
+    // A nested instance, for some tests.
+    const char *level = getenv ("STATE_COUNTS_HOST_LEVEL");
+    if (strcmp (name, "instance-level") == 0)
+        return level ? level : "0";
+    if (strcmp (name, "jobid") == 0 && level)
+        return "ƒABC";
     // The version of Flux: a broker has this attribute, the fake one only for some tests.
     if (strcmp (name, "version") == 0 && getenv ("STATE_COUNTS_HOST_VERSION"))
         return getenv ("STATE_COUNTS_HOST_VERSION");

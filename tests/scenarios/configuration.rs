@@ -1,6 +1,7 @@
 //! Each key of the configuration, in each place where it can be set, and each mistake.
 
 use std::collections::BTreeSet;
+use std::time::UNIX_EPOCH;
 
 use serde_json::{json, Value};
 use state_counts::config::KEYS;
@@ -99,7 +100,94 @@ pub fn each_key_can_be_set_in_each_place<H: Host>() {
     host.end();
 }
 
-pub fn a_mistake_in_the_environment_is_refused_unless_the_conf_has_an_endpoint<H: Host>() {
+pub fn a_mistake_outside_the_conf_never_fails_a_load<H: Host>() {
+    let mut host = H::start(HostSetup { environment: Environment::Unset, ..HostSetup::default() });
+    host.expect_complaints();
+    let endpoint = host.receiver().endpoint();
+    host.submit(Job::Endless, "", 1);
+    let mistakes = bad();
+    // One for each key; the other ones are read by the same functions.
+    let mut keys = BTreeSet::new();
+    for (key, value, text) in
+        mistakes.iter().filter(|(key, it, _)| !has_fraction(it) && keys.insert(*key))
+    {
+        let mut table = json!({"endpoint": endpoint, "metrics": "queues"});
+        table[*key] = value.clone();
+        host.reload(&table).unwrap();
+        host.load(json!({"resync": "1h"})).unwrap();
+        let error = host.query()["config_error"].as_str().unwrap().to_owned();
+        let begin =
+            format!("[state-counts] {text}; no metrics are sent until a valid [state-counts]");
+        assert!(error.starts_with(&begin), "{error}");
+        assert!(host.log().contains(&begin));
+        // At a reload the mistake is refused. (Flux does not reload an equal configuration.)
+        table["lookup"] = json!("2h");
+        table[*key] = value.clone();
+        let reloaded = host.reload(&table);
+        assert!(reloaded.is_err() || *key == "lookup", "{table}");
+        assert_eq!(host.query()["config_error"], *error);
+        host.pass(1.0);
+        assert_eq!(host.receiver().seen().datagrams, 0, "{text}");
+        host.remove();
+        // The conf's own mistakes fail the load.
+        assert_eq!(host.load(json!({*key: value})), Err(text.clone()));
+    }
+    host.reload(&json!({"endpoint": endpoint, "period": "soon"})).unwrap();
+    host.load(json!({"resync": "1h"})).unwrap();
+    host.reload(&json!({"endpoint": endpoint})).unwrap();
+    assert_eq!(host.query()["config_error"], Value::Null);
+    host.assert_true();
+    host.remove();
+    host.end();
+}
+
+/// Two valid values that exclude each other, in the conf and in the table.
+pub fn a_conflict_fails_a_load_only_if_it_is_within_the_conf<H: Host>() {
+    let mut host = H::start(HostSetup::default());
+    host.expect_complaints();
+    let tags = json!({"tags": {"site": "x"}});
+    let own_error = host.load(tags.clone()).unwrap_err();
+    assert!(
+        own_error.starts_with("tags: {\"site\":\"x\"}: dialect \"plain\" has no tags"),
+        "{own_error}"
+    );
+    // The table, the conf, and the beginning of the error.
+    let table = [
+        (json!({"tags": {"site": "x"}}), json!({}), own_error.as_str()),
+        (tags.clone(), json!({"dialect": "pcp"}), "tags: {\"site\":\"x\"}: dialect \"pcp\""),
+        (json!({"dialect": "graphite", "perod": 1}), tags, "[state-counts] unknown key \"perod\""),
+        (json!({"prefix": "x.time", "metrics": "states,timings"}), json!({}), "prefix: \"x.time\""),
+        (json!({"prefix": "x.time"}), json!({"metrics": "states,timings"}), "prefix: \"x.time\""),
+    ];
+    for (table, conf, text) in table {
+        host.reload(&table).unwrap();
+        host.load(conf).unwrap();
+        let error = host.query()["config_error"].as_str().unwrap().to_owned();
+        assert!(error.starts_with(text), "{error}");
+        host.remove();
+        host.reload(&json!({})).unwrap();
+    }
+    host.end();
+}
+
+/// As at a start of the broker, where the configuration is passed twice.
+pub fn a_job_manager_starts_with_a_mistake_in_the_table<H: Host>() {
+    let mut host = H::start(HostSetup::default());
+    host.expect_complaints();
+    host.populate(1);
+    host.restart(&json!({"resync": "1h", "verify": "soon"}));
+    let error = host.query()["config_error"].as_str().unwrap().to_owned();
+    assert!(error.starts_with("[state-counts] verify: \"soon\""), "{error}");
+    assert_eq!(host.log().matches(&error).count(), 1);
+    host.reload(&json!({"resync": "1h"})).unwrap();
+    host.assert_true();
+    host.cancel_all();
+    host.drain();
+    host.assert_true();
+    host.end();
+}
+
+pub fn a_mistake_in_the_environment_is_a_warning_and_matters_only_without_an_endpoint<H: Host>() {
     let form = "(expected HOST:PORT, [IPv6]:PORT or unix:PATH)";
     let range = "(expected 1 to 65535)";
     let table = [
@@ -115,10 +203,18 @@ pub fn a_mistake_in_the_environment_is_refused_unless_the_conf_has_an_endpoint<H
             environment: Environment::Endpoint(endpoint),
             ..HostSetup::default()
         });
+        host.expect_complaints();
         let text = format!("FLUX_FRIPP_STATSD: endpoint \"{endpoint}\": {text}");
-        assert_eq!(host.load(json!({})), Err(text));
+        host.load(json!({})).unwrap();
+        let error = host.query()["config_error"].as_str().unwrap().to_owned();
+        assert!(error.starts_with(&text), "{error}");
+        assert_eq!(host.log().matches(&text).count(), 1);
+        host.pass(1.0);
+        assert_eq!(host.receiver().seen().datagrams, 0);
+        host.remove();
         let endpoint = host.receiver().endpoint();
         host.load(json!({"endpoint": endpoint})).unwrap();
+        assert_eq!(host.log().matches(&text).count(), 1);
         host.submit(Job::Short, "", 1);
         host.drain();
         host.assert_true();
@@ -135,10 +231,74 @@ pub fn without_an_endpoint_the_plugin_loads_and_logs_a_warning<H: Host>() {
     // Longer than the interval between checks of the endpoints.
     host.pass(11.0);
     let log = host.log();
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("state-counts: ")).collect();
-    let text =
-        "no endpoint is set: no metrics are sent (expected endpoint=HOST:PORT at load or in \
-                the broker's [state-counts], or FLUX_FRIPP_STATSD in its environment)";
-    assert!(lines.len() == 1 && lines[0].contains(text), "{log}");
+    let text = "no endpoint is set: no metrics are sent (expected endpoint=HOST:PORT at load, \
+                conf = { endpoint = \"HOST:PORT\" } in [job-manager] plugins, endpoint in \
+                [state-counts], or FLUX_FRIPP_STATSD in the broker's environment)";
+    assert!(lines_of_ours(&log).len() == 1 && log.contains(text), "{log}");
+    assert_eq!(host.query()["config_error"], text);
+    host.end();
+}
+
+pub fn a_reload_logs_what_it_changed<H: Host>() {
+    let mut host = H::start(HostSetup::default());
+    host.load(json!({"resync": "1h"})).unwrap();
+    // The keys whose values change, and the end of the line.
+    let table = [
+        (json!({"metrics": "states,queues"}), "resync 3600 s; metrics is now [\"states\",\"queues\"]"),
+        (
+            json!({"dialect": "graphite", "tags": {"site": "{rank}"}, "metrics": "states,queues"}),
+            "resync 3600 s; dialect is now \"graphite\"; tags is now {\"site\":\"{rank}\"}",
+        ),
+        (
+            json!({"prefix": "x.y"}),
+            "resync 3600 s; prefix is now \"x.y\"; dialect is now \"plain\"; tags is now {}; metrics is now [\"states\"]",
+        ),
+        (json!({"prefix": "x.y", "period": 0.5}), "period 0.5 s, resync 3600 s; period is now 0.5"),
+    ];
+    for (table, end) in table {
+        if H::SLACK > 0.0 && has_fraction(&table) {
+            continue; // Not every Flux reads it.
+        }
+        host.reload(&table).unwrap();
+        host.pass(0.1);
+        let log = host.log();
+        let last = *lines_of_ours(&log).last().unwrap();
+        assert!(last.ends_with(end), "{last}");
+    }
+    host.end();
+}
+
+pub fn the_query_shows_effective_values<H: Host>() {
+    let mut host = H::start(HostSetup { queues: &["batch"], ..HostSetup::default() });
+    host.expect_complaints();
+    // No server listens at the second one.
+    let endpoints = [host.receiver().endpoint(), "127.0.0.1:1".to_owned()];
+    host.load(json!({
+        "endpoint": endpoints, "prefix": "x{rank}.state", "dialect": "dogstatsd", "tags": {"level": "{level}"},
+        "metrics": "states,queues,timings", "resync": "1h",
+    }))
+    .unwrap();
+    host.submit(Job::Endless, "batch", 1);
+    host.pass(1.0);
+    let query = host.query();
+    assert_eq!(query["prefix"], "x0.state");
+    assert_eq!(query["sample"], "x0.state:+1|g|#state:NEW,level:0");
+    assert_eq!(query["config_error"], Value::Null);
+    assert_eq!(query["panics"], 0);
+    assert_eq!(
+        query["collectors"],
+        json!({
+            "states": {"gauges": 7, "labels": null},
+            "queues": {"gauges": 7, "labels": {"used": 1, "max": 256}},
+            "timings": {"gauges": 0, "labels": null},
+        })
+    );
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    let (one, dead) = (&query["endpoints"][0], &query["endpoints"][1]);
+    for time in [&one["last_success"], &dead["last_failure"], &query["last_flush"]] {
+        let time = time.as_f64().unwrap_or_else(|| panic!("{query}"));
+        assert!(time > now - 60.0 && time <= now, "{query}");
+    }
+    assert_eq!(one["last_failure"], Value::Null);
     host.end();
 }

@@ -23,12 +23,11 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
     let resync = |value: &str| {
         format!("resync: {value} (expected 0, or 10ms to 1d, such as 500ms, 10s or 1m)")
     };
-    let verify = |value: &str| {
-        format!("verify: {value} (expected 0, or 1s to 1d, such as 500ms, 10s or 1m)")
-    };
+    let verify =
+        |value: &str| format!("verify: {value} (expected 0, or 1s to 1d, such as 10s, 1m or 1h)");
     let datagram = |value: &str| format!("datagram: {value} (expected 512 to 65507 bytes)");
     let lookup =
-        |value: &str| format!("lookup: {value} (expected 1s to 1d, such as 500ms, 10s or 1m)");
+        |value: &str| format!("lookup: {value} (expected 1s to 1d, such as 10s, 1m or 1h)");
     let send = |value: &str| format!("send: {value} (expected \"increments\" or \"values\")");
     let states = |value: &str| format!("states: {value} (expected \"L\", \"l\", \"S\" or \"s\")");
     let dialect = |value: &str| {
@@ -58,6 +57,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("endpoint", json!("::1:1"), endpoint("::1:1", "IPv6 address without brackets")),
         ("endpoint", json!("[::1:1"), endpoint("[::1:1", "missing \"]\"")),
         ("endpoint", json!("[x]:1"), endpoint("[x]:1", "\"x\" is not an IPv6 address")),
+        ("endpoint", json!("[fe80::1]:1"), "endpoint \"[fe80::1]:1\": link-local address without interface (expected [fe80::1%eth0]:PORT)".into()),
         ("endpoint", json!("a b:1"), format!("endpoint \"a b:1\": {NAME}")),
         ("endpoint", json!("udp:s:1"), format!("endpoint \"udp:s:1\": {NAME}")),
         ("endpoint", json!("10.0.0.256:1"), endpoint("10.0.0.256:1", "not an IPv4 address")),
@@ -80,7 +80,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("endpoint", json!(8125), text_or_texts("8125")),
         ("endpoint", json!([8126]), text_or_texts("[8126]")),
         ("endpoint", json!([]), text_or_texts("[]")),
-        ("endpoint", json!({"host": 1}), text_or_texts("{\\\"host\\\":1}")),
+        ("endpoint", json!({"host": 1}), text_or_texts("{\"host\":1}")),
         ("period", json!("soon"), period("\"soon\"")),
         ("period", json!("-1"), period("\"-1\"")),
         ("period", json!(-2), period("-2")),
@@ -126,7 +126,7 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         ("states", json!("LONG"), states("\"LONG\"")),
         ("states", json!(3), states("3")),
         ("dialect", json!("datadog"), dialect("\"datadog\"")),
-        ("dialect", json!(["plain"]), dialect("[\\\"plain\\\"]")),
+        ("dialect", json!(["plain"]), dialect("[\"plain\"]")),
         ("tags", json!("site:x"), "tags: \"site:x\" (expected an object, such as tags.site=NAME)".into()),
         (
             "tags",
@@ -138,14 +138,14 @@ pub fn bad() -> Vec<(&'static str, Value, String)> {
         (
             "tags",
             json!({"version": 1.1}),
-            "tags: version: 1.1 is a number (expected an integer or a string: '\"1.1\"')".into(),
+            "tags: version: 1.1 is a number (expected an integer or a string: \"1.10\" in TOML, '\"1.10\"' on a command line)".into(),
         ),
         ("tags", json!({"site": ""}), "tags: site: \"\" (expected at least one character)".into()),
         ("tags", json!({"site": [1]}), "tags: site: [1] (expected a string)".into()),
         (
             "tags",
             json!({"site": "x"}),
-            "tags: {\\\"site\\\":\\\"x\\\"}: dialect \"plain\" has no tags (expected dialect dogstatsd, graphite or influxdb)"
+            "tags: {\"site\":\"x\"}: dialect \"plain\" has no tags (expected dialect dogstatsd, graphite or influxdb)"
                 .into(),
         ),
         ("metrics", json!("jobs"), metrics("\"jobs\"")),

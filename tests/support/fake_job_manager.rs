@@ -115,6 +115,13 @@ impl FakeJobManager {
         self.tell(json!({"op": "call", "topic": topic, "in": args}));
     }
 
+    /// As `turn`, in a thread that is being cancelled. Returns `true` if the thread then ended as
+    /// one that was cancelled.
+    pub fn cancel_in_turn(&mut self, calls: &[(&str, Value)]) -> bool {
+        let answer = self.ask(json!({"op": "cancel", "calls": listed(calls)}));
+        answer["canceled"].as_bool().unwrap()
+    }
+
     /// A callback that no plugin gets, as if another plugin had failed.
     pub fn withhold(&mut self, topic: &str, args: &Value) {
         self.tell(json!({"op": "withhold", "topic": topic, "in": args}));
@@ -122,9 +129,7 @@ impl FakeJobManager {
 
     /// Callbacks in one iteration of the reactor loop, each with a topic and arguments.
     pub fn turn(&mut self, calls: &[(&str, Value)]) {
-        let calls: Vec<_> =
-            calls.iter().map(|(topic, args)| json!({"topic": topic, "in": args})).collect();
-        self.tell(json!({"op": "turn", "calls": calls}));
+        self.tell(json!({"op": "turn", "calls": listed(calls)}));
     }
 
     /// Lets time pass: timers fire, and requests get responses.
@@ -254,6 +259,10 @@ impl Drop for FakeJobManager {
         self.commands = None;
         let _ = self.process.wait();
     }
+}
+
+fn listed(calls: &[(&str, Value)]) -> Value {
+    calls.iter().map(|(topic, args)| json!({"topic": topic, "in": args})).collect()
 }
 
 fn outcome(answer: Value) -> Result<(), String> {

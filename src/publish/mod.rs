@@ -11,6 +11,6 @@ pub use names::MetricNames;
 pub use publisher::{GaugeMode, Publisher};
 
 #[cfg(test)]
-mod model;
+mod model_tests;
 #[cfg(test)]
 mod tests;

@@ -84,7 +84,8 @@ impl StateCounts {
             "anomalies": anomalies,
             "panics": self.flux.panics(),
             "resyncs": self.report.resyncs,
-            "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs},
+            "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs,
+                       "updates": self.pass.updates},
             "last_flush": last_flush.map(|time| time.as_secs_f64()),
         })
         .to_string()

@@ -487,6 +487,19 @@ impl Recorder for Publisher {
         });
     }
 
+    fn retire(&mut self, collector: CollectorId, label: LabelId) {
+        self.flush();
+        self.changed.retain(|(other, id)| (*other, id.label) != (collector, label));
+        let Publisher { metrics, destinations, mode, phase, .. } = self;
+        let retired = std::mem::take(&mut metrics[collector.index()][usize::from(label)]);
+        if *phase == Phase::Running {
+            for metric in retired {
+                metric.write(metric.final_value(*mode), Target::All, destinations);
+            }
+            destinations.send(Target::All);
+        }
+    }
+
     fn remove(&mut self, collector: CollectorId) {
         self.metrics[collector.index()].clear();
         self.changed.retain(|(other, _)| *other != collector);

@@ -31,7 +31,7 @@ fn lost_events_are_corrected_within_one_reconcile_pass() {
     // Corrected: jobs 1 and 3, and the number of inactive jobs.
     assert_eq!((&verify["repairs"], &verify["checks"]), (&json!(3), &json!(1)));
     let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
-    let text = "job 1 is RUN in the table and not active in the job manager";
+    let text = "job ƒ2 is RUN in the table and not active in the job manager";
     let repaired = log.iter().filter(|line| line.contains(text)).count();
     assert_eq!((repaired, log.len()), (1, 2), "the first repair, and the number: {log:?}");
 

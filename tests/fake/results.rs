@@ -48,7 +48,10 @@ fn the_recorded_run_has_the_results_and_times_of_its_broker() {
     assert_same(&timings(&values, "flux.job.time.submit_to_run"), ways);
     let stats = trace::stats("before-purge");
     let number = |key: &str| stats[key].as_i64().unwrap();
+    // Fatal exceptions, of the transitions to CLEANUP.
     let results = [
+        ("flux.job.exception.cancel", number("canceled")),
+        ("flux.job.exception.timeout", number("timeout")),
         ("flux.job.result.canceled", number("canceled")),
         ("flux.job.result.completed", number("successful")),
         ("flux.job.result.failed", number("failed")),
@@ -86,16 +89,12 @@ fn jobs_from_before_the_load_have_no_time_in_their_first_state() {
 fn exception_types_are_cleaned_and_bounded() {
     let (mut host, mut receiver) =
         FakeJobManager::running(json!({"metrics": "results", "dialect": "dogstatsd"}));
-    let raise = |host: &mut FakeJobManager, kind: &str| {
-        let entry = json!({"name": "exception", "context": {"type": kind}});
-        host.call("job.event.exception", &json!({"id": 1, "entry": entry}));
-    };
-    raise(&mut host, "a:1|c\nflux.job.state.RUN:9|g");
+    host.raise("a:1|c\nflux.job.state.RUN:9|g");
     for number in 0..100 {
-        raise(&mut host, &format!("type-{number}"));
-        raise(&mut host, &"x".repeat(100 + number));
+        host.raise(&format!("type-{number}"));
+        host.raise(&"x".repeat(100 + number));
     }
-    raise(&mut host, "type-0");
+    host.raise("type-0");
     host.counts();
     let mut tags: BTreeMap<String, u64> = BTreeMap::new();
     for datagram in receiver.others() {

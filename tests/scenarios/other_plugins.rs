@@ -14,7 +14,7 @@ const VERIFY: f64 = 2.0;
 
 /// The callbacks that another plugin may fail without an effect on the job.
 fn topics() -> impl Iterator<Item = &'static str> {
-    TOPICS.into_iter().filter(|topic| !["job.event.exception", "job.update"].contains(topic))
+    TOPICS.into_iter().filter(|topic| *topic != "job.update")
 }
 
 /// Loads our plugin with reconcile passes and without resyncs.

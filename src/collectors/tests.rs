@@ -521,6 +521,8 @@ fn times_and_results_are_recorded_if_known() {
         sent(change(Some(&sched), Some(&run)), Some(transition(16, 8, 10.5))),
         ["time.Sched 500", "time.submit_to_run 9500"]
     );
+    let left_new = Some(transition(2, 1, 1.5));
+    assert_eq!(sent(change(Some(&job(New)), Some(&job(Depend))), left_new), ["time.New 500"]);
     // An event was missed, or the start of the state is not known: no time is recorded.
     let missed = Some(transition(32, 16, 11.0));
     assert_eq!(sent(change(Some(&sched), Some(&job(Cleanup))), missed), none);

@@ -7,6 +7,7 @@ use crate::support::artifact::panicking_plugin;
 use crate::support::compiled::c_plugin;
 use crate::support::gauges::{gauges_named, is_of_jobs, Gauges};
 use crate::support::jobs::TOPICS;
+use crate::support::samples::counters;
 use crate::support::{counts, Counts};
 
 /// The time between two reconcile passes.
@@ -55,6 +56,15 @@ pub fn another_plugin_that_fails_leaves_no_gauge_wrong<H: Host>() {
             host.drain();
             host.purge(2);
             assert_reconciled(&mut host, &case);
+            let values = host.receiver().values();
+            let counted = counters(&values);
+            for name in ["submitted", "completed"] {
+                assert_eq!(
+                    counted[format!("flux.job.result.{name}").as_str()],
+                    3,
+                    "{name}: {case}"
+                );
+            }
             if !is_first {
                 assert_eq!(host.query()["verify"]["repairs"], 0, "{case}");
             }

@@ -13,6 +13,7 @@ pub fn results_and_times_are_those_of_the_host<H: Host>() {
     let events = host.events(&job);
     let values = host.receiver().values();
     for (name, from, to) in [
+        ("NEW", "submit", "validate"),
         ("SCHED", "priority", "alloc"),
         ("RUN", "alloc", "finish"),
         ("CLEANUP", "finish", "clean"),

@@ -22,7 +22,7 @@ type Interval = (fn(&Config) -> f64, fn(&mut StateCounts));
 pub(super) const INTERVALS: [Interval; 5] = [
     (|config| config.period, StateCounts::flush),
     (|config| config.resync, StateCounts::resync),
-    (|config| config.verify, StateCounts::reconcile),
+    (|config| config.verify, StateCounts::verify),
     (
         |config| match config.endpoints.iter().any(|endpoint| endpoint.name().is_some()) {
             true => config.lookup,

@@ -180,7 +180,7 @@ impl StateCounts {
             let exception_type = if exception_type.is_empty() { OTHER } else { exception_type };
             let exceptions = &mut self.table.labels_mut().exceptions;
             let label = exceptions.id(exception_type);
-            // Until the end of a reconcile pass, its place is not given to another type.
+            // Until the end of the interval `verify`, its place is not given to another type.
             exceptions.count(label, 1);
             self.collectors.on_exception(label, self.table.labels(), &mut self.publisher);
             self.request_flush();
@@ -252,6 +252,9 @@ impl StateCounts {
         self.request_counts();
         self.request_queues();
         self.request_resource_status();
+        if !self.pass.is_filling() {
+            self.schedule_pass();
+        }
     }
 
     /// Sends the changes, at the end of a loop iteration or of a period.

@@ -87,7 +87,8 @@ fn the_results_of_lost_ends_are_counted() {
     assert_eq!(results, [3, 2]);
     let query = host.query();
     assert_eq!(query["anomalies"]["result_unknown"], 1, "{query}");
-    assert_eq!(query["verify"], json!({"checks": 3, "repairs": 4, "updates": 0}), "{query}");
+    // Four jobs, and the number of inactive ones twice.
+    assert_eq!(query["verify"], json!({"checks": 3, "repairs": 6, "updates": 0}), "{query}");
     host.end();
 }
 
@@ -109,12 +110,14 @@ fn missing_jobs_are_found_though_job_list_lags_or_fails() {
 #[test]
 fn a_priority_that_changes_without_an_event_is_an_update_not_a_repair() {
     let (mut host, mut receiver) =
-        FakeJobManager::running(json!({"verify": "2s", "metrics": ["states", "pending"]}));
+        FakeJobManager::running(json!({"metrics": ["states", "pending"]}));
     let job = |priority: i64| json!({"id": 1, "state": SCHED, "priority": priority});
     host.call("job.new", &job(0));
     host.log();
     host.withhold("job.update", &job(7));
-    host.advance(2.1);
+    // Not only after `verify`.
+    host.advance(5.0);
+    host.counts();
     let pending = gauges_named(&mut receiver, |name| name.starts_with("pending."));
     assert_eq!(pending, [("pending.resources".to_owned(), 1)].into());
     let verify = host.query()["verify"].clone();

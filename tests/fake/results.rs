@@ -11,7 +11,10 @@ use crate::support::receiver::Receiver;
 use crate::support::samples::{assert_same, counters, results, timings};
 use crate::support::{trace, Counts, STATES};
 
-scenarios!(results: results_and_times_are_those_of_the_host);
+scenarios!(results:
+    another_subscriber_keeps_its_exceptions,
+    results_and_times_are_those_of_the_host,
+);
 
 #[test]
 fn the_recorded_run_has_the_results_and_times_of_its_broker() {

@@ -8,7 +8,7 @@ use std::env;
 
 use super::{StateCounts, Timer};
 use crate::collectors::CollectorId;
-use crate::config::{BrokerInfo, Config};
+use crate::config::{self, BrokerInfo, Config};
 use crate::flux::{Error, LogLevel};
 use crate::jobs::Needs;
 use crate::os::hostname;
@@ -57,6 +57,8 @@ impl StateCounts {
         if let Some(prepared) = self.prepare(plugin, broker)? {
             self.commit(prepared);
         }
+        let queues = config::queues(broker);
+        self.table.labels_mut().queues.reserve(queues.iter().map(String::as_str));
         Ok(())
     }
 

@@ -252,9 +252,7 @@ impl StateCounts {
         self.request_counts();
         self.request_queues();
         self.request_resource_status();
-        if !self.pass.is_filling() {
-            self.schedule_pass();
-        }
+        self.schedule_pass();
     }
 
     /// Sends the changes, at the end of a loop iteration or of a period.

@@ -125,7 +125,8 @@ impl StateCounts {
     /// Schedules the next pass, if it is due before the one of `verify`.
     pub(super) fn schedule_pass(&mut self) {
         let next = (self.table.active() as f64 * LOOKUP / SHARE).max(MIN_INTERVAL);
-        if self.config.as_ref().is_some_and(|config| next < config.verify) {
+        let is_due = self.config.as_ref().is_some_and(|config| next < config.verify);
+        if let (Stage::Idle, true) = (&self.pass.stage, is_due) {
             self.pass.next_slice = self.timer(next, 0.0, Self::reconcile);
         }
     }

@@ -210,24 +210,16 @@ pub struct LabelTables {
 }
 
 impl LabelTables {
-    /// Counts a change of a job in the labels that it had and that it has.
-    #[inline]
-    pub(super) fn count(&mut self, before: Option<&Job>, after: Option<&Job>) {
-        let labels = |job: &Job| (job.queue, job.user, job.bank, job.schemes);
-        if before.map(labels) != after.map(labels) {
-            self.count_job(after, 1);
-            self.count_job(before, -1);
-        }
-    }
-
-    #[cold]
+    /// Adds `by` to the number of active jobs of each label of a job.
     pub(super) fn count_job(&mut self, job: Option<&Job>, by: i32) {
         let Some(job) = job else { return };
         self.queues.count(job.queue, by);
         self.users.count(job.user, by);
         self.banks.count(job.bank, by);
-        for scheme in (1..32).filter(|scheme| job.schemes >> scheme & 1 == 1) {
-            self.schemes.count(scheme, by);
+        let mut schemes = job.schemes;
+        while schemes != 0 {
+            self.schemes.count(schemes.trailing_zeros() as LabelId, by);
+            schemes &= schemes - 1;
         }
     }
 
@@ -303,6 +295,13 @@ impl Job {
     /// `true` if the job is in a state before RUN.
     pub fn is_waiting(&self) -> bool {
         self.state.is_some_and(State::is_waiting)
+    }
+
+    /// `true` if both jobs are counted by the same labels.
+    #[inline]
+    pub(super) fn has_labels_of(&self, other: &Job) -> bool {
+        let labels = |job: &Job| (job.queue, job.user, job.bank, job.schemes);
+        labels(self) == labels(other)
     }
 
     /// `true` if all properties are equal, except the state and the time of the last transition.

@@ -348,13 +348,7 @@ impl JobTable {
             };
             self.queues.add(change.queue, change.inactive, &self.labels.queues);
         }
-        let new = State::New.number();
-        let is_in_new = match event.kind {
-            EventKind::New { state } => state == new,
-            EventKind::Transition { previous, .. } => previous == Some(new),
-            _ => false,
-        };
-        self.complete(&mut change, is_in_new, Some(source));
+        self.complete(&mut change, Some(event.kind), Some(source));
         change
     }
 
@@ -379,7 +373,7 @@ impl JobTable {
         if change.before == change.after {
             change = Change { read_error: change.read_error, ..Change::default() };
         }
-        self.complete(&mut change, false, known.map(|(_, source)| source));
+        self.complete(&mut change, None, known.map(|(_, source)| source));
         change
     }
 
@@ -532,26 +526,17 @@ impl JobTable {
     }
 
     /// Counts the labels and the anomaly of a change, and sets the submission and the result.
-    /// `is_in_new`: the event shows that the job was in NEW. `source`: `None` if Flux does not
-    /// have the job.
-    fn complete(&mut self, change: &mut Change, is_in_new: bool, source: Option<&impl JobSource>) {
-        self.labels.count(change.before.as_ref(), change.after.as_ref());
-        let (had, has) = (change.before.is_some(), change.after.is_some());
-        if (had != has || change.inactive > 0) && self.restart_replay.is_none() {
-            if !had {
-                let is_late = self.is_reconciled || change.inactive > 0;
-                change.is_submission = is_in_new || is_late;
-                let is_noted = self.anomalies[Anomaly::LabelLimit.kind()] > 0;
-                if !is_noted && self.labels.is_exceeded() {
-                    change.anomaly.get_or_insert(Anomaly::LabelLimit);
-                }
-            }
-            if !has && self.needs.contains(Needs::RESULT) {
-                change.result = source.and_then(JobSource::result);
-                if change.result.is_none() {
-                    change.anomaly.get_or_insert(Anomaly::ResultUnknown);
-                }
-            }
+    /// `kind`: `None` for a reconcile pass. `source`: `None` if Flux does not have the job.
+    #[inline]
+    fn complete(
+        &mut self,
+        change: &mut Change,
+        kind: Option<EventKind>,
+        source: Option<&impl JobSource>,
+    ) {
+        match (&change.before, &change.after) {
+            (Some(before), Some(after)) if before.has_labels_of(after) => (),
+            _ => self.count(change, kind, source),
         }
         let exceeds = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.exceeds_limit);
         if exceeds(&change.after) && !exceeds(&change.before) && change.anomaly.is_none() {
@@ -559,6 +544,41 @@ impl JobTable {
         }
         if let Some(anomaly) = change.anomaly {
             self.anomalies[anomaly.kind()] += 1;
+        }
+    }
+
+    /// [`complete`](Self::complete), if a job begins, ends or has other labels.
+    #[inline(never)]
+    fn count(
+        &mut self,
+        change: &mut Change,
+        kind: Option<EventKind>,
+        source: Option<&impl JobSource>,
+    ) {
+        self.labels.count_job(change.after.as_ref(), 1);
+        self.labels.count_job(change.before.as_ref(), -1);
+        let (had, has) = (change.before.is_some(), change.after.is_some());
+        if self.restart_replay.is_some() || had == has && change.inactive <= 0 {
+            return;
+        }
+        if !had {
+            let new = State::New.number();
+            let is_in_new = match kind {
+                Some(EventKind::New { state }) => state == new,
+                Some(EventKind::Transition { previous, .. }) => previous == Some(new),
+                _ => false,
+            };
+            change.is_submission = is_in_new || self.is_reconciled || change.inactive > 0;
+            let is_noted = self.anomalies[Anomaly::LabelLimit.kind()] > 0;
+            if !is_noted && self.labels.is_exceeded() {
+                change.anomaly.get_or_insert(Anomaly::LabelLimit);
+            }
+        }
+        if !has && self.needs.contains(Needs::RESULT) {
+            change.result = source.and_then(JobSource::result);
+            if change.result.is_none() {
+                change.anomaly.get_or_insert(Anomaly::ResultUnknown);
+            }
         }
     }
 }

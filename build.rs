@@ -11,10 +11,12 @@ use std::process::exit;
 /// Functions that the plugin calls. Their types are included automatically.
 const FUNCTIONS: &[&str] = &[
     "flux_plugin_(add_handler|aux_set|get_conf|get_path|arg_get|arg_set|arg_unpack|arg_strerror|arg_destroy)",
-    "flux_jobtap_(get_flux|error|get_job_result|job_subscribe|job_lookup)",
+    "flux_jobtap_(get_flux|error|get_job_result|job_event_posted|job_lookup)",
     "flux_(log|attr_get|get_reactor|reactor_now|aux_get|aux_set)",
     "flux_(timer|prepare|fd)_watcher_create",
     "flux_watcher_(start|stop|destroy)",
+    "flux_event_(subscribe_ex|unsubscribe_ex|decode)",
+    "flux_msg_handler_(create|start|destroy)",
     "flux_(rpc|rpc_get|future_then|future_incref|future_decref|future_destroy)",
     "json_(object_get|array_get|string_length|string_value|integer_value|number_value)",
     "getaddrinfo_a",
@@ -25,7 +27,7 @@ const FUNCTIONS: &[&str] = &[
 const TYPES: &[&str] = &["flux_job_state_t"];
 const CONSTANTS: &[&str] = &[
     "FLUX_PLUGIN_ARG_(IN|OUT)",
-    "FLUX_(NODEID_ANY|POLLOUT)",
+    "FLUX_(NODEID_ANY|POLLOUT|RPC_NORESPONSE|MSGTYPE_EVENT|MATCHTAG_NONE)",
     "GAI_NOWAIT",
     "EAI_(INPROGRESS|NOTCANCELED)",
     "PTHREAD_CANCEL_DISABLE",

@@ -44,12 +44,23 @@ typedef struct flux_handle flux_t;
 typedef struct flux_reactor flux_reactor_t;
 typedef struct flux_watcher flux_watcher_t;
 typedef struct flux_future flux_future_t;
+typedef struct flux_msg flux_msg_t;
+typedef struct flux_msg_handler flux_msg_handler_t;
 typedef struct flux_plugin flux_plugin_t;
 typedef struct flux_plugin_arg flux_plugin_arg_t;
 
 enum { FLUX_PLUGIN_ARG_IN = 0, FLUX_PLUGIN_ARG_OUT = 1 };
 enum { FLUX_NODEID_ANY = 0xFFFFFFFF };
 enum { FLUX_POLLOUT = 2 };
+enum { FLUX_RPC_NORESPONSE = 1 };
+enum { FLUX_MSGTYPE_EVENT = 4 };
+enum { FLUX_MATCHTAG_NONE = 0 };
+
+struct flux_match {
+    int typemask;
+    uint32_t matchtag;
+    const char *topic_glob;
+};
 #else
 _Static_assert (FLUX_JOB_STATE_NEW == 1, "NEW");
 _Static_assert (FLUX_JOB_STATE_DEPEND == 2, "DEPEND");
@@ -67,6 +78,13 @@ _Static_assert (FLUX_PLUGIN_ARG_IN == 0, "FLUX_PLUGIN_ARG_IN");
 _Static_assert (FLUX_PLUGIN_ARG_OUT == 1, "FLUX_PLUGIN_ARG_OUT");
 _Static_assert (FLUX_NODEID_ANY == 0xFFFFFFFF, "FLUX_NODEID_ANY");
 _Static_assert (FLUX_POLLOUT == 2, "FLUX_POLLOUT");
+_Static_assert (FLUX_RPC_NORESPONSE == 1, "FLUX_RPC_NORESPONSE");
+_Static_assert (FLUX_MSGTYPE_EVENT == 4, "FLUX_MSGTYPE_EVENT");
+_Static_assert (FLUX_MATCHTAG_NONE == 0, "FLUX_MATCHTAG_NONE");
+_Static_assert (sizeof (struct flux_match) == 8 + sizeof (char *)
+                    && offsetof (struct flux_match, matchtag) == 4
+                    && offsetof (struct flux_match, topic_glob) == 8,
+                "struct flux_match");
 #endif
 
 #if !defined (STATE_COUNTS_HAVE_FLUX) || defined (STATE_COUNTS_CHECK)
@@ -80,6 +98,10 @@ typedef void (*flux_watcher_f) (flux_reactor_t *r,
                                 int revents,
                                 void *arg);
 typedef void (*flux_continuation_f) (flux_future_t *f, void *arg);
+typedef void (*flux_msg_handler_f) (flux_t *h,
+                                    flux_msg_handler_t *mh,
+                                    const flux_msg_t *msg,
+                                    void *arg);
 
 int flux_plugin_add_handler (flux_plugin_t *p,
                              const char *topic,
@@ -113,7 +135,9 @@ int flux_jobtap_error (flux_plugin_t *p,
 int flux_jobtap_get_job_result (flux_plugin_t *p,
                                 flux_jobid_t id,
                                 flux_job_result_t *rp);
-int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id);
+int flux_jobtap_job_event_posted (flux_plugin_t *p,
+                                  flux_jobid_t id,
+                                  const char *name);
 flux_plugin_arg_t *flux_jobtap_job_lookup (flux_plugin_t *p, flux_jobid_t id);
 
 int flux_log (flux_t *h, int level, const char *fmt, ...);
@@ -139,6 +163,16 @@ flux_watcher_t *flux_fd_watcher_create (flux_reactor_t *r,
 void flux_watcher_start (flux_watcher_t *w);
 void flux_watcher_stop (flux_watcher_t *w);
 void flux_watcher_destroy (flux_watcher_t *w);
+
+flux_future_t *flux_event_subscribe_ex (flux_t *h, const char *topic, int flags);
+flux_future_t *flux_event_unsubscribe_ex (flux_t *h, const char *topic, int flags);
+int flux_event_decode (const flux_msg_t *msg, const char **topic, const char **s);
+flux_msg_handler_t *flux_msg_handler_create (flux_t *h,
+                                             const struct flux_match match,
+                                             flux_msg_handler_f cb,
+                                             void *arg);
+void flux_msg_handler_start (flux_msg_handler_t *mh);
+void flux_msg_handler_destroy (flux_msg_handler_t *mh);
 
 flux_future_t *flux_rpc (flux_t *h,
                          const char *topic,

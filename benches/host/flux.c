@@ -52,7 +52,7 @@ int flux_jobtap_get_job_result (flux_plugin_t *p,
     return -1;
 }
 
-int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id)
+int flux_jobtap_job_event_posted (flux_plugin_t *p, flux_jobid_t id, const char *name)
 {
     return -1;
 }

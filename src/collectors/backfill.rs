@@ -67,5 +67,6 @@ impl Recorder for Sums {
     fn count(&mut self, _: CollectorId, _: MetricId, _: i64) {}
     fn timing(&mut self, _: CollectorId, _: MetricId, _: f64) {}
     fn reset_sums(&mut self, _: CollectorId) {}
+    fn retire(&mut self, _: CollectorId, _: LabelId) {}
     fn remove(&mut self, _: CollectorId) {}
 }

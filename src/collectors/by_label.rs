@@ -77,8 +77,9 @@ impl Collector for ByLabel {
 
     fn table_gauges(&self, table: &JobTable, out: &mut CollectorRecorder) {
         if self.cores.is_none() {
-            for queue in 1..=table.labels().queues.last() {
-                out.set(MetricId::of(queue, LAST), table.queues().inactive(queue));
+            let labels = &table.labels().queues;
+            for queue in 1..=labels.last() {
+                out.set(MetricId::of(queue, LAST), table.queues().inactive(queue, labels));
             }
         }
     }

@@ -18,13 +18,12 @@ mod states;
 mod timings;
 
 use crate::jobs::{
-    Change, EventKind, Job, JobResult, JobTable, LabelId, LabelTable, LabelTables, Needs, State,
-    Timestamp,
+    Change, EventKind, Job, JobTable, LabelId, LabelTable, LabelTables, Needs, State, Timestamp,
 };
 
 pub use backfill::Backfill;
 pub use recorder::{CollectorRecorder, Recorder};
-pub use set::Collectors;
+pub use set::{Collectors, Enabled};
 
 /// All collectors, in the order of the manual.
 pub const COLLECTORS: &[CollectorSpec] = &[
@@ -189,12 +188,8 @@ impl MetricKind {
 pub struct EventContext {
     /// The kind of event.
     pub kind: EventKind,
-    /// `false` during the load, when Flux reports existing jobs.
-    pub is_new: bool,
     /// The time of submission, if [`Needs::TIMES`].
     pub submitted: Option<Timestamp>,
-    /// The result, if the job ended and [`Needs::RESULT`].
-    pub result: Option<JobResult>,
 }
 
 /// A collector of metrics.
@@ -211,7 +206,8 @@ pub trait Collector {
     /// contributions.
     fn contributions(&self, _job: &Job, _out: &mut CollectorRecorder) {}
 
-    /// Adds the effect of a change of a job to each gauge.
+    /// Adds the effect of a change of a job, by an event or by a reconcile pass, to each gauge
+    /// and counter.
     fn delta(&mut self, change: &Change, out: &mut CollectorRecorder) {
         if let Some(after) = &change.after {
             self.contributions(after, out);
@@ -224,8 +220,8 @@ pub trait Collector {
     /// Sets the gauges that are not sums over the jobs; `None` while a value is not known.
     fn table_gauges(&self, _table: &JobTable, _out: &mut CollectorRecorder) {}
 
-    /// Records the counters and timings of an event. Not called when a job is reconciled,
-    /// because that is not an event.
+    /// Records the timings of an event. Not called when a job is reconciled, because that is not
+    /// an event.
     fn on_event(&mut self, _: &Change, _context: &EventContext, _out: &mut CollectorRecorder) {}
 
     /// Records that an exception of this type was raised.

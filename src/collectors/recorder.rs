@@ -21,6 +21,9 @@ pub trait Recorder {
     /// Sets all job sums of a collector to 0, before the jobs are added again. The published
     /// values are kept.
     fn reset_sums(&mut self, collector: CollectorId);
+    /// Sends the final values of the metrics of a label, and forgets the metrics: another label
+    /// gets its place.
+    fn retire(&mut self, collector: CollectorId, label: LabelId);
     /// Removes all metrics of a collector.
     fn remove(&mut self, collector: CollectorId);
 }

@@ -1,9 +1,7 @@
 //! `results`: the results of jobs, submissions, and exceptions by type.
 
-use super::{
-    Collector, CollectorRecorder, CollectorSpec, EventContext, MetricId, MetricKind, MetricSpec,
-};
-use crate::jobs::{Change, EventKind, LabelId, LabelTable, LabelTables, Needs, State};
+use super::{Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec};
+use crate::jobs::{Change, LabelId, LabelTable, LabelTables, Needs};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "results",
@@ -33,12 +31,11 @@ impl Collector for Results {
         Some(&tables.exceptions)
     }
 
-    fn on_event(&mut self, _: &Change, context: &EventContext, out: &mut CollectorRecorder) {
-        // A job that existed before the load may also be reported in NEW.
-        if context.is_new && context.kind == (EventKind::New { state: State::New.number() }) {
+    fn delta(&mut self, change: &Change, out: &mut CollectorRecorder) {
+        if change.is_submission {
             out.increment(SUBMITTED);
         }
-        if let Some(result) = context.result {
+        if let Some(result) = change.result {
             out.increment(MetricId::fixed(result as usize));
         }
     }

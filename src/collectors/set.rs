@@ -1,7 +1,7 @@
 //! The enabled collectors.
 
 use super::{Backfill, Collector, CollectorId, CollectorRecorder, EventContext, Recorder};
-use crate::jobs::{Change, JobTable, LabelId, LabelTables};
+use crate::jobs::{Change, JobTable, LabelId, LabelTable, LabelTables};
 
 /// The enabled collectors. Each processes every change; all record to one [`Recorder`].
 #[derive(Default)]
@@ -9,13 +9,20 @@ pub struct Collectors {
     enabled: Vec<Enabled>,
 }
 
-/// A collector and its id.
-pub type Enabled = (CollectorId, Box<dyn Collector>);
+/// An enabled collector.
+pub struct Enabled {
+    /// Its id.
+    pub id: CollectorId,
+    /// The collector.
+    pub collector: Box<dyn Collector>,
+    /// The version of the label table for which the metrics are defined. `None` before that.
+    defined: Option<u32>,
+}
 
 impl Collectors {
     /// The enabled collectors.
     pub fn ids(&self) -> impl Iterator<Item = CollectorId> + '_ {
-        self.enabled.iter().map(|(id, _)| *id)
+        self.enabled.iter().map(|enabled| enabled.id)
     }
 
     /// The enabled collectors.
@@ -30,10 +37,10 @@ impl Collectors {
 
     /// Disables all collectors that are not in `configured`.
     pub fn retain(&mut self, configured: &[CollectorId], recorder: &mut impl Recorder) {
-        self.enabled.retain(|(id, _)| {
-            let is_kept = configured.contains(id);
+        self.enabled.retain(|enabled| {
+            let is_kept = configured.contains(&enabled.id);
             if !is_kept {
-                recorder.remove(*id);
+                recorder.remove(enabled.id);
             }
             is_kept
         });
@@ -43,22 +50,28 @@ impl Collectors {
     /// is replaced: its sums are set to those of the backfill.
     pub fn install(&mut self, backfill: Backfill, table: &JobTable, recorder: &mut impl Recorder) {
         for (id, collector, sums) in backfill.collectors {
-            let new = (id, collector);
-            new.1.table_gauges(table, &mut prepare(&new, table.labels(), recorder));
-            match self.enabled.iter_mut().find(|(enabled, _)| *enabled == id) {
+            let index = self.enabled.iter().position(|enabled| enabled.id == id);
+            let index = index.unwrap_or(self.enabled.len());
+            match self.enabled.get_mut(index) {
                 Some(enabled) => {
                     recorder.reset_sums(id);
-                    *enabled = new;
+                    enabled.collector = collector;
                 }
-                None => self.enabled.push(new),
+                None => self.enabled.push(Enabled { id, collector, defined: None }),
             }
+            let enabled = &mut self.enabled[index];
+            let mut out = enabled.prepare(table.labels(), recorder);
+            enabled.collector.table_gauges(table, &mut out);
             sums.0.into_iter().for_each(|(gauge, sum)| recorder.add(id, gauge, sum));
         }
     }
 
     /// Defines all metrics again, after a change of their names.
-    pub fn define_all(&self, labels: &LabelTables, recorder: &mut impl Recorder) {
-        self.enabled.iter().for_each(|enabled| define(enabled, true, labels, recorder));
+    pub fn define_all(&mut self, labels: &LabelTables, recorder: &mut impl Recorder) {
+        for enabled in &mut self.enabled {
+            enabled.prepare(labels, recorder);
+            enabled.define(0, labels, recorder);
+        }
     }
 
     /// Processes a change of a job. `context` is `None` if it is not the effect of an event.
@@ -71,8 +84,8 @@ impl Collectors {
         recorder: &mut impl Recorder,
     ) {
         for enabled in &mut self.enabled {
-            let mut out = prepare(enabled, table.labels(), recorder);
-            let collector = &mut enabled.1;
+            let mut out = enabled.prepare(table.labels(), recorder);
+            let collector = &mut enabled.collector;
             collector.delta(change, &mut out);
             if change.inactive != 0 {
                 collector.table_gauges(table, &mut out);
@@ -84,9 +97,10 @@ impl Collectors {
     }
 
     /// Sets the gauges that are not sums over the jobs, after a response changed them.
-    pub fn table_gauges_changed(&self, table: &JobTable, recorder: &mut impl Recorder) {
-        for enabled in &self.enabled {
-            enabled.1.table_gauges(table, &mut prepare(enabled, table.labels(), recorder));
+    pub fn table_gauges_changed(&mut self, table: &JobTable, recorder: &mut impl Recorder) {
+        for enabled in &mut self.enabled {
+            let mut out = enabled.prepare(table.labels(), recorder);
+            enabled.collector.table_gauges(table, &mut out);
         }
     }
 
@@ -98,35 +112,41 @@ impl Collectors {
         recorder: &mut impl Recorder,
     ) {
         for enabled in &mut self.enabled {
-            let mut out = prepare(enabled, labels, recorder);
-            enabled.1.on_exception(exception, &mut out);
+            let mut out = enabled.prepare(labels, recorder);
+            enabled.collector.on_exception(exception, &mut out);
         }
     }
 }
 
-/// The recorder of a collector, after the metrics of new labels are defined.
-#[inline]
-fn prepare<'a>(
-    enabled: &Enabled,
-    labels: &LabelTables,
-    recorder: &'a mut impl Recorder,
-) -> CollectorRecorder<'a> {
-    let (id, collector) = enabled;
-    let last = collector.labels(labels).map_or(0, |labels| labels.last());
-    if !recorder.is_defined(*id, last) {
-        define(enabled, false, labels, recorder);
+impl Enabled {
+    /// The recorder of the collector, after the metrics of new labels are defined.
+    #[inline]
+    fn prepare<'a>(
+        &mut self,
+        labels: &LabelTables,
+        recorder: &'a mut impl Recorder,
+    ) -> CollectorRecorder<'a> {
+        let version = self.collector.labels(labels).map_or(0, LabelTable::version);
+        if self.defined != Some(version) {
+            let defined = self.defined.replace(version);
+            self.define(defined.map_or(0, |defined| defined + 1), labels, recorder);
+        }
+        CollectorRecorder::new(self.id, recorder)
     }
-    CollectorRecorder::new(*id, recorder)
-}
 
-/// Defines the metrics of all labels, or of new ones only.
-#[cold]
-fn define(enabled: &Enabled, all: bool, labels: &LabelTables, recorder: &mut impl Recorder) {
-    let (id, collector) = enabled;
-    let table = collector.labels(labels);
-    for label in 0..=table.map_or(0, |table| table.last()) {
-        if all || !recorder.is_defined(*id, label) {
-            recorder.define(*id, label, collector.metrics(table.and_then(|it| it.name(label))));
+    /// Defines the metrics of the labels since this version of their table; since 0 also the
+    /// metrics without a label.
+    #[cold]
+    fn define(&self, since: u32, labels: &LabelTables, recorder: &mut impl Recorder) {
+        let Enabled { id, collector, .. } = self;
+        let table = collector.labels(labels);
+        for label in 0..=table.map_or(0, LabelTable::last) {
+            if table.map_or(0, |table| table.version_of(label)) >= since {
+                if since > 0 && recorder.is_defined(*id, label) {
+                    recorder.retire(*id, label);
+                }
+                recorder.define(*id, label, collector.metrics(table.and_then(|it| it.name(label))));
+            }
         }
     }
 }

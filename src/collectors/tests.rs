@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 
 use super::*;
 use crate::flux_formats::{Amounts, ResourceStatus};
-use crate::jobs::{Cursor, Event, JobInfo, JobSource, Ranks, ReadError};
+use crate::jobs::{Cursor, Event, JobInfo, JobResult, JobSource, Ranks, ReadError};
 use State::*;
 
 /// The levels of gauges, if known; counters and timings in the order of their arrival.
@@ -53,6 +53,14 @@ impl Recorder for Levels {
         gauges.retain(|(other, gauge), _| {
             let spec = &defined[&(*other, gauge.label)][usize::from(gauge.metric)];
             *other != collector || !spec.kind.is_sum()
+        });
+    }
+    fn retire(&mut self, collector: CollectorId, label: LabelId) {
+        self.gauges.retain(|&(other, gauge), &mut level| {
+            let is_retired = (other, gauge.label) == (collector, label);
+            let spec = &self.defined[&(other, gauge.label)][usize::from(gauge.metric)];
+            assert!(!is_retired || !spec.kind.is_sum() || level == 0, "{spec:?} is {level}");
+            !is_retired
         });
     }
     fn remove(&mut self, collector: CollectorId) {
@@ -271,6 +279,14 @@ impl JobSource for TestJob {
         let (user, urgency) = (*user, *urgency);
         Ok(JobInfo { user, urgency, priority: urgency.into(), jobspec, r: Some(r) })
     }
+
+    fn bypasses_scheduler(&self, _: bool) -> bool {
+        false
+    }
+
+    fn result(&self) -> Option<JobResult> {
+        None
+    }
 }
 
 fn test_job() -> impl Strategy<Value = TestJob> {
@@ -398,6 +414,14 @@ impl JobSource for Unreadable {
     fn info(&self) -> Result<JobInfo<&Value>, ReadError> {
         Err(ReadError(String::new()))
     }
+
+    fn bypasses_scheduler(&self, _: bool) -> bool {
+        false
+    }
+
+    fn result(&self) -> Option<JobResult> {
+        None
+    }
 }
 
 #[test]
@@ -444,7 +468,7 @@ fn resource_status_is_recorded_while_it_is_known() {
     let mut table = table();
     let resources = CollectorId::named("resources").unwrap();
     table.set_needs(CollectorId::needs(&[resources]));
-    let (collectors, mut levels) = filled(&[resources], &table);
+    let (mut collectors, mut levels) = filled(&[resources], &table);
     assert_eq!(levels.gauges, BTreeMap::new(), "not known yet");
     let resource_status = ResourceStatus {
         nodes: 9,
@@ -483,37 +507,59 @@ fn times_and_results_are_recorded_if_known() {
         previous: Some(previous),
         at: at(seconds),
     };
-    let mut sent = |change: Change, kind, is_new, result| {
-        let context = EventContext { kind, is_new, submitted: at(1.0), result };
-        collectors.on_change(&change, Some(&context), &table, &mut levels);
+    let mut sent = |change: Change, kind: Option<EventKind>| {
+        let context = kind.map(|kind| EventContext { kind, submitted: at(1.0) });
+        collectors.on_change(&change, context.as_ref(), &table, &mut levels);
         std::mem::take(&mut levels.others)
     };
     let none: [&str; 0] = [];
-    let new = EventKind::New { state: 1 };
-    assert_eq!(sent(change(None, Some(&job(New))), new, true, None), ["result.submitted +1"]);
-    assert_eq!(
-        sent(change(None, Some(&job(New))), new, false, None),
-        none,
-        "it existed before the load"
-    );
+    let new = || change(None, Some(&job(New)));
+    assert_eq!(sent(new(), Some(EventKind::New { state: 1 })), none);
+    assert_eq!(sent(Change { is_submission: true, ..new() }, None), ["result.submitted +1"]);
     let (sched, run) = (entered(Sched, 10.0), entered(Run, 10.5));
     assert_eq!(
-        sent(change(Some(&sched), Some(&run)), transition(16, 8, 10.5), true, None),
+        sent(change(Some(&sched), Some(&run)), Some(transition(16, 8, 10.5))),
         ["time.Sched 500", "time.submit_to_run 9500"]
     );
+    let left_new = Some(transition(2, 1, 1.5));
+    assert_eq!(sent(change(Some(&job(New)), Some(&job(Depend))), left_new), ["time.New 500"]);
     // An event was missed, or the start of the state is not known: no time is recorded.
-    let missed = transition(32, 16, 11.0);
-    assert_eq!(sent(change(Some(&sched), Some(&job(Cleanup))), missed, true, None), none);
-    assert_eq!(sent(change(Some(&job(Run)), Some(&job(Cleanup))), missed, true, None), none);
+    let missed = Some(transition(32, 16, 11.0));
+    assert_eq!(sent(change(Some(&sched), Some(&job(Cleanup))), missed), none);
+    assert_eq!(sent(change(Some(&job(Run)), Some(&job(Cleanup))), missed), none);
     // The clock was set back.
-    assert_eq!(sent(change(Some(&run), None), transition(32, 16, 9.0), true, None), ["time.Run 0"]);
-    assert_eq!(
-        sent(
-            change(Some(&job(Cleanup)), None),
-            transition(64, 32, 12.0),
-            true,
-            Some(JobResult::Timeout)
-        ),
-        ["result.timeout +1"]
-    );
+    assert_eq!(sent(change(Some(&run), None), Some(transition(32, 16, 9.0))), ["time.Run 0"]);
+    let ended = Change { result: Some(JobResult::Timeout), ..change(Some(&job(Cleanup)), None) };
+    assert_eq!(sent(ended.clone(), Some(transition(64, 32, 12.0))), ["result.timeout +1"]);
+    assert_eq!(sent(ended, None), ["result.timeout +1"], "found by a reconcile pass");
+}
+
+#[test]
+fn a_label_without_jobs_gives_its_place_to_a_new_one() {
+    let ids = ["banks", "queues"].map(|name| CollectorId::named(name).unwrap());
+    let mut table = JobTable::default();
+    table.set_needs(CollectorId::needs(&ids));
+    table.loaded();
+    let (mut collectors, mut levels) = filled(&ids, &table);
+    let named = |number: u64| {
+        let system = json!({"bank": format!("b{number}"), "queue": format!("q{number}")});
+        let jobspec = json!({"attributes": {"system": system}});
+        TestJob { user: 1, urgency: 16, jobspec, r: json!(null) }
+    };
+    for number in 0u64..600 {
+        // A hundred jobs are active. Each ends as the next one of another label begins.
+        let ended = number.checked_sub(100).map(|id| (id, Some(EventKind::InactiveAdd), 0));
+        for event in ended.into_iter().chain([(number, Some(EventKind::New { state: 8 }), 8)]) {
+            let change = apply(&mut table, event, &named(event.0));
+            collectors.on_change(&change, None, &table, &mut levels);
+        }
+    }
+    let (_, fresh) = filled(&ids, &table);
+    assert_eq!(levels.levels(), fresh.levels());
+    let active =
+        (500..600).flat_map(|id| [format!("bank.b{id}.Sched"), format!("queue.q{id}.Sched")]);
+    let expected: BTreeMap<_, _> = active.map(|name| (name, 1)).collect();
+    assert_eq!(levels.levels(), expected);
+    assert_eq!((table.labels().banks.last(), table.labels().queues.last()), (100, 256));
+    assert_eq!(table.anomalies(), [0; 6]);
 }

@@ -24,17 +24,21 @@ impl Collector for Timings {
         values.map(timing).collect()
     }
 
-    /// Records no time for a state if its start is not known, or if the job was in another
-    /// state according to the table.
+    /// A job enters NEW when it is submitted. Records no time for another state if its start is
+    /// not known, or if the job was in another state according to the table.
     fn on_event(&mut self, change: &Change, context: &EventContext, out: &mut CollectorRecorder) {
         let EventKind::Transition { state, previous: Some(previous), at: Some(at) } = context.kind
         else {
             return;
         };
-        if let (Some(before), Some(left)) = (&change.before, State::from_number(previous)) {
-            if let Some(entered) = before.entered.filter(|_| before.state == Some(left)) {
-                out.timing(MetricId::fixed(left as usize), at.since(entered));
-            }
+        let left = State::from_number(previous);
+        let entered = match (left, &change.before) {
+            (Some(State::New), _) => context.submitted,
+            (_, Some(before)) if before.state == left => before.entered,
+            _ => None,
+        };
+        if let (Some(left), Some(entered)) = (left, entered) {
+            out.timing(MetricId::fixed(left as usize), at.since(entered));
         }
         if let Some(submitted) = context.submitted.filter(|_| state == State::Run.number()) {
             out.timing(SUBMIT_TO_RUN, at.since(submitted));

@@ -347,6 +347,13 @@ fn object(conf: Option<&str>) -> Result<Map<String, Value>, ConfigError> {
     }
 }
 
+/// The names of the queues in the broker's `{"conf": …}`.
+pub fn queues(broker: &str) -> Vec<String> {
+    let broker: Value = serde_json::from_str(broker).unwrap_or_default();
+    let queues = broker["conf"]["queues"].as_object();
+    queues.map(|queues| queues.keys().cloned().collect()).unwrap_or_default()
+}
+
 /// The plugin's table in the broker's configuration.
 fn table(mut broker: Value) -> Result<Map<String, Value>, ConfigError> {
     match broker.get_mut(TABLE).map(Value::take) {

@@ -16,14 +16,8 @@ use crate::os::Uncancelled;
 /// `job.[ni]*` matches job.new, job.inactive-add and job.inactive-remove, and no other topic
 /// of Flux 0.49 to 0.88. Flux calls fnmatch(3) for each handler at each call, so fewer
 /// handlers cost less.
-const TOPICS: [&CStr; 6] = [
-    c"job.state.*",
-    c"job.[ni]*",
-    c"job.event.exception",
-    c"job.update",
-    c"conf.update",
-    c"plugin.query",
-];
+const TOPICS: [&CStr; 5] =
+    [c"job.state.*", c"job.[ni]*", c"job.update", c"conf.update", c"plugin.query"];
 
 /// Registers the callback for each topic.
 ///
@@ -80,12 +74,6 @@ unsafe extern "C" fn on_callback(
             instance.dispatch("job.inactive-remove", |plugin| plugin.job_inactive_remove(&job()));
         }
         b"job.update" => instance.dispatch("job.update", |plugin| plugin.job_update(&job())),
-        b"job.event.exception" => {
-            instance.dispatch("job.event.exception", |plugin| {
-                plugin.job_exception(job().exception_type()?);
-                Ok(())
-            });
-        }
         b"plugin.query" => {
             instance.dispatch("plugin.query", |plugin| args.add_result(&plugin.query()));
         }

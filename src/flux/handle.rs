@@ -4,7 +4,7 @@ use std::ffi::{c_int, CStr};
 use std::ptr::NonNull;
 
 use super::c_string;
-use super::error::{Error, LogLevel};
+use super::error::LogLevel;
 use super::instance::Instance;
 use super::job::{FoundJob, JobArgs};
 use crate::flux_sys as sys;
@@ -56,18 +56,6 @@ impl Flux {
         // SAFETY: the plugin lives, and this crate posts no events.
         let found = unsafe { FoundJob::new(self.instance().flux_plugin, id) }?;
         Some(body(&found.job()))
-    }
-
-    /// Subscribes to `job.event.*` of an active job.
-    ///
-    /// # Errors
-    /// If there is no such job.
-    pub fn subscribe(&self, id: u64) -> Result<(), Error> {
-        // SAFETY: the plugin lives.
-        match unsafe { sys::flux_jobtap_job_subscribe(self.instance().flux_plugin, id) } {
-            0.. => Ok(()),
-            _ => Err(Error::last_os_error("flux_jobtap_job_subscribe")),
-        }
     }
 
     /// The number of panics that were caught since the load.

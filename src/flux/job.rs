@@ -144,31 +144,24 @@ impl<'a> JobArgs<'a> {
         self.member(c"entry")?.member(c"timestamp").map(ArgsJson::number)
     }
 
-    /// The type of the exception that caused the callback `job.event.exception`.
-    ///
-    /// # Errors
-    /// If the event has no type.
-    pub(super) fn exception_type(&self) -> Result<&'a str, Error> {
-        let context = self.member(c"entry").and_then(|entry| entry.member(c"context"));
-        let kind = context.and_then(|context| context.member(c"type")?.string());
-        kind.ok_or_else(|| Error::new("an exception event without a type"))
+    /// The type of the exception that caused the callback. `None` if another event caused it.
+    pub fn exception_type(&self) -> Option<&'a str> {
+        self.event_context("exception")?.member(c"type")?.string()
     }
 
-    /// The result of a job in CLEANUP or INACTIVE.
-    ///
-    /// # Errors
-    /// If the job has not ended.
-    pub fn result(&self) -> Result<JobResult, Error> {
-        let id = if self.is_current { CURRENT_JOB } else { self.id()? };
-        let mut result = 0;
-        // SAFETY: the plugin lives, and a callback about the current job is running.
-        let code = unsafe { sys::flux_jobtap_get_job_result(self.plugin, id, &mut result) };
-        match result {
-            _ if code < 0 => Err(Error::last_os_error("flux_jobtap_get_job_result")),
-            sys::FLUX_JOB_RESULT_COMPLETED => Ok(JobResult::Completed),
-            sys::FLUX_JOB_RESULT_CANCELED => Ok(JobResult::Canceled),
-            sys::FLUX_JOB_RESULT_TIMEOUT => Ok(JobResult::Timeout),
-            _ => Ok(JobResult::Failed),
+    /// The context of the event that caused the callback, if it has this name.
+    fn event_context(&self, name: &str) -> Option<ArgsJson<'a>> {
+        let entry = self.member(c"entry")?;
+        entry.member(c"name")?.string().filter(|it| *it == name)?;
+        entry.member(c"context")
+    }
+
+    /// The id of the job for functions of Flux.
+    fn id_or_current(&self) -> Option<sys::flux_jobid_t> {
+        if self.is_current {
+            Some(CURRENT_JOB)
+        } else {
+            self.id().ok()
         }
     }
 
@@ -215,5 +208,31 @@ impl JobSource for JobArgs<'_> {
             jobspec: required(c"jobspec")?,
             r: self.member(c"R"),
         })
+    }
+
+    /// The event `alloc` that the plugin alloc-bypass.so posts has a member `bypass`. Without
+    /// this event: the plugin sets a flag at `job.new`.
+    fn bypasses_scheduler(&self, has_attribute: bool) -> bool {
+        if let Some(context) = self.event_context("alloc") {
+            return context.member(c"bypass").is_some();
+        }
+        let id = self.id_or_current().filter(|_| has_attribute);
+        // SAFETY: the plugin lives, and so does the job of the callback or of the arguments.
+        id.is_some_and(|id| unsafe {
+            sys::flux_jobtap_job_event_posted(self.plugin, id, c"set-flags".as_ptr()) > 0
+        })
+    }
+
+    fn result(&self) -> Option<JobResult> {
+        let (id, mut result) = (self.id_or_current()?, 0);
+        // SAFETY: the plugin lives, and the result is written to a local variable.
+        let code = unsafe { sys::flux_jobtap_get_job_result(self.plugin, id, &mut result) };
+        match result {
+            _ if code < 0 => None,
+            sys::FLUX_JOB_RESULT_COMPLETED => Some(JobResult::Completed),
+            sys::FLUX_JOB_RESULT_CANCELED => Some(JobResult::Canceled),
+            sys::FLUX_JOB_RESULT_TIMEOUT => Some(JobResult::Timeout),
+            _ => Some(JobResult::Failed),
+        }
     }
 }

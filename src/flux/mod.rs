@@ -8,7 +8,7 @@
 //! - One loaded plugin is an `Instance`, an aux item of the `flux_plugin_t`. Flux destroys
 //!   aux items after the handlers and before `dlclose` (flux-core, plugin.c). So the
 //!   instance outlives each callback, and its destructor is still mapped.
-//! - Timers, watchers and requests are fields of [`StateCounts`], which the instance owns.
+//! - Timers, watchers, requests and subscriptions are fields of [`StateCounts`], which the instance owns.
 //!   Dropping one destroys the C object, also from within its own callback, which has copied
 //!   its data before.
 //! - Callbacks take `&mut StateCounts`, and none is called while another one runs. Flux calls
@@ -26,6 +26,7 @@ compile_error!("state-counts requires panic = \"unwind\": otherwise a panic woul
 mod args;
 mod callback;
 mod error;
+mod event;
 mod handle;
 mod instance;
 mod job;
@@ -37,6 +38,7 @@ mod tests;
 mod watcher;
 
 pub use error::{Error, LogLevel};
+pub use event::Subscription;
 pub use handle::Flux;
 pub use job::{JobArgs, Transition};
 pub use rpc::{OnResponse, Payload, Response, Rpc};

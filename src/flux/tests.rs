@@ -21,11 +21,19 @@ struct FakeFlux {
     plugin_aux: Vec<(*mut c_void, Destructor)>,
     watchers: Vec<*mut Watcher>,
     futures: Vec<*mut Future>,
+    handlers: Vec<*mut Handler>,
+    /// Subscriptions, minus unsubscriptions.
+    subscriptions: i32,
     log: Vec<String>,
 }
 
 struct Watcher {
     call: sys::flux_watcher_f,
+    arg: *mut c_void,
+}
+
+struct Handler {
+    call: sys::flux_msg_handler_f,
     arg: *mut c_void,
 }
 
@@ -42,6 +50,7 @@ thread_local! {
     static TIMER: RefCell<Option<Timer>> = const { RefCell::new(None) };
     static LOOP_END: RefCell<Option<PrepareWatcher>> = const { RefCell::new(None) };
     static RPC: RefCell<Option<Rpc>> = const { RefCell::new(None) };
+    static SUBSCRIPTION: RefCell<Option<Subscription>> = const { RefCell::new(None) };
 }
 
 fn fake<T>(body: impl FnOnce(&mut FakeFlux) -> T) -> T {
@@ -211,6 +220,59 @@ extern "C" fn pthread_setcancelstate(_: c_int, _: *mut c_int) -> c_int {
     0
 }
 
+#[no_mangle]
+extern "C" fn flux_event_subscribe_ex(
+    flux: *mut sys::flux_t,
+    topic: *const c_char,
+    flags: c_int,
+) -> *mut Future {
+    fake(|flux| flux.subscriptions += 1);
+    flux_rpc(flux, topic, ptr::null(), 0, flags)
+}
+
+#[no_mangle]
+extern "C" fn flux_event_unsubscribe_ex(
+    flux: *mut sys::flux_t,
+    topic: *const c_char,
+    flags: c_int,
+) -> *mut Future {
+    fake(|flux| flux.subscriptions -= 1);
+    flux_rpc(flux, topic, ptr::null(), 0, flags)
+}
+
+#[no_mangle]
+unsafe extern "C" fn flux_event_decode(
+    _: *const sys::flux_msg_t,
+    _: *mut *const c_char,
+    text: *mut *const c_char,
+) -> c_int {
+    // SAFETY: the wrapper passes a pointer to a pointer.
+    unsafe { *text = c"{}".as_ptr() };
+    0
+}
+
+#[no_mangle]
+extern "C" fn flux_msg_handler_create(
+    _: *mut sys::flux_t,
+    _: sys::flux_match,
+    call: sys::flux_msg_handler_f,
+    arg: *mut c_void,
+) -> *mut Handler {
+    let handler = Box::into_raw(Box::new(Handler { call, arg }));
+    fake(|flux| flux.handlers.push(handler));
+    handler
+}
+
+#[no_mangle]
+extern "C" fn flux_msg_handler_start(_: *mut Handler) {}
+
+#[no_mangle]
+unsafe extern "C" fn flux_msg_handler_destroy(handler: *mut Handler) {
+    fake(|flux| flux.handlers.retain(|other| *other != handler));
+    // SAFETY: `flux_msg_handler_create` made it; Miri reports a second call.
+    drop(unsafe { Box::from_raw(handler) });
+}
+
 /// Functions that the tests link but do not call.
 macro_rules! unused {
     ($($name:ident)+) => { $(
@@ -221,15 +283,15 @@ macro_rules! unused {
     )+ };
 }
 unused! {
-    flux_attr_get flux_aux_get flux_aux_set flux_jobtap_error flux_jobtap_get_job_result flux_jobtap_job_lookup
-    flux_jobtap_job_subscribe flux_plugin_arg_destroy flux_plugin_arg_get flux_plugin_arg_set
-    flux_plugin_arg_strerror flux_plugin_arg_unpack flux_plugin_get_conf flux_plugin_get_path
-    flux_rpc_get
+    flux_attr_get flux_aux_get flux_aux_set flux_jobtap_error flux_jobtap_get_job_result
+    flux_jobtap_job_event_posted flux_jobtap_job_lookup flux_plugin_arg_destroy
+    flux_plugin_arg_get flux_plugin_arg_set flux_plugin_arg_strerror flux_plugin_arg_unpack
+    flux_plugin_get_conf flux_plugin_get_path flux_rpc_get
     json_array_get json_integer_value json_number_value json_object_get json_string_length
     json_string_value
 }
 
-/// Calls all watchers and then all futures.
+/// Calls all watchers, then all futures, then all message handlers.
 fn run_reactor_once() {
     for watcher in fake(|flux| flux.watchers.clone()) {
         // A callback may have destroyed another watcher.
@@ -247,6 +309,12 @@ fn run_reactor_once() {
             // SAFETY: it was created with these.
             unsafe { call(future.cast(), arg) };
         }
+    }
+    for handler in fake(|flux| flux.handlers.clone()) {
+        // SAFETY: it lives.
+        let (call, arg) = unsafe { ((*handler).call.unwrap(), (*handler).arg) };
+        // SAFETY: it was created with these.
+        unsafe { call(opaque(), handler.cast(), opaque(), arg) };
     }
 }
 
@@ -266,7 +334,10 @@ fn remove() {
         // SAFETY: they were set together, and are taken out.
         unsafe { destructor(value) };
     }
-    fake(|flux| assert!(flux.watchers.is_empty() && flux.futures.is_empty()));
+    fake(|flux| {
+        assert!(flux.watchers.is_empty() && flux.futures.is_empty() && flux.handlers.is_empty());
+        assert_eq!(flux.subscriptions, 0);
+    });
 }
 
 #[test]
@@ -281,7 +352,6 @@ fn patterns_match_the_topics_of_flux_that_are_handled_and_no_others() {
     // The topics of Flux, and two of other plugins.
     let handled = [
         "conf.update",
-        "job.event.exception",
         "job.inactive-add",
         "job.inactive-remove",
         "job.new",
@@ -299,6 +369,7 @@ fn patterns_match_the_topics_of_flux_that_are_handled_and_no_others() {
         "job.dependency.after",
         "job.destroy",
         "job.event.alloc",
+        "job.event.exception",
         "job.priority.get",
         "job.update.duration",
         "job.validate",
@@ -321,7 +392,7 @@ fn patterns_match_the_topics_of_flux_that_are_handled_and_no_others() {
 }
 
 #[test]
-fn timers_watchers_and_requests_may_be_dropped_in_their_own_callback() {
+fn timers_watchers_requests_and_subscriptions_may_be_dropped_in_their_own_callback() {
     fn on_timer(_: &mut StateCounts) {
         TIMER.take();
         note("timer");
@@ -334,6 +405,12 @@ fn timers_watchers_and_requests_may_be_dropped_in_their_own_callback() {
         RPC.take();
         note("response");
     }
+    fn on_message(_: &mut StateCounts, text: &str) -> Result<(), Error> {
+        SUBSCRIPTION.take();
+        assert_eq!(text, "{}");
+        note("message {}");
+        Ok(())
+    }
     let instance = load_plugin();
     // SAFETY: it is dropped before `remove`.
     let flux = unsafe { Flux::new(instance) };
@@ -342,9 +419,10 @@ fn timers_watchers_and_requests_may_be_dropped_in_their_own_callback() {
     loop_end.request();
     LOOP_END.set(Some(loop_end));
     RPC.set(Some(Rpc::send(&flux, c"topic", None, 1.0, on_response).unwrap()));
+    SUBSCRIPTION.set(Some(Subscription::new(&flux, c"topic", on_message).unwrap()));
     run_reactor_once();
     run_reactor_once();
-    assert_eq!(EVENTS.take(), ["timer", "loop end", "response"]);
+    assert_eq!(EVENTS.take(), ["timer", "loop end", "response", "message {}"]);
     remove();
 }
 

@@ -18,7 +18,9 @@ pub enum JobspecError {
 }
 use JobspecError::{NotUnderstood, TooLarge};
 
-/// The resources that a jobspec requests; the minimum of a range.
+/// The resources that a jobspec requests; the minimum of a range. Of the `xor_slot` vertices in
+/// one array, which are alternatives (Fluxion's flexible jobspecs), the first is counted: the
+/// scheduler chooses one of them when the job starts.
 ///
 /// Users write jobspecs, and a jobspec is read while the job manager waits, at transitions
 /// and at each reconcile. The cost of one call is bounded: at most 1,024 vertices are read.
@@ -40,6 +42,7 @@ impl Sum {
     fn add<J: Json>(&mut self, array: J, times: u64, depth: u32) -> Result<(), JobspecError> {
         let depth = depth.checked_sub(1).ok_or(TooLarge)?;
         array.item(0).ok_or(NotUnderstood)?;
+        let mut has_alternative = false;
         for vertex in array.items() {
             self.vertices += 1;
             if self.vertices > MAX_VERTICES {
@@ -49,6 +52,7 @@ impl Sum {
             let times = times.saturating_mul(count);
             let amounts = &mut self.amounts;
             let amount = match vertex.member(c"type").ok_or(NotUnderstood)?.text() {
+                Some("xor_slot") if std::mem::replace(&mut has_alternative, true) => continue,
                 Some("node") => Some(&mut amounts.nodes),
                 Some("core") => Some(&mut amounts.cores),
                 Some("gpu") => Some(&mut amounts.gpus),
@@ -118,6 +122,14 @@ mod tests {
             (json!([slot(1, json!([core(json!("2+"))]))]), amounts(0, 2, 0)),
             (json!([vertex("rack", json!(2), json!([one]))]), amounts(0, 12, 0)),
             (json!([slot(1 << 40, json!([core(json!(1i64 << 40))]))]), amounts(0, u32::MAX, 0)),
+            (
+                json!([
+                    vertex("xor_slot", json!(3), json!([core(json!(2))])),
+                    vertex("xor_slot", json!(1), json!([core(json!(9)), gpu(json!(1))])),
+                    slot(1, json!([gpu(json!(4))])),
+                ]),
+                amounts(0, 6, 4),
+            ),
             (json!([]), Err(NotUnderstood)),
             (json!("cores"), Err(NotUnderstood)),
             (Value::Null, Err(NotUnderstood)),

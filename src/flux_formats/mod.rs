@@ -4,12 +4,14 @@ use std::ffi::CStr;
 
 pub mod duration;
 pub mod idset;
+pub mod job_id;
 pub mod job_list;
 pub mod jobspec;
 pub mod resource_set;
 pub mod resource_status;
 
 pub use duration::parse_seconds;
+pub use job_id::f58;
 pub use job_list::JobList;
 pub use resource_status::ResourceStatus;
 

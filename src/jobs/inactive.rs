@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use super::label_table::LabelId;
+use super::label_table::{LabelId, LabelTable};
 use super::state::State;
 
 /// The maximum number of jobs whose `job.inactive-add` is expected after their transition to
@@ -123,8 +123,9 @@ impl Inactive {
 /// The inactive jobs of each queue.
 #[derive(Debug, Default)]
 pub struct InactiveByQueue {
-    /// By the queue's id. While the numbers are not known, the changes since the load.
-    counts: Vec<i64>,
+    /// By the queue's id: the version of its label, and the number of jobs. While the numbers
+    /// are not known, the changes since the load.
+    counts: Vec<(u32, i64)>,
     is_known: bool,
     /// `true` if no number changed since the request.
     is_quiet: bool,
@@ -135,8 +136,10 @@ pub type ByQueue = Vec<(String, [u64; 7])>;
 
 impl InactiveByQueue {
     /// The inactive jobs of a queue. `None` while the number is not known.
-    pub fn inactive(&self, queue: LabelId) -> Option<i64> {
-        self.is_known.then(|| self.counts.get(usize::from(queue)).copied().unwrap_or(0))
+    pub fn inactive(&self, queue: LabelId, labels: &LabelTable) -> Option<i64> {
+        let known = self.counts.get(usize::from(queue));
+        let known = known.filter(|(version, _)| *version == labels.version_of(queue));
+        self.is_known.then(|| known.map_or(0, |(_, count)| *count))
     }
 
     /// `true` if the numbers are known.
@@ -144,15 +147,18 @@ impl InactiveByQueue {
         self.is_known
     }
 
-    pub(super) fn add(&mut self, queue: LabelId, by: i64) {
-        let queue = usize::from(queue);
+    pub(super) fn add(&mut self, queue: LabelId, by: i64, labels: &LabelTable) {
+        let (queue, version) = (usize::from(queue), labels.version_of(queue));
         if queue == 0 {
             return;
         }
         if self.counts.len() <= queue {
-            self.counts.resize(queue + 1, 0);
+            self.counts.resize(queue + 1, (0, 0));
         }
-        let count = &mut self.counts[queue];
+        if self.counts[queue].0 != version {
+            self.counts[queue] = (version, 0);
+        }
+        let count = &mut self.counts[queue].1;
         *count = (*count + by).max(if self.is_known { 0 } else { i64::MIN });
         self.is_quiet = false;
     }
@@ -169,14 +175,15 @@ impl InactiveByQueue {
     /// Processes the response. `excess` is its number of jobs by queue and state, minus the
     /// active jobs of the table. The response is used if its active jobs equal those of the
     /// table: job-list has then processed the same events. Returns `true` if it is used.
-    pub(super) fn response(&mut self, excess: &[[i64; 7]]) -> bool {
+    pub(super) fn response(&mut self, excess: &[[i64; 7]], labels: &LabelTable) -> bool {
         // The response never includes NEW.
         let active = State::Depend as usize..State::Inactive as usize;
         let agrees = excess.iter().skip(1).all(|by| by[active.clone()].iter().all(|&by| by == 0));
         if !agrees {
             return false;
         }
-        self.counts = excess.iter().map(|by| by[State::Inactive as usize]).collect();
+        let counts = excess.iter().map(|by| by[State::Inactive as usize]);
+        self.counts = (0..).map(|id| labels.version_of(id)).zip(counts).collect();
         self.is_known = true;
         true
     }

@@ -86,8 +86,6 @@ pub struct Job {
     pub ranks: Ranks,
     /// `true` if resources are allocated to the job.
     pub has_allocation: bool,
-    /// `true` if the plugin is subscribed to the events of the job.
-    pub is_subscribed: bool,
     /// `true` if the urgency is 0.
     pub is_held: bool,
     /// `true` if the priority is 0, so that the job is not passed to the scheduler.
@@ -180,6 +178,14 @@ pub trait JobSource {
     /// # Errors
     /// The reason why it cannot be read.
     fn info(&self) -> Result<JobInfo<Self::Json<'_>>, ReadError>;
+
+    /// `true` if R was not allocated by the scheduler, but by the plugin alloc-bypass.so.
+    /// `has_attribute`: the jobspec has the attribute `alloc-bypass`, which has no effect
+    /// without that plugin.
+    fn bypasses_scheduler(&self, has_attribute: bool) -> bool;
+
+    /// The result of a job that has ended. `None` if it is not known.
+    fn result(&self) -> Option<JobResult>;
 }
 
 /// The reason why a part of a job could not be read, for an administrator. The job is
@@ -187,7 +193,8 @@ pub trait JobSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadError(pub String);
 
-/// The tables of the labels that jobs are counted by.
+/// The tables of the labels that jobs are counted by. A label without active jobs can lose its
+/// place to another one.
 #[derive(Debug)]
 pub struct LabelTables {
     /// Queues.
@@ -200,6 +207,33 @@ pub struct LabelTables {
     pub schemes: LabelTable,
     /// Exception types.
     pub exceptions: LabelTable,
+}
+
+impl LabelTables {
+    /// Adds `by` to the number of active jobs of each label of a job.
+    pub(super) fn count_job(&mut self, job: Option<&Job>, by: i32) {
+        let Some(job) = job else { return };
+        self.queues.count(job.queue, by);
+        self.users.count(job.user, by);
+        self.banks.count(job.bank, by);
+        let mut schemes = job.schemes;
+        while schemes != 0 {
+            self.schemes.count(schemes.trailing_zeros() as LabelId, by);
+            schemes &= schemes - 1;
+        }
+    }
+
+    /// Sets the number of active jobs of each label to 0. An exception type keeps its place.
+    pub(super) fn clear_job_counts(&mut self) {
+        let LabelTables { queues, users, banks, schemes, .. } = self;
+        [queues, users, banks, schemes].into_iter().for_each(LabelTable::clear_counts);
+    }
+
+    /// `true` if a label was counted as [`OTHER`](super::OTHER) because its table was full.
+    pub(super) fn is_exceeded(&self) -> bool {
+        let LabelTables { queues, users, banks, schemes, exceptions } = self;
+        [queues, users, banks, schemes, exceptions].into_iter().any(LabelTable::is_exceeded)
+    }
 }
 
 /// The maximum number of users, and of banks, with their own gauges: seven for each label. A
@@ -219,9 +253,23 @@ const MAX_LABEL_LEN: usize = 32;
 /// to 16 of [`Job::schemes`].
 const MAX_SCHEMES: usize = 15;
 
-/// The maximum number of exception types with their own counters. Users can raise exceptions
-/// of any type.
+/// The maximum number of exception types with their own counters, besides those of Flux.
+/// Users can raise exceptions of any type.
 const MAX_EXCEPTION_TYPES: usize = 15;
+
+/// The types of the exceptions that flux-core 0.88.0 raises.
+const FLUX_EXCEPTION_TYPES: [&str; 10] = [
+    "alloc",
+    "alloc-check",
+    "cancel",
+    "dependency",
+    "epilog",
+    "exec",
+    "node-failure",
+    "prolog",
+    "scheduler-restart",
+    "timeout",
+];
 
 /// The maximum number of dependencies that are read from a jobspec.
 const MAX_DEPENDENCIES: usize = 64;
@@ -229,11 +277,11 @@ const MAX_DEPENDENCIES: usize = 64;
 impl Default for LabelTables {
     fn default() -> LabelTables {
         LabelTables {
-            queues: LabelTable::new(MAX_QUEUES, MAX_QUEUE_LEN),
-            users: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN),
-            banks: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN),
-            schemes: LabelTable::new(MAX_SCHEMES, MAX_LABEL_LEN),
-            exceptions: LabelTable::new(MAX_EXCEPTION_TYPES, MAX_LABEL_LEN),
+            queues: LabelTable::new(MAX_QUEUES, MAX_QUEUE_LEN, &[]),
+            users: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN, &[]),
+            banks: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN, &[]),
+            schemes: LabelTable::new(MAX_SCHEMES, MAX_LABEL_LEN, &[]),
+            exceptions: LabelTable::new(MAX_EXCEPTION_TYPES, MAX_LABEL_LEN, &FLUX_EXCEPTION_TYPES),
         }
     }
 }
@@ -247,6 +295,13 @@ impl Job {
     /// `true` if the job is in a state before RUN.
     pub fn is_waiting(&self) -> bool {
         self.state.is_some_and(State::is_waiting)
+    }
+
+    /// `true` if both jobs are counted by the same labels.
+    #[inline]
+    pub(super) fn has_labels_of(&self, other: &Job) -> bool {
+        let labels = |job: &Job| (job.queue, job.user, job.bank, job.schemes);
+        labels(self) == labels(other)
     }
 
     /// `true` if all properties are equal, except the state and the time of the last transition.
@@ -288,13 +343,14 @@ impl Job {
         if !needs.has_info() {
             return None;
         }
-        let read = |info| self.read_info(&info, needs, labels, refresh);
+        let read = |info| self.read_info(source, &info, needs, labels, refresh);
         source.info().and_then(read).err()
     }
 
-    fn read_info<J: Json>(
+    fn read_info<S: JobSource>(
         &mut self,
-        info: &JobInfo<J>,
+        source: &S,
+        info: &JobInfo<S::Json<'_>>,
         needs: Needs,
         labels: &mut LabelTables,
         refresh: Refresh,
@@ -325,7 +381,12 @@ impl Job {
         }
         match needs.contains(Needs::RESOURCES) {
             true if self.is_waiting() => self.read_request(info.jobspec),
-            true if refresh != Refresh::Again => self.read_allocation(info.r, system),
+            true if refresh != Refresh::Again => {
+                let has_attribute =
+                    system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
+                let r = info.r.filter(|_| !source.bypasses_scheduler(has_attribute));
+                self.read_allocation(r)
+            }
             _ => Ok(()),
         }
     }
@@ -354,16 +415,10 @@ impl Job {
         }
     }
 
-    fn read_allocation<J: Json>(
-        &mut self,
-        r: Option<J>,
-        system: Option<J>,
-    ) -> Result<(), ReadError> {
+    /// `r` is `None` if the scheduler allocated nothing, or if the job was canceled before RUN.
+    fn read_allocation<J: Json>(&mut self, r: Option<J>) -> Result<(), ReadError> {
         (self.has_allocation, self.amounts, self.ranks) = Default::default();
-        // The R of a job with alloc-bypass is not allocated by the scheduler. A job that is
-        // canceled before RUN has no R.
-        let is_bypassed = system.is_some_and(|system| system.member(c"alloc-bypass").is_some());
-        let Some(r) = r.filter(|_| !is_bypassed) else { return Ok(()) };
+        let Some(r) = r else { return Ok(()) };
         let (mut first_range, mut more) = (None, Vec::new());
         let amounts = allocated(r, &mut |first, last| match first_range {
             None => first_range = Some((first, last)),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::inactive::{ByQueue, Inactive, InactiveByQueue, InactiveResponse};
-use super::job::{Job, JobSource, LabelTables, Needs, ReadError, Refresh, Timestamp};
+use super::job::{Job, JobResult, JobSource, LabelTables, Needs, ReadError, Refresh, Timestamp};
 use super::label_table::LabelId;
 use super::state::State;
 use crate::flux_formats::ResourceStatus;
@@ -57,6 +57,11 @@ pub struct Change {
     pub inactive: i64,
     /// The queue of that inactive job, if queues are needed.
     pub queue: LabelId,
+    /// `true` if a job was submitted. Jobs that existed before the load are not counted as
+    /// submitted; nor are jobs that the first complete reconcile pass after it found.
+    pub is_submission: bool,
+    /// The result, if an active job ended after the load, and results are needed.
+    pub result: Option<JobResult>,
     /// A contradiction or a limit that was found.
     pub anomaly: Option<Anomaly>,
     /// The reason why a part of the job could not be read.
@@ -75,15 +80,26 @@ pub enum Anomaly {
     InactiveContradicted,
     /// A jobspec exceeds a limit: see [`Job::exceeds_limit`].
     JobspecLimit,
+    /// A job has ended, but Flux does not have its result.
+    ResultUnknown,
+    /// A label table is full, and each of its labels has active jobs: further labels are
+    /// counted as [`OTHER`](super::OTHER). Counted once.
+    LabelLimit,
 }
 
 impl Anomaly {
     /// The number of kinds.
-    pub const KINDS: usize = 4;
+    pub const KINDS: usize = 6;
 
     /// The names of the kinds, by [`Anomaly::kind`].
-    pub const NAMES: [&'static str; Self::KINDS] =
-        ["missed_event", "unknown_state", "inactive_contradicted", "jobspec_limit"];
+    pub const NAMES: [&'static str; Self::KINDS] = [
+        "missed_event",
+        "unknown_state",
+        "inactive_contradicted",
+        "jobspec_limit",
+        "result_unknown",
+        "label_limit",
+    ];
 
     /// The index of the kind, less than [`Anomaly::KINDS`].
     pub fn kind(self) -> usize {
@@ -92,6 +108,8 @@ impl Anomaly {
             Anomaly::UnknownState(_) => 1,
             Anomaly::InactiveContradicted => 2,
             Anomaly::JobspecLimit => 3,
+            Anomaly::ResultUnknown => 4,
+            Anomaly::LabelLimit => 5,
         }
     }
 }
@@ -153,6 +171,8 @@ pub struct JobTable {
     events: u64,
     /// `None` after the load.
     restart_replay: Option<RestartReplay>,
+    /// `true` after the first complete reconcile pass.
+    is_reconciled: bool,
 }
 
 /// The jobs that ended during the load, while Flux reports the existing jobs. At a restart,
@@ -172,6 +192,7 @@ impl Default for JobTable {
             anomalies: [0; Anomaly::KINDS],
             events: 0,
             restart_replay: Some(RestartReplay::default()),
+            is_reconciled: false,
         }
     }
 }
@@ -180,6 +201,11 @@ impl JobTable {
     /// Ends the load. To be called when Flux has reported all existing jobs.
     pub fn loaded(&mut self) {
         self.restart_replay = None;
+    }
+
+    /// To be called when a reconcile pass has found all active jobs.
+    pub fn reconciled(&mut self) {
+        self.is_reconciled = true;
     }
 
     /// Sets the parts of a job that are needed, and forgets the others. A newly needed part of
@@ -194,7 +220,15 @@ impl JobTable {
         let had = std::mem::replace(&mut self.needs, needs);
         if !needs.contains(had) {
             self.shards.iter_mut().flat_map(Shard::values_mut).for_each(|job| job.keep(needs));
+            self.recount_labels();
         }
+    }
+
+    /// Counts the active jobs of each label again. Iterates over all jobs.
+    pub fn recount_labels(&mut self) {
+        let JobTable { labels, shards, .. } = self;
+        labels.clear_job_counts();
+        shards.iter().flat_map(Shard::values).for_each(|job| labels.count_job(Some(job), 1));
     }
 
     /// The parts of a job that are needed.
@@ -207,7 +241,7 @@ impl JobTable {
         &self.labels
     }
 
-    /// The labels, to add exception types, which are not part of a job.
+    /// The labels, to add exception types, which are not part of a job, and reserved labels.
     pub fn labels_mut(&mut self) -> &mut LabelTables {
         &mut self.labels
     }
@@ -312,9 +346,9 @@ impl JobTable {
                     job.queue
                 }
             };
-            self.queues.add(change.queue, change.inactive);
+            self.queues.add(change.queue, change.inactive, &self.labels.queues);
         }
-        self.note_anomaly(&mut change);
+        self.complete(&mut change, Some(event.kind), Some(source));
         change
     }
 
@@ -322,14 +356,13 @@ impl JobTable {
     /// source for the needed parts. `None` if the job manager has no such active job. The
     /// change is empty if the table was correct.
     pub fn reconcile(&mut self, id: u64, actual: Option<(i32, &impl JobSource)>) -> Change {
-        let actual = actual.map(|(state, source)| (State::from_number(state), source));
-        let mut change = match actual {
+        let known = actual.map(|(state, source)| (State::from_number(state), source));
+        let mut change = match known {
             Some((state, source)) if state != Some(State::Inactive) => {
                 let mut job = Job::new(state);
                 let read_error = job.read(source, self.needs, &mut self.labels, Refresh::New);
                 let before = self.job(id).cloned();
                 if let Some(before) = &before {
-                    job.is_subscribed = before.is_subscribed;
                     job.entered = before.entered.filter(|_| before.state == state);
                 }
                 self.shards[shard_of(id)].insert(id, job.clone());
@@ -340,15 +373,8 @@ impl JobTable {
         if change.before == change.after {
             change = Change { read_error: change.read_error, ..Change::default() };
         }
-        self.note_anomaly(&mut change);
+        self.complete(&mut change, None, known.map(|(_, source)| source));
         change
-    }
-
-    /// Marks an active job as subscribed. Returns `false` if it was subscribed before (a
-    /// second subscription would deliver each event twice), or is not in the table.
-    pub fn note_subscription(&mut self, id: u64) -> bool {
-        let job = self.shards[shard_of(id)].get_mut(&id);
-        job.is_some_and(|job| !std::mem::replace(&mut job.is_subscribed, true))
     }
 
     /// To be called when the number of jobs by queue is requested.
@@ -376,7 +402,7 @@ impl JobTable {
                 excess[usize::from(job.queue)][state as usize] -= 1;
             }
         }
-        self.queues.response(&excess)
+        self.queues.response(&excess, &self.labels.queues)
     }
 
     /// To be called when the number of inactive jobs is requested.
@@ -499,13 +525,60 @@ impl JobTable {
         self.shards[shard_of(id)].remove(&id)
     }
 
-    fn note_anomaly(&mut self, change: &mut Change) {
+    /// Counts the labels and the anomaly of a change, and sets the submission and the result.
+    /// `kind`: `None` for a reconcile pass. `source`: `None` if Flux does not have the job.
+    #[inline]
+    fn complete(
+        &mut self,
+        change: &mut Change,
+        kind: Option<EventKind>,
+        source: Option<&impl JobSource>,
+    ) {
+        match (&change.before, &change.after) {
+            (Some(before), Some(after)) if before.has_labels_of(after) => (),
+            _ => self.count(change, kind, source),
+        }
         let exceeds = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.exceeds_limit);
         if exceeds(&change.after) && !exceeds(&change.before) && change.anomaly.is_none() {
             change.anomaly = Some(Anomaly::JobspecLimit);
         }
         if let Some(anomaly) = change.anomaly {
             self.anomalies[anomaly.kind()] += 1;
+        }
+    }
+
+    /// [`complete`](Self::complete), if a job begins, ends or has other labels.
+    #[inline(never)]
+    fn count(
+        &mut self,
+        change: &mut Change,
+        kind: Option<EventKind>,
+        source: Option<&impl JobSource>,
+    ) {
+        self.labels.count_job(change.after.as_ref(), 1);
+        self.labels.count_job(change.before.as_ref(), -1);
+        let (had, has) = (change.before.is_some(), change.after.is_some());
+        if self.restart_replay.is_some() || had == has && change.inactive <= 0 {
+            return;
+        }
+        if !had {
+            let new = State::New.number();
+            let is_in_new = match kind {
+                Some(EventKind::New { state }) => state == new,
+                Some(EventKind::Transition { previous, .. }) => previous == Some(new),
+                _ => false,
+            };
+            change.is_submission = is_in_new || self.is_reconciled || change.inactive > 0;
+            let is_noted = self.anomalies[Anomaly::LabelLimit.kind()] > 0;
+            if !is_noted && self.labels.is_exceeded() {
+                change.anomaly.get_or_insert(Anomaly::LabelLimit);
+            }
+        }
+        if !has && self.needs.contains(Needs::RESULT) {
+            change.result = source.and_then(JobSource::result);
+            if change.result.is_none() {
+                change.anomaly.get_or_insert(Anomaly::ResultUnknown);
+            }
         }
     }
 }

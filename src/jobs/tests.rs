@@ -23,15 +23,25 @@ struct TestJob {
     urgency: i32,
     jobspec: Value,
     r: Option<Value>,
+    is_bypassed: bool,
+    result: Option<JobResult>,
 }
 
 impl JobSource for TestJob {
     type Json<'a> = &'a Value;
 
     fn info(&self) -> Result<JobInfo<&Value>, ReadError> {
-        let TestJob { user, urgency, jobspec, r } = self;
+        let TestJob { user, urgency, jobspec, r, .. } = self;
         let (user, urgency, r) = (*user, *urgency, r.as_ref());
         Ok(JobInfo { user, urgency, priority: urgency.into(), jobspec, r })
+    }
+
+    fn bypasses_scheduler(&self, has_attribute: bool) -> bool {
+        has_attribute && self.is_bypassed
+    }
+
+    fn result(&self) -> Option<JobResult> {
+        self.result
     }
 }
 
@@ -44,6 +54,8 @@ fn test_job(user: u32, queue: &str, bank: &str, ranks: Option<&str>) -> TestJob 
     TestJob {
         user,
         urgency: 16,
+        is_bypassed: true,
+        result: Some(JobResult::Failed),
         jobspec: json!({"attributes": {"system": system}, "resources": slot}),
         r: ranks.map(|ranks| {
             json!({"execution": {"R_lite": [{"rank": ranks, "children": {"core": "0-3"}}]}})
@@ -260,6 +272,101 @@ fn labels_and_resources_of_a_job_are_read() {
     past.jobspec["attributes"]["system"]["alloc-bypass"] = json!({});
     table.apply(Event { id: 1, kind: EventKind::New { state: RUN } }, &past);
     assert_eq!(cores(&table), (false, 0, vec![]));
+    // Without the plugin alloc-bypass.so, the attribute has no effect.
+    past.is_bypassed = false;
+    table.apply(Event { id: 1, kind: EventKind::New { state: RUN } }, &past);
+    assert_eq!(cores(&table), (true, 4, vec![(3, 3)]));
+}
+
+#[test]
+fn each_job_is_submitted_once_and_has_one_result() {
+    enum Step {
+        Loaded,
+        Reconciled,
+        Event(EventKind),
+        LookUp(Option<i32>),
+    }
+    use Step::{Event as On, Loaded, LookUp, Reconciled};
+    let new = |state| On(EventKind::New { state });
+    let to = |previous, state| On(transition(previous, state));
+    let (add, purge) = (|| On(EventKind::InactiveAdd), || On(EventKind::InactiveRemove));
+    // The steps of a job, and the number of its submissions and of its results.
+    let cases: Vec<(&str, Vec<Step>, (u32, u32))> = vec![
+        (
+            "all events",
+            vec![Loaded, new(NEW), to(NEW, DEPEND), to(CLEANUP, INACTIVE), add(), purge()],
+            (1, 1),
+        ),
+        ("job.new is hidden", vec![Loaded, to(NEW, DEPEND), to(DEPEND, CLEANUP)], (1, 0)),
+        (
+            "an old job whose job.new was hidden",
+            vec![
+                Loaded,
+                to(PRIORITY, SCHED),
+                Reconciled,
+                to(SCHED, CLEANUP),
+                to(CLEANUP, INACTIVE),
+            ],
+            (0, 1),
+        ),
+        (
+            "an old job that the first pass finds",
+            vec![Loaded, LookUp(Some(SCHED)), Reconciled, to(SCHED, CLEANUP)],
+            (0, 0),
+        ),
+        (
+            "a new job that a later pass finds",
+            vec![Loaded, Reconciled, LookUp(Some(SCHED)), LookUp(Some(RUN)), to(RUN, CLEANUP)],
+            (1, 0),
+        ),
+        ("a later event of a new job", vec![Loaded, Reconciled, to(SCHED, RUN)], (1, 0)),
+        ("job.state.inactive is hidden", vec![Loaded, new(NEW), add()], (1, 1)),
+        ("the end is hidden", vec![Loaded, new(NEW), LookUp(Some(INACTIVE)), purge()], (1, 1)),
+        ("the end is hidden, and purged", vec![Loaded, new(NEW), LookUp(None)], (1, 0)),
+        ("only the purge is seen", vec![Loaded, new(NEW), purge()], (1, 1)),
+        ("only the end is seen", vec![Loaded, add()], (1, 1)),
+        ("only the end is seen twice", vec![Loaded, to(CLEANUP, INACTIVE), add()], (1, 1)),
+        ("job.new is repeated", vec![Loaded, new(NEW), new(NEW), new(RUN)], (1, 0)),
+        (
+            "it was active at load",
+            vec![new(NEW), Loaded, to(NEW, DEPEND), to(DEPEND, CLEANUP), to(CLEANUP, INACTIVE)],
+            (0, 1),
+        ),
+        ("it was inactive at load", vec![add(), Loaded, purge()], (0, 0)),
+        (
+            "it ended during the load",
+            vec![to(CLEANUP, INACTIVE), new(CLEANUP), Loaded, Reconciled, add()],
+            (0, 0),
+        ),
+    ];
+    for (case, steps, expected) in cases {
+        let mut table = JobTable::default();
+        table.set_needs(Needs::RESULT);
+        let (mut submissions, mut results) = (0, 0);
+        for step in steps {
+            let change = match step {
+                Loaded => {
+                    table.loaded();
+                    continue;
+                }
+                Reconciled => {
+                    table.reconciled();
+                    continue;
+                }
+                On(kind) => table.apply(Event { id: 1, kind }, &plain()),
+                LookUp(state) => {
+                    let job = plain();
+                    table.reconcile(1, state.map(|state| (state, &job)))
+                }
+            };
+            submissions += u32::from(change.is_submission);
+            results += u32::from(change.result == Some(JobResult::Failed));
+        }
+        assert_eq!((submissions, results), expected, "{case}");
+        let is_unknown = case == "the end is hidden, and purged";
+        let unknown = table.anomalies()[Anomaly::ResultUnknown.kind()];
+        assert_eq!(unknown, u64::from(is_unknown), "{case}");
+    }
 }
 
 /// A restart reports every inactive job, and the tables of users and banks have a limit.
@@ -302,7 +409,8 @@ fn resources_are_read_after_an_unknown_state() {
 fn a_job_that_cannot_be_read_is_counted() {
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
-    let nonsense = TestJob { user: 5, urgency: 16, jobspec: json!([1, "x"]), r: Some(json!("y")) };
+    let nonsense =
+        TestJob { jobspec: json!([1, "x"]), r: Some(json!("y")), ..test_job(5, "", "", None) };
     let mut read_error = |kind| table.apply(Event { id: 1, kind }, &nonsense).read_error;
     assert_eq!(
         read_error(EventKind::New { state: SCHED }),
@@ -400,7 +508,7 @@ fn inactive_jobs_by_queue_are_known_when_job_list_agrees_about_active_jobs() {
     // A job that job-list does not report yet, and one without a queue.
     table.apply(Event { id: 3, kind: EventKind::New { state: NEW } }, &job);
     table.apply(Event { id: 4, kind: EventKind::New { state: RUN } }, &plain());
-    assert_eq!(table.queues().inactive(1), None);
+    assert_eq!(table.queues().inactive(1, &table.labels().queues), None);
     let respond = |table: &mut JobTable, run: u64| {
         // The first two have the same label.
         let response = vec![
@@ -413,13 +521,19 @@ fn inactive_jobs_by_queue_are_known_when_job_list_agrees_about_active_jobs() {
     table.queues_requested();
     assert!(!respond(&mut table, 0), "job-list does not have the running job");
     assert!(respond(&mut table, 1));
-    assert_eq!((table.queues().inactive(1), table.queues().inactive(2)), (Some(7), Some(9)));
+    assert_eq!(
+        (
+            table.queues().inactive(1, &table.labels().queues),
+            table.queues().inactive(2, &table.labels().queues)
+        ),
+        (Some(7), Some(9))
+    );
     table.apply(Event { id: 5, kind: EventKind::InactiveAdd }, &job);
-    assert_eq!(table.queues().inactive(1), Some(8));
+    assert_eq!(table.queues().inactive(1, &table.labels().queues), Some(8));
     table.queues_requested();
     table.apply(Event { id: 5, kind: EventKind::InactiveRemove }, &job);
     assert!(!respond(&mut table, 1), "a number changed since the request");
-    assert_eq!(table.queues().inactive(1), Some(7));
+    assert_eq!(table.queues().inactive(1, &table.labels().queues), Some(7));
 }
 
 #[test]

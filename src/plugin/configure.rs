@@ -8,7 +8,7 @@ use std::env;
 
 use super::{StateCounts, Timer};
 use crate::collectors::CollectorId;
-use crate::config::{BrokerInfo, Config, ConfigError, Key, SendAs, KEYS};
+use crate::config::{self, BrokerInfo, Config, ConfigError, Key, SendAs, KEYS};
 use crate::flux::{Error, LogLevel};
 use crate::jobs::Needs;
 use crate::os::hostname;
@@ -22,7 +22,7 @@ type Interval = (fn(&Config) -> f64, fn(&mut StateCounts));
 pub(super) const INTERVALS: [Interval; 5] = [
     (|config| config.period, StateCounts::flush),
     (|config| config.resync, StateCounts::resync),
-    (|config| config.verify, StateCounts::reconcile),
+    (|config| config.verify, StateCounts::verify),
     (
         |config| if config.endpoints.is_empty() { 0.0 } else { config.lookup },
         StateCounts::look_up_hosts,
@@ -56,6 +56,8 @@ impl StateCounts {
         if let Some(prepared) = self.prepare(plugin, broker)? {
             self.commit(prepared);
         }
+        let queues = config::queues(broker);
+        self.table.labels_mut().queues.reserve(queues.iter().map(String::as_str));
         Ok(())
     }
 

@@ -25,14 +25,17 @@ mod report;
 use std::rc::Rc;
 
 use once_cell::unsync::OnceCell;
+use serde::Deserialize;
 
 use crate::collectors::{Collectors, EventContext};
 use crate::config::{BrokerInfo, Config};
 use crate::flux::{
-    Error, Flux, JobArgs, LogLevel, PrepareWatcher, Timer, Transition, WritableWatcher,
+    Error, Flux, JobArgs, LogLevel, PrepareWatcher, Subscription, Timer, Transition,
+    WritableWatcher,
 };
 use crate::jobs::{
-    Anomaly, Event, EventKind, JobResult, JobTable, NameForm, Needs, State, Timestamp, OTHER,
+    Anomaly, Event, EventKind, JobTable, NameForm, Needs, State, Timestamp, MAX_LABELS, MAX_QUEUES,
+    OTHER,
 };
 use crate::publish::Publisher;
 use crate::stats::Socket;
@@ -56,6 +59,8 @@ pub struct StateCounts {
     broker: OnceCell<BrokerInfo>,
     polls: Polls,
     pass: Pass,
+    /// The event messages of exceptions, if exceptions are counted.
+    exceptions: Option<Subscription>,
     report: Report,
     /// Flushes at the end of a reactor loop iteration, if `period` is 0.
     loop_end: PrepareWatcher,
@@ -92,6 +97,7 @@ impl StateCounts {
             broker: OnceCell::new(),
             polls: Polls::default(),
             pass: Pass::default(),
+            exceptions: None,
             report: Report::default(),
             intervals: [const { None }; INTERVALS.len()],
             timers: Timers::default(),
@@ -111,31 +117,31 @@ impl StateCounts {
     /// `job.new`: a job was accepted, or was active when the plugin was loaded.
     pub fn job_new(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
         let (id, state) = (job.id()?, job.state()?);
-        let outcome = self.apply(id, EventKind::New { state }, job, None, None);
-        outcome.and(self.subscribe(id))
+        self.apply(id, EventKind::New { state }, job, None)
     }
 
     /// `job.state.*`: a job entered a state.
     pub fn job_state(&mut self, transition: Transition, job: &JobArgs<'_>) -> Result<(), Error> {
         let needs = self.table.needs();
         if needs.contains(Needs::TIMES) || needs.contains(Needs::RESULT) {
-            return self.job_state_with_times(transition, job);
+            return self.job_state_with_event(transition, job);
         }
         let Transition { id, state, previous } = transition;
-        self.apply(id, EventKind::Transition { state, previous, at: None }, job, None, None)
+        self.apply(id, EventKind::Transition { state, previous, at: None }, job, None)
     }
 
-    /// `job.state.*`, for collectors that need times or the result. If one of them cannot be
-    /// read, the event is applied without it. Not inlined: it would lengthen `job_state`.
+    /// `job.state.*`, for collectors that need times or exceptions. If the time of submission
+    /// cannot be read, the event is applied without it. Not inlined: it would lengthen
+    /// `job_state`.
     #[inline(never)]
-    fn job_state_with_times(
+    fn job_state_with_event(
         &mut self,
         transition: Transition,
         job: &JobArgs<'_>,
     ) -> Result<(), Error> {
         let Transition { id, state, previous } = transition;
         let needs = self.table.needs();
-        let (mut at, mut submitted, mut result, mut outcome) = (None, None, None, Ok(()));
+        let (mut at, mut submitted, mut outcome) = (None, None, Ok(()));
         if needs.contains(Needs::TIMES) {
             at = job.event_time().map(Timestamp::from_seconds);
             match job.submitted() {
@@ -143,31 +149,61 @@ impl StateCounts {
                 Err(error) => outcome = Err(error),
             }
         }
-        let has_ended = previous.is_some() && state == State::Inactive.number();
-        if needs.contains(Needs::RESULT) && has_ended {
-            match job.result() {
-                Ok(ended) => result = Some(ended),
-                Err(error) => outcome = Err(error),
+        let is_ending = previous.is_some() && state == State::Cleanup.number();
+        if is_ending && needs.contains(Needs::RESULT) {
+            if let Some(exception_type) = job.exception_type() {
+                self.exception_raised(exception_type);
             }
         }
         let kind = EventKind::Transition { state, previous, at };
-        self.apply(id, kind, job, submitted, result).and(outcome)
+        self.apply(id, kind, job, submitted).and(outcome)
     }
 
-    /// `job.event.exception`, of jobs that were subscribed to: an exception was raised.
-    pub fn job_exception(&mut self, exception_type: &str) {
+    /// The event message `job-exception`. A fatal exception (severity 0) is counted when the job
+    /// enters CLEANUP: some of them have no message (flux-core, start.c).
+    fn job_exception(&mut self, message: &str) -> Result<(), Error> {
+        #[derive(Deserialize)]
+        struct JobException {
+            #[serde(rename = "type")]
+            exception_type: String,
+            severity: i64,
+        }
+        let exception: JobException = serde_json::from_str(message)
+            .map_err(|error| Error::new(format!("job-exception: {error}")))?;
+        if exception.severity != 0 {
+            self.exception_raised(&exception.exception_type);
+        }
+        Ok(())
+    }
+
+    fn exception_raised(&mut self, exception_type: &str) {
         if self.table.needs().contains(Needs::RESULT) {
-            // Users choose the type; it may be empty.
+            // Plugins may raise exceptions without a type.
             let exception_type = if exception_type.is_empty() { OTHER } else { exception_type };
-            let label = self.table.labels_mut().exceptions.id(exception_type);
+            let exceptions = &mut self.table.labels_mut().exceptions;
+            let label = exceptions.id(exception_type);
+            // Until the end of the interval `verify`, its place is not given to another type.
+            exceptions.count(label, 1);
             self.collectors.on_exception(label, self.table.labels(), &mut self.publisher);
             self.request_flush();
         }
     }
 
+    /// Subscribes to exceptions, or unsubscribes, after a change of the needs.
+    fn update_subscription(&mut self) {
+        self.exceptions = match self.table.needs().contains(Needs::RESULT) {
+            true => self.exceptions.take().or_else(|| {
+                let exceptions =
+                    Subscription::new(&self.flux, c"job-exception", Self::job_exception);
+                exceptions.map_err(|error| self.warn(&error.to_string())).ok()
+            }),
+            false => None,
+        };
+    }
+
     /// `job.update`: a job's jobspec was changed.
     pub fn job_update(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
-        self.apply(job.id()?, EventKind::Updated, job, None, None)
+        self.apply(job.id()?, EventKind::Updated, job, None)
     }
 
     /// `job.inactive-add`: a job became inactive, or was read from the KVS at a restart.
@@ -176,12 +212,12 @@ impl StateCounts {
         if job.state()? != State::Inactive.number() {
             return Ok(());
         }
-        self.apply(job.id()?, EventKind::InactiveAdd, job, None, None)
+        self.apply(job.id()?, EventKind::InactiveAdd, job, None)
     }
 
     /// `job.inactive-remove`: an inactive job was purged.
     pub fn job_inactive_remove(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
-        self.apply(job.id()?, EventKind::InactiveRemove, job, None, None)
+        self.apply(job.id()?, EventKind::InactiveRemove, job, None)
     }
 
     /// Applies an event to the table, and the change to the collectors. If the jobspec or R
@@ -193,11 +229,9 @@ impl StateCounts {
         kind: EventKind,
         job: &JobArgs<'_>,
         submitted: Option<Timestamp>,
-        result: Option<JobResult>,
     ) -> Result<(), Error> {
         let change = self.table.apply(Event { id, kind }, job);
-        let is_new = self.publisher.is_running();
-        let context = EventContext { kind, is_new, submitted, result };
+        let context = EventContext { kind, submitted };
         self.collectors.on_change(&change, Some(&context), &self.table, &mut self.publisher);
         self.pass.job_changed(id, &change);
         self.request_flush();
@@ -205,14 +239,6 @@ impl StateCounts {
             self.log_first(anomaly);
         }
         change.read_error.map_or(Ok(()), |error| Err(Error::new(error.0)))
-    }
-
-    /// Subscribes to the events of an active job, if exceptions are counted.
-    fn subscribe(&mut self, id: u64) -> Result<(), Error> {
-        match self.table.needs().contains(Needs::RESULT) && self.table.note_subscription(id) {
-            true => self.flux.subscribe(id),
-            false => Ok(()),
-        }
     }
 }
 
@@ -227,6 +253,7 @@ impl StateCounts {
         self.request_counts();
         self.request_queues();
         self.request_resource_status();
+        self.schedule_pass();
     }
 
     /// Sends the changes, at the end of a loop iteration or of a period.
@@ -340,6 +367,13 @@ impl StateCounts {
             Anomaly::JobspecLimit => "a jobspec exceeds a limit: the job counts as requesting no \
                  resources, or with its first 64 dependencies only"
                 .to_owned(),
+            Anomaly::ResultUnknown => "a job has ended, but Flux no longer has its result (did \
+                 another plugin fail?); it is not counted"
+                .to_owned(),
+            Anomaly::LabelLimit => format!(
+                "more than {MAX_QUEUES} queues, {MAX_LABELS} users or banks, or 15 exception types \
+                 or dependency schemes at the same time: further ones are counted as \"{OTHER}\""
+            ),
         };
         self.warn(&format!("{text} (further ones are counted, and not logged)"));
     }

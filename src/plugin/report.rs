@@ -3,6 +3,7 @@
 use serde_json::{json, Map, Value};
 
 use super::StateCounts;
+use crate::collectors::Enabled;
 use crate::config::{SendAs, KEYS};
 use crate::jobs::{Anomaly, NameForm, State};
 use crate::stats::{errno_name, Value as Sample};
@@ -49,7 +50,7 @@ impl StateCounts {
         for (name, count) in Anomaly::NAMES.iter().zip(self.table.anomalies()) {
             anomalies.insert((*name).to_owned(), count.into());
         }
-        let collectors = self.collectors.iter().map(|(id, collector)| {
+        let collectors = self.collectors.iter().map(|Enabled { id, collector, .. }| {
             let gauges =
                 |it| collector.metrics(it).iter().filter(|it| it.kind.name() == "gauge").count();
             let labels = collector.labels(self.table.labels());
@@ -71,7 +72,8 @@ impl StateCounts {
             "anomalies": anomalies,
             "panics": self.flux.panics(),
             "resyncs": self.report.resyncs,
-            "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs},
+            "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs,
+                        "updates": self.pass.updates},
             "last_flush": self.publisher.last_flush(),
         })
         .to_string()
@@ -79,7 +81,7 @@ impl StateCounts {
 
     /// The line of the first gauge as it is sent, with the value 1.
     fn sample(&self) -> Option<String> {
-        let collectors = self.collectors.iter().map(|(_, collector)| collector);
+        let collectors = self.collectors.iter().map(|enabled| &enabled.collector);
         let metrics = collectors.flat_map(|it| [it.metrics(None), it.metrics(Some("LABEL"))]);
         let gauge = metrics.flatten().find(|spec| spec.kind.name() == "gauge")?;
         let value = match self.config.as_ref()?.send == SendAs::Values {

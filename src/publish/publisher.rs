@@ -149,7 +149,7 @@ impl Publisher {
         self.names = names;
         for (name, old) in std::mem::take(&mut self.plugin_counters) {
             let total = self.metrics[old as usize].level;
-            self.retire(old);
+            self.retire_metric(old);
             self.define_plugin_counter(name, total);
         }
         Ok(())
@@ -318,7 +318,7 @@ impl Publisher {
     }
 
     /// Removes a metric when each server has its final value.
-    fn retire(&mut self, index: u32) {
+    fn retire_metric(&mut self, index: u32) {
         let metric = &mut self.metrics[index as usize];
         metric.is_retired = true;
         let Some(template) = &metric.template else { return self.free.push(index) };
@@ -373,7 +373,7 @@ impl Recorder for Publisher {
                 if spec.kind != MetricKind::Counter {
                     level = metric.level;
                 }
-                self.retire(index);
+                self.retire_metric(index);
             }
             indices.push(self.add_metric(template, spec.kind, level));
         }
@@ -432,9 +432,15 @@ impl Recorder for Publisher {
         }
     }
 
+    fn retire(&mut self, collector: CollectorId, label: LabelId) {
+        let label = self.indices[collector.index()].get_mut(usize::from(label));
+        let indices = label.map(std::mem::take).unwrap_or_default();
+        indices.into_iter().for_each(|index| self.retire_metric(index));
+    }
+
     fn remove(&mut self, collector: CollectorId) {
         let indices = std::mem::take(&mut self.indices[collector.index()]);
-        indices.into_iter().flatten().for_each(|index| self.retire(index));
+        indices.into_iter().flatten().for_each(|index| self.retire_metric(index));
     }
 }
 

@@ -14,10 +14,13 @@ use crate::support::trace;
 
 /// All imports from Flux. flux-core 0.49.0, the oldest supported version, exports each of
 /// them.
-const IMPORTS: [&str; 32] = [
+const IMPORTS: [&str; 38] = [
     "flux_attr_get",
     "flux_aux_get",
     "flux_aux_set",
+    "flux_event_decode",
+    "flux_event_subscribe_ex",
+    "flux_event_unsubscribe_ex",
     "flux_fd_watcher_create",
     "flux_future_decref",
     "flux_future_destroy",
@@ -27,9 +30,12 @@ const IMPORTS: [&str; 32] = [
     "flux_jobtap_error",
     "flux_jobtap_get_flux",
     "flux_jobtap_get_job_result",
+    "flux_jobtap_job_event_posted",
     "flux_jobtap_job_lookup",
-    "flux_jobtap_job_subscribe",
     "flux_log",
+    "flux_msg_handler_create",
+    "flux_msg_handler_destroy",
+    "flux_msg_handler_start",
     "flux_plugin_add_handler",
     "flux_plugin_arg_destroy",
     "flux_plugin_arg_get",

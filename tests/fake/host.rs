@@ -144,14 +144,13 @@ impl FakeHost {
     }
 
     fn end_by_exception(&mut self, id: u64, kind: &'static str, last: i64) {
-        let event = json!({"name": "exception", "context": {"type": kind, "severity": 0}});
-        self.raise_event(id, &event);
+        let context = json!({"id": id, "type": kind, "severity": 0});
+        // No message: job-exec reports the end of the time limit.
+        if kind != "timeout" {
+            self.manager.publish("job-exception", &context);
+        }
+        let event = json!({"name": "exception", "context": context});
         self.finish(id, if kind == "cancel" { "canceled" } else { kind }, event, last);
-    }
-
-    fn raise_event(&mut self, id: u64, event: &Value) {
-        let args = json!({"id": id, "state": self.jobs[&id].state, "entry": event});
-        self.manager.call("job.event.exception", &args);
     }
 
     /// Sets the response to `resource.status`.
@@ -329,9 +328,8 @@ impl Host for FakeHost {
         self.manager.call("job.update", &args);
     }
 
-    fn raise(&mut self, job: &str, kind: &str) {
-        let event = json!({"name": "exception", "context": {"type": kind, "severity": 7}});
-        self.raise_event(job.parse().unwrap(), &event);
+    fn raise(&mut self, _: &str, kind: &str) {
+        self.manager.raise(kind);
     }
 
     fn purge(&mut self, keep: usize) {

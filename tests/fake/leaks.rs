@@ -54,10 +54,10 @@ fn cycle(host: &mut FakeJobManager, file: &Path, endpoints: &Value, round: usize
     live_as(host, &job, &COURSE[..5]);
     job["state"] = RUN.into();
     host.call("job.update", &job);
-    host.call("job.event.exception", &job);
+    host.raise("mishap");
     // A job whose callbacks have only its id and state.
     live(host, ids[2], &COURSE);
-    host.call("job.event.exception", &json!({"id": ids[2], "state": 1}));
+    host.publish("job-exception", &json!({"id": ids[2]}));
     if round % KINDS == 7 {
         host.reload(&json!({"state-counts": {"metrics": "results", "states": "l"}})).unwrap();
         host.reload(&json!({"state-counts": {"period": "nonsense"}})).unwrap_err();

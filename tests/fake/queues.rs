@@ -140,6 +140,41 @@ fn a_queue_with_too_long_a_name_is_counted_as_other() {
 }
 
 #[test]
+fn a_queue_without_jobs_gives_its_place_to_another_one() {
+    let (mut host, mut receiver) = FakeJobManager::running(conf());
+    host.reload(&json!({"queues": {"configured": {}}})).unwrap();
+    host.log();
+    let mut run = |host: &mut FakeJobManager, id: i64, queue: &str| {
+        live(host, id, &COURSE[..5], queue);
+        host.counts();
+        receiver.seen();
+    };
+    for id in 0..256 {
+        run(&mut host, id, &format!("q{id}"));
+    }
+    run(&mut host, 256, "configured");
+    assert_eq!(host.log(), []);
+    run(&mut host, 257, "late");
+    run(&mut host, 258, "later");
+    let log = host.log();
+    assert!(log.len() == 1 && log[0].1.contains("more than 256 queues"), "{log:?}");
+    // Neither the configured queue nor one with a job loses its place.
+    for id in [256, 7] {
+        host.call("job.inactive-add", &json!({"id": id, "state": 64}));
+    }
+    run(&mut host, 259, "next");
+    let gauges = gauges(&mut receiver);
+    let of = |queue: &str| gauges.get(&format!("{queue}.RUN")).copied();
+    assert_eq!(
+        ["next", "other", "q6", "q7", "q8"].map(of),
+        [1, 2, 1, 0, 1].map(|it| (it > 0).then_some(it))
+    );
+    assert_eq!(host.log(), []);
+    assert_eq!(host.query()["anomalies"]["label_limit"], 1);
+    host.end();
+}
+
+#[test]
 fn queues_are_switched_on_and_off_at_any_time() {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));

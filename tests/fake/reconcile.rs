@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::gauges::gauges_named;
 use crate::support::jobs::{live, step, CLEANUP, COURSE, INACTIVE, RUN, SCHED};
+use crate::support::samples::counters;
 use crate::support::Counts;
 
 /// Some callbacks are not delivered.
@@ -31,7 +32,7 @@ fn lost_events_are_corrected_within_one_reconcile_pass() {
     // Corrected: jobs 1 and 3, and the number of inactive jobs.
     assert_eq!((&verify["repairs"], &verify["checks"]), (&json!(3), &json!(1)));
     let log: Vec<_> = host.log().into_iter().map(|(_, text)| text).collect();
-    let text = "job 1 is RUN in the table and not active in the job manager";
+    let text = "job ƒ2 is RUN in the table and not active in the job manager";
     let repaired = log.iter().filter(|line| line.contains(text)).count();
     assert_eq!((repaired, log.len()), (1, 2), "the first repair, and the number: {log:?}");
 
@@ -55,5 +56,73 @@ fn a_lost_event_is_corrected_by_the_next_event_of_the_job() {
     let seen = receiver.seen();
     assert_eq!((seen.gauges.clone(), seen.negative()), (truth, Counts::new()));
     assert_eq!(host.query()["anomalies"]["missed_event"], 1);
+    host.end();
+}
+
+#[test]
+fn the_results_of_lost_ends_are_counted() {
+    let (mut host, mut receiver) =
+        FakeJobManager::running(json!({"verify": "2s", "metrics": ["states", "results"]}));
+    let end = |id: i64| {
+        json!({"id": id, "state": INACTIVE, "prev_state": CLEANUP,
+               "end_event": {"name": "exception", "context": {"type": "cancel"}}})
+    };
+    for id in [1, 2] {
+        live(&mut host, id, &COURSE[..5]);
+        host.withhold("job.state.inactive", &end(id));
+    }
+    // Flux no longer has the result of this job.
+    host.withhold("job.inactive-remove", &end(2));
+    // After the first complete pass, an unknown job is a new one.
+    host.advance(2.1);
+    host.withhold("job.new", &json!({"id": 3, "state": SCHED}));
+    host.advance(2.0);
+    host.withhold("job.state.inactive", &end(3));
+    host.advance(2.0);
+    host.counts();
+    let values = receiver.values();
+    let counted = counters(&values);
+    let results =
+        ["submitted", "canceled"].map(|name| counted[&*format!("flux.job.result.{name}")]);
+    assert_eq!(results, [3, 2]);
+    let query = host.query();
+    assert_eq!(query["anomalies"]["result_unknown"], 1, "{query}");
+    // Four jobs, and the number of inactive ones twice.
+    assert_eq!(query["verify"], json!({"checks": 3, "repairs": 6, "updates": 0}), "{query}");
+    host.end();
+}
+
+#[test]
+fn missing_jobs_are_found_though_job_list_lags_or_fails() {
+    for mode in ["answer", "lag", "fail"] {
+        let (mut host, mut receiver) = FakeJobManager::running(json!({"verify": "2s"}));
+        host.job_list_mode(mode);
+        for id in 1..=3 {
+            host.withhold("job.new", &json!({"id": id, "state": SCHED}));
+        }
+        host.advance(2.1);
+        let truth = host.counts();
+        assert_eq!((truth["SCHED"], receiver.seen().gauges), (3, truth), "{mode}");
+        host.end();
+    }
+}
+
+#[test]
+fn a_priority_that_changes_without_an_event_is_an_update_not_a_repair() {
+    let (mut host, mut receiver) =
+        FakeJobManager::running(json!({"metrics": ["states", "pending"]}));
+    let job = |priority: i64| json!({"id": 1, "state": SCHED, "priority": priority});
+    host.call("job.new", &job(0));
+    host.log();
+    host.withhold("job.update", &job(7));
+    // Not only after `verify`.
+    host.advance(5.0);
+    host.counts();
+    let pending = gauges_named(&mut receiver, |name| name.starts_with("pending."));
+    assert_eq!(pending, [("pending.resources".to_owned(), 1)].into());
+    let verify = host.query()["verify"].clone();
+    assert_eq!(verify, json!({"checks": 1, "repairs": 0, "updates": 1}));
+    let log = host.log();
+    assert!(log.len() == 1 && log[0].0 == 6 && log[0].1.contains("job ƒ2: changed"), "{log:?}");
     host.end();
 }

@@ -6,18 +6,21 @@ use serde_json::json;
 
 use crate::support::artifact::plugin;
 use crate::support::fake_job_manager::FakeJobManager;
-use crate::support::jobs::{live, COURSE, RUN};
+use crate::support::jobs::{live, COURSE, NEW, RUN};
 use crate::support::receiver::Receiver;
 use crate::support::samples::{assert_same, counters, results, timings};
 use crate::support::{trace, Counts, STATES};
 
-scenarios!(results: results_and_times_are_those_of_the_host);
+scenarios!(results:
+    another_subscriber_keeps_its_exceptions,
+    results_and_times_are_those_of_the_host,
+);
 
 #[test]
 fn the_recorded_run_has_the_results_and_times_of_its_broker() {
     let (mut host, mut receiver) =
         FakeJobManager::running(json!({"metrics": ["timings", "results"], "period": 1}));
-    // By job: its state, and the time of the event that led to it.
+    // By job: its state, and the time of the event that led to it. It is in NEW since its submission.
     let mut since: BTreeMap<i64, (i64, f64)> = BTreeMap::new();
     let mut stays: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
     let mut ways = Vec::new();
@@ -31,24 +34,27 @@ fn the_recorded_run_has_the_results_and_times_of_its_broker() {
         let Some(at) = recorded.args["entry"]["timestamp"].as_f64() else { continue };
         let id = recorded.args["id"].as_i64().unwrap();
         let state = recorded.args["state"].as_i64().unwrap();
-        if let Some((state, entered)) = since.insert(id, (state, at)) {
-            stays.entry(state).or_default().push((at - entered) * 1000.0);
-        }
+        let submitted = recorded.args["t_submit"].as_f64().unwrap();
+        let (left, entered) = since.insert(id, (state, at)).unwrap_or((NEW, submitted));
+        stays.entry(left).or_default().push((at - entered) * 1000.0);
         if state == RUN {
-            ways.push((at - recorded.args["t_submit"].as_f64().unwrap()) * 1000.0);
+            ways.push((at - submitted) * 1000.0);
         }
     }
     host.advance(1.0);
     host.counts();
     let values = receiver.values();
-    for (number, name) in STATES.iter().enumerate().take(6).skip(1) {
+    for (number, name) in STATES.iter().enumerate().take(6) {
         let wanted = stays.remove(&(1 << number)).unwrap();
         assert_same(&timings(&values, &format!("flux.job.time.{name}")), wanted);
     }
     assert_same(&timings(&values, "flux.job.time.submit_to_run"), ways);
     let stats = trace::stats("before-purge");
     let number = |key: &str| stats[key].as_i64().unwrap();
+    // Fatal exceptions, of the transitions to CLEANUP.
     let results = [
+        ("flux.job.exception.cancel", number("canceled")),
+        ("flux.job.exception.timeout", number("timeout")),
         ("flux.job.result.canceled", number("canceled")),
         ("flux.job.result.completed", number("successful")),
         ("flux.job.result.failed", number("failed")),
@@ -86,16 +92,12 @@ fn jobs_from_before_the_load_have_no_time_in_their_first_state() {
 fn exception_types_are_cleaned_and_bounded() {
     let (mut host, mut receiver) =
         FakeJobManager::running(json!({"metrics": "results", "dialect": "dogstatsd"}));
-    let raise = |host: &mut FakeJobManager, kind: &str| {
-        let entry = json!({"name": "exception", "context": {"type": kind}});
-        host.call("job.event.exception", &json!({"id": 1, "entry": entry}));
-    };
-    raise(&mut host, "a:1|c\nflux.job.state.RUN:9|g");
+    host.raise("a:1|c\nflux.job.state.RUN:9|g");
     for number in 0..100 {
-        raise(&mut host, &format!("type-{number}"));
-        raise(&mut host, &"x".repeat(100 + number));
+        host.raise(&format!("type-{number}"));
+        host.raise(&"x".repeat(100 + number));
     }
-    raise(&mut host, "type-0");
+    host.raise("type-0");
     host.counts();
     let mut tags: BTreeMap<String, u64> = BTreeMap::new();
     for datagram in receiver.others() {
@@ -132,7 +134,50 @@ fn times_are_not_negative_when_the_clock_goes_back() {
     assert_eq!((seen.negative(), truth["INACTIVE"]), (Counts::new(), 1));
     let times: Vec<_> = receiver.values().into_values().flatten().collect();
     let times: Vec<_> = times.iter().filter(|value| value.ends_with("|ms")).collect();
-    // The times in DEPEND to CLEANUP, and from submit to run.
-    assert_eq!(times, ["0|ms"; 6]);
+    // The times in NEW to CLEANUP, and from submit to run.
+    assert_eq!(times, ["0|ms"; 7]);
+    host.end();
+}
+
+#[test]
+fn exception_types_of_flux_have_a_place_and_others_share_the_rest() {
+    let (mut host, mut receiver) =
+        FakeJobManager::running(json!({"metrics": "results", "verify": "2s"}));
+    for number in 0..20 {
+        host.raise(&format!("note{number}"));
+    }
+    for kind in ["cancel", "timeout", "exec"] {
+        host.raise(kind);
+    }
+    // A reconcile pass: a type that was not raised since then gives its place to a new one.
+    host.advance(2.1);
+    host.raise("note0");
+    host.raise("note99");
+    host.counts();
+    let values = receiver.values();
+    let counted = counters(&values);
+    let count = |kind: &str| counted.get(&*format!("flux.job.exception.{kind}")).copied();
+    let kinds = ["cancel", "timeout", "exec", "note0", "note1", "note14", "note15", "note99"];
+    let ones = [1, 1, 1, 2, 1, 1].map(Some);
+    assert_eq!(kinds.map(count), [&ones[..], &[None, Some(1)]].concat()[..]);
+    assert_eq!(count("other"), Some(5));
+    host.end();
+}
+
+#[test]
+fn a_second_fatal_exception_of_a_job_is_not_counted() {
+    let (mut host, mut receiver) = FakeJobManager::running(json!({"metrics": "results"}));
+    live(&mut host, 1, &COURSE[..5]);
+    let exception = json!({"type": "cancel", "severity": 0});
+    host.publish("job-exception", &exception);
+    let args = json!({"id": 1, "state": 32, "prev_state": RUN,
+                      "entry": {"name": "exception", "timestamp": 1.0, "context": exception}});
+    host.call("job.state.cleanup", &args);
+    host.publish("job-exception", &json!({"type": "node-failure", "severity": 0}));
+    host.counts();
+    let values = receiver.values();
+    let counted = counters(&values);
+    assert_eq!(counted["flux.job.exception.cancel"], 1);
+    assert!(!counted.contains_key("flux.job.exception.node-failure"), "{counted:?}");
     host.end();
 }

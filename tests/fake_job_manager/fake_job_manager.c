@@ -18,6 +18,7 @@
  *   {"op":"call", "topic":T, "in":{}}   a callback of all plugins, in order
  *   {"op":"cancel", "calls":[…]}   as "turn", in another thread that is being cancelled
  *   {"op":"withhold", "topic":T, "in":{}}   as "call", but no plugin is called
+ *   {"op":"publish", "topic":T, "in":{}}   an event message for subscribers
  *   {"op":"turn", "calls":[{"topic":T, "in":{}}, …]}   several in one loop iteration
  *   {"op":"advance", "seconds":S}   timers fire; requests get responses
  *   {"op":"config", "conf":{}}      the broker's configuration for plugins that are loaded
@@ -25,6 +26,8 @@
  *   {"op":"reload"}                 conf.update of all plugins, as in flux config reload
  *   {"op":"query", "name":N}        plugin.query
  *   {"op":"rpc", "mode":M}          M: "answer" (default), "hold", "fail"
+ *   {"op":"job-list", "mode":M}     M: "answer" (default), "lag": it has no jobs yet,
+ *                                   "fail"
  *   {"op":"rpc-take"}               responses to held requests get the present counts
  *   {"op":"rpc-deliver"}            held requests get their responses
  *   {"op":"resources", "answer":A}  the response to resource.status; null: there is none
@@ -41,6 +44,8 @@
 struct flux_plugin *plugins[MAX_ITEMS];
 struct flux_watcher *watchers;
 struct flux_future *futures;
+struct flux_msg_handler *msg_handlers;
+int subscriptions;
 double now;
 enum rpc_mode rpc_mode;
 json_t *current;
@@ -50,6 +55,7 @@ struct handle_item handle_item;
 
 static int plugin_count;
 static json_t *config;      // the broker's
+static enum rpc_mode job_list_mode;
 static int silenced;        // callbacks that did not reach all plugins
 
 void die (const char *what)
@@ -249,8 +255,10 @@ static void rpc_take (void)
             f->text = stats_get ();
         if (f->service == JOB_STATS)
             f->text = stats_by_queue ();
-        if (f->service == LIST)
+        if (f->service == LIST || (f->service == JOB_LIST && job_list_mode == RPC_ANSWER))
             f->text = list_active ();
+        if (f->service == JOB_LIST && job_list_mode == RPC_HOLD)
+            f->text = strdup ("{\"jobs\":[]}");
         if (f->service == RESOURCES && !json_is_null (resources))
             f->text = json_dumps (resources, JSON_ENCODE_ANY);
     }
@@ -461,6 +469,26 @@ static void answer_counts (void)
                        "silenced", silenced));
 }
 
+static void publish (const char *topic, json_t *in)
+{
+    struct flux_msg msg = { .topic = topic, .payload = json_dumps (in, JSON_ENCODE_ANY) };
+    struct flux_msg_handler *next;
+    for (struct flux_msg_handler *mh = msg_handlers; mh && subscriptions > 0; mh = next) {
+        next = mh->next;
+        turn_enter ();
+        if (strcmp (mh->topic, topic) == 0)
+            mh->cb ((flux_t *)&plugins, mh, &msg, mh->arg);
+        turn_leave ();
+    }
+    free (msg.payload);
+}
+
+static enum rpc_mode mode_of (const char *mode)
+{
+    return strcmp (mode, "answer") == 0 ? RPC_ANSWER
+           : strcmp (mode, "fail") == 0 ? RPC_FAIL : RPC_HOLD;
+}
+
 static void happen (const char *topic, json_t *in)
 {
     complete (in);
@@ -528,8 +556,11 @@ static void run (json_t *command)
     else if (strcmp (op, "advance") == 0)
         advance (seconds);
     else if (strcmp (op, "rpc") == 0)
-        rpc_mode = strcmp (mode, "hold") == 0 ? RPC_HOLD
-                   : strcmp (mode, "fail") == 0 ? RPC_FAIL : RPC_ANSWER;
+        rpc_mode = mode_of (mode);
+    else if (strcmp (op, "job-list") == 0)
+        job_list_mode = mode_of (mode);
+    else if (strcmp (op, "publish") == 0)
+        publish (topic, in);
     else if (strcmp (op, "rpc-take") == 0)
         rpc_take ();
     else if (strcmp (op, "rpc-deliver") == 0)
@@ -586,8 +617,8 @@ static void *job_manager (void *arg)
     free (line);
     while (plugin_count > 0)
         unload (plugins[0]->name);
-    if (watchers || futures || handle_item.val)
-        die ("a plugin left a timer, a request or an item of the handle behind");
+    if (watchers || futures || msg_handlers || subscriptions != 0 || handle_item.val)
+        die ("a plugin left a timer, a request, a subscription or an item of the handle behind");
     json_decref (config);
     json_decref (jobs);
     json_decref (log_lines);

@@ -57,7 +57,19 @@ struct flux_watcher {
     struct flux_watcher *next;
 };
 
-enum service { STATS_GET, JOB_STATS, LIST, RESOURCES };
+struct flux_msg {
+    const char *topic;
+    char *payload;
+};
+
+struct flux_msg_handler {
+    const char *topic;
+    flux_msg_handler_f cb;
+    void *arg;
+    struct flux_msg_handler *next;
+};
+
+enum service { STATS_GET, JOB_STATS, JOB_LIST, LIST, RESOURCES, SUBSCRIBE };
 
 struct flux_future {
     int refcount;
@@ -79,6 +91,8 @@ enum rpc_mode { RPC_ANSWER, RPC_HOLD, RPC_FAIL };
 extern struct flux_plugin *plugins[MAX_ITEMS];
 extern struct flux_watcher *watchers;
 extern struct flux_future *futures;
+extern struct flux_msg_handler *msg_handlers;
+extern int subscriptions;   // to any topic
 extern double now;
 extern enum rpc_mode rpc_mode;
 extern json_t *current;     // the callback's "in"

@@ -53,7 +53,12 @@ int flux_plugin_aux_set (flux_plugin_t *p,
     return 0;
 }
 
-/* As in flux-core's jobtap.c, from the current job's end_event. */
+static json_t *job_of (flux_jobid_t id)
+{
+    return id == UINT64_MAX ? current : find_job (id);
+}
+
+/* As in flux-core's jobtap.c, from the job's end_event. */
 int flux_jobtap_get_job_result (flux_plugin_t *p,
                                 flux_jobid_t id,
                                 flux_job_result_t *rp)
@@ -61,7 +66,12 @@ int flux_jobtap_get_job_result (flux_plugin_t *p,
     const char *name = NULL;
     const char *type = "";
     int status = -1;
-    if (json_unpack (current,
+    json_t *job = job_of (id);
+    if (!job) {
+        errno = ENOENT;
+        return -1;
+    }
+    if (json_unpack (job,
                      "{s:{s:s s:{s?i s?s}}}",
                      "end_event",
                      "name", &name,
@@ -81,9 +91,70 @@ int flux_jobtap_get_job_result (flux_plugin_t *p,
     return 0;
 }
 
-int flux_jobtap_job_subscribe (flux_plugin_t *p, flux_jobid_t id)
+/* The names of posted events are in the job's "posted". */
+int flux_jobtap_job_event_posted (flux_plugin_t *p, flux_jobid_t id, const char *name)
 {
-    return 0; // all plugins get all callbacks
+    return json_object_get (json_object_get (job_of (id), "posted"), name) ? 1 : 0;
+}
+
+flux_msg_handler_t *flux_msg_handler_create (flux_t *h,
+                                             const struct flux_match match,
+                                             flux_msg_handler_f cb,
+                                             void *arg)
+{
+    struct flux_msg_handler *mh = calloc (1, sizeof (*mh));
+    mh->topic = match.topic_glob;
+    mh->cb = cb;
+    mh->arg = arg;
+    mh->next = msg_handlers;
+    msg_handlers = mh;
+    return mh;
+}
+
+void flux_msg_handler_start (flux_msg_handler_t *mh)
+{
+}
+
+void flux_msg_handler_destroy (flux_msg_handler_t *mh)
+{
+    struct flux_msg_handler **link = &msg_handlers;
+    while (*link && *link != mh)
+        link = &(*link)->next;
+    if (!*link)
+        die ("a message handler was destroyed twice");
+    *link = mh->next;
+    free (mh);
+}
+
+int flux_event_decode (const flux_msg_t *msg, const char **topic, const char **s)
+{
+    if (topic)
+        *topic = msg->topic;
+    *s = msg->payload;
+    return 0;
+}
+
+static flux_future_t *subscribe (int flags, int by)
+{
+    if (flags != FLUX_RPC_NORESPONSE)
+        die ("a subscription that expects a response");
+    subscriptions += by;
+    struct flux_future *f = calloc (1, sizeof (*f));
+    f->service = SUBSCRIBE;
+    f->refcount = 1;
+    f->next = futures;
+    futures = f;
+    return f;
+}
+
+flux_future_t *flux_event_subscribe_ex (flux_t *h, const char *topic, int flags)
+{
+    return subscribe (flags, 1);
+}
+
+flux_future_t *flux_event_unsubscribe_ex (flux_t *h, const char *topic, int flags)
+{
+    return subscribe (flags, -1);
 }
 
 /* As in flux-core's jobtap.c, for active and inactive jobs. */
@@ -296,6 +367,8 @@ flux_future_t *flux_rpc (flux_t *h,
         f->service = STATS_GET;
     else if (strcmp (topic, "job-list.job-stats") == 0)
         f->service = JOB_STATS;
+    else if (strcmp (topic, "job-list.list") == 0 && s && strstr (s, "constraint"))
+        f->service = JOB_LIST;
     else if (strcmp (topic, "job-manager.list") == 0 && s && strstr (s, "max_entries"))
         f->service = LIST;
     else if (strcmp (topic, "resource.status") == 0)

@@ -136,14 +136,16 @@ void remember (const char *topic, json_t *in)
              || strcmp (topic, "job.inactive-add") == 0
              || strcmp (topic, "job.update") == 0
              || fnmatch ("job.state.*", topic, 0) == 0) {
-        json_t *job = json_pack ("{s:O s:O s:O s:O s:O* s:O* s:O*}",
+        json_t *job = json_pack ("{s:O s:O s:O s:O s:O* s:O* s:O* s:O* s:O*}",
                                  "id", json_object_get (in, "id"),
                                  "state", json_object_get (in, "state"),
                                  "userid", json_object_get (in, "userid"),
                                  "jobspec", json_object_get (in, "jobspec"),
                                  "R", json_object_get (in, "R"),
                                  "urgency", json_object_get (in, "urgency"),
-                                 "priority", json_object_get (in, "priority"));
+                                 "priority", json_object_get (in, "priority"),
+                                 "end_event", json_object_get (in, "end_event"),
+                                 "posted", json_object_get (in, "posted"));
         if (job)
             json_object_set_new (jobs, id, job);
     }

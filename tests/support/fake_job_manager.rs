@@ -127,6 +127,16 @@ impl FakeJobManager {
         self.tell(json!({"op": "withhold", "topic": topic, "in": args}));
     }
 
+    /// An event message for the subscribers of its topic.
+    pub fn publish(&mut self, topic: &str, message: &Value) {
+        self.tell(json!({"op": "publish", "topic": topic, "in": message}));
+    }
+
+    /// The event message of a non-fatal exception.
+    pub fn raise(&mut self, kind: &str) {
+        self.publish("job-exception", &json!({"id": 1, "type": kind, "severity": 7}));
+    }
+
     /// Callbacks in one iteration of the reactor loop, each with a topic and arguments.
     pub fn turn(&mut self, calls: &[(&str, Value)]) {
         self.tell(json!({"op": "turn", "calls": listed(calls)}));
@@ -140,6 +150,11 @@ impl FakeJobManager {
     /// Sets the responses to requests: "answer", "hold" or "fail".
     pub fn rpc_mode(&mut self, mode: &str) {
         self.tell(json!({"op": "rpc", "mode": mode}));
+    }
+
+    /// Sets the response of job-list: "answer", "lag" (it has no jobs) or "fail".
+    pub fn job_list_mode(&mut self, mode: &str) {
+        self.tell(json!({"op": "job-list", "mode": mode}));
     }
 
     /// The responses to held requests get the counts of this moment.

@@ -70,8 +70,7 @@ pub fn lines(dialect: &str, names: &[&str]) -> Vec<String> {
         let job = json!({"id": id, "jobspec": {"attributes": {"system": system}}});
         let running = COURSE.iter().position(|state| *state == RUN).unwrap();
         live_as(&mut host, &job, &COURSE[..=running]);
-        let entry = json!({"name": "exception", "context": {"type": name}});
-        host.call("job.event.exception", &json!({"id": id, "entry": entry}));
+        host.raise(name);
     }
     host.advance(1.0);
     host.counts();

@@ -4,7 +4,7 @@
 use serde_json::{json, Value};
 use state_counts::config::{BrokerInfo, Config, Template, KEYS};
 use state_counts::flux_formats::Json;
-use state_counts::jobs::{Event, Job, JobInfo, JobSource, JobTable, ReadError, State};
+use state_counts::jobs::{Event, Job, JobInfo, JobResult, JobSource, JobTable, ReadError, State};
 use state_counts::stats::{DatagramBuffer, Dialect, Endpoint, Value as LineValue};
 
 /// An error text of a load or a reload is one line. Flux cuts it at 159 bytes.
@@ -97,6 +97,12 @@ impl JobSource for Unreadable {
 
     fn info(&self) -> Result<JobInfo<NoJson>, ReadError> {
         Err(ReadError("nothing can be read".to_owned()))
+    }
+    fn bypasses_scheduler(&self, _: bool) -> bool {
+        false
+    }
+    fn result(&self) -> Option<JobResult> {
+        None
     }
 }
 

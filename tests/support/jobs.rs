@@ -15,7 +15,7 @@ pub const CLEANUP: i64 = 32;
 pub const INACTIVE: i64 = 64;
 
 /// All topics about jobs that the plugin handles.
-pub const TOPICS: [&str; 11] = [
+pub const TOPICS: [&str; 10] = [
     "job.new",
     "job.state.depend",
     "job.state.priority",
@@ -23,7 +23,6 @@ pub const TOPICS: [&str; 11] = [
     "job.state.run",
     "job.state.cleanup",
     "job.state.inactive",
-    "job.event.exception",
     "job.update",
     "job.inactive-add",
     "job.inactive-remove",

@@ -59,8 +59,7 @@ pub fn add_jobs(host: &mut FakeJobManager) {
         live_as(host, &job, &COURSE[..length]);
     }
     for kind in ["cancel", "timeout", "node-fail"] {
-        let entry = json!({"name": "exception", "context": {"type": kind}});
-        host.call("job.event.exception", &json!({"id": 3, "entry": entry}));
+        host.raise(kind);
     }
 }
 

@@ -219,7 +219,6 @@ impl Connection {
     /// during another one does not delay the rest of the first.
     pub fn resync(&mut self) {
         self.update_max_datagram();
-        self.remove_sent();
         for index in 0..self.sent.len() {
             self.sent[index].is_known = false;
             self.changed(index as u32);
@@ -257,9 +256,12 @@ impl Connection {
         matches!(self.wait, Some((Wait::Failed, end)) if end <= now)
     }
 
-    /// Uses another address of the same host, from the next probe on.
-    pub fn set_address(&mut self, address: Address) {
+    /// Uses another address of the same host, from the next probe on. It may be another server.
+    pub fn set_address(&mut self, address: Address, mode: GaugeMode) {
         self.address = address;
+        if mode != GaugeMode::Shared {
+            self.resync();
+        }
     }
 
     /// Makes the following flushes send the final values. Gauges that are not 0 are first.
@@ -272,9 +274,9 @@ impl Connection {
         self.pending.sort_by_key(|&index| self.sent[index as usize].value == 0);
     }
 
-    /// Continues a connection that was about to be removed.
-    pub fn stay(&mut self) {
-        self.leaving = None;
+    /// Continues a connection that was about to be removed. `address` is the same server's.
+    pub fn stay(&mut self, address: Address) {
+        (self.address, self.leaving) = (address, None);
         (0..self.sent.len()).for_each(|index| self.changed(index as u32));
     }
 
@@ -286,7 +288,9 @@ impl Connection {
 
     /// Sends the final values. Waits until `end` for a full socket.
     pub fn finish(&mut self, flush: Flush, batch: &mut Batch, end: Instant) {
-        self.leave(flush);
+        if self.leaving.is_none() {
+            self.leave(flush);
+        }
         if !self.is_failing() {
             self.wait = None;
         }
@@ -314,31 +318,31 @@ impl Connection {
             self.dropped_timings += timings.len() as u64;
             return;
         }
-        match self.write_all(flush, timings, batch) {
-            Ok(()) => self.pending.clear(),
-            // The rest stays pending.
-            Err(Interrupted) => self.remove_sent(),
-        }
-    }
-
-    /// Removes metrics from `pending` whose values were sent.
-    fn remove_sent(&mut self) {
+        let (mode, is_final) = self.leaving.map_or((flush.mode, false), |it| (it.0, true));
+        let result = self.write_all(flush, mode, is_final, timings, batch);
+        // After an error, the metrics whose values are still due stay pending.
         let Connection { pending, sent, .. } = self;
-        pending.retain(|&index| sent[index as usize].is_pending);
+        pending.retain(|&index| {
+            let sent = &mut sent[index as usize];
+            let metric = &flush.metrics[index as usize];
+            sent.is_pending = result.is_err() && sent.due(metric, mode, is_final).is_some();
+            sent.is_pending
+        });
     }
 
     fn write_all(
         &mut self,
         flush: Flush,
+        mode: GaugeMode,
+        is_final: bool,
         timings: &[(u32, f64)],
         batch: &mut Batch,
     ) -> Result<(), Interrupted> {
         self.write_timings(flush, timings, batch)?;
-        let (mode, is_final) = self.leaving.map_or((flush.mode, false), |it| (it.0, true));
         batch.falling.clear();
         for place in 0..self.pending.len() {
             let index = self.pending[place];
-            let sent = &mut self.sent[index as usize];
+            let sent = &self.sent[index as usize];
             let metric = &flush.metrics[index as usize];
             match (&metric.template, sent.due(metric, mode, is_final)) {
                 (Some(template), Some((value, target))) if sent.is_rising(value) => {
@@ -346,7 +350,7 @@ impl Connection {
                     batch.metrics.push((index, target));
                 }
                 (Some(_), Some((value, target))) => batch.falling.push((index, value, target)),
-                _ => sent.is_pending = false,
+                _ => (),
             }
         }
         for place in 0..batch.falling.len() {
@@ -420,7 +424,8 @@ impl Connection {
             return Err(Interrupted);
         }
         for &(index, value) in &batch.metrics {
-            self.sent[index as usize] = Sent { value, is_known: true, is_pending: false };
+            let sent = &mut self.sent[index as usize];
+            (sent.value, sent.is_known) = (value, true);
         }
         batch.clear();
         batch.bytes += length;
@@ -443,18 +448,17 @@ impl Connection {
     #[cold]
     fn failed(&mut self, errno: i32, flush: Flush) {
         let now = flush.now;
-        let is_udp = matches!(self.address, Address::Udp(_));
         match errno {
             // Nothing is lost, so this is not counted unless it lasts.
-            libc::EAGAIN | libc::ENOBUFS => {
+            libc::EAGAIN | libc::ENOBUFS if self.socket.is_some() => {
                 let lasts = now - *self.full_since.get_or_insert(now) >= FULL_TIMEOUT;
-                if !is_udp && lasts {
-                    self.count_failure(errno, now);
-                }
-                match is_udp {
-                    true if lasts => (),
-                    true => return self.wait = Some((Wait::Pause, now + DEVICE_PAUSE)),
-                    false => return self.wait = Some((Wait::Full, now + FULL_TIMEOUT)),
+                if errno == libc::EAGAIN && matches!(self.address, Address::Unix(_)) {
+                    if lasts {
+                        self.count_failure(errno, now);
+                    }
+                    return self.wait = Some((Wait::Full, now + FULL_TIMEOUT));
+                } else if !lasts {
+                    return self.wait = Some((Wait::Pause, now + DEVICE_PAUSE));
                 }
             }
             libc::EMSGSIZE => {
@@ -517,29 +521,31 @@ impl Connection {
     /// Opens a new socket and sends one value. It shows whether the server is back. A Unix
     /// server is, if the socket could be connected.
     fn probe(&mut self, flush: Flush, batch: &mut Batch) {
+        if self.has_moved() {
+            self.resync();
+        }
         if let Err(errno) = self.open() {
             return self.failed(errno, flush);
         }
-        let failure = self.failure;
         let due = self.pending.iter().find_map(|&index| {
             let metric = &flush.metrics[index as usize];
-            let (value, target) = self.sent[index as usize].due(metric, flush.mode, false)?;
-            Some((metric.template.as_ref()?, value, (index, target)))
+            let (value, _) = self.sent[index as usize].due(metric, flush.mode, false)?;
+            Some((metric.template.as_ref()?, value))
         });
-        let (Some((template, value, sent)), Address::Udp(_)) = (due, &self.address) else {
+        let (Some((template, value)), Address::Udp(_)) = (due, &self.address) else {
             (self.failure, self.recovered) = (None, flush.now);
             return;
         };
+        // The value is sent again after the probe, which may be lost.
+        let value = match value {
+            Value::GaugeAdd(_) => Value::GaugeAdd(0),
+            Value::Count(_) => Value::Count(0),
+            value => value,
+        };
         batch.clear();
-        if flush.mode == GaugeMode::Shared {
-            // A refused increment would be lost.
-            batch.buffer.append(template, Value::GaugeAdd(0), self.max_datagram);
-        } else {
-            batch.buffer.append(template, value, self.max_datagram);
-            batch.metrics.push(sent);
-        }
+        batch.buffer.append(template, value, self.max_datagram);
+        let failure = self.failure;
         if self.send(flush, batch).is_ok() {
-            self.remove_sent();
             (self.failure, self.refusal_check) = (failure, None);
             self.wait = Some((Wait::Probe, flush.now + REFUSAL_TIME));
         }

@@ -197,14 +197,15 @@ impl Publisher {
             if destination.same_as.is_some() || destination.connection.is_some() {
                 continue;
             }
-            let connection = match self.leaving.iter().position(|it| *it.address() == address) {
-                Some(place) => {
-                    let mut connection = self.leaving.swap_remove(place);
-                    connection.stay();
-                    connection
-                }
-                None => Connection::new(address, self.max_datagram, self.parameters()),
-            };
+            let connection =
+                match self.leaving.iter().position(|it| is_same(it.address(), &address)) {
+                    Some(place) => {
+                        let mut connection = self.leaving.swap_remove(place);
+                        connection.stay(address);
+                        connection
+                    }
+                    None => Connection::new(address, self.max_datagram, self.parameters()),
+                };
             self.destinations[index].connection = Some(connection);
             self.is_flush_due = true;
         }
@@ -324,7 +325,7 @@ impl Publisher {
         if destination.addresses.len() > 1 && connection.is_probe_due(self.now) {
             destination.addresses.rotate_left(1);
             destination.untried = destination.untried.saturating_sub(1);
-            connection.set_address(destination.addresses[0].clone());
+            connection.set_address(destination.addresses[0].clone(), self.mode);
         }
     }
 

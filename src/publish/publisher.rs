@@ -250,22 +250,27 @@ impl Publisher {
 
     /// Sends what is due since earlier flushes.
     pub(super) fn flush_connections(&mut self, timings: &[(u32, f64)], now: f64) {
-        (self.now, self.is_flush_due) = (now, false);
+        // If this panics, the next flush continues.
+        (self.now, self.is_flush_due) = (now, true);
         let Publisher { destinations, leaving, metrics, mode, batch, .. } = self;
         let flush = Flush { metrics, mode: *mode, now };
+        // First, because a server may have two addresses.
+        leaving.iter_mut().for_each(|it| it.flush(flush, &[], batch));
         for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
             connection.flush(flush, timings, batch);
         }
-        leaving.iter_mut().for_each(|it| it.flush(flush, &[], batch));
         if !self.leaving.is_empty() || !self.retired.is_empty() {
             self.drop_departed();
         }
+        self.is_flush_due = false;
     }
 
     /// Drops connections that have left, and retired metrics that no server needs.
     #[cold]
     fn drop_departed(&mut self) {
-        let Publisher { destinations, leaving, departed, retired, free, metrics, now, .. } = self;
+        let Publisher {
+            destinations, leaving, departed, retired, free, metrics, now, timings, ..
+        } = self;
         leaving.retain(|connection| {
             let has_left = connection.has_left(*now);
             if has_left {
@@ -275,6 +280,10 @@ impl Publisher {
         });
         let connections = destinations.iter().filter_map(|it| it.connection.as_ref());
         let connections: Vec<_> = connections.chain(&*leaving).collect();
+        if !timings.is_empty() {
+            // They may be those of a retired metric.
+            return;
+        }
         let is_full = retired.len() > MAX_RETIRED;
         retired.retain(|_, index| {
             let is_needed = connections.iter().any(|it| it.is_pending(*index)) && !is_full;

@@ -5,8 +5,6 @@ use crate::jobs::LabelId;
 
 /// Receives the metrics of all collectors.
 pub trait Recorder {
-    /// `true` if the metrics of this label are defined.
-    fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool;
     /// Defines the metrics of a label, or those without a label (0). Existing metrics are
     /// redefined.
     fn define(&mut self, collector: CollectorId, label: LabelId, metrics: Vec<MetricSpec>);

@@ -140,13 +140,14 @@ impl Enabled {
     fn define(&self, since: u32, labels: &LabelTables, recorder: &mut impl Recorder) {
         let Enabled { id, collector, .. } = self;
         let table = collector.labels(labels);
-        for label in 0..=table.map_or(0, LabelTable::last) {
-            if table.map_or(0, |table| table.version_of(label)) >= since {
-                if since > 0 && recorder.is_defined(*id, label) {
-                    recorder.retire(*id, label);
-                }
-                recorder.define(*id, label, collector.metrics(table.and_then(|it| it.name(label))));
-            }
+        let changed = (0..=table.map_or(0, LabelTable::last))
+            .filter(|&label| table.map_or(0, |table| table.version_of(label)) >= since);
+        // First, because a label may have another place now.
+        if since > 0 {
+            changed.clone().for_each(|label| recorder.retire(*id, label));
+        }
+        for label in changed {
+            recorder.define(*id, label, collector.metrics(table.and_then(|it| it.name(label))));
         }
     }
 }

@@ -20,9 +20,6 @@ struct Levels {
 }
 
 impl Recorder for Levels {
-    fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool {
-        self.defined.contains_key(&(collector, label))
-    }
     fn define(&mut self, collector: CollectorId, label: LabelId, metrics: Vec<MetricSpec>) {
         self.defined.insert((collector, label), metrics);
     }

@@ -529,21 +529,24 @@ impl Connection {
         }
         let due = self.pending.iter().find_map(|&index| {
             let metric = &flush.metrics[index as usize];
-            let (value, _) = self.sent[index as usize].due(metric, flush.mode, false)?;
-            Some((metric.template.as_ref()?, value))
+            let (value, target) = self.sent[index as usize].due(metric, flush.mode, false)?;
+            Some((metric.template.as_ref()?, value, (index, target)))
         });
-        let (Some((template, value)), Address::Udp(_)) = (due, &self.address) else {
+        let (Some((template, value, sent)), Address::Udp(_)) = (due, &self.address) else {
             (self.failure, self.recovered) = (None, flush.now);
             return;
         };
-        // The value is sent again after the probe, which may be lost.
-        let value = match value {
+        batch.clear();
+        // An increment that is refused would be lost.
+        let probe = match value {
             Value::GaugeAdd(_) => Value::GaugeAdd(0),
             Value::Count(_) => Value::Count(0),
-            value => value,
+            _ => {
+                batch.metrics.push(sent);
+                value
+            }
         };
-        batch.clear();
-        batch.buffer.append(template, value, self.max_datagram);
+        batch.buffer.append(template, probe, self.max_datagram);
         let failure = self.failure;
         if self.send(flush, batch).is_ok() {
             (self.failure, self.refusal_check) = (failure, None);

@@ -472,3 +472,84 @@ fn two_paths_of_one_unix_server_continue_each_other() {
     }
     assert!(last.contains("m.v0-00:3|g"), "{last}");
 }
+
+/// Random operations with random faults, compared with the model.
+#[test]
+fn random_operations_with_random_faults_end_with_the_right_values() {
+    for seed in 1..=1000u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = |limit: usize| {
+            // xorshift64 (Marsaglia, 2003).
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 33) as usize % limit
+        };
+        let mode = [GaugeMode::Increments, GaugeMode::Values, GaugeMode::Shared][random(3)];
+        let mut model = Model::new(mode);
+        let (mut version, mut operations) = (0, Vec::new());
+        // The servers that were removed, from which counters and samples are missing.
+        let mut is_complete = true;
+        model.publisher.start(model.now);
+        model.read();
+        for round in 0..random(30) {
+            let errnos = ERRNOS.map(|errno| [0, errno]).concat();
+            let faults: Vec<_> = (0..random(6)).map(|_| errnos[random(errnos.len())]).collect();
+            faults::set(&faults);
+            let operation = random(11);
+            operations.push((operation, faults));
+            match operation {
+                0..3 => model.change(round),
+                3 => model.flush(),
+                4 => model.publisher.resync(),
+                5 => {
+                    version += 1;
+                    model.define(version);
+                }
+                6 => {
+                    model.publisher.look_up(false, model.now);
+                    model.read();
+                }
+                7 => model.service([0.001, 0.02, 0.2, 2.0][random(4)]),
+                8 => {
+                    model.publisher.check_destinations(model.now);
+                    model.read();
+                }
+                9 if mode != GaugeMode::Shared => {
+                    model.mode = [GaugeMode::Increments, GaugeMode::Values][random(2)];
+                    model.publisher.set_mode(model.mode);
+                }
+                10 if mode != GaugeMode::Shared => {
+                    // A removed server comes back, possibly before it has the final values.
+                    let endpoints =
+                        model.servers.each_ref().map(|it| it.endpoint().parse().unwrap());
+                    model.publisher.set_destinations(&endpoints[random(2)..][..1], model.now);
+                    if random(2) == 0 {
+                        model.publisher.flush(model.now);
+                    }
+                    model.publisher.set_destinations(&endpoints, model.now);
+                    is_complete = false;
+                }
+                _ => model.publisher.set_max_datagram([20, 60, 512][random(3)]),
+            }
+        }
+        faults::set(&[]);
+        model.flush();
+        model.settle();
+        let what = format!("seed {seed}, {mode:?}: {operations:?}");
+        if !is_complete {
+            // A removed connection that failed counted less, and old names may remain.
+            for server in &mut model.servers {
+                server.gauges.retain(|name, _| name.contains(&format!("v{version}-")));
+                server.counters = BTreeMap::from([(String::new(), model.total)]);
+            }
+        }
+        let timings = model.timings;
+        for (server, destination) in model.servers.iter_mut().zip(model.publisher.destinations()) {
+            if !is_complete {
+                server.timings = timings - destination.dropped_timings();
+            }
+        }
+        model.assert_right(version, &what);
+    }
+}

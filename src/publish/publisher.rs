@@ -359,11 +359,6 @@ impl Publisher {
 }
 
 impl Recorder for Publisher {
-    #[inline]
-    fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool {
-        usize::from(label) < self.indices[collector.index()].len()
-    }
-
     fn define(&mut self, collector: CollectorId, label: LabelId, specs: Vec<MetricSpec>) {
         let labels = &mut self.indices[collector.index()];
         let label = usize::from(label);

@@ -29,10 +29,7 @@ use serde::Deserialize;
 
 use crate::collectors::{Collectors, EventContext};
 use crate::config::{BrokerInfo, Config};
-use crate::flux::{
-    Error, Flux, JobArgs, LogLevel, PrepareWatcher, Subscription, Timer, Transition,
-    WritableWatcher,
-};
+use crate::flux::{Error, Flux, JobArgs, LogLevel, Subscription, Transition, Watcher};
 use crate::jobs::{
     Anomaly, Event, EventKind, JobTable, NameForm, Needs, State, Timestamp, MAX_LABELS, MAX_QUEUES,
     OTHER,
@@ -42,7 +39,6 @@ use crate::stats::Socket;
 use configure::INTERVALS;
 use pass::Pass;
 use polls::Polls;
-use report::Report;
 
 /// One loaded plugin.
 pub struct StateCounts {
@@ -61,23 +57,24 @@ pub struct StateCounts {
     pass: Pass,
     /// The event messages of exceptions, if exceptions are counted.
     exceptions: Option<Subscription>,
-    report: Report,
+    /// Resyncs so far.
+    resyncs: u64,
     /// Flushes at the end of a reactor loop iteration, if `period` is 0.
-    loop_end: PrepareWatcher,
+    loop_end: Watcher,
     /// Started by the configuration: see [`INTERVALS`].
-    intervals: [Option<Timer>; INTERVALS.len()],
+    intervals: [Option<Watcher>; INTERVALS.len()],
     timers: Timers,
     /// One for each full Unix socket. The watcher is dropped before the socket.
-    writable: Vec<(WritableWatcher, Rc<Socket>)>,
+    writable: Vec<(Watcher, Rc<Socket>)>,
 }
 
 /// Timers that run once.
 #[derive(Default)]
 struct Timers {
-    start: Option<Timer>,
-    recovery: Option<Timer>,
+    start: Option<Watcher>,
+    recovery: Option<Watcher>,
     /// With the time at which it runs.
-    destinations: Option<(f64, Timer)>,
+    destinations: Option<(f64, Watcher)>,
 }
 
 impl StateCounts {
@@ -87,18 +84,18 @@ impl StateCounts {
     /// If Flux is out of memory.
     pub fn new(flux: Flux) -> Result<StateCounts, Error> {
         Ok(StateCounts {
-            loop_end: PrepareWatcher::new(&flux, Self::flush)?,
+            loop_end: Watcher::loop_end(&flux, Self::flush)?,
             flux,
             table: JobTable::default(),
             collectors: Collectors::default(),
-            publisher: Publisher::new(),
+            publisher: Publisher::default(),
             config: None,
             is_configured: false,
             broker: OnceCell::new(),
             polls: Polls::default(),
             pass: Pass::default(),
             exceptions: None,
-            report: Report::default(),
+            resyncs: 0,
             intervals: [const { None }; INTERVALS.len()],
             timers: Timers::default(),
             writable: Vec::new(),
@@ -280,7 +277,7 @@ impl StateCounts {
             return;
         }
         self.publisher.resync();
-        self.report.resyncs += 1;
+        self.resyncs += 1;
         if self.config.as_ref().is_some_and(|config| config.period > config.resync) {
             self.flush();
         }
@@ -329,7 +326,7 @@ impl StateCounts {
         for socket in full {
             if !self.writable.iter().any(|(_, it)| Rc::ptr_eq(it, &socket)) {
                 // Without a watcher, the connection continues with its timer.
-                let watcher = WritableWatcher::start(&self.flux, &*socket, Self::socket_writable);
+                let watcher = Watcher::writable(&self.flux, &*socket, Self::socket_writable);
                 self.writable.extend(watcher.ok().map(|watcher| (watcher, socket)));
             }
         }
@@ -337,8 +334,8 @@ impl StateCounts {
 
     /// Starts a timer. If Flux is out of memory, this is logged, and the next timer of the
     /// same kind does the work.
-    fn timer(&self, after: f64, repeat: f64, callback: fn(&mut Self)) -> Option<Timer> {
-        let timer = Timer::start(&self.flux, after, repeat, callback);
+    fn timer(&self, after: f64, repeat: f64, callback: fn(&mut Self)) -> Option<Watcher> {
+        let timer = Watcher::timer(&self.flux, after, repeat, callback);
         timer.map_err(|error| self.warn(&error.to_string())).ok()
     }
 

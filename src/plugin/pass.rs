@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::StateCounts;
 use crate::collectors::{Backfill, CollectorId};
-use crate::flux::{JobArgs, LogLevel, Payload, Response, Rpc, Timer};
+use crate::flux::{JobArgs, LogLevel, Payload, Response, Rpc, Watcher};
 use crate::flux_formats::{f58, JobList};
 use crate::jobs::{Change, Comparison, Job, JobTable, NameForm, Reconcile, State};
 
@@ -60,7 +60,7 @@ pub(super) struct Pass {
     /// Collectors that count the jobs in this pass.
     backfill: Backfill,
     /// Starts the next slice.
-    next_slice: Option<Timer>,
+    next_slice: Option<Watcher>,
     /// Completed passes.
     pub(super) completed: u64,
     /// Jobs in the wrong state, and numbers of inactive jobs, that were corrected.

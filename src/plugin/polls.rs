@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::StateCounts;
-use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Timer};
+use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Watcher};
 use crate::flux_formats::resource_status;
 use crate::jobs::{Anomaly, ByQueue, Needs};
 
@@ -39,7 +39,7 @@ pub(super) struct Polls {
 struct Poll {
     rpc: Option<Rpc>,
     /// Sends the next request.
-    next: Option<Timer>,
+    next: Option<Watcher>,
     /// Errors since the last response.
     errors: u32,
     /// `true` if an error was logged: only the first one is.
@@ -216,7 +216,7 @@ impl StateCounts {
         error: &Error,
         effect: &str,
         request: fn(&mut Self),
-    ) -> Option<Timer> {
+    ) -> Option<Watcher> {
         let poll = poll(&mut self.polls);
         poll.rpc = None;
         poll.errors = poll.errors.saturating_add(if error.is_timeout { PATIENCE } else { 1 });

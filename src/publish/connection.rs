@@ -363,20 +363,6 @@ impl Connection {
         self.send(flush, batch)
     }
 
-    /// Sends samples of timings, between two flushes.
-    pub fn flush_timings(&mut self, flush: Flush, timings: &[(u32, f64)], batch: &mut Batch) {
-        batch.clear();
-        batch.bytes = 0;
-        match self.wait {
-            None => {
-                let result = self.write_timings(flush, timings, batch);
-                // Lost samples were counted.
-                let _ = result.and_then(|()| self.send(flush, batch));
-            }
-            Some(_) => self.dropped_timings += timings.len() as u64,
-        }
-    }
-
     /// Writes samples of timings. Those that are not sent are dropped.
     fn write_timings(
         &mut self,
@@ -570,10 +556,7 @@ impl Connection {
     /// `true` while there is a [`next_step`](Self::next_step), or a failure.
     #[inline]
     pub fn needs_service(&self) -> bool {
-        self.wait.is_some()
-            || self.refusal_check.is_some()
-            || self.leaving.is_some()
-            || self.failure.is_some()
+        self.next_step().is_some() || self.is_failing()
     }
 
     /// The time of the next [`step`](Self::step).

@@ -286,7 +286,7 @@ impl Publisher {
     pub fn socket_writable(&mut self, now: f64) {
         let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
         connections.chain(&mut self.leaving).for_each(Connection::try_full_socket);
-        self.flush_connections(&[], now);
+        self.flush_connections(now);
     }
 
     /// Processes the results of lookups, and continues connections whose wait is over.
@@ -314,7 +314,7 @@ impl Publisher {
         let flush = Flush { metrics, mode: *mode, now };
         let connections = destinations.iter_mut().filter_map(|it| it.connection.as_mut());
         connections.chain(leaving).for_each(|connection| connection.step(flush, batch));
-        self.flush_connections(&[], now);
+        self.flush_connections(now);
     }
 
     /// If a host has several addresses and a probe of the present one is due, the next one is
@@ -405,7 +405,7 @@ impl Publisher {
         self.look_up(true, now);
         self.connect();
         if self.is_running() {
-            self.flush_connections(&[], now);
+            self.flush_connections(now);
         }
     }
 
@@ -450,7 +450,7 @@ mod tests {
     /// The addresses for the endpoint `name:1`, whose host was found at `found`, in the order
     /// in which they are tried. The other destinations are `others`; `present` was used before.
     fn choice(others: &[&str], present: &[&str], found: &[&str]) -> Vec<String> {
-        let mut publisher = Publisher::new();
+        let mut publisher = Publisher::default();
         let endpoints = others.iter().chain(&["name:1"]).map(|text| text.parse().unwrap());
         publisher.set_destinations(&endpoints.collect::<Vec<_>>(), 0.0);
         let index = others.len();

@@ -12,8 +12,9 @@ use crate::jobs::{Change, Job, JobTable, State};
 fn publisher(collector: &str) -> (Publisher, CollectorId, UdpSocket) {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_nonblocking(true).unwrap();
-    let mut publisher = Publisher::new();
-    publisher.rename(MetricNames::default()).unwrap();
+    let mut publisher = Publisher::default();
+    publisher.set_max_datagram(1432);
+    publisher.rename(MetricNames::default());
     let endpoint = server.local_addr().unwrap().to_string();
     publisher.set_destinations(&[endpoint.parse().unwrap()], 0.0);
     (publisher, CollectorId::named(collector).unwrap(), server)

@@ -302,11 +302,6 @@ impl StateCounts {
         self.destinations_changed();
     }
 
-    fn socket_writable(&mut self) {
-        self.publisher.socket_writable(self.flux.now());
-        self.destinations_changed();
-    }
-
     /// To be called after each use of the destinations: logs, and starts the timer and the
     /// watchers that continue later.
     fn destinations_changed(&mut self) {
@@ -326,7 +321,7 @@ impl StateCounts {
         for socket in full {
             if !self.writable.iter().any(|(_, it)| Rc::ptr_eq(it, &socket)) {
                 // Without a watcher, the connection continues with its timer.
-                let watcher = Watcher::writable(&self.flux, &*socket, Self::socket_writable);
+                let watcher = Watcher::writable(&self.flux, &*socket, Self::service_destinations);
                 self.writable.extend(watcher.ok().map(|watcher| (watcher, socket)));
             }
         }

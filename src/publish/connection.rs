@@ -215,9 +215,9 @@ impl Connection {
         self.sent.get(index as usize).is_some_and(|sent| sent.is_pending)
     }
 
-    /// Makes the following flushes send all values, those of pending metrics first: a resync
-    /// during another one does not delay the rest of the first.
-    pub fn resync(&mut self) {
+    /// Forgets what the server has, so that the following flushes send all values, those of
+    /// pending metrics first: a resync during another one does not delay the rest of the first.
+    pub fn forget(&mut self) {
         self.update_max_datagram();
         for index in 0..self.sent.len() {
             self.sent[index].is_known = false;
@@ -225,9 +225,9 @@ impl Connection {
         }
     }
 
-    /// Ends a resync: what was sent before it is taken for the server's values. Without
-    /// absolute values, they would be added again.
-    pub fn end_resync(&mut self) {
+    /// Takes what was sent for the server's values, also during a resync: without absolute
+    /// values, they would be added again.
+    pub fn remember(&mut self) {
         if !self.is_failing() {
             self.sent.iter_mut().for_each(|sent| sent.is_known = true);
         }
@@ -240,7 +240,7 @@ impl Connection {
             return;
         }
         match self.open() {
-            Ok(()) if flush.mode != GaugeMode::Shared => self.resync(),
+            Ok(()) if flush.mode != GaugeMode::Shared => self.forget(),
             Ok(()) => (),
             Err(errno) => self.failed(errno, flush),
         }
@@ -260,7 +260,7 @@ impl Connection {
     pub fn set_address(&mut self, address: Address, mode: GaugeMode) {
         self.address = address;
         if mode != GaugeMode::Shared {
-            self.resync();
+            self.forget();
         }
     }
 
@@ -269,7 +269,7 @@ impl Connection {
         self.leaving = Some((flush.mode, flush.now + LEAVE_TIMEOUT));
         match flush.mode {
             GaugeMode::Shared => (0..self.sent.len()).for_each(|index| self.changed(index as u32)),
-            _ => self.resync(),
+            _ => self.forget(),
         }
         self.pending.sort_by_key(|&index| self.sent[index as usize].value == 0);
     }
@@ -456,7 +456,7 @@ impl Connection {
             }
             // There is no server. A later one may have none of the values.
             libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOTCONN | libc::EPIPE | libc::ENOENT => {
-                self.resync();
+                self.forget();
             }
             _ => (),
         }
@@ -485,15 +485,15 @@ impl Connection {
         }
     }
 
-    /// Ends a wait that is over. The next flush continues.
+    /// Ends a wait that is over, or for a full socket. The next flush continues.
     pub fn step(&mut self, flush: Flush, batch: &mut Batch) {
         let now = flush.now;
         if self.refusal_check.is_some_and(|time| time <= now) {
             self.refusal_check = None;
             self.check(flush);
         }
-        let Some((wait, _)) = self.wait.filter(|(_, end)| *end <= now) else { return };
-        self.wait = None;
+        let is_over = |(wait, end): &mut (Wait, f64)| *wait == Wait::Full || *end <= now;
+        let Some((wait, _)) = self.wait.take_if(is_over) else { return };
         match wait {
             Wait::Pause | Wait::Full => (),
             Wait::Failed => self.probe(flush, batch),
@@ -508,7 +508,7 @@ impl Connection {
     /// server is, if the socket could be connected.
     fn probe(&mut self, flush: Flush, batch: &mut Batch) {
         if self.has_moved() {
-            self.resync();
+            self.forget();
         }
         if let Err(errno) = self.open() {
             return self.failed(errno, flush);
@@ -546,14 +546,7 @@ impl Connection {
         self.socket.as_ref().filter(|_| is_full)
     }
 
-    /// The next flush sends to a full socket again.
-    pub fn try_full_socket(&mut self) {
-        if self.full_socket().is_some() {
-            self.wait = None;
-        }
-    }
-
-    /// `true` while there is a [`next_step`](Self::next_step), or a failure.
+    /// `true` while there is a [`next_step`](Self::next_step) or a failure.
     #[inline]
     pub fn needs_service(&self) -> bool {
         self.next_step().is_some() || self.is_failing()

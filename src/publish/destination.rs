@@ -282,14 +282,8 @@ impl Publisher {
         connections.chain(&self.leaving).filter_map(|it| it.full_socket().cloned()).collect()
     }
 
-    /// Continues after a full socket became writable.
-    pub fn socket_writable(&mut self, now: f64) {
-        let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
-        connections.chain(&mut self.leaving).for_each(Connection::try_full_socket);
-        self.flush_connections(now);
-    }
-
-    /// Processes the results of lookups, and continues connections whose wait is over.
+    /// Processes the results of lookups, and continues connections whose wait is over or whose
+    /// socket was full.
     pub fn service(&mut self, now: f64) {
         // A timer may fire a little early.
         let now = now + 0.001;

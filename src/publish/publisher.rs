@@ -117,7 +117,7 @@ impl Publisher {
     pub fn set_mode(&mut self, mode: GaugeMode) {
         if mode == GaugeMode::Shared && self.mode != mode {
             let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
-            connections.for_each(Connection::end_resync);
+            connections.for_each(Connection::remember);
         }
         self.mode = mode;
     }
@@ -196,7 +196,7 @@ impl Publisher {
     pub fn resync(&mut self) {
         if self.mode != GaugeMode::Shared {
             for connection in self.destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
-                connection.resync();
+                connection.forget();
             }
             self.is_flush_due = true;
         }

@@ -139,6 +139,7 @@ impl StateCounts {
         if was_shared && mode != GaugeMode::Shared {
             self.publisher.resync();
         }
+        let (period, send) = (config.period, config.send);
         let old = self.config.replace(config);
         if self.publisher.is_running() {
             // Collectors may need it now, or no longer need it.
@@ -146,7 +147,11 @@ impl StateCounts {
         }
         self.log_config(old.as_ref());
         self.publisher.look_up(true, self.flux.now());
-        self.publisher.flush(self.flux.now());
+        let is_same = old.is_some_and(|old| (old.period, old.send) == (period, send));
+        // Other keys do not end a period early.
+        if self.publisher.is_flush_due() || !is_same {
+            self.publisher.flush(self.flux.now());
+        }
         self.service_destinations();
         self.is_configured = true;
     }

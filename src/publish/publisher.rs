@@ -158,6 +158,11 @@ impl Publisher {
         (self.phase != Phase::Loading).then_some(self.now)
     }
 
+    /// `true` if destinations or metrics were added or removed since the last flush.
+    pub fn is_flush_due(&self) -> bool {
+        self.is_flush_due
+    }
+
     /// Returns `true` if a flush would send anything.
     #[inline]
     pub fn is_pending(&self) -> bool {

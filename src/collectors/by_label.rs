@@ -1,12 +1,14 @@
 //! `queues`, `users`, `banks`: the jobs of each queue, user and bank by state; also the
 //! inactive jobs of each queue, and the cores allocated to each user and bank.
 
-use super::{Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec};
+use super::{
+    queue_status, Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec,
+};
 use crate::jobs::{Job, JobTable, LabelId, LabelTable, LabelTables, Needs, State};
 
 pub(super) const QUEUES: CollectorSpec = CollectorSpec {
     name: "queues",
-    needs: Needs::QUEUE,
+    needs: Needs::QUEUE.union(Needs::QUEUE_STATUS),
     tags: &["queue", "state"],
     make: || by_label("queue", None, |tables| &tables.queues, |job| job.queue),
 };
@@ -50,7 +52,9 @@ const LAST: usize = State::Inactive as usize;
 
 impl Collector for ByLabel {
     fn metrics(&self, label: Option<&str>) -> Vec<MetricSpec> {
-        let Some(label) = label else { return Vec::new() };
+        let queue_status =
+            |metrics: Vec<_>| if self.cores.is_none() { metrics } else { Vec::new() };
+        let Some(label) = label else { return queue_status(queue_status::metrics()) };
         let tag = (self.name, label.into());
         let state = |kind, state: State| {
             MetricSpec::new(kind, self.name, vec![tag.clone(), ("state", state.into())])
@@ -60,7 +64,7 @@ impl Collector for ByLabel {
             Some(cores) => MetricSpec::new(MetricKind::AllocationSum, cores, vec![tag.clone()]),
             None => state(MetricKind::TableCount, State::Inactive),
         };
-        active.chain([last]).collect()
+        active.chain([last]).chain(queue_status(queue_status::metrics_of(label))).collect()
     }
 
     fn labels<'a>(&self, tables: &'a LabelTables) -> Option<&'a LabelTable> {
@@ -81,6 +85,7 @@ impl Collector for ByLabel {
             for queue in 1..=labels.last() {
                 out.set(MetricId::of(queue, LAST), table.queues().inactive(queue, labels));
             }
+            queue_status::set(table, LAST + 1, out);
         }
     }
 }

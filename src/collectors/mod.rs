@@ -10,6 +10,7 @@
 mod backfill;
 mod by_label;
 mod pending;
+mod queue_status;
 mod recorder;
 mod resources;
 mod results;
@@ -106,7 +107,8 @@ impl MetricId {
 pub struct MetricSpec {
     /// The name after the prefix. `None`: the last part of the prefix itself.
     pub name: Option<&'static str>,
-    /// The tags. Dialects without tags append their values to the name.
+    /// The tags. Dialects without tags append their values to the name. With an empty key, all
+    /// dialects do.
     pub tags: Tags,
     /// The source of the value, and the type in statsd.
     pub kind: MetricKind,
@@ -156,6 +158,9 @@ pub enum MetricKind {
     /// A gauge: a number from a broker's response, which may not be known. Its final value
     /// is 0.
     BrokerStatus,
+    /// As `BrokerStatus`, but 0 or 1, or an age: not sent if several instances share the name,
+    /// because their sum has no meaning.
+    Unshared,
     /// A counter of events.
     Counter,
     /// A duration in milliseconds.

@@ -5,18 +5,33 @@ use crate::jobs::{Job, LabelTable, LabelTables, Needs, State};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "pending",
-    needs: Needs::WAITING,
+    needs: Needs::WAITING.union(Needs::QUEUE).union(Needs::QUEUE_STATUS),
     tags: &["reason", "scheme"],
     make: || Box::new(Pending),
 };
 
 struct Pending;
 
-const REASONS: [&str; 4] = ["held", "dependency", "priority", "resources"];
-const HELD: MetricId = MetricId::fixed(0);
-const DEPENDENCY: MetricId = MetricId::fixed(1);
-const PRIORITY: MetricId = MetricId::fixed(2);
-const RESOURCES: MetricId = MetricId::fixed(3);
+const REASONS: [&str; 5] = ["held", "dependency", "priority", "stopped", "resources"];
+const HELD: usize = 0;
+const DEPENDENCY: usize = 1;
+const PRIORITY: usize = 2;
+const STOPPED: usize = 3;
+const RESOURCES: usize = 4;
+
+/// The reason why a job waits, an index in [`REASONS`]: the first that applies. `None` if it is
+/// not in DEPEND, PRIORITY or SCHED.
+fn reason(job: &Job) -> Option<usize> {
+    match job.state? {
+        State::Depend => Some(DEPENDENCY),
+        State::Priority | State::Sched if job.is_held => Some(HELD),
+        State::Priority => Some(PRIORITY),
+        State::Sched if job.has_no_priority => Some(PRIORITY),
+        State::Sched if job.is_stopped => Some(STOPPED),
+        State::Sched => Some(RESOURCES),
+        _ => None,
+    }
+}
 
 impl Collector for Pending {
     fn metrics(&self, label: Option<&str>) -> Vec<MetricSpec> {
@@ -35,17 +50,9 @@ impl Collector for Pending {
         Some(&tables.schemes)
     }
 
-    /// A job in DEPEND, PRIORITY or SCHED has one reason: the first that applies.
     fn contributions(&self, job: &Job, out: &mut CollectorRecorder) {
-        let reason = match job.state {
-            Some(State::Depend) => DEPENDENCY,
-            Some(State::Priority | State::Sched) if job.is_held => HELD,
-            Some(State::Priority) => PRIORITY,
-            Some(State::Sched) if job.has_no_priority => PRIORITY,
-            Some(State::Sched) => RESOURCES,
-            _ => return,
-        };
-        out.add(reason, 1);
+        let Some(reason) = reason(job) else { return };
+        out.add(MetricId::fixed(reason), 1);
         if reason == DEPENDENCY {
             for scheme in (1..32).filter(|scheme| job.schemes >> scheme & 1 == 1) {
                 out.add(MetricId::of(scheme, 0), 1);

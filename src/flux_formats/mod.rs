@@ -7,12 +7,14 @@ pub mod idset;
 pub mod job_id;
 pub mod job_list;
 pub mod jobspec;
+pub mod queue_status;
 pub mod resource_set;
 pub mod resource_status;
 
 pub use duration::parse_seconds;
 pub use job_id::f58;
 pub use job_list::JobList;
+pub use queue_status::QueueStatus;
 pub use resource_status::ResourceStatus;
 
 /// A JSON value that is read in place, without a copy.

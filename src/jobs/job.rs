@@ -32,6 +32,8 @@ impl Needs {
     pub const RESULT: Needs = Needs(1 << 6);
     /// The status of the instance's resources, which is not a property of a job.
     pub const RESOURCE_STATUS: Needs = Needs(1 << 7);
+    /// The status of the queues and of the scheduler, which are not properties of a job.
+    pub const QUEUE_STATUS: Needs = Needs(1 << 10);
 
     /// The needs that are read from [`JobInfo`].
     const INFO: Needs =
@@ -90,6 +92,9 @@ pub struct Job {
     pub is_held: bool,
     /// `true` if the priority is 0, so that the job is not passed to the scheduler.
     pub has_no_priority: bool,
+    /// `true` if the job waits, and its queue is stopped or there is no scheduler, according to
+    /// [`LabelTables::stopped_queues`].
+    pub is_stopped: bool,
     /// `true` if the job waits and its jobspec exceeds a limit: it is counted as requesting
     /// no resources, or only its first 64 dependencies are counted.
     pub exceeds_limit: bool,
@@ -207,6 +212,8 @@ pub struct LabelTables {
     pub schemes: LabelTable,
     /// Exception types.
     pub exceptions: LabelTable,
+    /// The queues whose jobs cannot start. 0: jobs without a queue.
+    pub stopped_queues: Vec<LabelId>,
 }
 
 impl LabelTables {
@@ -231,7 +238,7 @@ impl LabelTables {
 
     /// `true` if a label was counted as [`OTHER`](super::OTHER) because its table was full.
     pub(super) fn is_exceeded(&self) -> bool {
-        let LabelTables { queues, users, banks, schemes, exceptions } = self;
+        let LabelTables { queues, users, banks, schemes, exceptions, .. } = self;
         [queues, users, banks, schemes, exceptions].into_iter().any(LabelTable::is_exceeded)
     }
 }
@@ -282,6 +289,7 @@ impl Default for LabelTables {
             banks: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN, &[]),
             schemes: LabelTable::new(MAX_SCHEMES, MAX_LABEL_LEN, &[]),
             exceptions: LabelTable::new(MAX_EXCEPTION_TYPES, MAX_LABEL_LEN, &FLUX_EXCEPTION_TYPES),
+            stopped_queues: Vec::new(),
         }
     }
 }
@@ -323,6 +331,7 @@ impl Job {
         }
         if !waiting {
             (self.is_held, self.has_no_priority, self.schemes) = Default::default();
+            self.is_stopped = false;
         }
         self.exceeds_limit &= resources || waiting;
     }
@@ -344,7 +353,11 @@ impl Job {
             return None;
         }
         let read = |info| self.read_info(source, &info, needs, labels, refresh);
-        source.info().and_then(read).err()
+        let error = source.info().and_then(read).err();
+        self.is_stopped = needs.contains(Needs::WAITING)
+            && self.is_waiting()
+            && labels.stopped_queues.contains(&self.queue);
+        error
     }
 
     fn read_info<S: JobSource>(

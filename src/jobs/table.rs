@@ -1,14 +1,14 @@
 //! The table of active jobs.
 
 use std::collections::hash_map::{Entry, HashMap};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::inactive::{ByQueue, Inactive, InactiveByQueue, InactiveResponse};
 use super::job::{Job, JobResult, JobSource, LabelTables, Needs, ReadError, Refresh, Timestamp};
 use super::label_table::LabelId;
 use super::state::State;
-use crate::flux_formats::ResourceStatus;
+use crate::flux_formats::{QueueStatus, ResourceStatus};
 
 /// An event of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +167,7 @@ pub struct JobTable {
     queues: InactiveByQueue,
     /// `None` while it is not known, or not needed.
     resource_status: Option<ResourceStatus>,
+    queue_status: QueueStatuses,
     anomalies: [u64; Anomaly::KINDS],
     events: u64,
     /// `None` after the load.
@@ -180,6 +181,10 @@ pub struct JobTable {
 /// So a job may change state or end before `job.new` reports it in its earlier state.
 type RestartReplay = HashSet<u64, BuildHasherDefault<IdHasher>>;
 
+/// The status of each queue, by its label. The anonymous queue of an instance without queues has
+/// label 0. Empty while the status is not known, or not needed.
+pub type QueueStatuses = BTreeMap<LabelId, QueueStatus>;
+
 impl Default for JobTable {
     fn default() -> Self {
         JobTable {
@@ -189,6 +194,7 @@ impl Default for JobTable {
             inactive: Inactive::default(),
             queues: InactiveByQueue::default(),
             resource_status: None,
+            queue_status: QueueStatuses::default(),
             anomalies: [0; Anomaly::KINDS],
             events: 0,
             restart_replay: Some(RestartReplay::default()),
@@ -216,6 +222,10 @@ impl JobTable {
         }
         if !needs.contains(Needs::RESOURCE_STATUS) {
             self.resource_status = None;
+        }
+        if !needs.contains(Needs::QUEUE_STATUS) {
+            self.queue_status.clear();
+            self.labels.stopped_queues.clear();
         }
         let had = std::mem::replace(&mut self.needs, needs);
         if !needs.contains(had) {
@@ -264,6 +274,22 @@ impl JobTable {
     /// Sets the status of the instance's resources. `None` if it is no longer known.
     pub fn set_resource_status(&mut self, resource_status: Option<ResourceStatus>) {
         self.resource_status = resource_status;
+    }
+
+    /// The status of the queues.
+    pub fn queue_status(&self) -> &QueueStatuses {
+        &self.queue_status
+    }
+
+    /// Sets the status of the queues, by their names; the name of the anonymous queue is empty.
+    /// Returns `true` if other queues are stopped: then [`Job::is_stopped`] is not true of each
+    /// job until it is [reconciled](Self::reconcile).
+    pub fn set_queue_status(&mut self, status: &[(String, QueueStatus)]) -> bool {
+        let queues = &mut self.labels.queues;
+        self.queue_status = status.iter().map(|(name, it)| (queues.id(name), *it)).collect();
+        let stopped = self.queue_status.iter().filter(|(_, it)| it.is_started != Some(true));
+        let stopped = stopped.map(|(&queue, _)| queue).collect();
+        std::mem::replace(&mut self.labels.stopped_queues, stopped) != self.labels.stopped_queues
     }
 
     /// The number of anomalies of each kind, by [`Anomaly::kind`].

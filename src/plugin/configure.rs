@@ -155,6 +155,7 @@ impl StateCounts {
         if self.publisher.is_running() {
             // Collectors may need it now, or no longer need it.
             self.request_resource_status();
+            self.request_queue_status();
         }
         self.log_config(old.as_ref());
         self.publisher.look_up(true, self.flux.now());

@@ -253,6 +253,7 @@ impl StateCounts {
         self.request_counts();
         self.request_queues();
         self.request_resource_status();
+        self.request_queue_status();
         self.schedule_pass();
     }
 

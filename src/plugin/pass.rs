@@ -98,6 +98,11 @@ impl Pass {
         !self.backfill.is_empty()
     }
 
+    /// The collectors that are being filled.
+    pub(super) fn filling(&self) -> Vec<CollectorId> {
+        self.backfill.collectors()
+    }
+
     /// Processes a change of a job. A job that the pass has not reached yet is counted later.
     #[inline]
     pub(super) fn job_changed(&mut self, id: u64, change: &Change) {
@@ -135,7 +140,7 @@ impl StateCounts {
     pub(super) fn reconcile(&mut self) {
         if let (Stage::Idle, true) = (&self.pass.stage, self.publisher.is_running()) {
             // Collectors are left if a timer could not be created.
-            self.start_pass(Backfill::new(&self.pass.backfill.collectors()));
+            self.start_pass(Backfill::new(&self.pass.filling()));
         }
     }
 
@@ -145,7 +150,7 @@ impl StateCounts {
         self.collectors.retain(wanted, &mut self.publisher);
         self.table.set_needs(CollectorId::needs(wanted));
         self.update_subscription();
-        let filling = self.pass.backfill.collectors();
+        let filling = self.pass.filling();
         let fill: Vec<_> = wanted
             .iter()
             .copied()
@@ -182,10 +187,11 @@ impl StateCounts {
         }
         // The panic may have been in the handler of its response.
         self.request_resource_status();
+        self.request_queue_status();
     }
 
     /// Begins a pass that fills these collectors. A pass in progress is abandoned.
-    fn start_pass(&mut self, backfill: Backfill) {
+    pub(super) fn start_pass(&mut self, backfill: Backfill) {
         self.pass.reconcile.begin();
         self.pass.next_list = 0;
         (self.pass.stage, self.pass.backfill) = (Stage::Jobs, backfill);
@@ -263,8 +269,8 @@ impl StateCounts {
             // collector needs more parts of a job: no update.)
             self.pass.updates += 1;
             if !std::mem::replace(&mut self.pass.is_update_logged, true) {
-                let text = "changed without an event for plugins, such as its priority; gauges \
-                            updated (further updates are counted, and not logged)";
+                let text = "changed without an event for plugins, such as its priority or the \
+                            status of its queue; gauges updated (further updates are counted, and not logged)";
                 self.flux.log(LogLevel::Info, &format!("job {}: {text}", f58(id)));
             }
         }

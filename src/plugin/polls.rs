@@ -1,11 +1,14 @@
 //! Requests that are repeated: the job manager's numbers of jobs, the inactive jobs of each
-//! queue, and the nodes.
+//! queue, the nodes, and the status of the queues.
 
-use serde_json::Value;
+use std::ffi::{CStr, CString};
+
+use serde_json::{json, Value};
 
 use super::StateCounts;
+use crate::collectors::Backfill;
 use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Timer};
-use crate::flux_formats::resource_status;
+use crate::flux_formats::{queue_status, resource_status, QueueStatus};
 use crate::jobs::{Anomaly, ByQueue, Needs};
 
 /// The timeout of a request in seconds.
@@ -26,12 +29,18 @@ const QUEUES_AGAIN: f64 = 0.5;
 /// 33 µs for 10,000 equal nodes (2 KB), 8 ms for 10,000 different ones (600 KB), measured.
 const RESOURCE_STATUS_INTERVAL: f64 = 5.0;
 const LARGE_RESPONSE: usize = 1 << 17;
+/// Seconds from the last response about the queues to the next request.
+const QUEUE_STATUS_INTERVAL: f64 = 5.0;
 
 #[derive(Default)]
 pub(super) struct Polls {
     counts: Poll,
     queues: Poll,
     resource_status: Poll,
+    queue_status: Poll,
+    /// The queues whose status is requested, the next one last, and the responses so far.
+    queue_names: Vec<String>,
+    queue_statuses: Vec<(String, QueueStatus)>,
 }
 
 /// One repeated request: at most one is in progress.
@@ -199,7 +208,88 @@ impl StateCounts {
         );
     }
 
-    fn send(&self, topic: &std::ffi::CStr, on_response: OnResponse) -> Result<Rpc, Error> {
+    /// Requests the status of all queues, if a collector needs it: their names, and then one
+    /// queue after the other.
+    pub(super) fn request_queue_status(&mut self) {
+        let poll = &mut self.polls.queue_status;
+        poll.next = None;
+        if !self.table.needs().contains(Needs::QUEUE_STATUS) {
+            *poll = Poll::default();
+        } else if poll.rpc.is_none() {
+            match self.send(c"job-manager.queue-list", Self::on_queue_list_response) {
+                Ok(rpc) => self.polls.queue_status.rpc = Some(rpc),
+                Err(error) => self.on_queue_status_error(error),
+            }
+        }
+    }
+
+    fn on_queue_list_response(&mut self, response: Response<'_>) {
+        self.polls.queue_status.rpc = None;
+        match parsed(&response, queue_status::parse_list) {
+            Ok(names) => {
+                self.polls.queue_names = names;
+                if self.polls.queue_names.is_empty() {
+                    self.polls.queue_names.push(String::new());
+                }
+                self.polls.queue_statuses.clear();
+                self.request_next_queue_status();
+            }
+            Err(error) => self.on_queue_status_error(error),
+        }
+    }
+
+    fn request_next_queue_status(&mut self) {
+        let Some(name) = self.polls.queue_names.last() else {
+            self.polls.queue_status.received();
+            self.queue_status_changed();
+            self.polls.queue_status.next =
+                self.timer(QUEUE_STATUS_INTERVAL, 0.0, Self::request_queue_status);
+            return;
+        };
+        let payload = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
+        // JSON text has no NUL.
+        let payload = CString::new(payload.to_string()).unwrap_or_default();
+        let topic = c"job-manager.queue-status";
+        let on_response = Self::on_queue_status_response;
+        match Rpc::send(&self.flux, topic, Some(&payload), TIMEOUT, on_response) {
+            Ok(rpc) => self.polls.queue_status.rpc = Some(rpc),
+            Err(error) => self.on_queue_status_error(error),
+        }
+    }
+
+    fn on_queue_status_response(&mut self, response: Response<'_>) {
+        self.polls.queue_status.rpc = None;
+        match parsed(&response, queue_status::parse) {
+            Ok(status) => {
+                let name = self.polls.queue_names.pop().unwrap_or_default();
+                self.polls.queue_statuses.push((name, status));
+                self.request_next_queue_status();
+            }
+            Err(error) => self.on_queue_status_error(error),
+        }
+    }
+
+    /// If other queues are stopped, all jobs are looked up again: many may wait in a queue.
+    fn queue_status_changed(&mut self) {
+        if self.table.set_queue_status(&self.polls.queue_statuses) {
+            self.start_pass(Backfill::new(&self.pass.filling()));
+        }
+        self.table_gauges_changed();
+    }
+
+    fn on_queue_status_error(&mut self, error: Error) {
+        self.polls.queue_statuses.clear();
+        self.queue_status_changed();
+        self.polls.queue_status.next = self.retry(
+            |polls| &mut polls.queue_status,
+            "job-manager.queue-status",
+            &error,
+            "the gauges of the status of queues are not sent",
+            Self::request_queue_status,
+        );
+    }
+
+    fn send(&self, topic: &CStr, on_response: OnResponse) -> Result<Rpc, Error> {
         Rpc::send(&self.flux, topic, None, TIMEOUT, on_response)
     }
 
@@ -247,6 +337,12 @@ fn counts_by_queue(payload: &Payload) -> Result<ByQueue, Error> {
         queues.push((name.to_owned(), counts));
     }
     Ok(queues)
+}
+
+/// The payload of a response, as `parse` reads it.
+fn parsed<T>(response: &Response<'_>, parse: fn(&[u8]) -> Option<T>) -> Result<T, Error> {
+    let payload = response.payload()?;
+    parse(payload.as_ref()).ok_or_else(|| Error::new("unexpected response"))
 }
 
 fn parse(payload: &Payload) -> Result<Value, Error> {

@@ -73,7 +73,11 @@ impl MetricNames {
             TagValue::Text(text) => text.clone(),
         };
         let tags = spec.tags.iter().map(|(key, tag)| ((*key).to_owned(), value(tag)));
-        self.template_of(spec.name.unwrap_or(&self.base.1), &tags.collect::<Vec<_>>())
+        let name = spec.name.unwrap_or(&self.base.1);
+        let (parts, tags): (Vec<_>, Vec<_>) =
+            tags.partition(|(key, _)| key.is_empty() && self.dialect.has_tags());
+        let parts = parts.iter().map(|(_, part)| part.as_str());
+        self.template_of(&[name].into_iter().chain(parts).collect::<Vec<_>>().join("."), &tags)
     }
 
     /// The line template of a name after the first part of the prefix.

@@ -15,7 +15,9 @@ use crate::support::trace;
 scenarios!(queues:
     a_job_that_moves_to_another_queue_is_counted_there,
     a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts,
+    an_instance_without_queues_has_the_anonymous_queue,
     jobs_are_counted_by_queue,
+    jobs_of_a_stopped_queue_do_not_wait_for_resources,
     two_queues_with_the_same_cleaned_name_share_a_gauge,
 );
 

@@ -8,8 +8,8 @@ use crate::jobs::{Job, JobTable, LabelId, LabelTable, LabelTables, Needs, State}
 
 pub(super) const QUEUES: CollectorSpec = CollectorSpec {
     name: "queues",
-    needs: Needs::QUEUE.union(Needs::QUEUE_STATUS),
-    tags: &["queue", "state"],
+    needs: Needs::QUEUE.union(Needs::QUEUE_STATUS).union(Needs::RESOURCE_STATUS),
+    tags: &["queue", "state", "resource", "use"],
     make: || by_label("queue", None, |tables| &tables.queues, |job| job.queue),
 };
 
@@ -52,9 +52,10 @@ const LAST: usize = State::Inactive as usize;
 
 impl Collector for ByLabel {
     fn metrics(&self, label: Option<&str>) -> Vec<MetricSpec> {
-        let queue_status =
-            |metrics: Vec<_>| if self.cores.is_none() { metrics } else { Vec::new() };
-        let Some(label) = label else { return queue_status(queue_status::metrics()) };
+        let is_queue = self.cores.is_none();
+        let Some(label) = label else {
+            return if is_queue { queue_status::metrics() } else { Vec::new() };
+        };
         let tag = (self.name, label.into());
         let state = |kind, state: State| {
             MetricSpec::new(kind, self.name, vec![tag.clone(), ("state", state.into())])
@@ -64,7 +65,8 @@ impl Collector for ByLabel {
             Some(cores) => MetricSpec::new(MetricKind::AllocationSum, cores, vec![tag.clone()]),
             None => state(MetricKind::TableCount, State::Inactive),
         };
-        active.chain([last]).chain(queue_status(queue_status::metrics_of(label))).collect()
+        let status = queue_status::metrics_of(label).filter(|_| is_queue);
+        active.chain([last]).chain(status).collect()
     }
 
     fn labels<'a>(&self, tables: &'a LabelTables) -> Option<&'a LabelTable> {

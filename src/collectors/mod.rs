@@ -107,8 +107,7 @@ impl MetricId {
 pub struct MetricSpec {
     /// The name after the prefix. `None`: the last part of the prefix itself.
     pub name: Option<&'static str>,
-    /// The tags. Dialects without tags append their values to the name. With an empty key, all
-    /// dialects do.
+    /// The tags. Dialects without tags append their values to the name.
     pub tags: Tags,
     /// The source of the value, and the type in statsd.
     pub kind: MetricKind,

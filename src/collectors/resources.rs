@@ -31,15 +31,26 @@ const SUMS: [(&str, &str, MetricKind); 6] = [
 
 /// The metrics after [`SUMS`].
 type Status = (&'static str, &'static str, fn(&ResourceStatus) -> u32);
-const STATUS: [Status; 7] = [
+const STATUS: [Status; 8] = [
     ("nodes", "total", |status| status.nodes),
     ("nodes", "up", |status| status.nodes_up()),
     ("nodes", "down", |status| status.nodes_down),
-    ("nodes", "drained", |status| status.nodes_drained),
+    ("nodes", "offline", |status| status.nodes_offline),
+    ("nodes", "excluded", |status| status.nodes_excluded),
     ("cores", "total", |status| status.cores),
     ("cores", "down", |status| status.cores_down),
     ("gpus", "total", |status| status.gpus),
 ];
+
+/// The metrics after [`STATUS`]. Without the allocations of jobs, it is not known which drained
+/// nodes still have jobs.
+const NODES: [(&str, &str, MetricKind); 3] = [
+    ("nodes", "draining", MetricKind::AllocationSum),
+    ("nodes", "drained", MetricKind::BrokerStatus),
+    ("nodes", "housekeeping", MetricKind::BrokerStatus),
+];
+/// The metrics after [`NODES`].
+const AGES: [&str; 2] = ["resource.drain.oldest_seconds", "housekeeping.oldest_seconds"];
 
 #[derive(Default)]
 struct Resources {
@@ -56,7 +67,8 @@ impl Collector for Resources {
             let tags = vec![("resource", resource.into()), ("use", used.into())];
             MetricSpec::new(kind, "resource", tags)
         };
-        SUMS.into_iter().chain(status).map(gauge).collect()
+        let ages = AGES.map(|name| MetricSpec::new(MetricKind::Unshared, name, Vec::new()));
+        SUMS.into_iter().chain(status).chain(NODES).map(gauge).chain(ages).collect()
     }
 
     fn contributions(&self, job: &Job, out: &mut CollectorRecorder) {
@@ -95,6 +107,24 @@ impl Collector for Resources {
         for (index, (_, _, number)) in STATUS.into_iter().enumerate() {
             let level = table.resource_status().map(|status| number(status).into());
             out.set(MetricId::fixed(SUMS.len() + index), level);
+        }
+        let (status, housekeeping) = (table.resource_status(), table.housekeeping());
+        let is_used = |rank: &u32| {
+            let has_jobs = self.jobs_on_node.get(*rank as usize).is_some_and(|&jobs| jobs > 0);
+            has_jobs || housekeeping.is_some_and(|it| it.ranks.binary_search(rank).is_ok())
+        };
+        let draining = |status: &ResourceStatus| {
+            status.drained.iter().filter(|rank| is_used(rank)).count() as i64
+        };
+        let levels = [
+            status.map(draining),
+            status.map(|it| it.drained.len() as i64 - draining(it)),
+            housekeeping.map(|it| it.ranks.len() as i64),
+            status.map(|it| it.drain_oldest_seconds.into()),
+            housekeeping.map(|it| it.oldest_seconds.into()),
+        ];
+        for (index, level) in levels.into_iter().enumerate() {
+            out.set(MetricId::fixed(SUMS.len() + STATUS.len() + index), level);
         }
     }
 }

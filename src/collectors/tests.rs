@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{json, Value};
 
 use super::*;
-use crate::flux_formats::{Amounts, ResourceStatus};
+use crate::flux_formats::{Amounts, Housekeeping, QueueResources, QueueStatus, ResourceStatus};
 use crate::jobs::{Cursor, Event, JobInfo, JobResult, JobSource, Ranks, ReadError};
 use State::*;
 
@@ -36,7 +36,7 @@ impl Recorder for Levels {
     fn set(&mut self, collector: CollectorId, gauge: MetricId, level: Option<i64>) {
         let metrics = &self.defined[&(collector, gauge.label)];
         let kind = metrics[usize::from(gauge.metric)].kind;
-        assert!(matches!(kind, MetricKind::TableCount | MetricKind::BrokerStatus), "{kind:?}");
+        assert!(!matches!(kind, MetricKind::JobSum | MetricKind::Counter), "{kind:?}");
         match level {
             Some(level) => self.gauges.insert((collector, gauge), level),
             None => self.gauges.remove(&(collector, gauge)),
@@ -189,6 +189,9 @@ fn each_job_has_its_contributions() {
         ("pending", Job { schemes: 0b110, ..job(Sched) }, &[("pending.resources", 1)]),
         ("pending", Job { is_held: true, ..job(Sched) }, &[("pending.held", 1)]),
         ("pending", Job { has_no_priority: true, ..job(Sched) }, &[("pending.priority", 1)]),
+        ("pending", Job { is_stopped: true, ..job(Sched) }, &[("pending.stopped", 1)]),
+        ("pending", Job { is_stopped: true, is_held: true, ..job(Sched) }, &[("pending.held", 1)]),
+        ("pending", Job { is_stopped: true, ..job(Priority) }, &[("pending.priority", 1)]),
         ("pending", job(New), &[]),
         ("pending", job(Run), &[]),
         ("timings", job(Run), &[]),
@@ -473,26 +476,87 @@ fn resource_status_is_recorded_while_it_is_known() {
     let resource_status = ResourceStatus {
         nodes: 9,
         nodes_down: 3,
-        nodes_drained: 2,
+        nodes_offline: 4,
+        nodes_excluded: 1,
+        drained: vec![1, 2, 4, 5],
+        drain_oldest_seconds: 70,
         cores: 36,
         cores_down: 12,
         gpus: 5,
+        queues: Vec::new(),
     };
     table.set_resource_status(Some(resource_status));
+    // Nodes with jobs, and nodes in housekeeping, are draining.
+    let housekeeping = Housekeeping { ranks: vec![3, 4], oldest_seconds: 80 };
+    table.set_housekeeping(Some(housekeeping));
+    let holding = running(Ranks::One(2, 3));
+    collectors.on_change(&change(None, Some(&holding)), None, &table, &mut levels);
     collectors.table_gauges_changed(&table, &mut levels);
     let expected = [
+        ("housekeeping.oldest_seconds", 80),
+        ("resource.cores.allocated", 8),
         ("resource.cores.down", 12),
         ("resource.cores.total", 36),
+        ("resource.drain.oldest_seconds", 70),
+        ("resource.gpus.allocated", 1),
         ("resource.gpus.total", 5),
+        ("resource.nodes.allocated", 2),
         ("resource.nodes.down", 3),
         ("resource.nodes.drained", 2),
+        ("resource.nodes.draining", 2),
+        ("resource.nodes.excluded", 1),
+        ("resource.nodes.housekeeping", 2),
+        ("resource.nodes.offline", 4),
         ("resource.nodes.total", 9),
         ("resource.nodes.up", 6),
     ];
     assert_eq!(levels.levels(), expected.map(|(name, level)| (name.to_owned(), level)).into());
     table.set_resource_status(None);
+    table.set_housekeeping(None);
+    collectors.on_change(&change(Some(&holding), None), None, &table, &mut levels);
     collectors.table_gauges_changed(&table, &mut levels);
-    assert_eq!(levels.gauges, BTreeMap::new());
+    assert_eq!(levels.levels(), BTreeMap::new());
+}
+
+#[test]
+fn the_status_and_the_resources_of_queues_are_recorded_while_they_are_known() {
+    let mut table = table();
+    let queues = CollectorId::named("queues").unwrap();
+    table.set_needs(CollectorId::needs(&[queues]));
+    let (mut collectors, mut levels) = filled(&[queues], &table);
+    let mut recorded = |table: &JobTable| {
+        collectors.table_gauges_changed(table, &mut levels);
+        let known = levels.gauges.iter().filter(|(_, level)| **level != 0);
+        known.map(|(&(id, metric), level)| (levels.name(id, metric), *level)).collect::<Vec<_>>()
+    };
+    let status = |is_enabled, is_started| QueueStatus { is_enabled, is_started };
+    let named = |list: &[(&str, i64)]| -> Vec<_> {
+        list.iter().map(|&(name, level)| (name.to_owned(), level)).collect()
+    };
+    assert_eq!(recorded(&table), []);
+    table.set_queue_status(&[(String::new(), status(true, Some(true)))]);
+    let anonymous = ["scheduler.ready", "queue.enabled.anonymous", "queue.started.anonymous"];
+    assert_eq!(recorded(&table), named(&anonymous.map(|name| (name, 1))));
+    // Without a scheduler, `started` is not known.
+    table.set_queue_status(&[("batch".to_owned(), status(true, None))]);
+    assert_eq!(recorded(&table), named(&[("queue.enabled.batch", 1)]));
+    table.set_queue_status(&[]);
+    let up = Amounts { nodes: 2, cores: 4, gpus: 1 };
+    let resources = QueueResources { total: Amounts { nodes: 3, ..up }, up };
+    // Two queues with one label are one.
+    let queues = ["a.b", "a_b"].map(|name| (name.to_owned(), resources)).into();
+    table.set_resource_status(Some(ResourceStatus { queues, ..ResourceStatus::default() }));
+    let expected = [
+        ("queue.resource.a_b.nodes.total", 6),
+        ("queue.resource.a_b.nodes.up", 4),
+        ("queue.resource.a_b.cores.total", 8),
+        ("queue.resource.a_b.cores.up", 8),
+        ("queue.resource.a_b.gpus.total", 2),
+        ("queue.resource.a_b.gpus.up", 2),
+    ];
+    assert_eq!(recorded(&table), named(&expected));
+    table.set_resource_status(None);
+    assert_eq!(recorded(&table), []);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::inactive::{ByQueue, Inactive, InactiveByQueue, InactiveResponse};
 use super::job::{Job, JobResult, JobSource, LabelTables, Needs, ReadError, Refresh, Timestamp};
 use super::label_table::LabelId;
 use super::state::State;
-use crate::flux_formats::{QueueStatus, ResourceStatus};
+use crate::flux_formats::{Housekeeping, QueueResources, QueueStatus, ResourceStatus};
 
 /// An event of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +167,9 @@ pub struct JobTable {
     queues: InactiveByQueue,
     /// `None` while it is not known, or not needed.
     resource_status: Option<ResourceStatus>,
+    /// The resources of each queue in `resource_status`, by its label.
+    queue_resources: BTreeMap<LabelId, QueueResources>,
+    housekeeping: Option<Housekeeping>,
     queue_status: QueueStatuses,
     anomalies: [u64; Anomaly::KINDS],
     events: u64,
@@ -194,6 +197,8 @@ impl Default for JobTable {
             inactive: Inactive::default(),
             queues: InactiveByQueue::default(),
             resource_status: None,
+            queue_resources: BTreeMap::new(),
+            housekeeping: None,
             queue_status: QueueStatuses::default(),
             anomalies: [0; Anomaly::KINDS],
             events: 0,
@@ -221,7 +226,7 @@ impl JobTable {
             self.queues = InactiveByQueue::default();
         }
         if !needs.contains(Needs::RESOURCE_STATUS) {
-            self.resource_status = None;
+            self.set_resource_status(None);
         }
         if !needs.contains(Needs::QUEUE_STATUS) {
             self.queue_status.clear();
@@ -274,6 +279,28 @@ impl JobTable {
     /// Sets the status of the instance's resources. `None` if it is no longer known.
     pub fn set_resource_status(&mut self, resource_status: Option<ResourceStatus>) {
         self.resource_status = resource_status;
+        self.queue_resources.clear();
+        for (name, resources) in self.resource_status.iter().flat_map(|status| &status.queues) {
+            // Two queues may have the same label.
+            let sum = self.queue_resources.entry(self.labels.queues.id(name)).or_default();
+            sum.total += resources.total;
+            sum.up += resources.up;
+        }
+    }
+
+    /// The resources of a queue. `None` if they are not known.
+    pub fn queue_resources(&self, queue: LabelId) -> Option<&QueueResources> {
+        self.queue_resources.get(&queue)
+    }
+
+    /// The nodes in housekeeping. `None` while they are not known.
+    pub fn housekeeping(&self) -> Option<&Housekeeping> {
+        self.housekeeping.as_ref()
+    }
+
+    /// Sets the nodes in housekeeping.
+    pub fn set_housekeeping(&mut self, housekeeping: Option<Housekeeping>) {
+        self.housekeeping = housekeeping;
     }
 
     /// The status of the queues.

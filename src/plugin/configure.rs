@@ -56,8 +56,9 @@ impl StateCounts {
         if let Some(prepared) = self.prepare(plugin, broker)? {
             self.commit(prepared);
         }
-        let queues = config::queues(broker);
-        self.table.labels_mut().queues.reserve(queues.iter().map(String::as_str));
+        self.queues = config::queues(broker);
+        let names = self.queues.iter().map(|(name, _)| name.as_str());
+        self.table.labels_mut().queues.reserve(names);
         Ok(())
     }
 

@@ -33,6 +33,7 @@ use crate::flux::{
     Error, Flux, JobArgs, LogLevel, PrepareWatcher, Subscription, Timer, Transition,
     WritableWatcher,
 };
+use crate::flux_formats::QueueRequirements;
 use crate::jobs::{
     Anomaly, Event, EventKind, JobTable, NameForm, Needs, State, Timestamp, MAX_LABELS, MAX_QUEUES,
     OTHER,
@@ -55,6 +56,8 @@ pub struct StateCounts {
     /// `false` before the first `conf.update`, and after a panic while a configuration was
     /// applied: then the next one is applied as a whole.
     is_configured: bool,
+    /// The queues of the broker's configuration.
+    queues: Vec<QueueRequirements>,
     /// Values of the placeholders in names, queried once.
     broker: OnceCell<BrokerInfo>,
     polls: Polls,
@@ -94,6 +97,7 @@ impl StateCounts {
             publisher: Publisher::new(),
             config: None,
             is_configured: false,
+            queues: Vec::new(),
             broker: OnceCell::new(),
             polls: Polls::default(),
             pass: Pass::default(),

@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 use super::StateCounts;
 use crate::collectors::Backfill;
 use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Timer};
-use crate::flux_formats::{queue_status, resource_status, QueueStatus};
+use crate::flux_formats::{housekeeping, queue_status, resource_status, QueueStatus};
 use crate::jobs::{Anomaly, ByQueue, Needs};
 
 /// The timeout of a request in seconds.
@@ -80,6 +80,7 @@ impl StateCounts {
         self.polls.counts.rpc = None;
         let counts = response.payload().and_then(|payload| {
             let stats = parse(&payload)?;
+            self.table.set_housekeeping(housekeeping::parse(&stats, self.flux.now()));
             let count = |key: &str| {
                 stats[key].as_u64().ok_or_else(|| Error::new(format!("no number \"{key}\"")))
             };
@@ -107,11 +108,13 @@ impl StateCounts {
     }
 
     fn on_counts_error(&mut self, error: Error) {
+        self.table.set_housekeeping(None);
+        self.table_gauges_changed();
         self.polls.counts.next = self.retry(
             |polls| &mut polls.counts,
             "job-manager.stats-get",
             &error,
-            "the gauge of inactive jobs is not sent",
+            "the gauges of inactive jobs and of housekeeping are not sent",
             Self::request_counts,
         );
     }
@@ -167,6 +170,8 @@ impl StateCounts {
         if !self.table.needs().contains(Needs::RESOURCE_STATUS) {
             *poll = Poll::default();
         } else if poll.rpc.is_none() {
+            // For the nodes in housekeeping.
+            self.request_counts();
             match self.send(c"resource.status", Self::on_resource_status_response) {
                 Ok(rpc) => self.polls.resource_status.rpc = Some(rpc),
                 Err(error) => self.on_resource_status_error(error),
@@ -178,7 +183,7 @@ impl StateCounts {
         self.polls.resource_status.rpc = None;
         let status = response.payload().and_then(|payload| {
             let bytes = payload.as_ref();
-            let status = resource_status::parse(bytes);
+            let status = resource_status::parse(bytes, &self.queues, self.flux.now());
             let status = status.ok_or_else(|| Error::new("unexpected response"))?;
             Ok((status, bytes.len()))
         });

@@ -73,11 +73,7 @@ impl MetricNames {
             TagValue::Text(text) => text.clone(),
         };
         let tags = spec.tags.iter().map(|(key, tag)| ((*key).to_owned(), value(tag)));
-        let name = spec.name.unwrap_or(&self.base.1);
-        let (parts, tags): (Vec<_>, Vec<_>) =
-            tags.partition(|(key, _)| key.is_empty() && self.dialect.has_tags());
-        let parts = parts.iter().map(|(_, part)| part.as_str());
-        self.template_of(&[name].into_iter().chain(parts).collect::<Vec<_>>().join("."), &tags)
+        self.template_of(spec.name.unwrap_or(&self.base.1), &tags.collect::<Vec<_>>())
     }
 
     /// The line template of a name after the first part of the prefix.

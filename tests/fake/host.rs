@@ -441,12 +441,17 @@ impl Host for FakeHost {
     fn resource_status(&mut self) -> Gauges {
         let ranks: BTreeSet<_> = (0..NODES).map(|rank| rank.to_string()).collect();
         let nodes = ranks.iter().filter(|rank| *rank != EXCLUDED).count() as i64;
+        let is_busy = !self.jobs_in(|state| state == RUN).is_empty();
         let down = self.offline.union(&self.drained).count() as i64;
         let gauges = [
             ("nodes.total", nodes),
             ("nodes.up", nodes - down),
             ("nodes.down", down),
-            ("nodes.drained", self.drained.len() as i64),
+            // A job of this host holds a core of node 0.
+            ("nodes.drained", self.drained.iter().filter(|rank| *rank != "0").count() as i64),
+            ("nodes.draining", i64::from(self.drained.contains("0") && is_busy)),
+            ("nodes.offline", self.offline.len() as i64),
+            ("nodes.excluded", 1),
             ("cores.total", nodes * CORES),
             ("cores.down", down * CORES),
             ("gpus.total", 4),

@@ -30,6 +30,9 @@ char *stats_get (void)
     json_t *answer = json_pack ("{s:I s:I}",
                                 "active_jobs", count_active (),
                                 "inactive_jobs", count_state (FLUX_JOB_STATE_INACTIVE));
+    json_t *housekeeping = json_object_get (responses, "housekeeping");
+    if (housekeeping)
+        json_object_set (answer, "housekeeping", housekeeping);
     char *text = json_dumps (answer, 0);
     json_decref (answer);
     return text;

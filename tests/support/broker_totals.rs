@@ -122,8 +122,16 @@ pub fn machine(broker: &Broker) -> Gauges {
             add("gpus.total", gpus);
         }
     }
-    let drained = broker.flux(&["resource", "status", "-s", "drain", "-n", "-o", "{nnodes}"]);
-    drained.lines().for_each(|nodes| add("nodes.drained", nodes.trim()));
+    for state in ["drained", "draining", "offline", "exclude"] {
+        let name = match state {
+            "exclude" => "nodes.excluded".to_owned(),
+            // Without R the plugin does not know which nodes have jobs.
+            "draining" if !cfg!(flux_r) => "nodes.drained".to_owned(),
+            _ => format!("nodes.{state}"),
+        };
+        let nodes = broker.flux(&["resource", "status", "-s", state, "-n", "-o", "{nnodes}"]);
+        nodes.lines().for_each(|nodes| add(&name, nodes.trim()));
+    }
     gauges.retain(|_, level| *level != 0);
     gauges
 }

@@ -24,6 +24,12 @@ use value::quoted_json;
 
 pub use template::{BrokerInfo, Template};
 
+/// `true` if `[access] private-mode` hides the jobs of other users (since Flux 0.87).
+pub fn is_private(broker: &str) -> bool {
+    let broker: Value = serde_json::from_str(broker).unwrap_or_default();
+    broker["conf"]["access"]["private-mode"] == true
+}
+
 /// The plugin's table in the broker's configuration.
 pub const TABLE: &str = "state-counts";
 

@@ -15,7 +15,7 @@ pub mod resource_status;
 pub use duration::parse_seconds;
 pub use housekeeping::Housekeeping;
 pub use job_id::f58;
-pub use job_list::JobList;
+pub use job_list::{JobList, ListedJob};
 pub use queue_status::QueueStatus;
 pub use resource_status::{QueueRequirements, QueueResources, ResourceStatus};
 

@@ -98,6 +98,9 @@ pub struct Job {
     /// `true` if the job waits and its jobspec exceeds a limit: it is counted as requesting
     /// no resources, or only its first 64 dependencies are counted.
     pub exceeds_limit: bool,
+    /// `true` if `schemes` is from a list of the dependencies that the job waits for, `false` if
+    /// it is from the jobspec, which does not have those that plugins add.
+    pub has_listed_schemes: bool,
     /// The schemes of its dependencies, one bit each, by the id in [`LabelTables::schemes`].
     pub schemes: u32,
 }
@@ -305,6 +308,21 @@ impl Job {
         self.state.is_some_and(State::is_waiting)
     }
 
+    /// Sets the dependencies that the job waits for, by their names.
+    pub(super) fn set_dependencies<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a str>,
+        schemes: &mut LabelTable,
+    ) {
+        self.has_listed_schemes = true;
+        self.schemes = bits(names.take(MAX_DEPENDENCIES).map(|name| schemes.id(name)));
+    }
+
+    /// `true` if the list of dependencies must be requested to know what the job waits for.
+    pub(super) fn needs_list(&self) -> bool {
+        self.state == Some(State::Depend) && (self.schemes == 0 || self.has_listed_schemes)
+    }
+
     /// `true` if both jobs are counted by the same labels.
     #[inline]
     pub(super) fn has_labels_of(&self, other: &Job) -> bool {
@@ -331,7 +349,7 @@ impl Job {
         }
         if !waiting {
             (self.is_held, self.has_no_priority, self.schemes) = Default::default();
-            self.is_stopped = false;
+            (self.is_stopped, self.has_listed_schemes) = Default::default();
         }
         self.exceeds_limit &= resources || waiting;
     }
@@ -405,13 +423,12 @@ impl Job {
     }
 
     fn read_dependencies<J: Json>(&mut self, dependencies: Option<J>, schemes: &mut LabelTable) {
-        self.schemes = 0;
-        let Some(dependencies) = dependencies else { return };
-        for dependency in dependencies.items().take(MAX_DEPENDENCIES) {
-            self.schemes |= 1 << label(dependency.member(c"scheme"), schemes);
+        if !self.has_listed_schemes {
+            let items = dependencies.into_iter().flat_map(Json::items).take(MAX_DEPENDENCIES);
+            self.schemes =
+                bits(items.map(|dependency| label(dependency.member(c"scheme"), schemes)));
         }
-        // Bit 0 is set by dependencies without a scheme.
-        self.schemes &= !1;
+        let Some(dependencies) = dependencies else { return };
         self.exceeds_limit = self.is_waiting() && dependencies.item(MAX_DEPENDENCIES).is_some();
     }
 
@@ -449,6 +466,11 @@ impl Job {
         };
         Ok(())
     }
+}
+
+/// The bit of each id. 0, a dependency without a scheme, has none.
+fn bits(ids: impl Iterator<Item = LabelId>) -> u32 {
+    ids.fold(0, |bits, id| bits | 1 << id) & !1
 }
 
 /// The id of a label in a jobspec; 0 if there is none.

@@ -177,6 +177,8 @@ pub struct JobTable {
     restart_replay: Option<RestartReplay>,
     /// `true` after the first complete reconcile pass.
     is_reconciled: bool,
+    /// Jobs in DEPEND whose dependencies must be requested, if [`Needs::WAITING`].
+    without_reason: i64,
 }
 
 /// The jobs that ended during the load, while Flux reports the existing jobs. At a restart,
@@ -204,6 +206,7 @@ impl Default for JobTable {
             events: 0,
             restart_replay: Some(RestartReplay::default()),
             is_reconciled: false,
+            without_reason: 0,
         }
     }
 }
@@ -237,6 +240,10 @@ impl JobTable {
             self.shards.iter_mut().flat_map(Shard::values_mut).for_each(|job| job.keep(needs));
             self.recount_labels();
         }
+        self.without_reason = match needs.contains(Needs::WAITING) {
+            true => self.jobs().filter(|(_, job)| job.needs_list()).count() as i64,
+            false => 0,
+        };
     }
 
     /// Counts the active jobs of each label again. Iterates over all jobs.
@@ -317,6 +324,34 @@ impl JobTable {
         let stopped = self.queue_status.iter().filter(|(_, it)| it.is_started != Some(true));
         let stopped = stopped.map(|(&queue, _)| queue).collect();
         std::mem::replace(&mut self.labels.stopped_queues, stopped) != self.labels.stopped_queues
+    }
+
+    /// `true` if a job in DEPEND has no dependency in its jobspec: a plugin added one.
+    pub fn needs_dependencies(&self) -> bool {
+        self.without_reason > 0
+    }
+
+    /// Sets the dependencies that a job in DEPEND waits for, by their names. Without names the job
+    /// is about to leave DEPEND, or the list is older than the job's dependencies.
+    pub fn set_dependencies<'a>(
+        &mut self,
+        id: u64,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Change {
+        let mut names = names.peekable();
+        let is_listed = self.needs.contains(Needs::WAITING) && names.peek().is_some();
+        let job = self.shards[shard_of(id)].get_mut(&id).filter(|_| is_listed);
+        let Some(job) = job.filter(|job| job.state == Some(State::Depend)) else {
+            return Change::default();
+        };
+        let before = job.clone();
+        job.set_dependencies(names, &mut self.labels.schemes);
+        let after = job.clone();
+        self.labels.count_job(Some(&after), 1);
+        self.labels.count_job(Some(&before), -1);
+        let change = Change { before: Some(before), after: Some(after), ..Change::default() };
+        self.count_without_reason(&change);
+        change
     }
 
     /// The number of anomalies of each kind, by [`Anomaly::kind`].
@@ -413,11 +448,13 @@ impl JobTable {
         let mut change = match known {
             Some((state, source)) if state != Some(State::Inactive) => {
                 let mut job = Job::new(state);
-                let read_error = job.read(source, self.needs, &mut self.labels, Refresh::New);
                 let before = self.job(id).cloned();
                 if let Some(before) = &before {
                     job.entered = before.entered.filter(|_| before.state == state);
+                    job.schemes = before.schemes;
+                    job.has_listed_schemes = before.has_listed_schemes;
                 }
+                let read_error = job.read(source, self.needs, &mut self.labels, Refresh::New);
                 self.shards[shard_of(id)].insert(id, job.clone());
                 Change { before, after: Some(job), read_error, ..Change::default() }
             }
@@ -591,6 +628,9 @@ impl JobTable {
             (Some(before), Some(after)) if before.has_labels_of(after) => (),
             _ => self.count(change, kind, source),
         }
+        if self.needs.contains(Needs::WAITING) {
+            self.count_without_reason(change);
+        }
         let exceeds = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.exceeds_limit);
         if exceeds(&change.after) && !exceeds(&change.before) && change.anomaly.is_none() {
             change.anomaly = Some(Anomaly::JobspecLimit);
@@ -598,6 +638,11 @@ impl JobTable {
         if let Some(anomaly) = change.anomaly {
             self.anomalies[anomaly.kind()] += 1;
         }
+    }
+
+    fn count_without_reason(&mut self, Change { before, after, .. }: &Change) {
+        let number = |job: &Option<Job>| i64::from(job.as_ref().is_some_and(Job::needs_list));
+        self.without_reason += number(after) - number(before);
     }
 
     /// [`complete`](Self::complete), if a job begins, ends or has other labels.

@@ -56,6 +56,18 @@ impl StateCounts {
         if let Some(prepared) = self.prepare(plugin, broker)? {
             self.commit(prepared);
         }
+        let shows_jobs = |config: &Config| {
+            ["users", "banks"]
+                .iter()
+                .any(|name| config.metrics.iter().any(|id| id.spec().name == *name))
+        };
+        let is_shown = self.config.as_ref().is_some_and(shows_jobs) && config::is_private(broker);
+        if is_shown && !std::mem::replace(&mut self.is_private_logged, true) {
+            self.warn(
+                "access.private-mode is set, but the collectors users and banks show the jobs of \
+                 each user or bank to all who can read the server",
+            );
+        }
         self.queues = config::queues(broker);
         let names = self.queues.iter().map(|(name, _)| name.as_str());
         self.table.labels_mut().queues.reserve(names);
@@ -157,6 +169,7 @@ impl StateCounts {
             // Collectors may need it now, or no longer need it.
             self.request_resource_status();
             self.request_queue_status();
+            self.request_dependencies();
         }
         self.log_config(old.as_ref());
         self.publisher.look_up(true, self.flux.now());

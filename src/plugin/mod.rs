@@ -58,6 +58,7 @@ pub struct StateCounts {
     is_configured: bool,
     /// The queues of the broker's configuration.
     queues: Vec<QueueRequirements>,
+    is_private_logged: bool,
     /// Values of the placeholders in names, queried once.
     broker: OnceCell<BrokerInfo>,
     polls: Polls,
@@ -98,6 +99,7 @@ impl StateCounts {
             config: None,
             is_configured: false,
             queues: Vec::new(),
+            is_private_logged: false,
             broker: OnceCell::new(),
             polls: Polls::default(),
             pass: Pass::default(),
@@ -258,6 +260,7 @@ impl StateCounts {
         self.request_queues();
         self.request_resource_status();
         self.request_queue_status();
+        self.request_dependencies();
         self.schedule_pass();
     }
 

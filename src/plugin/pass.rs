@@ -25,7 +25,7 @@ use crate::jobs::{Change, Comparison, Job, JobTable, NameForm, Reconcile, State}
 
 /// A slice ends after this time and the lookup in progress, which takes 8 µs on average
 /// (measured with 8,000 jobs and four collectors, flux-core 0.88.0).
-const SLICE: Duration = Duration::from_micros(400);
+pub(super) const SLICE: Duration = Duration::from_micros(400);
 /// Seconds that one lookup takes, and the share of the time that all lookups may take if passes
 /// are more frequent than `verify`. 1,000 jobs are looked up every five seconds, 10,000 every
 /// 16 s.
@@ -34,7 +34,7 @@ const SHARE: f64 = 0.005;
 /// Seconds between two passes that are more frequent than `verify`.
 const MIN_INTERVAL: f64 = 5.0;
 /// Seconds between two slices, in which the job manager does other work.
-const PAUSE: f64 = 0.005;
+pub(super) const PAUSE: f64 = 0.005;
 /// The requests for a list of active jobs. The module job-list has a thread of its own, but may
 /// lag, or may not be loaded; before 0.50 it requires other arguments. For the list of the job
 /// manager, jobs wait: 33 to 66 ms for 10,000 jobs (measured, flux-core 0.88.0).
@@ -188,6 +188,7 @@ impl StateCounts {
         // The panic may have been in the handler of its response.
         self.request_resource_status();
         self.request_queue_status();
+        self.request_dependencies();
     }
 
     /// Begins a pass that fills these collectors. A pass in progress is abandoned.
@@ -316,7 +317,7 @@ impl StateCounts {
         let start = Instant::now();
         while let Stage::Listed(list) = &mut self.pass.stage {
             match list.next() {
-                Some(Ok(id)) if self.table.job(id).is_none() => self.look_up_job(id),
+                Some(Ok(job)) if self.table.job(job.id).is_none() => self.look_up_job(job.id),
                 Some(Ok(_)) => (),
                 Some(Err(error)) => return self.on_list_error(&error),
                 None if self.pass.next_list < LISTS.len() => return self.request_active(),

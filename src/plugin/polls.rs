@@ -2,13 +2,15 @@
 //! queue, the nodes, and the status of the queues.
 
 use std::ffi::{CStr, CString};
+use std::time::Instant;
 
 use serde_json::{json, Value};
 
+use super::pass::{PAUSE, SLICE};
 use super::StateCounts;
 use crate::collectors::Backfill;
 use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Timer};
-use crate::flux_formats::{housekeeping, queue_status, resource_status, QueueStatus};
+use crate::flux_formats::{housekeeping, queue_status, resource_status, JobList, QueueStatus};
 use crate::jobs::{Anomaly, ByQueue, Needs};
 
 /// The timeout of a request in seconds.
@@ -31,12 +33,17 @@ const RESOURCE_STATUS_INTERVAL: f64 = 5.0;
 const LARGE_RESPONSE: usize = 1 << 17;
 /// Seconds from the last response about the queues to the next request.
 const QUEUE_STATUS_INTERVAL: f64 = 5.0;
+/// Seconds from the last list of dependencies to the next request.
+const DEPENDENCIES_INTERVAL: f64 = 5.0;
 
 #[derive(Default)]
 pub(super) struct Polls {
     counts: Poll,
     queues: Poll,
     resource_status: Poll,
+    dependencies: Poll,
+    /// The list of jobs in DEPEND, as far as it was not read yet.
+    dependency_list: Option<JobList<Payload>>,
     queue_status: Poll,
     /// The queues whose status is requested, the next one last, and the responses so far.
     queue_names: Vec<String>,
@@ -291,6 +298,77 @@ impl StateCounts {
             &error,
             "the gauges of the status of queues are not sent",
             Self::request_queue_status,
+        );
+    }
+
+    /// Requests the dependencies of the jobs in DEPEND, if some of them have none in the jobspec.
+    pub(super) fn request_dependencies(&mut self) {
+        let poll = &mut self.polls.dependencies;
+        poll.next = None;
+        if !self.table.needs().contains(Needs::WAITING) {
+            *poll = Poll::default();
+        } else if !self.table.needs_dependencies() {
+            self.schedule_dependencies();
+        } else if poll.rpc.is_none() {
+            let depend = c"{\"max_entries\": 0, \"attrs\": [\"dependencies\"], \
+                           \"constraint\": {\"states\": [\"depend\"]}}";
+            let on_response = Self::on_dependencies_response;
+            match Rpc::send(&self.flux, c"job-list.list", Some(depend), TIMEOUT, on_response) {
+                Ok(rpc) => self.polls.dependencies.rpc = Some(rpc),
+                Err(error) => self.on_dependencies_error(error),
+            }
+        }
+    }
+
+    fn schedule_dependencies(&mut self) {
+        self.polls.dependencies.next =
+            self.timer(DEPENDENCIES_INTERVAL, 0.0, Self::request_dependencies);
+    }
+
+    fn on_dependencies_response(&mut self, response: Response<'_>) {
+        self.polls.dependencies.rpc = None;
+        match response.payload().and_then(|payload| JobList::new(payload).map_err(Error::new)) {
+            Ok(list) => {
+                self.polls.dependency_list = Some(list);
+                self.read_dependencies();
+            }
+            Err(error) => self.on_dependencies_error(error),
+        }
+    }
+
+    /// Reads the list until the slice is over.
+    fn read_dependencies(&mut self) {
+        let start = Instant::now();
+        while let Some(list) = &mut self.polls.dependency_list {
+            match list.next() {
+                Some(Ok(job)) => {
+                    let change = self.table.set_dependencies(job.id, job.dependencies());
+                    self.collectors.on_change(&change, None, &self.table, &mut self.publisher);
+                    self.pass.job_changed(job.id, &change);
+                    self.request_flush();
+                }
+                Some(Err(error)) => {
+                    self.polls.dependency_list = None;
+                    return self.on_dependencies_error(Error::new(error));
+                }
+                None => self.polls.dependency_list = None,
+            }
+            if start.elapsed() >= SLICE && self.polls.dependency_list.is_some() {
+                self.polls.dependencies.next = self.timer(PAUSE, 0.0, Self::read_dependencies);
+                return;
+            }
+        }
+        self.polls.dependencies.received();
+        self.schedule_dependencies();
+    }
+
+    fn on_dependencies_error(&mut self, error: Error) {
+        self.polls.dependencies.next = self.retry(
+            |polls| &mut polls.dependencies,
+            "job-list.list",
+            &error,
+            "dependencies that plugins add are not counted by name",
+            Self::request_dependencies,
         );
     }
 

@@ -136,7 +136,12 @@ impl Publisher {
 
     /// Sets how gauges are sent from now on.
     pub fn set_mode(&mut self, mode: GaugeMode) {
-        self.mode = mode;
+        let is_changed = std::mem::replace(&mut self.mode, mode) != mode;
+        for index in (0..self.metrics.len()).filter(|_| is_changed) {
+            if self.metrics[index].kind == MetricKind::Unshared {
+                self.mark_changed(index as u32);
+            }
+        }
     }
 
     /// Replaces the names. All metrics must be defined again; those with another name are

@@ -49,6 +49,11 @@ fn output(dialect: &str) -> String {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     host.resources(eight_nodes("7", &["0-1", "3"]));
+    host.config(&json!({"queues": {"batch": {}, "debug": {"requires": ["debug"]}}}));
+    host.respond("job-manager.queue-list", json!({"queues": ["batch", "debug"]}));
+    host.respond("job-manager.queue-status debug", json!({"enable": true, "start": false}));
+    let housekeeping = json!({"t_start": 1.75e9, "pending": "", "allocated": "3-4"});
+    host.respond("housekeeping", json!({"running": {"ƒA": housekeeping}}));
     let conf = json!({
         "metrics": all_collectors(), "dialect": dialect, "period": 1, "telemetry": true,
     });

@@ -289,7 +289,7 @@ pub fn the_query_shows_effective_values<H: Host>() {
         query["collectors"],
         json!({
             "states": {"gauges": 7, "labels": null},
-            "queues": {"gauges": 7, "labels": {"used": 1, "max": 256}},
+            "queues": {"gauges": 18, "labels": {"used": 1, "max": 256}},
             "timings": {"gauges": 0, "labels": null},
         })
     );

@@ -33,8 +33,10 @@ const RESOURCE_STATUS_INTERVAL: f64 = 5.0;
 const LARGE_RESPONSE: usize = 1 << 17;
 /// Seconds from the last response about the queues to the next request.
 const QUEUE_STATUS_INTERVAL: f64 = 5.0;
-/// Seconds from the last list of dependencies to the next request.
+/// Seconds from the last list of dependencies to the next request, and between two checks that
+/// find no job without a reason.
 const DEPENDENCIES_INTERVAL: f64 = 5.0;
+const DEPENDENCIES_CHECK: f64 = 1.0;
 
 #[derive(Default)]
 pub(super) struct Polls {
@@ -308,7 +310,8 @@ impl StateCounts {
         if !self.table.needs().contains(Needs::WAITING) {
             *poll = Poll::default();
         } else if !self.table.needs_dependencies() {
-            self.schedule_dependencies();
+            self.polls.dependencies.next =
+                self.timer(DEPENDENCIES_CHECK, 0.0, Self::request_dependencies);
         } else if poll.rpc.is_none() {
             let depend = c"{\"max_entries\": 0, \"attrs\": [\"dependencies\"], \
                            \"constraint\": {\"states\": [\"depend\"]}}";
@@ -318,11 +321,6 @@ impl StateCounts {
                 Err(error) => self.on_dependencies_error(error),
             }
         }
-    }
-
-    fn schedule_dependencies(&mut self) {
-        self.polls.dependencies.next =
-            self.timer(DEPENDENCIES_INTERVAL, 0.0, Self::request_dependencies);
     }
 
     fn on_dependencies_response(&mut self, response: Response<'_>) {
@@ -359,7 +357,8 @@ impl StateCounts {
             }
         }
         self.polls.dependencies.received();
-        self.schedule_dependencies();
+        self.polls.dependencies.next =
+            self.timer(DEPENDENCIES_INTERVAL, 0.0, Self::request_dependencies);
     }
 
     fn on_dependencies_error(&mut self, error: Error) {

@@ -136,6 +136,10 @@ impl Publisher {
 
     /// Sets how gauges are sent from now on.
     pub fn set_mode(&mut self, mode: GaugeMode) {
+        if mode == GaugeMode::Shared && self.mode != mode {
+            let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
+            connections.for_each(Connection::end_resync);
+        }
         let is_changed = std::mem::replace(&mut self.mode, mode) != mode;
         for index in (0..self.metrics.len()).filter(|_| is_changed) {
             if self.metrics[index].kind == MetricKind::Unshared {
@@ -221,7 +225,7 @@ impl Publisher {
     /// Makes the next flush send the absolute values of all gauges, and start all counters at
     /// 0. Does nothing if several instances share the gauges.
     pub fn resync(&mut self) {
-        if self.phase == Phase::Running && self.mode != GaugeMode::Shared {
+        if self.mode != GaugeMode::Shared {
             for connection in self.destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
                 connection.resync();
             }

@@ -152,11 +152,37 @@ fn each_job_has_its_contributions() {
     type Case<'a> = (&'a str, Job, &'a [(&'a str, i64)]);
     let table: &[Case] = &[
         ("states", job(Sched), &[("state.Sched", 1)]),
-        ("queues", job(Sched), &[("queue.batch.Sched", 1)]),
+        (
+            "queues",
+            job(Sched),
+            &[
+                ("queue.batch.Sched", 1),
+                ("queue.resource.batch.nodes.requested", 2),
+                ("queue.resource.batch.cores.requested", 8),
+                ("queue.resource.batch.gpus.requested", 1),
+            ],
+        ),
         ("queues", Job { queue: 0, ..job(Sched) }, &[]),
         ("users", job(Cleanup), &[("user.7.Cleanup", 1)]),
-        ("users", running(Ranks::One(0, 1)), &[("user.7.Run", 1), ("user_cores.7", 8)]),
-        ("banks", running(Ranks::One(0, 1)), &[("bank.phys.Run", 1), ("bank_cores.phys", 8)]),
+        (
+            "users",
+            running(Ranks::One(0, 1)),
+            &[
+                ("user.7.Run", 1),
+                ("user.resource.7.nodes.allocated", 2),
+                ("user.resource.7.cores.allocated", 8),
+                ("user.resource.7.gpus.allocated", 1),
+            ],
+        ),
+        (
+            "banks",
+            Job { amounts: Amounts { nodes: 1, cores: 4, gpus: 0 }, ..running(Ranks::One(0, 0)) },
+            &[
+                ("bank.phys.Run", 1),
+                ("bank.resource.phys.nodes.allocated", 1),
+                ("bank.resource.phys.cores.allocated", 4),
+            ],
+        ),
         ("banks", Job { bank: 0, ..running(Ranks::None) }, &[]),
         (
             "resources",

@@ -69,6 +69,7 @@ fn the_environment_is_parsed_only_if_it_is_used() {
 fn each_key_prints_the_value_that_it_was_set_to() {
     let given = json!({
         "endpoint": ["a:1"], "period": 0.5, "resync": 60.0, "verify": 5.0, "send": "values", "lookup": 5.0,
+        "datagram": 8932,
         "prefix": "{cluster}.jobs", "cluster": "x", "states": "l", "dialect": "graphite",
         "tags": {"site": "{hostname}"}, "metrics": ["states", "results"], "telemetry": true,
     });

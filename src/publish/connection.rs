@@ -226,6 +226,14 @@ impl Connection {
         }
     }
 
+    /// Ends a resync: what was sent before it is taken for the server's values. Without
+    /// absolute values, they would be added again.
+    pub fn end_resync(&mut self) {
+        if !self.is_failing() {
+            self.sent.iter_mut().for_each(|sent| sent.is_known = true);
+        }
+    }
+
     /// Opens a new UDP socket: NAT and load balancers see a new flow, which may lead to
     /// another server. Therefore gauges of this instance alone are all sent.
     pub fn renew(&mut self, flush: Flush) {

@@ -441,3 +441,46 @@ impl Publisher {
         std::mem::take(&mut self.notices)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The addresses for the endpoint `name:1`, whose host was found at `found`, in the order
+    /// in which they are tried. The other destinations are `others`; `present` was used before.
+    fn choice(others: &[&str], present: &[&str], found: &[&str]) -> Vec<String> {
+        let mut publisher = Publisher::new();
+        let endpoints = others.iter().chain(&["name:1"]).map(|text| text.parse().unwrap());
+        publisher.set_destinations(&endpoints.collect::<Vec<_>>(), 0.0);
+        let index = others.len();
+        publisher.destinations[index].addresses =
+            present.iter().map(|text| Address::udp(text.parse().unwrap())).collect();
+        let found: Vec<_> =
+            found.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)).collect();
+        publisher.addresses(index, &found).iter().map(Address::to_string).collect()
+    }
+
+    #[test]
+    fn each_address_is_tried_once_in_the_order_of_the_name_service() {
+        let found = ["192.0.2.2", "192.0.2.1", "::ffff:192.0.2.2"];
+        assert_eq!(choice(&[], &[], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
+        // The order is the same if another destination has one of them.
+        assert_eq!(choice(&["192.0.2.1:1"], &[], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
+    }
+
+    #[test]
+    fn a_name_of_this_host_gets_the_address_of_another_destination() {
+        let found = ["::1", "127.0.0.1"];
+        assert_eq!(choice(&[], &[], &found), ["[::1]:1", "127.0.0.1:1"]);
+        assert_eq!(choice(&["127.0.0.1:1"], &[], &found)[0], "127.0.0.1:1");
+        assert_eq!(choice(&["0.0.0.0:1"], &[], &found)[0], "127.0.0.1:1");
+        assert_eq!(choice(&["127.0.0.1:2"], &[], &found)[0], "[::1]:1", "another port");
+    }
+
+    #[test]
+    fn the_present_address_stays_while_the_host_has_it() {
+        let found = ["192.0.2.1", "192.0.2.2"];
+        assert_eq!(choice(&[], &["192.0.2.2:1"], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
+        assert_eq!(choice(&[], &["192.0.2.3:1"], &found), ["192.0.2.1:1", "192.0.2.2:1"]);
+    }
+}

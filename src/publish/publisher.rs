@@ -136,6 +136,10 @@ impl Publisher {
 
     /// Sets how gauges are sent from now on.
     pub fn set_mode(&mut self, mode: GaugeMode) {
+        if mode == GaugeMode::Shared && self.mode != mode {
+            let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
+            connections.for_each(Connection::end_resync);
+        }
         self.mode = mode;
     }
 

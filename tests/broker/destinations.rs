@@ -20,6 +20,12 @@ scenarios!(lookup:
     a_name_server_that_never_responds_delays_no_job_and_no_removal,
 );
 
+scenarios!(destinations:
+    a_unix_server_that_is_stopped_has_all_values_at_the_end,
+    a_unix_server_that_restarts_has_all_values_at_the_end,
+    a_unix_server_that_takes_over_the_path_has_all_values_at_the_end,
+);
+
 #[test]
 #[ignore = "long"]
 fn full_throughput_with_a_dead_name_server_against_without_the_plugin() {

@@ -13,6 +13,13 @@ scenarios!(queues:
 );
 scenarios!(queues:
     #[cfg_attr(
+        all(have_flux, not(flux_r)),
+        ignore = "needs a Flux that passes R to plugins (scripts/test detects it)"
+    )]
+    resources_are_counted_by_label
+);
+scenarios!(queues:
+    #[cfg_attr(
         all(have_flux, not(flux_update)),
         ignore = "needs a Flux that moves jobs to other queues, flux update (scripts/test detects it)"
     )]

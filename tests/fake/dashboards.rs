@@ -69,9 +69,9 @@ fn assert_enough(drawn: &BTreeSet<&str>) {
             ["queue", _, state] => ["SCHED", "RUN"].contains(&state),
             ["time", what] => ["SCHED", "RUN", "submit_to_run"].contains(&what),
             ["state" | "exception" | "pending" | "dependency" | "result", _] => true,
-            ["resource", ..] | ["user_cores", _] => true,
+            ["resource", ..] | ["user", _, "resource", "cores", "allocated"] => true,
             ["plugin", what] => !["anomalies", "bytes"].contains(&what),
-            ["user" | "bank", ..] | ["bank_cores", _] => false,
+            ["queue" | "user" | "bank", ..] => false,
             _ => panic!("{name}: of which collector is it?"),
         };
         assert!(!wanted || drawn.contains(name.as_str()), "{name} is not drawn");
@@ -372,7 +372,8 @@ fn the_statsd_exporter_mapping_covers_exactly_what_is_sent() {
         "flux_jobs_pending_dependency{scheme=afterok}",
         "flux_resources{resource=cores,use=requested}",
         "flux_bank_jobs{bank=physics,state=DEPEND}",
-        "flux_bank_cores{bank=physics}",
+        "flux_bank_resources{bank=physics,resource=cores,use=allocated}",
+        "flux_queue_resources{queue=batch,resource=gpus,use=requested}",
         "flux_plugin_send_errors_total{}",
     ] {
         assert!(told.contains(wanted), "{wanted} is not among {told:?}");

@@ -16,6 +16,7 @@ scenarios!(queues:
     a_job_that_moves_to_another_queue_is_counted_there,
     a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts,
     jobs_are_counted_by_queue,
+    resources_are_counted_by_label,
     two_queues_with_the_same_cleaned_name_share_a_gauge,
 );
 
@@ -24,7 +25,7 @@ fn conf() -> Value {
 }
 
 fn job(id: i64, state: i64, previous: Option<i64>, queue: &str) -> Value {
-    let jobspec = json!({"attributes": {"system": {"queue": queue}}});
+    let jobspec = json!({"attributes": {"system": {"queue": queue}}, "resources": [{"type": "core", "count": 1}]});
     let mut job = json!({"id": id, "state": state, "jobspec": jobspec});
     if let Some(previous) = previous {
         job["prev_state"] = json!(previous);

@@ -332,7 +332,10 @@ flux_watcher_t *flux_fd_watcher_create (flux_reactor_t *r,
 
 double flux_reactor_now (flux_reactor_t *r)
 {
-    return 1.75e9 + now; // seconds since the epoch
+    static double start;
+    if (start == 0)
+        start = time (NULL);
+    return start + now;
 }
 
 void flux_watcher_start (flux_watcher_t *w)

@@ -4,6 +4,7 @@
 //! of its feature, with their macro `scenarios!`.
 
 pub mod configuration;
+pub mod destinations;
 pub mod load;
 pub mod lookup;
 pub mod other_plugins;

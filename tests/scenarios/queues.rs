@@ -9,9 +9,14 @@ use crate::support::queues::truth;
 
 const QUEUES: &[&str] = &["batch", "debug", "long"];
 
-/// The gauges by queue, without `flux.job.queue.`.
+/// `queue.QUEUE.STATE`, not `queue.QUEUE.resource.RESOURCE.USE`.
+fn is_state(name: &str) -> bool {
+    name.matches('.').count() == 2
+}
+
+/// The jobs by queue and state, without `flux.job.queue.`.
 fn gauges(host: &mut impl Host) -> Gauges {
-    let gauges = gauges_named(host.receiver(), |name| name.starts_with("queue."));
+    let gauges = gauges_named(host.receiver(), |name| is_state(name) && name.starts_with("queue."));
     let name = |name: String| name["queue.".len()..].to_owned();
     gauges.into_iter().map(|(queue, level)| (name(queue), level)).collect()
 }
@@ -72,10 +77,43 @@ fn assert_gauges(host: &mut impl Host, expected: &[(&str, i64)]) {
     host.assert_same(1.0, |host| {
         // Fails if a gauge is ever negative.
         let gauges = gauges_named(host.receiver(), |name| {
-            name.starts_with("queue.") || name.starts_with("bank.")
+            is_state(name) && (name.starts_with("queue.") || name.starts_with("bank."))
         });
         (gauges, gauges_of(expected))
     });
+}
+
+pub fn resources_are_counted_by_label<H: Host>() {
+    let mut host = H::start(HostSetup { queues: QUEUES, ..HostSetup::default() });
+    host.submit(Job::Held, "batch", 3);
+    host.load(json!({"metrics": ["queues", "users", "banks"], "resync": "1h"})).unwrap();
+    host.submit(Job::Endless, "batch", 2);
+    host.submit(Job::Endless, "debug", 1);
+    host.submit(Job::Held, "debug", 1);
+    // Each job has one core of the same node, and requests no number of nodes.
+    let user = format!("user.{}", host.user());
+    let mut expected = Gauges::new();
+    for (label, running, waiting) in [
+        ("queue.batch", 2, 3),
+        ("queue.debug", 1, 1),
+        ("bank.batch", 2, 3),
+        ("bank.debug", 1, 1),
+        (&user, 3, 4),
+    ] {
+        for (used, level) in [
+            ("cores.allocated", running),
+            ("nodes.allocated", running),
+            ("cores.requested", waiting),
+        ] {
+            expected.insert(format!("{label}.resource.{used}"), level);
+        }
+    }
+    let resources = |host: &mut H| gauges_named(host.receiver(), |it| it.contains(".resource."));
+    host.assert_same(1.0, |host| (resources(host), expected.clone()));
+    host.cancel_all();
+    host.drain();
+    host.assert_same(1.0, |host| (resources(host), Gauges::new()));
+    host.end();
 }
 
 pub fn two_queues_with_the_same_cleaned_name_share_a_gauge<H: Host>() {

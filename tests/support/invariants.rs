@@ -228,6 +228,7 @@ fn cleaned(name: &str, dialect: Dialect) -> String {
         ':' | '|' | '@' => '_',
         '-' if dialect == Dialect::Pcp => '_',
         ',' | ';' | '=' | '#' | '~' | ' ' if has_tags => '_',
+        '\\' if dialect == Dialect::InfluxDb => '_',
         c if c.is_control() || INVISIBLE.contains(&c.into()) => '_',
         c => c,
     };

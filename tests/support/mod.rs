@@ -28,6 +28,7 @@ pub mod receiver;
 pub mod samples;
 pub mod servers;
 pub mod trace;
+pub mod unix_server;
 pub mod wire;
 
 use std::collections::BTreeMap;

@@ -80,8 +80,8 @@ fn is_on(gauge: &str, options: &Options) -> bool {
         "state" => "states",
         "queue" => "queues",
         "resource" => "resources",
-        "user" | "user_cores" => "users",
-        "bank" | "bank_cores" => "banks",
+        "user" => "users",
+        "bank" => "banks",
         "pending" | "dependency" => "pending",
         _ => panic!("{gauge} is of no collector"),
     };

@@ -11,7 +11,14 @@ use crate::support::receiver::Receiver;
 use crate::support::Counts;
 
 mod lookup;
+mod paths;
 mod send_errors;
+
+scenarios!(destinations:
+    a_unix_server_that_is_stopped_has_all_values_at_the_end,
+    a_unix_server_that_restarts_has_all_values_at_the_end,
+    a_unix_server_that_takes_over_the_path_has_all_values_at_the_end,
+);
 
 const TABLE: &str = "state-counts";
 

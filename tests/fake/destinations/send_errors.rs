@@ -195,13 +195,17 @@ fn a_stream_socket_at_the_path_is_reported() {
     host.end();
 }
 
-/// A server that writes what it receives to a file. It ends with its parent.
+/// A server that writes what it receives to a file, and the size of each datagram to the file
+/// `sizes` beside it. It ends with its parent.
 const SERVER: &str = "
 const parent = process.ppid;
 setInterval(() => { if (process.ppid !== parent) process.exit(); }, 200);
 const fs = require('fs');
 const socket = require('dgram').createSocket(process.argv[3]);
-socket.on('message', text => fs.appendFileSync(process.argv[2], text + '\\n'));
+socket.on('message', text => {
+    fs.appendFileSync(require('path').dirname(process.argv[2]) + '/sizes', text.length + '\\n');
+    fs.appendFileSync(process.argv[2], text + '\\n');
+});
 socket.bind(8125, () => fs.writeFileSync(process.argv[2], ''));
 ";
 
@@ -230,7 +234,7 @@ fn host_behind_a_cable(folder: &Path) -> FakeJobManager {
 }
 
 /// As `host_behind_a_cable`, with this kind of socket.
-fn host_of_a_server(folder: &Path, kind: &str, endpoint: &str) -> FakeJobManager {
+pub fn host_of_a_server(folder: &Path, kind: &str, endpoint: &str) -> FakeJobManager {
     fs::write(folder.join("server.js"), SERVER).unwrap();
     fs::write(folder.join("kind"), kind).unwrap();
     let mut command = Command::new("unshare");
@@ -242,7 +246,7 @@ fn host_of_a_server(folder: &Path, kind: &str, endpoint: &str) -> FakeJobManager
 }
 
 /// Runs ip(8) on the side of the host.
-fn ip(host: &FakeJobManager, arguments: &str) {
+pub fn ip(host: &FakeJobManager, arguments: &str) {
     let process = host.process().to_string();
     let status = Command::new("nsenter")
         .args(["--user", "--net", "--preserve-credentials", "--target", &process, "ip"])
@@ -343,7 +347,7 @@ fn a_link_local_address_is_reached_through_its_interface() {
 }
 
 /// Waits until another process has written the wanted text, at most 10 s.
-fn wait_for(file: &Path, wanted: impl Fn(&str) -> bool) {
+pub fn wait_for(file: &Path, wanted: impl Fn(&str) -> bool) {
     for _ in 0..200 {
         if wanted(&fs::read_to_string(file).unwrap()) {
             return;

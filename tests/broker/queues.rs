@@ -9,6 +9,7 @@ use crate::scenarios::{Host, HostSetup};
 scenarios!(queues:
     a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts,
     jobs_are_counted_by_queue,
+    pending_timings_and_results_are_also_counted_by_queue,
     two_queues_with_the_same_cleaned_name_share_a_gauge,
 );
 scenarios!(queues:

@@ -291,6 +291,7 @@ pub fn the_query_shows_effective_values<H: Host>() {
             "states": {"gauges": 7, "labels": null},
             "queues": {"gauges": 13, "labels": {"used": 1, "max": 256}},
             "timings": {"gauges": 0, "labels": null},
+            "queues.timings": {"gauges": 0, "labels": {"used": 1, "max": 256}},
         })
     );
     let now = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();

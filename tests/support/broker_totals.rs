@@ -143,11 +143,12 @@ pub fn machine(broker: &Broker) -> Gauges {
     gauges
 }
 
-/// The reasons for which jobs wait, from their state, urgency and priority in `flux jobs`.
+/// The reasons for which jobs wait, also by queue, from their state, urgency and priority in `flux jobs`.
 pub fn why_jobs_wait(broker: &Broker) -> Gauges {
-    let format = "{state}|{urgency}|{priority}";
+    let format = "{state}|{urgency}|{priority}|{queue}";
     let mut reasons = Gauges::new();
     for line in broker.flux(&["jobs", "-A", "-f", "pending", "-c0", "-n", "-o", format]).lines() {
+        let (line, queue) = line.rsplit_once('|').unwrap();
         let reason = match line.split('|').collect::<Vec<_>>()[..] {
             ["DEPEND", ..] => "dependency",
             ["PRIORITY" | "SCHED", "0", _] => "held",
@@ -156,6 +157,9 @@ pub fn why_jobs_wait(broker: &Broker) -> Gauges {
             _ => panic!("{line}"),
         };
         *reasons.entry(format!("pending.{reason}")).or_default() += 1;
+        if !queue.is_empty() {
+            *reasons.entry(format!("queue.{queue}.pending.{reason}")).or_default() += 1;
+        }
     }
     reasons
 }

@@ -376,6 +376,7 @@ proptest! {
     /// After any changes, all gauges are equal to those of newly filled collectors, and no
     /// sum is negative.
     #[test]
+    #[cfg_attr(miri, ignore = "random cases take hours in Miri")]
     fn gauges_are_sums_over_the_table_after_any_events(
         events in prop::collection::vec((event(), test_job()), 0..60)
     ) {
@@ -401,6 +402,7 @@ proptest! {
     /// Jobs that are added, change and end during a backfill are counted once, as they are
     /// at its end.
     #[test]
+    #[cfg_attr(miri, ignore = "random cases take hours in Miri")]
     fn a_backfill_is_correct_while_jobs_change(
         before in prop::collection::vec((event(), test_job()), 0..30),
         meanwhile in prop::collection::vec((event(), test_job(), 0usize..3), 0..40),

@@ -469,6 +469,7 @@ fn parts_that_are_no_longer_needed_are_forgotten() {
 /// Each row: a jobspec with this many dependencies and resource vertices, the anomaly that is
 /// found, and the cores that are counted.
 #[test]
+#[cfg_attr(miri, ignore = "a thousand vertices take minutes in Miri")]
 fn a_jobspec_beyond_the_limits_is_read_in_part() {
     let limit = Some(Anomaly::JobspecLimit);
     let rows =
@@ -730,6 +731,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    #[cfg_attr(miri, ignore = "random cases take hours in Miri")]
     fn any_events_leave_each_job_in_its_last_state(
         events in prop::collection::vec((0u64..5, kind()), 0..200)
     ) {
@@ -742,6 +744,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "random cases take hours in Miri")]
     fn a_reconcile_pass_corrects_the_table_after_any_missed_events(
         steps in prop::collection::vec((any::<usize>(), any::<usize>(), any::<u8>()), 0..200),
         more in prop::collection::vec((any::<usize>(), any::<usize>()), 0..50)

@@ -220,7 +220,7 @@ impl Publisher {
     /// Makes the next flush send the absolute values of all gauges, and start all counters at
     /// 0. Does nothing if several instances share the gauges.
     pub fn resync(&mut self) {
-        if self.phase == Phase::Running && self.mode != GaugeMode::Shared {
+        if self.mode != GaugeMode::Shared {
             for connection in self.destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
                 connection.resync();
             }

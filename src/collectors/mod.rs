@@ -2,13 +2,14 @@
 //! changes.
 //!
 //! A collector is a file and a line of [`COLLECTORS`]; `queues`, `users` and `banks` share a
-//! file. Most gauges are sums over the active jobs: each job adds its
+//! file, and so do those by queue. Most gauges are sums over the active jobs: each job adds its
 //! [`Collector::contributions`], and a change of a job adds the contributions after it minus
 //! those before it. A gauge therefore never becomes negative, and after a lost event the next
 //! event of the job corrects it.
 
 mod backfill;
 mod by_label;
+mod by_queue;
 mod pending;
 mod queue_status;
 mod recorder;
@@ -36,11 +37,15 @@ pub const COLLECTORS: &[CollectorSpec] = &[
     by_label::USERS,
     by_label::BANKS,
     pending::SPEC,
+    by_queue::PENDING,
+    by_queue::TIMINGS,
+    by_queue::RESULTS,
 ];
 
 /// The description of a collector.
 pub struct CollectorSpec {
-    /// The name in the key `metrics`.
+    /// The name in the key `metrics`. The key enables a collector with two names, such as
+    /// `queues.pending`, if it contains both.
     pub name: &'static str,
     /// The parts of a job that it needs.
     pub needs: Needs,
@@ -187,15 +192,6 @@ impl MetricKind {
     }
 }
 
-/// The properties of an event that its [`Change`] does not contain.
-#[derive(Clone, Copy, Debug)]
-pub struct EventContext {
-    /// The kind of event.
-    pub kind: EventKind,
-    /// The time of submission, if [`Needs::TIMES`].
-    pub submitted: Option<Timestamp>,
-}
-
 /// A collector of metrics.
 pub trait Collector {
     /// The metrics of one label, by their index. `None`: those without a label.
@@ -226,7 +222,10 @@ pub trait Collector {
 
     /// Records the timings of an event. Not called when a job is reconciled, because that is not
     /// an event.
-    fn on_event(&mut self, _: &Change, _context: &EventContext, _out: &mut CollectorRecorder) {}
+    fn on_event(&mut self, _: &Change, _kind: EventKind, _out: &mut CollectorRecorder) {}
+
+    /// Sets the gauges of ages. `now` is `None` if no ages are sent.
+    fn ages(&self, _: &JobTable, _now: Option<Timestamp>, _out: &mut CollectorRecorder) {}
 
     /// Records that an exception of this type was raised.
     fn on_exception(&mut self, _exception: LabelId, _out: &mut CollectorRecorder) {}

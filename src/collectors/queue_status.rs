@@ -1,7 +1,8 @@
 //! The gauges of `queues` that come from the broker: the status of each queue and of the
 //! scheduler, and the resources that a queue may use.
 
-use super::{CollectorRecorder, MetricId, MetricKind, MetricSpec};
+use super::resources::resource_metric;
+use super::{CollectorRecorder, MetricId, MetricKind, MetricSpec, TagValue};
 use crate::flux_formats::QueueResources;
 use crate::jobs::JobTable;
 
@@ -28,10 +29,10 @@ fn status_of(queue: &str) -> [MetricSpec; 2] {
 
 /// The gauges of one queue.
 pub(super) fn metrics_of(queue: &str) -> impl Iterator<Item = MetricSpec> + '_ {
+    let tag = ("queue", TagValue::from(queue));
     let resources = RESOURCES.into_iter().map(move |(resource, of_use, _)| {
-        let tags =
-            vec![("queue", queue.into()), ("resource", resource.into()), ("use", of_use.into())];
-        MetricSpec::new(MetricKind::BrokerStatus, "queue.resource", tags)
+        let kind = MetricKind::BrokerStatus;
+        resource_metric("queue.resource", Some(&tag), (resource, of_use, kind))
     });
     status_of(queue).into_iter().chain(resources)
 }

@@ -1,9 +1,11 @@
 //! `resources`: the resources of the instance, in total, allocated to jobs, and requested by
 //! waiting jobs.
 
-use super::{Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec};
+use super::{
+    Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec, TagValue,
+};
 use crate::flux_formats::{Amounts, ResourceStatus};
-use crate::jobs::{Change, Job, JobTable, Needs, Ranks};
+use crate::jobs::{Change, Job, JobTable, LabelId, Needs, Ranks};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "resources",
@@ -12,15 +14,8 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     make: || Box::<Resources>::default(),
 };
 
-const NODES_ALLOCATED: MetricId = MetricId::fixed(0);
-const CORES_ALLOCATED: MetricId = MetricId::fixed(1);
-const GPUS_ALLOCATED: MetricId = MetricId::fixed(2);
-const NODES_REQUESTED: MetricId = MetricId::fixed(3);
-const CORES_REQUESTED: MetricId = MetricId::fixed(4);
-const GPUS_REQUESTED: MetricId = MetricId::fixed(5);
-
-/// The metrics with the indices above.
-const SUMS: [(&str, &str, MetricKind); 6] = [
+/// The metrics of the resources that jobs hold or request, with their index.
+pub(super) const RESOURCES: [(&str, &str, MetricKind); 6] = [
     ("nodes", "allocated", MetricKind::AllocationSum),
     ("cores", "allocated", MetricKind::AllocationSum),
     ("gpus", "allocated", MetricKind::AllocationSum),
@@ -28,8 +23,51 @@ const SUMS: [(&str, &str, MetricKind); 6] = [
     ("cores", "requested", MetricKind::JobSum),
     ("gpus", "requested", MetricKind::JobSum),
 ];
+const NODES_ALLOCATED: MetricId = MetricId::fixed(0);
 
-/// The metrics after [`SUMS`].
+/// [`RESOURCES`] with this name, and first this tag.
+pub(super) fn resource_metrics<'a>(
+    name: &'static str,
+    tag: Option<&'a (&'static str, TagValue)>,
+) -> impl Iterator<Item = MetricSpec> + 'a {
+    RESOURCES.into_iter().map(move |it| resource_metric(name, tag, it))
+}
+
+pub(super) fn resource_metric(
+    name: &'static str,
+    tag: Option<&(&'static str, TagValue)>,
+    (resource, used, kind): (&str, &str, MetricKind),
+) -> MetricSpec {
+    let own = [("resource", resource.into()), ("use", used.into())];
+    MetricSpec::new(kind, name, tag.cloned().into_iter().chain(own).collect())
+}
+
+/// Adds the amounts that a job holds or requests to the gauges of a label.
+pub(super) fn add_resources(
+    label: LabelId,
+    job: &Job,
+    Amounts { nodes, cores, gpus }: Amounts,
+    out: &mut CollectorRecorder,
+) {
+    let first = match job {
+        Job { has_allocation: true, .. } => 0,
+        job if job.is_waiting() => 3,
+        _ => return,
+    };
+    for (index, amount) in [nodes, cores, gpus].into_iter().enumerate() {
+        if amount != 0 {
+            out.add(MetricId::of(label, first + index), amount.into());
+        }
+    }
+}
+
+/// The properties that [`add_resources`] depends on.
+pub(super) fn used(job: &Option<Job>) -> Option<(bool, Amounts)> {
+    let job = job.as_ref().filter(|job| job.has_allocation || job.is_waiting())?;
+    Some((job.has_allocation, job.amounts))
+}
+
+/// The metrics after [`RESOURCES`].
 type Status = (&'static str, &'static str, fn(&ResourceStatus) -> u32);
 const STATUS: [Status; 8] = [
     ("nodes", "total", |status| status.nodes),
@@ -62,25 +100,21 @@ struct Resources {
 
 impl Collector for Resources {
     fn metrics(&self, _: Option<&str>) -> Vec<MetricSpec> {
-        let status = STATUS.map(|(resource, used, _)| (resource, used, MetricKind::BrokerStatus));
-        let gauge = |(resource, used, kind): (&str, &str, _)| {
-            let tags = vec![("resource", resource.into()), ("use", used.into())];
-            MetricSpec::new(kind, "resource", tags)
-        };
+        let status = STATUS.map(|(resource, used, _)| {
+            resource_metric("resource", None, (resource, used, MetricKind::BrokerStatus))
+        });
+        let nodes = NODES.map(|it| resource_metric("resource", None, it));
         let ages = AGES.map(|name| MetricSpec::new(MetricKind::Unshared, name, Vec::new()));
-        SUMS.into_iter().chain(status).chain(NODES).map(gauge).chain(ages).collect()
+        resource_metrics("resource", None).chain(status).chain(nodes).chain(ages).collect()
     }
 
     fn contributions(&self, job: &Job, out: &mut CollectorRecorder) {
-        let Amounts { nodes, cores, gpus } = job.amounts;
+        let mut amounts = job.amounts;
         if job.has_allocation {
-            out.add(CORES_ALLOCATED, cores.into());
-            out.add(GPUS_ALLOCATED, gpus.into());
-        } else if job.is_waiting() {
-            out.add(NODES_REQUESTED, nodes.into());
-            out.add(CORES_REQUESTED, cores.into());
-            out.add(GPUS_REQUESTED, gpus.into());
+            // `delta` counts each allocated node once.
+            amounts.nodes = 0;
         }
+        add_resources(0, job, amounts, out);
     }
 
     fn delta(&mut self, change: &Change, out: &mut CollectorRecorder) {
@@ -106,7 +140,7 @@ impl Collector for Resources {
     fn table_gauges(&self, table: &JobTable, out: &mut CollectorRecorder) {
         for (index, (_, _, number)) in STATUS.into_iter().enumerate() {
             let level = table.resource_status().map(|status| number(status).into());
-            out.set(MetricId::fixed(SUMS.len() + index), level);
+            out.set(MetricId::fixed(RESOURCES.len() + index), level);
         }
         let (status, housekeeping) = (table.resource_status(), table.housekeeping());
         let is_used = |rank: &u32| {
@@ -124,19 +158,13 @@ impl Collector for Resources {
             housekeeping.map(|it| it.oldest_seconds.into()),
         ];
         for (index, level) in levels.into_iter().enumerate() {
-            out.set(MetricId::fixed(SUMS.len() + STATUS.len() + index), level);
+            out.set(MetricId::fixed(RESOURCES.len() + STATUS.len() + index), level);
         }
     }
 }
 
 fn ranks(job: &Option<Job>) -> &Ranks {
     job.as_ref().map_or(&Ranks::None, |job| &job.ranks)
-}
-
-/// The properties that [`Resources::contributions`] depends on.
-fn used(job: &Option<Job>) -> Option<(bool, Amounts)> {
-    let job = job.as_ref().filter(|job| job.has_allocation || job.is_waiting())?;
-    Some((job.has_allocation, job.amounts))
 }
 
 impl Resources {

@@ -30,6 +30,8 @@ impl Needs {
     pub const TIMES: Needs = Needs(1 << 5);
     /// The result, and the exceptions raised on it.
     pub const RESULT: Needs = Needs(1 << 6);
+    /// The time of submission.
+    pub const SUBMITTED: Needs = Needs(1 << 8);
     /// The status of the instance's resources, which is not a property of a job.
     pub const RESOURCE_STATUS: Needs = Needs(1 << 7);
     /// The status of the queues and of the scheduler, which are not properties of a job.
@@ -69,13 +71,15 @@ pub(super) enum Refresh {
 }
 
 /// An active job, with the parts that the enabled collectors need. A table entry, including
-/// the id, has 72 bytes.
+/// the id, has 80 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Job {
     /// `None` for a state that this version does not support.
     pub state: Option<State>,
     /// The time of the last transition. `None` if it is not known.
     pub entered: Option<Timestamp>,
+    /// The time of submission. `None` if it is not known.
+    pub submitted: Option<Timestamp>,
     /// The queue, in [`LabelTables::queues`].
     pub queue: LabelId,
     /// The owner, in [`LabelTables::users`].
@@ -106,10 +110,13 @@ pub struct Job {
 }
 
 /// A time from an eventlog, in microseconds since the epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(NonZeroU64);
 
 impl Timestamp {
+    /// The earliest time.
+    pub const MIN: Timestamp = Timestamp(NonZeroU64::MIN);
+
     /// Converts seconds since the epoch. Negative numbers and NaN become the epoch.
     pub fn from_seconds(seconds: f64) -> Timestamp {
         Timestamp(NonZeroU64::new((seconds * 1e6).round() as u64).unwrap_or(NonZeroU64::MIN))
@@ -187,6 +194,12 @@ pub trait JobSource {
     /// The reason why it cannot be read.
     fn info(&self) -> Result<JobInfo<Self::Json<'_>>, ReadError>;
 
+    /// The time of submission.
+    ///
+    /// # Errors
+    /// If it is missing.
+    fn submitted(&self) -> Result<Timestamp, ReadError>;
+
     /// `true` if R was not allocated by the scheduler, but by the plugin alloc-bypass.so.
     /// `has_attribute`: the jobspec has the attribute `alloc-bypass`, which has no effect
     /// without that plugin.
@@ -246,8 +259,8 @@ impl LabelTables {
     }
 }
 
-/// The maximum number of users, and of banks, with their own gauges: seven for each label. A
-/// resync of 100 users and 100 banks is about 30 datagrams.
+/// The maximum number of users, and of banks, with their own gauges: twelve for each label. A
+/// resync of 100 users and 100 banks is about 80 datagrams.
 pub const MAX_LABELS: usize = 100;
 
 /// The maximum number of queues with their own gauges. Administrators define queues.
@@ -323,11 +336,18 @@ impl Job {
         self.state == Some(State::Depend) && (self.schemes == 0 || self.has_listed_schemes)
     }
 
-    /// `true` if both jobs are counted by the same labels.
+    /// `true` if the job waits for a priority or resources, and is not held.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.state, Some(State::Priority | State::Sched)) && !self.is_held
+    }
+
+    /// `true` if both jobs are counted by the same labels, and by the same time of submission
+    /// if they are pending.
     #[inline]
-    pub(super) fn has_labels_of(&self, other: &Job) -> bool {
+    pub(super) fn is_counted_as(&self, other: &Job) -> bool {
         let labels = |job: &Job| (job.queue, job.user, job.bank, job.schemes);
-        labels(self) == labels(other)
+        let since = |job: &Job| job.submitted.filter(|_| job.is_pending());
+        labels(self) == labels(other) && since(self) == since(other)
     }
 
     /// `true` if all properties are equal, except the state and the time of the last transition.
@@ -342,6 +362,7 @@ impl Job {
         self.user = label(Needs::USER, self.user);
         self.bank = label(Needs::BANK, self.bank);
         self.entered = self.entered.filter(|_| needs.contains(Needs::TIMES));
+        self.submitted = self.submitted.filter(|_| needs.contains(Needs::SUBMITTED));
         let (resources, waiting) =
             (needs.contains(Needs::RESOURCES), needs.contains(Needs::WAITING));
         if !resources {
@@ -367,11 +388,15 @@ impl Job {
         labels: &mut LabelTables,
         refresh: Refresh,
     ) -> Option<ReadError> {
+        let mut submitted = Ok(());
+        if refresh == Refresh::New && needs.contains(Needs::SUBMITTED) {
+            submitted = source.submitted().map(|time| self.submitted = Some(time));
+        }
         if !needs.has_info() {
-            return None;
+            return submitted.err();
         }
         let read = |info| self.read_info(source, &info, needs, labels, refresh);
-        let error = source.info().and_then(read).err();
+        let error = source.info().and_then(read).and(submitted).err();
         self.is_stopped = needs.contains(Needs::WAITING)
             && self.is_waiting()
             && labels.stopped_queues.contains(&self.queue);

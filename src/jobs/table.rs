@@ -162,6 +162,9 @@ pub struct JobTable {
     shards: Vec<Shard>,
     needs: Needs,
     labels: LabelTables,
+    /// The number of pending jobs of each queue by their time of submission. Filled while the
+    /// time of submission is needed.
+    pending: BTreeMap<(LabelId, Timestamp), u32>,
     inactive: Inactive,
     /// Updated while queues are needed.
     queues: InactiveByQueue,
@@ -196,6 +199,7 @@ impl Default for JobTable {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             needs: Needs::STATE,
             labels: LabelTables::default(),
+            pending: BTreeMap::new(),
             inactive: Inactive::default(),
             queues: InactiveByQueue::default(),
             resource_status: None,
@@ -246,11 +250,23 @@ impl JobTable {
         };
     }
 
-    /// Counts the active jobs of each label again. Iterates over all jobs.
+    /// Counts the active jobs of each label again, and the pending ones by their time of
+    /// submission. Iterates over all jobs.
     pub fn recount_labels(&mut self) {
-        let JobTable { labels, shards, .. } = self;
+        let JobTable { labels, pending, shards, .. } = self;
         labels.clear_job_counts();
-        shards.iter().flat_map(Shard::values).for_each(|job| labels.count_job(Some(job), 1));
+        pending.clear();
+        for job in shards.iter().flat_map(Shard::values) {
+            labels.count_job(Some(job), 1);
+            count_pending(pending, Some(job), 1);
+        }
+    }
+
+    /// The time of submission of the oldest job of a queue (0: of no queue) that waits for a
+    /// priority or resources and is not held.
+    pub fn oldest_pending(&self, queue: LabelId) -> Option<Timestamp> {
+        let mut jobs = self.pending.range((queue, Timestamp::MIN)..);
+        jobs.next().filter(|((of, _), _)| *of == queue).map(|((_, submitted), _)| *submitted)
     }
 
     /// The parts of a job that are needed.
@@ -625,7 +641,7 @@ impl JobTable {
         source: Option<&impl JobSource>,
     ) {
         match (&change.before, &change.after) {
-            (Some(before), Some(after)) if before.has_labels_of(after) => (),
+            (Some(before), Some(after)) if before.is_counted_as(after) => (),
             _ => self.count(change, kind, source),
         }
         if self.needs.contains(Needs::WAITING) {
@@ -645,7 +661,7 @@ impl JobTable {
         self.without_reason += number(after) - number(before);
     }
 
-    /// [`complete`](Self::complete), if a job begins, ends or has other labels.
+    /// [`complete`](Self::complete), if a job begins, ends, or is counted otherwise than before.
     #[inline(never)]
     fn count(
         &mut self,
@@ -655,6 +671,8 @@ impl JobTable {
     ) {
         self.labels.count_job(change.after.as_ref(), 1);
         self.labels.count_job(change.before.as_ref(), -1);
+        count_pending(&mut self.pending, change.after.as_ref(), 1);
+        count_pending(&mut self.pending, change.before.as_ref(), -1);
         let (had, has) = (change.before.is_some(), change.after.is_some());
         if self.restart_replay.is_some() || had == has && change.inactive <= 0 {
             return;
@@ -678,5 +696,16 @@ impl JobTable {
                 change.anomaly.get_or_insert(Anomaly::ResultUnknown);
             }
         }
+    }
+}
+
+/// Adds `by` to the number of pending jobs with the queue and the time of submission of a job.
+fn count_pending(pending: &mut BTreeMap<(LabelId, Timestamp), u32>, job: Option<&Job>, by: i32) {
+    let Some(job) = job.filter(|job| job.is_pending()) else { return };
+    let Some(submitted) = job.submitted else { return };
+    let jobs = pending.entry((job.queue, submitted)).or_default();
+    *jobs = jobs.saturating_add_signed(by);
+    if *jobs == 0 {
+        pending.remove(&(job.queue, submitted));
     }
 }

@@ -215,7 +215,7 @@ impl StateCounts {
             let (major, minor) = FIRST_WITH_R;
             self.warn(&format!(
                 "Flux {version} does not pass R to plugins (Flux {major}.{minor} and later do): \
-                 resource.*.allocated, user_cores and bank_cores are not sent"
+                 resource.*.allocated is not sent"
             ));
         }
     }

@@ -55,10 +55,11 @@ impl Dialect {
         let tags = || own.iter().chain(common);
         let mut parts = vec![prefix, name];
         if !self.has_tags() {
-            let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+            let split = name.split_once('.').filter(|_| !own.is_empty());
+            let (first, rest) = split.unwrap_or((name, ""));
             let mut values = tags().map(|(_, value)| value.as_str());
-            let inner = if own.is_empty() { None } else { values.next() };
-            parts = [prefix, first].into_iter().chain(inner).chain([rest]).chain(values).collect();
+            parts = vec![prefix, first, values.next().unwrap_or_default(), rest];
+            parts.extend(values);
         }
         parts.retain(|part| !part.is_empty());
         let mut head = self.clean(&parts.join("."));

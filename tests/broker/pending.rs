@@ -91,3 +91,37 @@ fn dependencies_of_plugins_are_counted_by_name() {
     assert_same(&mut host, &[]);
     host.end();
 }
+
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn the_age_of_the_oldest_job_that_waits_is_sent() {
+    let queues = &["batch", "debug"];
+    let mut host = BrokerHost::start(HostSetup { queues, ..HostSetup::default() });
+    host.load(json!({"metrics": "queues,pending", "resync": "1h"})).unwrap();
+    let submit = |host: &mut BrokerHost, options: &[&str]| host.broker().submit(options).remove(0);
+    submit(&mut host, &["--queue=batch", "--urgency=hold"]);
+    submit(&mut host, &[ENDLESS, "--queue=debug", "-n64"]);
+    let oldest = submit(&mut host, &["--queue=debug"]);
+    host.pass(2.0);
+    submit(&mut host, &["--queue=debug"]);
+    let submitted: f64 =
+        host.broker().flux(&["jobs", "-no", "{t_submit}", &oldest]).trim().parse().unwrap();
+    let ages = |host: &mut BrokerHost| gauges_named(host.receiver(), |it| it.contains("oldest_"));
+    // It is sent every ten seconds.
+    let mut received = Gauges::new();
+    host.pass_until(|host| {
+        received = ages(host);
+        !received.is_empty()
+    });
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    let names: Vec<_> = received.keys().map(String::as_str).collect();
+    assert_eq!(names, ["pending.oldest_seconds", "queue.debug.pending.oldest_seconds"]);
+    for age in received.into_values() {
+        let age = age as f64;
+        assert!((now - submitted - 3.0..=now - submitted).contains(&age), "{age}");
+    }
+    host.cancel_all();
+    host.drain();
+    host.pass_until(|host| ages(host).is_empty());
+    host.end();
+}

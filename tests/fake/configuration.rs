@@ -32,7 +32,7 @@ fn a_prefix_that_gives_two_metrics_the_same_name_is_refused() {
     let table = [
         ("time", "timings", "timing"),
         ("exception", "results", "counter"),
-        ("bank_cores", "banks", "gauge"),
+        ("dependency", "pending", "gauge"),
     ];
     for (part, collector, kind) in table {
         let conf = |metrics: Value| json!({"prefix": format!("x.{part}"), "metrics": metrics});

@@ -6,10 +6,11 @@ use super::{Host, HostSetup, Job};
 use crate::support::counts;
 use crate::support::gauges::{gauges_named, Gauges};
 use crate::support::queues::{is_of_jobs, truth};
+use crate::support::samples::{assert_same, counters, timings};
 
 const QUEUES: &[&str] = &["batch", "debug", "long"];
 
-/// The gauges by queue, without `flux.job.queue.`.
+/// The jobs by queue and state, without `flux.job.queue.`.
 fn gauges(host: &mut impl Host) -> Gauges {
     let gauges =
         gauges_named(host.receiver(), |name| name.starts_with("queue.") && is_of_jobs(name));
@@ -77,6 +78,86 @@ fn assert_gauges(host: &mut impl Host, expected: &[(&str, i64)]) {
         });
         (gauges, gauges_of(expected))
     });
+}
+
+pub fn resources_are_counted_by_label<H: Host>() {
+    let mut host = H::start(HostSetup { queues: QUEUES, ..HostSetup::default() });
+    host.submit(Job::Held, "batch", 3);
+    host.load(json!({"metrics": ["queues", "users", "banks"], "resync": "1h"})).unwrap();
+    host.submit(Job::Endless, "batch", 2);
+    host.submit(Job::Endless, "debug", 1);
+    host.submit(Job::Held, "debug", 1);
+    // Each job has one core of the same node, and requests no number of nodes.
+    let user = format!("user.{}", host.user());
+    let mut expected = Gauges::new();
+    for (label, running, waiting) in [
+        ("queue.batch", 2, 3),
+        ("queue.debug", 1, 1),
+        ("bank.batch", 2, 3),
+        ("bank.debug", 1, 1),
+        (&user, 3, 4),
+    ] {
+        for (used, level) in [
+            ("cores.allocated", running),
+            ("nodes.allocated", running),
+            ("cores.requested", waiting),
+        ] {
+            expected.insert(format!("{label}.resource.{used}"), level);
+        }
+    }
+    let resources = |host: &mut H| gauges_named(host.receiver(), |it| it.contains(".resource."));
+    host.assert_same(1.0, |host| (resources(host), expected.clone()));
+    host.cancel_all();
+    host.drain();
+    host.assert_same(1.0, |host| (resources(host), Gauges::new()));
+    host.end();
+}
+
+pub fn pending_timings_and_results_are_also_counted_by_queue<H: Host>() {
+    let mut host = H::start(HostSetup { queues: QUEUES, ..HostSetup::default() });
+    host.submit(Job::Held, "batch", 1);
+    let table = |metrics: &[&str]| json!({"metrics": metrics, "resync": "1h"});
+    host.reload(&table(&["queues", "pending", "timings", "results"])).unwrap();
+    host.load(json!({})).unwrap();
+    host.submit(Job::Later, "debug", 2);
+    let held = host.submit(Job::Held, "debug", 2);
+    host.submit(Job::Short, "batch", 3);
+    let failing = host.submit(Job::Failing, "debug", 1).remove(0);
+    host.submit(Job::Limited, "long", 1);
+    host.cancel(&held[0]);
+    host.wait_for(&counts(&[("DEPEND", 2), ("SCHED", 2), ("INACTIVE", 6)]));
+    let pending = |host: &mut H| gauges_named(host.receiver(), |it| it.contains(".pending."));
+    let waiting = [
+        ("queue.batch.pending.held", 1),
+        ("queue.debug.pending.dependency", 2),
+        ("queue.debug.pending.held", 1),
+    ];
+    host.assert_same(1.0, |host| (pending(host), gauges_of(&waiting)));
+    let values = host.receiver().values();
+    let counted = counters(&values);
+    let results = |queue: &str| {
+        ["completed", "failed", "canceled", "timeout"]
+            .map(|it| counted[format!("flux.job.queue.{queue}.result.{it}").as_str()])
+    };
+    assert_eq!(["batch", "debug", "long"].map(results), [[3, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]);
+    let events = host.events(&failing);
+    let expected = vec![(events["alloc"] - events["submit"]) * 1000.0];
+    assert_same(&timings(&values, "flux.job.queue.debug.time.submit_to_run"), expected);
+
+    // The collector queues enables all metrics by queue.
+    host.reload(&table(&["pending", "results"])).unwrap();
+    host.pass(0.1);
+    host.assert_same(1.0, |host| (pending(host), Gauges::new()));
+    host.receiver().forget();
+    host.cancel_all();
+    host.drain();
+    host.assert_same(1.0, |host| {
+        let values = host.receiver().values();
+        let canceled = counters(&values).get("flux.job.result.canceled").copied();
+        (canceled, Some(4))
+    });
+    assert!(!host.receiver().values().keys().any(|name| name.contains(".queue.")));
+    host.end();
 }
 
 pub fn two_queues_with_the_same_cleaned_name_share_a_gauge<H: Host>() {

@@ -11,7 +11,7 @@ pub fn is_of_jobs(name: &str) -> bool {
     STATES.iter().any(|state| name.ends_with(state))
 }
 
-/// The gauges by queue, as a statsd server has them, without those that are 0.
+/// The jobs by queue and state, as a statsd server has them, without those that are 0.
 pub fn gauges(receiver: &mut Receiver) -> Gauges {
     let mut gauges = Gauges::new();
     for datagram in receiver.others() {

@@ -313,7 +313,9 @@ impl StateCounts {
             self.polls.dependencies.next =
                 self.timer(DEPENDENCIES_CHECK, 0.0, Self::request_dependencies);
         } else if poll.rpc.is_none() {
+            // Flux before 0.50 reads all users and the state from the second line.
             let depend = c"{\"max_entries\": 0, \"attrs\": [\"dependencies\"], \
+                           \"userid\": 4294967295, \"states\": 2, \"results\": 0, \
                            \"constraint\": {\"states\": [\"depend\"]}}";
             let on_response = Self::on_dependencies_response;
             match Rpc::send(&self.flux, c"job-list.list", Some(depend), TIMEOUT, on_response) {

@@ -68,7 +68,7 @@ fn assert_enough(drawn: &BTreeSet<&str>) {
         let wanted = match name.strip_prefix(BASE).unwrap().split('.').collect::<Vec<_>>()[..] {
             ["queue", _, state] => ["SCHED", "RUN"].contains(&state),
             ["time", what] => ["SCHED", "RUN", "submit_to_run"].contains(&what),
-            ["pending", "oldest_seconds"] => false,
+            ["pending", "oldest_seconds" | "stopped"] => false,
             ["scheduler" | "housekeeping", _] | ["resource", "drain", _] => false,
             ["resource", "nodes", "draining" | "offline" | "excluded" | "housekeeping"] => false,
             ["state" | "exception" | "pending" | "dependency" | "result", _] => true,

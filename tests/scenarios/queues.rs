@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Host, HostSetup, Job};
 use crate::support::counts;
 use crate::support::gauges::{gauges_named, Gauges};
-use crate::support::queues::{is_of_jobs, truth};
+use crate::support::queues::{is_of_states, truth};
 use crate::support::samples::{assert_same, counters, timings};
 
 const QUEUES: &[&str] = &["batch", "debug", "long"];
@@ -13,7 +13,7 @@ const QUEUES: &[&str] = &["batch", "debug", "long"];
 /// The jobs by queue and state, without `flux.job.queue.`.
 fn gauges(host: &mut impl Host) -> Gauges {
     let gauges =
-        gauges_named(host.receiver(), |name| name.starts_with("queue.") && is_of_jobs(name));
+        gauges_named(host.receiver(), |name| name.starts_with("queue.") && is_of_states(name));
     let name = |name: String| name["queue.".len()..].to_owned();
     gauges.into_iter().map(|(queue, level)| (name(queue), level)).collect()
 }
@@ -74,7 +74,7 @@ fn assert_gauges(host: &mut impl Host, expected: &[(&str, i64)]) {
     host.assert_same(1.0, |host| {
         // Fails if a gauge is ever negative.
         let gauges = gauges_named(host.receiver(), |name| {
-            name.starts_with("queue.") && is_of_jobs(name) || name.starts_with("bank.")
+            is_of_states(name) && (name.starts_with("queue.") || name.starts_with("bank."))
         });
         (gauges, gauges_of(expected))
     });

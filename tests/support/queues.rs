@@ -7,7 +7,7 @@ use super::receiver::Receiver;
 use super::STATES;
 
 /// Returns `true` if the gauge of a queue is a number of jobs in a state.
-pub fn is_of_jobs(name: &str) -> bool {
+pub fn is_of_states(name: &str) -> bool {
     STATES.iter().any(|state| name.ends_with(state))
 }
 
@@ -18,7 +18,7 @@ pub fn gauges(receiver: &mut Receiver) -> Gauges {
         for line in datagram.lines() {
             let Some(line) = line.strip_prefix("flux.job.queue.") else { continue };
             let (name, value) = line.split_once(':').unwrap();
-            if !is_of_jobs(name) {
+            if !is_of_states(name) {
                 continue;
             }
             let value = value.strip_suffix("|g").unwrap();

@@ -17,7 +17,7 @@ fn assert_pending(host: &mut BrokerHost, expected: &[(&str, i64)]) {
     let mut reasons = expected.clone();
     reasons.retain(|name, _| name.starts_with("pending."));
     host.assert_same(0.0, |host| {
-        let received = gauges_named(host.receiver(), |name| is_of_jobs(name));
+        let received = gauges_named(host.receiver(), is_of_jobs);
         ((received, why_jobs_wait(host.broker())), (expected.clone(), reasons.clone()))
     });
 }
@@ -80,7 +80,7 @@ fn dependencies_of_plugins_are_counted_by_name() {
     let assert_same = |host: &mut BrokerHost, expected: &[(&str, i64)]| {
         let expected: Gauges = expected.iter().map(|&(name, it)| (name.to_owned(), it)).collect();
         host.assert_same(11.0, |host| {
-            (gauges_named(host.receiver(), |name| is_of_jobs(name)), expected.clone())
+            (gauges_named(host.receiver(), is_of_jobs), expected.clone())
         });
     };
     assert_same(&mut host, &here);

@@ -1,7 +1,7 @@
 //! `queues`, `users`, `banks`: the jobs of each queue, user and bank by state, and the resources
 //! that they hold or request; also the inactive jobs of each queue.
 
-use super::resources::{add_resources, resource_metrics, used, RESOURCES};
+use super::resources::{add_resources, resource_metrics, uses_same, RESOURCES};
 use super::{
     queue_status, Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec,
 };
@@ -59,11 +59,12 @@ impl ByLabel {
     fn is_queue(&self) -> bool {
         self.name == "queue"
     }
+}
 
-    fn add_state(&self, job: &Job, out: &mut CollectorRecorder) {
-        if let (Some(state), label @ 1..) = (job.state, (self.label)(job)) {
-            out.add(MetricId::of(label, STATES + state as usize), 1);
-        }
+/// Adds to the gauge of a job's state.
+fn add_state(label: LabelId, job: &Job, out: &mut CollectorRecorder) {
+    if let (1.., Some(state)) = (label, job.state) {
+        out.add(MetricId::of(label, STATES + state as usize), 1);
     }
 }
 
@@ -91,21 +92,23 @@ impl Collector for ByLabel {
     }
 
     fn contributions(&self, job: &Job, out: &mut CollectorRecorder) {
-        self.add_state(job, out);
-        if let label @ 1.. = (self.label)(job) {
+        let label = (self.label)(job);
+        add_state(label, job, out);
+        if label > 0 {
             add_resources(label, job, job.amounts, out);
         }
     }
 
     fn delta(&mut self, Change { before, after, .. }: &Change, out: &mut CollectorRecorder) {
-        let label = |job: &Option<Job>| job.as_ref().map(self.label);
-        // Most transitions change only the state.
-        let add = match used(before) == used(after) && label(before) == label(after) {
-            true => Self::add_state,
-            false => Self::contributions,
-        };
-        after.iter().for_each(|job| add(self, job, out));
-        before.iter().for_each(|job| add(self, job, &mut out.negated()));
+        if let (Some(before), Some(after)) = (before, after) {
+            let label = (self.label)(after);
+            if uses_same(before, after) && (self.label)(before) == label {
+                add_state(label, after, out);
+                return add_state(label, before, &mut out.negated());
+            }
+        }
+        after.iter().for_each(|job| self.contributions(job, out));
+        before.iter().for_each(|job| self.contributions(job, &mut out.negated()));
     }
 
     fn table_gauges(&self, table: &JobTable, out: &mut CollectorRecorder) {

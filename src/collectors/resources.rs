@@ -61,10 +61,13 @@ pub(super) fn add_resources(
     }
 }
 
-/// The properties that [`add_resources`] depends on.
-pub(super) fn used(job: &Option<Job>) -> Option<(bool, Amounts)> {
-    let job = job.as_ref().filter(|job| job.has_allocation || job.is_waiting())?;
-    Some((job.has_allocation, job.amounts))
+/// `true` if [`add_resources`] adds the same for both jobs, as for most transitions: a waiting job
+/// keeps its request, and a job that ends keeps its allocation until it is INACTIVE.
+#[inline]
+pub(super) fn uses_same(before: &Job, after: &Job) -> bool {
+    before.amounts == after.amounts
+        && before.has_allocation == after.has_allocation
+        && (before.has_allocation || before.is_waiting() == after.is_waiting())
 }
 
 /// The metrics after [`RESOURCES`].
@@ -124,10 +127,10 @@ impl Collector for Resources {
             let nodes = self.change_nodes(taken, 1) + self.change_nodes(left, -1);
             out.add(NODES_ALLOCATED, nodes);
         }
-        // Most transitions change nothing: a waiting job keeps its request, and a job that
-        // ends keeps its allocation until it is INACTIVE.
-        if used(before) == used(after) {
-            return;
+        if let (Some(before), Some(after)) = (before, after) {
+            if uses_same(before, after) {
+                return;
+            }
         }
         if let Some(after) = after {
             self.contributions(after, out);

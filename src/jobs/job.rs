@@ -260,7 +260,7 @@ impl LabelTables {
 }
 
 /// The maximum number of users, and of banks, with their own gauges: twelve for each label. A
-/// resync of 100 users and 100 banks is about 80 datagrams.
+/// resync of 100 users and 100 banks is about 70 datagrams.
 pub const MAX_LABELS: usize = 100;
 
 /// The maximum number of queues with their own gauges. Administrators define queues.

@@ -1,7 +1,7 @@
 //! The enabled collectors.
 
-use super::{Backfill, Collector, CollectorId, CollectorRecorder, EventContext, Recorder};
-use crate::jobs::{Change, JobTable, LabelId, LabelTable, LabelTables};
+use super::{Backfill, Collector, CollectorId, CollectorRecorder, Recorder};
+use crate::jobs::{Change, EventKind, JobTable, LabelId, LabelTable, LabelTables, Timestamp};
 
 /// The enabled collectors. Each processes every change; all record to one [`Recorder`].
 #[derive(Default)]
@@ -74,12 +74,12 @@ impl Collectors {
         }
     }
 
-    /// Processes a change of a job. `context` is `None` if it is not the effect of an event.
+    /// Processes a change of a job. `kind` is `None` if it is not the effect of an event.
     /// On the path of each transition.
     pub fn on_change(
         &mut self,
         change: &Change,
-        context: Option<&EventContext>,
+        kind: Option<EventKind>,
         table: &JobTable,
         recorder: &mut impl Recorder,
     ) {
@@ -90,8 +90,8 @@ impl Collectors {
             if change.inactive != 0 {
                 collector.table_gauges(table, &mut out);
             }
-            if let Some(context) = context {
-                collector.on_event(change, context, &mut out);
+            if let Some(kind) = kind {
+                collector.on_event(change, kind, &mut out);
             }
         }
     }
@@ -101,6 +101,19 @@ impl Collectors {
         for enabled in &mut self.enabled {
             let mut out = enabled.prepare(table.labels(), recorder);
             enabled.collector.table_gauges(table, &mut out);
+        }
+    }
+
+    /// Sets the gauges of ages. `now` is `None` if no ages are sent.
+    pub fn set_ages(
+        &mut self,
+        now: Option<Timestamp>,
+        table: &JobTable,
+        recorder: &mut impl Recorder,
+    ) {
+        for enabled in &mut self.enabled {
+            let mut out = enabled.prepare(table.labels(), recorder);
+            enabled.collector.ages(table, now, &mut out);
         }
     }
 

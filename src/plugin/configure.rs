@@ -56,8 +56,21 @@ impl StateCounts {
         if let Some(prepared) = self.prepare(plugin, broker)? {
             self.commit(prepared);
         }
-        let queues = config::queues(broker);
-        self.table.labels_mut().queues.reserve(queues.iter().map(String::as_str));
+        let shows_jobs = |config: &Config| {
+            ["users", "banks"]
+                .iter()
+                .any(|name| config.metrics.iter().any(|id| id.spec().name == *name))
+        };
+        let is_shown = self.config.as_ref().is_some_and(shows_jobs) && config::is_private(broker);
+        if is_shown && !std::mem::replace(&mut self.is_private_logged, true) {
+            self.warn(
+                "access.private-mode is set, but the collectors users and banks show the jobs of \
+                 each user or bank to all who can read the server",
+            );
+        }
+        self.queues = config::queues(broker);
+        let names = self.queues.iter().map(|(name, _)| name.as_str());
+        self.table.labels_mut().queues.reserve(names);
         Ok(())
     }
 
@@ -144,6 +157,8 @@ impl StateCounts {
         if self.publisher.is_running() {
             // Collectors may need it now, or no longer need it.
             self.request_resource_status();
+            self.request_queue_status();
+            self.request_dependencies();
         }
         self.log_config(old.as_ref());
         self.publisher.look_up(true, self.flux.now());
@@ -191,7 +206,7 @@ impl StateCounts {
             let (major, minor) = FIRST_WITH_R;
             self.warn(&format!(
                 "Flux {version} does not pass R to plugins (Flux {major}.{minor} and later do): \
-                 resource.*.allocated, user_cores and bank_cores are not sent"
+                 resource.*.allocated is not sent"
             ));
         }
     }

@@ -27,9 +27,10 @@ use std::rc::Rc;
 use once_cell::unsync::OnceCell;
 use serde::Deserialize;
 
-use crate::collectors::{Collectors, EventContext};
+use crate::collectors::Collectors;
 use crate::config::{BrokerInfo, Config};
 use crate::flux::{Error, Flux, JobArgs, LogLevel, Subscription, Transition, Watcher};
+use crate::flux_formats::QueueRequirements;
 use crate::jobs::{
     Anomaly, Event, EventKind, JobTable, NameForm, Needs, State, Timestamp, MAX_LABELS, MAX_QUEUES,
     OTHER,
@@ -51,6 +52,9 @@ pub struct StateCounts {
     /// `false` before the first `conf.update`, and after a panic while a configuration was
     /// applied: then the next one is applied as a whole.
     is_configured: bool,
+    /// The queues of the broker's configuration.
+    queues: Vec<QueueRequirements>,
+    is_private_logged: bool,
     /// Values of the placeholders in names, queried once.
     broker: OnceCell<BrokerInfo>,
     polls: Polls,
@@ -91,6 +95,8 @@ impl StateCounts {
             publisher: Publisher::default(),
             config: None,
             is_configured: false,
+            queues: Vec::new(),
+            is_private_logged: false,
             broker: OnceCell::new(),
             polls: Polls::default(),
             pass: Pass::default(),
@@ -114,7 +120,7 @@ impl StateCounts {
     /// `job.new`: a job was accepted, or was active when the plugin was loaded.
     pub fn job_new(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
         let (id, state) = (job.id()?, job.state()?);
-        self.apply(id, EventKind::New { state }, job, None)
+        self.apply(id, EventKind::New { state }, job)
     }
 
     /// `job.state.*`: a job entered a state.
@@ -124,12 +130,11 @@ impl StateCounts {
             return self.job_state_with_event(transition, job);
         }
         let Transition { id, state, previous } = transition;
-        self.apply(id, EventKind::Transition { state, previous, at: None }, job, None)
+        self.apply(id, EventKind::Transition { state, previous, at: None }, job)
     }
 
-    /// `job.state.*`, for collectors that need times or exceptions. If the time of submission
-    /// cannot be read, the event is applied without it. Not inlined: it would lengthen
-    /// `job_state`.
+    /// `job.state.*`, for collectors that need times or exceptions. Not inlined: it would
+    /// lengthen `job_state`.
     #[inline(never)]
     fn job_state_with_event(
         &mut self,
@@ -138,22 +143,15 @@ impl StateCounts {
     ) -> Result<(), Error> {
         let Transition { id, state, previous } = transition;
         let needs = self.table.needs();
-        let (mut at, mut submitted, mut outcome) = (None, None, Ok(()));
-        if needs.contains(Needs::TIMES) {
-            at = job.event_time().map(Timestamp::from_seconds);
-            match job.submitted() {
-                Ok(seconds) => submitted = Some(Timestamp::from_seconds(seconds)),
-                Err(error) => outcome = Err(error),
-            }
-        }
+        let at = job.event_time().filter(|_| needs.contains(Needs::TIMES));
+        let at = at.map(Timestamp::from_seconds);
         let is_ending = previous.is_some() && state == State::Cleanup.number();
         if is_ending && needs.contains(Needs::RESULT) {
             if let Some(exception_type) = job.exception_type() {
                 self.exception_raised(exception_type);
             }
         }
-        let kind = EventKind::Transition { state, previous, at };
-        self.apply(id, kind, job, submitted).and(outcome)
+        self.apply(id, EventKind::Transition { state, previous, at }, job)
     }
 
     /// The event message `job-exception`. A fatal exception (severity 0) is counted when the job
@@ -200,7 +198,7 @@ impl StateCounts {
 
     /// `job.update`: a job's jobspec was changed.
     pub fn job_update(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
-        self.apply(job.id()?, EventKind::Updated, job, None)
+        self.apply(job.id()?, EventKind::Updated, job)
     }
 
     /// `job.inactive-add`: a job became inactive, or was read from the KVS at a restart.
@@ -209,27 +207,20 @@ impl StateCounts {
         if job.state()? != State::Inactive.number() {
             return Ok(());
         }
-        self.apply(job.id()?, EventKind::InactiveAdd, job, None)
+        self.apply(job.id()?, EventKind::InactiveAdd, job)
     }
 
     /// `job.inactive-remove`: an inactive job was purged.
     pub fn job_inactive_remove(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
-        self.apply(job.id()?, EventKind::InactiveRemove, job, None)
+        self.apply(job.id()?, EventKind::InactiveRemove, job)
     }
 
     /// Applies an event to the table, and the change to the collectors. If the jobspec or R
     /// cannot be read, the job is counted with its known parts, and an error is returned.
     #[inline]
-    fn apply(
-        &mut self,
-        id: u64,
-        kind: EventKind,
-        job: &JobArgs<'_>,
-        submitted: Option<Timestamp>,
-    ) -> Result<(), Error> {
+    fn apply(&mut self, id: u64, kind: EventKind, job: &JobArgs<'_>) -> Result<(), Error> {
         let change = self.table.apply(Event { id, kind }, job);
-        let context = EventContext { kind, submitted };
-        self.collectors.on_change(&change, Some(&context), &self.table, &mut self.publisher);
+        self.collectors.on_change(&change, Some(kind), &self.table, &mut self.publisher);
         self.pass.job_changed(id, &change);
         self.request_flush();
         if let Some(anomaly) = change.anomaly {
@@ -250,6 +241,8 @@ impl StateCounts {
         self.request_counts();
         self.request_queues();
         self.request_resource_status();
+        self.request_queue_status();
+        self.request_dependencies();
         self.schedule_pass();
     }
 
@@ -293,6 +286,10 @@ impl StateCounts {
     fn check_destinations(&mut self) {
         self.publisher.check_destinations(self.flux.now());
         self.count_telemetry();
+        let is_shared = self.config.as_ref().is_some_and(Config::shares_gauges);
+        let now = (!is_shared).then(|| Timestamp::from_seconds(self.flux.now()));
+        self.collectors.set_ages(now, &self.table, &mut self.publisher);
+        self.request_flush();
         self.destinations_changed();
     }
 

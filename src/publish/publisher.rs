@@ -119,7 +119,12 @@ impl Publisher {
             let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
             connections.for_each(Connection::remember);
         }
-        self.mode = mode;
+        let is_changed = std::mem::replace(&mut self.mode, mode) != mode;
+        for index in (0..self.metrics.len()).filter(|_| is_changed) {
+            if self.metrics[index].kind == MetricKind::Unshared {
+                self.mark_changed(index as u32);
+            }
+        }
     }
 
     /// Replaces the names, which [`MetricNames::check`] has accepted. All metrics must be

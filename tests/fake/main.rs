@@ -38,6 +38,7 @@ mod load;
 mod other_plugins;
 mod package;
 mod panics;
+mod pending;
 mod properties;
 mod publisher;
 mod queues;

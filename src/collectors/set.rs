@@ -7,6 +7,8 @@ use crate::jobs::{Change, EventKind, JobTable, LabelId, LabelTable, LabelTables,
 #[derive(Default)]
 pub struct Collectors {
     enabled: Vec<Enabled>,
+    /// [`LabelTables::version`] for which all metrics are defined.
+    version: u32,
 }
 
 /// An enabled collector.
@@ -83,9 +85,15 @@ impl Collectors {
         table: &JobTable,
         recorder: &mut impl Recorder,
     ) {
-        for enabled in &mut self.enabled {
-            let mut out = enabled.prepare(table.labels(), recorder);
-            let collector = &mut enabled.collector;
+        let version = table.labels().version();
+        if self.version != version {
+            for enabled in &mut self.enabled {
+                enabled.prepare(table.labels(), recorder);
+            }
+            self.version = version;
+        }
+        for Enabled { id, collector, .. } in &mut self.enabled {
+            let mut out = CollectorRecorder::new(*id, recorder);
             collector.delta(change, &mut out);
             if change.inactive != 0 {
                 collector.table_gauges(table, &mut out);

@@ -252,6 +252,14 @@ impl LabelTables {
         [queues, users, banks, schemes].into_iter().for_each(LabelTable::clear_counts);
     }
 
+    /// A number that changes with the version of each table.
+    #[inline]
+    pub fn version(&self) -> u32 {
+        let LabelTables { queues, users, banks, schemes, exceptions } = self;
+        let tables = [queues, users, banks, schemes, exceptions];
+        tables.into_iter().map(LabelTable::version).fold(0, u32::wrapping_add)
+    }
+
     /// `true` if a label was counted as [`OTHER`](super::OTHER) because its table was full.
     pub(super) fn is_exceeded(&self) -> bool {
         let LabelTables { queues, users, banks, schemes, exceptions, .. } = self;

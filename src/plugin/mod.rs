@@ -143,7 +143,7 @@ impl StateCounts {
     ) -> Result<(), Error> {
         let Transition { id, state, previous } = transition;
         let needs = self.table.needs();
-        let at = job.event_time().filter(|_| needs.contains(Needs::TIMES));
+        let at = needs.contains(Needs::TIMES).then(|| job.event_time()).flatten();
         let at = at.map(Timestamp::from_seconds);
         let is_ending = previous.is_some() && state == State::Cleanup.number();
         if is_ending && needs.contains(Needs::RESULT) {

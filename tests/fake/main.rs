@@ -23,6 +23,7 @@ mod client;
 mod configuration;
 mod cost;
 mod dashboards;
+mod demo;
 mod destinations;
 mod dialects;
 mod docs;

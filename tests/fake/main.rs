@@ -42,6 +42,7 @@ mod panics;
 mod properties;
 mod publisher;
 mod queues;
+mod rc1_example;
 mod reconcile;
 mod reload;
 mod resource_status;

@@ -45,17 +45,18 @@ need_packages() {
 
 # Commands that apt-get runs before it installs packages; if they fail, it installs none.
 # shellcheck disable=SC2016
-hook='cd "$SETUP_FOLDER" && bash -c ". scripts/setup.sh; refuse_services" "$SETUP_SCRIPT"'
+hook='cd "$SETUP_FOLDER" && bash -euo pipefail -c ". scripts/setup.sh; refuse_services" "$SETUP_SCRIPT"'
 
 # Fails if a package on stdin, which has the paths of package files, contains a service that
 # this machine does not have. need_server unpacks packages that contain services.
 refuse_services() {
-    local package unit
+    local package unit units
     while read -r package; do
-        while read -r unit; do
+        units=$(dpkg-deb --contents "$package" | sed -nE \
+            's,.* \.(((/usr)?/lib|/etc)/systemd/system/[^/]+\.(service|socket|timer)|/etc/init\.d/[^/ ]+)( ->.*)?$,\1,p')
+        for unit in $units; do
             [ -e "$unit" ] || refuse "${package##*/} contains the service $unit: not installed"
-        done < <(dpkg-deb --contents "$package" | sed -nE \
-            's,.* \.(((/usr)?/lib|/etc)/systemd/system/[^/]+\.(service|socket|timer)|/etc/init\.d/[^/]+)( ->.*)?$,\1,p')
+        done
     done
 }
 

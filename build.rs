@@ -1,8 +1,13 @@
 //! Generates bindings for the part of flux-core's C interface that the plugin uses.
 //!
-//! The headers are those in `FLUX_PREFIX`, or those of pkg-config's flux-core. If neither
-//! exists, the declarations in wrapper.h are used. Nothing is linked: the broker that loads
-//! the plugin provides the symbols.
+//! The headers are the first that are found of
+//!
+//! 1. `$FLUX_PREFIX/include`; a `FLUX_PREFIX` without headers is an error;
+//! 2. the folders of pkg-config's flux-core;
+//! 3. `PREFIX/include`, if the `flux` on `PATH` is `PREFIX/bin/flux` (links are followed).
+//!
+//! Without headers, or if `STATE_COUNTS_NO_HEADERS` is set, the declarations in wrapper.h are
+//! used. Nothing is linked: the broker that loads the plugin provides the symbols.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -36,9 +41,9 @@ const CONSTANTS: &[&str] = &[
 fn main() {
     println!("cargo:rerun-if-changed=wrapper.h");
     println!("cargo:rerun-if-env-changed=FLUX_PREFIX");
+    println!("cargo:rerun-if-env-changed=STATE_COUNTS_NO_HEADERS");
 
     require_libclang();
-    let includes = flux_includes();
     let mut builder = bindgen::Builder::default()
         .header("wrapper.h")
         // For getaddrinfo_a(3).
@@ -56,17 +61,22 @@ fn main() {
     for constant in CONSTANTS {
         builder = builder.allowlist_var(constant);
     }
-    match &includes {
-        Some(directories) => {
-            builder = builder.clang_arg("-DSTATE_COUNTS_HAVE_FLUX");
-            for directory in directories {
-                builder = builder.clang_arg(format!("-I{}", directory.display()));
+    if is_set("STATE_COUNTS_NO_HEADERS") {
+        println!("Flux's headers are not used, because STATE_COUNTS_NO_HEADERS is set");
+    } else {
+        match flux_includes() {
+            Ok((directories, source)) => {
+                println!("Flux's headers are in {directories:?} ({source})");
+                builder = builder.clang_arg("-DSTATE_COUNTS_HAVE_FLUX");
+                for directory in directories {
+                    builder = builder.clang_arg(format!("-I{}", directory.display()));
+                }
             }
+            Err(searched) => println!(
+                "cargo:warning=no headers of flux-core found ({searched}): \
+                 building with state-counts' own declarations"
+            ),
         }
-        None => println!(
-            "cargo:warning=no flux-core headers found (pkg-config, FLUX_PREFIX): \
-             building with state-counts' own declarations"
-        ),
     }
     let bindings = match builder.generate() {
         Ok(bindings) => bindings,
@@ -81,9 +91,15 @@ fn main() {
     println!("cargo:rustc-link-lib=anl");
 }
 
-/// Folders that contain flux/core.h, or `None` if no Flux is installed.
-fn flux_includes() -> Option<Vec<PathBuf>> {
-    if let Some(prefix) = env::var_os("FLUX_PREFIX").filter(|prefix| !prefix.is_empty()) {
+fn is_set(variable: &str) -> bool {
+    env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+/// Folders that contain flux/core.h, and how they were found; otherwise, the places that were
+/// searched.
+fn flux_includes() -> Result<(Vec<PathBuf>, &'static str), String> {
+    if is_set("FLUX_PREFIX") {
+        let prefix = env::var_os("FLUX_PREFIX").expect("it is set");
         let include = Path::new(&prefix).join("include");
         if !include.join("flux/core.h").is_file() {
             fail(&format!(
@@ -91,17 +107,35 @@ fn flux_includes() -> Option<Vec<PathBuf>> {
                 prefix.to_string_lossy()
             ));
         }
-        return Some(vec![include]);
+        return Ok((vec![include], "FLUX_PREFIX"));
     }
-    pkg_config::Config::new()
+    let package = pkg_config::Config::new()
         // The metadata would add -lflux-core, and with it a NEEDED entry to the .so.
         .cargo_metadata(false)
         .env_metadata(true)
-        .probe("flux-core")
-        .ok()
-        .map(|library| library.include_paths)
+        .probe("flux-core");
+    if let Ok(library) = package {
         // pkg-config omits the compiler's default folders.
-        .map(|paths| if paths.is_empty() { vec![PathBuf::from("/usr/include")] } else { paths })
+        let default = || vec![PathBuf::from("/usr/include")];
+        let paths = library.include_paths;
+        return Ok((if paths.is_empty() { default() } else { paths }, "pkg-config"));
+    }
+
+    println!("cargo:rerun-if-env-changed=PATH");
+    let searched = "FLUX_PREFIX is not set, pkg-config does not find flux-core";
+    let path = env::var_os("PATH").unwrap_or_default();
+    let Some(flux) = env::split_paths(&path).map(|it| it.join("flux")).find(|it| it.is_file())
+    else {
+        return Err(format!("{searched}, flux is not on PATH"));
+    };
+    println!("cargo:rerun-if-changed={}", flux.display());
+    let flux = flux.canonicalize().unwrap_or(flux);
+    let include = flux.ancestors().nth(2).unwrap_or(&flux).join("include");
+    if !include.join("flux/core.h").is_file() {
+        let (include, flux) = (include.display(), flux.display());
+        return Err(format!("{searched}, {include}/flux/core.h of {flux} does not exist"));
+    }
+    Ok((vec![include], "flux on PATH"))
 }
 
 /// Packages that contain libclang. scripts/setup.sh searches the output for "libclang-dev".

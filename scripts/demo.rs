@@ -9,10 +9,10 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{stdout, IsTerminal};
 use std::process::{ExitCode, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{panic, thread};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
@@ -21,6 +21,8 @@ use ratatui::text::Line;
 use ratatui::widgets::{Gauge, Sparkline};
 use ratatui::{DefaultTerminal, Frame, TerminalOptions, Viewport};
 use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::register_usize;
 use support::broker::Setup;
 use support::fake_job_manager::FakeJobManager;
 use support::flux::flux;
@@ -40,35 +42,66 @@ fn main() -> ExitCode {
     let mut version = flux();
     version.arg("version").stdout(Stdio::null()).stderr(Stdio::null());
     let real = version.status().is_ok_and(|status| status.success());
-    let what = match real {
-        true => "a Flux broker runs jobs, with the plugin loaded by flux jobtap load",
-        false => "no flux on PATH: the fake job manager replays 875 jobs recorded in a broker",
-    };
-    println!("state-counts demo: {what}\n");
+    match real {
+        true => {
+            println!("A Flux broker runs {JOBS} jobs, with the plugin loaded by flux jobtap load.")
+        }
+        false => println!(
+            "No Flux is on PATH: a fake job manager replays a recorded run of 875 jobs, of which \
+             375 are purged."
+        ),
+    }
+    println!(
+        "The table shows the gauges that a statsd server receives. The column \"lowest\" is the \
+         lowest value\nof each gauge since the start. It must never be negative.\n"
+    );
+
+    // The exit code of a run that ends early, otherwise 0.
+    let stop = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGINT, SIGTERM] {
+        register_usize(signal, stop.clone(), 128 + signal as usize).expect("a signal handler");
+    }
+    // Ctrl-C may also end commands of the run, which then panics.
+    let (hook, stopping) = (panic::take_hook(), stop.clone());
+    panic::set_hook(Box::new(move |info| {
+        if stopping.load(Ordering::Relaxed) == 0 {
+            hook(info);
+        }
+    }));
 
     let mut receiver = Receiver::start();
     let endpoint = receiver.endpoint();
     let progress = Arc::new(AtomicU64::new(0));
     let run = {
-        let progress = progress.clone();
+        let (progress, stop) = (progress.clone(), stop.clone());
         thread::spawn(move || match real {
-            true => in_a_broker(endpoint, &progress),
-            false => in_the_fake_job_manager(&endpoint, &progress),
+            true => in_a_broker(endpoint, &progress, &stop),
+            false => in_the_fake_job_manager(&endpoint, &progress, &stop),
         })
     };
     let mut screen = Screen::new();
     let end = Instant::now() + TIMEOUT;
-    while !run.is_finished() {
+    while !run.is_finished() && stop.load(Ordering::Relaxed) == 0 {
         screen.show(&receiver.seen(), progress.load(Ordering::Relaxed));
-        let late = Instant::now() > end;
-        if late || screen.interrupted() {
-            screen.end();
-            println!("{}", if late { "The run timed out." } else { "Interrupted." });
-            return ExitCode::FAILURE;
+        if screen.interrupted() {
+            stop.store(130, Ordering::Relaxed);
+        } else if Instant::now() > end {
+            stop.store(1, Ordering::Relaxed);
         }
     }
+    let code = stop.load(Ordering::Relaxed);
+    if code != 0 {
+        screen.end();
+        let reason = if code == 1 { "The run timed out" } else { "Interrupted" };
+        println!("{reason}. Waiting until the job manager has ended.");
+        let end = Instant::now() + Duration::from_secs(30);
+        while !run.is_finished() && Instant::now() < end {
+            thread::sleep(FRAME);
+        }
+        return ExitCode::from(code as u8);
+    }
     // Keep the host running: the plugin sends zeros when the host ends.
-    let Ok((truth, source, _host)) = run.join() else {
+    let Ok(Some((truth, source, _host))) = run.join() else {
         screen.end();
         println!("The run failed (see above).");
         return ExitCode::FAILURE;
@@ -77,7 +110,17 @@ fn main() -> ExitCode {
     let seen = receiver.wait(Duration::from_secs(5), |seen| seen.gauges == truth);
     screen.show(&seen, 100);
     screen.end();
-    compare(&seen, &truth, source)
+    let code = compare(&seen, &truth, source);
+    match real {
+        true => println!(
+            "\nNext: run scripts/install, and then, in your instance:\n\
+             flux jobtap load state-counts.so endpoint=localhost:8125"
+        ),
+        false => println!(
+            "\nNext: put the flux command on PATH and run scripts/demo again, or run scripts/test."
+        ),
+    }
+    code
 }
 
 /// Prints the last value of each gauge and the expected value. The exit code is 1 if they
@@ -101,8 +144,8 @@ fn compare(seen: &Seen, truth: &Counts, source: &str) -> ExitCode {
 /// Expected values, their source, and the host that ran the plugin.
 type Outcome = (Counts, &'static str, Box<dyn Any + Send>);
 
-/// Runs jobs of several kinds in a broker.
-fn in_a_broker(endpoint: String, progress: &AtomicU64) -> Outcome {
+/// Runs jobs of several kinds in a broker. Returns `None` if `stop` is set.
+fn in_a_broker(endpoint: String, progress: &AtomicU64, stop: &AtomicUsize) -> Option<Outcome> {
     let broker = Setup::new(endpoint).start();
     broker.load(artifact::plugin(), &[]).expect("the plugin loads");
     let first = broker.submit(&["--cc=1-40", "--setattr=exec.test.run_duration=1s"]);
@@ -114,19 +157,24 @@ fn in_a_broker(endpoint: String, progress: &AtomicU64) -> Outcome {
             &format!("--setattr=exec.test.run_duration={seconds}"),
         ]);
     }
-    loop {
+    while stop.load(Ordering::Relaxed) == 0 {
         let stats = broker.stats_json();
         let counts = counts_of_job_stats(&stats);
         progress.store(counts["INACTIVE"] as u64 * 100 / JOBS, Ordering::Relaxed);
         if counts["INACTIVE"] as u64 == JOBS {
-            return (counts, "flux job stats", Box::new(broker));
+            return Some((counts, "flux job stats", Box::new(broker)));
         }
         thread::sleep(Duration::from_millis(300));
     }
+    None
 }
 
-/// Replays the recorded run.
-fn in_the_fake_job_manager(endpoint: &str, progress: &AtomicU64) -> Outcome {
+/// Replays the recorded run. Returns `None` if `stop` is set.
+fn in_the_fake_job_manager(
+    endpoint: &str,
+    progress: &AtomicU64,
+    stop: &AtomicUsize,
+) -> Option<Outcome> {
     let mut host = FakeJobManager::start(Some(endpoint));
     host.load(artifact::plugin(), json!({})).expect("the plugin loads");
     host.advance(0.1);
@@ -137,12 +185,15 @@ fn in_the_fake_job_manager(endpoint: &str, progress: &AtomicU64) -> Outcome {
     for (number, recorded) in callbacks.iter().enumerate() {
         let due = Duration::from_secs_f64((recorded.time - first) * pace);
         thread::sleep(due.saturating_sub(start.elapsed()));
+        if stop.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
         host.call(&recorded.topic, &recorded.args);
         progress.store((number * 100 / callbacks.len()) as u64, Ordering::Relaxed);
     }
     host.counts();
     let source = "flux job stats when the run was recorded";
-    (trace::truth("after-purge"), source, Box::new(host))
+    Some((trace::truth("after-purge"), source, Box::new(host)))
 }
 
 /// A table that is updated in place, or without a terminal, a line every two seconds.

@@ -3,7 +3,7 @@
 # Starts carbon, which stores one value per second for a day, and Graphite's web
 # application. Sets carbon_port, and graphite to the URL.
 start_graphite() {
-    local pickle query web
+    local pickle query web program prefix
     read -r carbon_port pickle query web < <(free_ports 4)
     graphite=http://127.0.0.1:$web
     mkdir "$folder/graphite" "$folder/graphite/whisper" "$folder/graphite/log"
@@ -30,7 +30,8 @@ MAX_CREATES_PER_MINUTE = inf
 MAX_UPDATES_PER_SECOND = inf
 CARBON_METRIC_INTERVAL = 0
 CARBON
-    start carbon carbon-cache --nodaemon --config="$folder/graphite/carbon.conf" start
+    server graphite-carbon carbon-cache
+    start carbon "${program[@]}" --nodaemon --config="$folder/graphite/carbon.conf" start
     await carbon is_open "$carbon_port"
 
     cat >"$folder/graphite/stored.py" <<SETTINGS
@@ -48,7 +49,9 @@ TIME_ZONE = "UTC"
 DEFAULT_CACHE_DURATION = 0
 SETTINGS
     # Debian's package expects Apache to serve the static files from this folder.
-    local static=/usr/share/graphite-web/static
+    local -x PYTHONPATH=$folder/graphite
+    server graphite-web graphite-manage
+    local static=$prefix/share/graphite-web/static
     cat >"$folder/graphite/served.py" <<SETTINGS
 from graphite.settings import *
 STATICFILES_DIRS = ("$folder/graphite/static", "$static")
@@ -57,11 +60,11 @@ SETTINGS
     mkdir -p "$folder/graphite/static/js"
     { echo 'var htmlEncode = Ext.util.Format.htmlEncode;'; cat "$static/js/dashboard.js"; } \
         >"$folder/graphite/static/js/dashboard.js"
-    local settings=(env PYTHONPATH="$folder/graphite" PYTHONWARNINGS=ignore
+    local settings=(env PYTHONWARNINGS=ignore
         GRAPHITE_SETTINGS_MODULE=stored DJANGO_SETTINGS_MODULE=served)
-    "${settings[@]}" graphite-manage migrate --run-syncdb >"$folder/migrate.log" 2>&1 ||
+    "${settings[@]}" "${program[@]}" migrate --run-syncdb >"$folder/migrate.log" 2>&1 ||
         give_up migrate "could not create Graphite's database"
-    start graphite "${settings[@]}" graphite-manage runserver --noreload --insecure \
+    start graphite "${settings[@]}" "${program[@]}" runserver --noreload --insecure \
         "127.0.0.1:$web"
     await graphite is_open "$web"
 }

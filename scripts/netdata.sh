@@ -4,7 +4,9 @@
 # start_netdata FILE: starts Netdata with the synthetic charts in FILE. Sets netdata_port
 # to the port of its statsd server, and netdata to the URL.
 start_netdata() {
-    local web home=$folder/netdata
+    local web home=$folder/netdata program prefix
+    server netdata-web netdata
+    [ -e "$prefix/share/netdata/web/index.html" ] || refuse "the web pages of Netdata are required"
     read -r netdata_port web < <(free_ports 2)
     netdata=http://127.0.0.1:$web
     mkdir -p "$home"/{etc/statsd.d,cache,lib/registry,log,run}
@@ -20,6 +22,7 @@ start_netdata() {
     lib = $home/lib
     log = $home/log
     home = $home
+    web = $prefix/share/netdata/web
 [logs]
     access = none
 [db]
@@ -54,7 +57,7 @@ start_netdata() {
     # flux-core itself also sends gauges to FLUX_FRIPP_STATSD.
     create private charts for metrics matching = !flux.*.content-cache.* *
 NETDATA
-    start netdata netdata -D -c "$home/netdata.conf" -P "$home/run/netdata.pid"
+    start netdata "${program[@]}" -D -c "$home/netdata.conf" -P "$home/run/netdata.pid"
     await netdata is_open "$web"
     await netdata udp_socket "$netdata_port"
 }

@@ -1,4 +1,4 @@
-# Sourced by the other scripts: checks for required packages, and finds Flux.
+# Sourced by the other scripts: checks for required packages, and for Flux.
 #
 # A requirement is written WHAT=PACKAGE, or WHAT=PACKAGE/PACKAGE if the package has
 # another name on Fedora and RHEL than on Debian. WHAT is checked by using it, because
@@ -14,7 +14,7 @@
 # Required for every Rust program here, and for the plugin.
 rust=(cc=gcc '<sys/types.h>=libc6-dev/glibc-devel' cargo=cargo)
 plugin=("${rust[@]}" build=libclang-dev/clang-devel)
-build=(cargo build --quiet --lib)
+build=(cargo build --lib)
 build_log=
 jansson='<jansson.h>=libjansson-dev/jansson-devel'
 
@@ -34,12 +34,30 @@ need_packages() {
     fi
     echo "Installing ${packages[*]}" >&2
     apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "${packages[@]}" >&2
+    DEBIAN_FRONTEND=noninteractive SETUP_FOLDER=$PWD SETUP_SCRIPT=$0 \
+        apt-get install -y -qq --no-install-recommends -o "DPkg::Pre-Install-Pkgs::=$hook" \
+        "${packages[@]}" >&2
     missing "$@"
     [ ${#packages[@]} -eq 0 ] && return 0
     [ -z "$build_log" ] || echo "$build_log" >&2
     refuse "still missing after the installation of ${packages[*]}"
+}
+
+# Commands that apt-get runs before it installs packages; if they fail, it installs none.
+# shellcheck disable=SC2016
+hook='cd "$SETUP_FOLDER" && bash -euo pipefail -c ". scripts/setup.sh; refuse_services" "$SETUP_SCRIPT"'
+
+# Fails if a package on stdin, which has the paths of package files, contains a service that
+# this machine does not have. need_server unpacks packages that contain services.
+refuse_services() {
+    local package unit units
+    while read -r package; do
+        units=$(dpkg-deb --contents "$package" | sed -nE \
+            's,.* \.(((/usr)?/lib|/etc)/systemd/system/[^/]+\.(service|socket|timer)|/etc/init\.d/[^/ ]+)( ->.*)?$,\1,p')
+        for unit in $units; do
+            [ -e "$unit" ] || refuse "${package##*/} contains the service $unit: not installed"
+        done
+    done
 }
 
 refuse() {
@@ -106,13 +124,34 @@ rust_packages() {
 builds() {
     local log status=0
     echo "Building (the first time takes a minute or two)" >&2
-    log=$("${build[@]}" 2>&1) || status=$?
+    if [ -t 2 ]; then
+        log=$(CARGO_TERM_PROGRESS_WHEN=always CARGO_TERM_PROGRESS_WIDTH=80 "${build[@]}" 2>&1 |
+            show_progress) || status=$?
+    else
+        log=$(CARGO_TERM_QUIET=true "${build[@]}" 2>&1) || status=$?
+    fi
     if [ $status -ne 0 ] && [[ $log == *libclang-dev* ]]; then
         build_log=$log
         return 1
     fi
     [ -z "$log" ] || echo "$log" >&2
     [ $status -eq 0 ] || exit $status
+}
+
+# Writes cargo's progress bar to stderr, and prints warnings and errors.
+show_progress() {
+    local text line
+    # A carriage return follows each progress bar.
+    while IFS= read -r -d $'\r' text || [ -n "$text" ]; do
+        while IFS= read -r line; do
+            if [[ $line =~ ^\ +Building\ \[ ]]; then
+                printf '\r%s' "$line" >&2
+            elif ! [[ $line =~ ^\ +[A-Z][a-z]+\  ]]; then
+                printf '%s\n' "$line"
+            fi
+        done <<<"${text%$'\n'}"
+    done
+    printf '\r\033[K' >&2
 }
 
 # True if the flux on PATH is flux-core's. Other programs, for example Flux CD, have the
@@ -128,17 +167,6 @@ need_flux() {
 
 flux_version() {
     flux version 2>/dev/null | awk '/libflux-core/ { print $2 }' || true
-}
-
-# Sets FLUX_PREFIX so that build.rs finds the headers of the Flux on PATH.
-find_flux() {
-    if [ -z "${FLUX_PREFIX:-}" ] && has_flux &&
-        ! pkg-config --exists flux-core 2>/dev/null; then
-        local prefix
-        prefix=$(dirname "$(dirname "$(readlink -f "$(command -v flux)")")")
-        [ -f "$prefix/include/flux/core.h" ] && export FLUX_PREFIX=$prefix
-    fi
-    return 0
 }
 
 # Installs Etsy's statsd from npm in target. Sets etsy to its folder.
@@ -172,6 +200,21 @@ need_server() {
     fi
 }
 
+# server PACKAGE PROGRAM: after need_server, sets program to the words of the command that
+# runs PROGRAM, and prefix to the prefix of its files. Ends the script if there is none.
+server() {
+    local folder=$PWD/target/servers/$1 path libraries
+    path=$(command -v "$2") && prefix=$(dirname "$(dirname "$(readlink -f "$path")")") &&
+        program=("$path") && return
+    prefix=$folder/usr
+    path=$prefix/sbin/$2
+    [ -x "$path" ] || path=$prefix/bin/$2
+    [ -x "$path" ] || refuse "$2 of the package $1 is required"
+    libraries=$(printf '%s:' "$prefix"/lib "$prefix"/lib/*/ "$folder"/lib/*/)
+    program=(env PYTHONPATH="$prefix/lib/python3/dist-packages${PYTHONPATH:+:$PYTHONPATH}"
+        LD_LIBRARY_PATH="$libraries" "$path")
+}
+
 # unpack PACKAGE FOLDER: unpacks the package and its dependencies that are not installed.
 unpack() {
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
@@ -197,5 +240,7 @@ packages_for() {
         awk '$1 == "Inst" { print $2; found = 1 } END { exit !found }'
 }
 
-# Graphite, and the programs that query it.
-graphite=(carbon-cache=graphite-carbon graphite-manage=graphite-web curl=curl jq=jq)
+need_graphite() {
+    need_server graphite-carbon carbon-cache
+    need_server graphite-web graphite-manage
+}

@@ -18,8 +18,6 @@ enum Find {
     Package(&'static str, &'static str),
     /// An npm package that scripts/test installed.
     Npm(&'static str),
-    /// A module of the system's Python.
-    Python(&'static str),
     /// By a function that tries it.
     Tried(fn() -> bool),
 }
@@ -42,7 +40,7 @@ const NEEDS: &[(&str, &str, Find)] = &[
     ("have_prometheus", "STATE_COUNTS_PROMETHEUS", Package("prometheus", "prometheus")),
     ("have_graphite", "STATE_COUNTS_GRAPHITE", Package("graphite-web", "graphite-manage")),
     ("have_statsd", "STATE_COUNTS_STATSD", Npm("statsd")),
-    ("have_carbon", "STATE_COUNTS_CARBON", Python("carbon")),
+    ("have_carbon", "STATE_COUNTS_CARBON", Package("graphite-carbon", "carbon-cache")),
     ("have_ipv6", "STATE_COUNTS_IPV6", Tried(has_ipv6)),
     ("have_namespaces", "STATE_COUNTS_NAMESPACES", Tried(has_namespaces)),
     ("have_packages", "STATE_COUNTS_PACKAGES", Given),
@@ -101,9 +99,6 @@ impl Find {
             Npm(package) => {
                 let folder = fetched(&format!("npm/node_modules/{package}"));
                 folder.is_dir().then(|| folder.display().to_string())
-            }
-            Python(module) => {
-                yes(succeeds("/usr/bin/python3", &["-c", &format!("import {module}")]))
             }
             Tried(works) => yes(works()),
         }
@@ -214,7 +209,7 @@ fn is_flux_core() -> bool {
     version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("libflux-core"))
 }
 
-/// Finds the folders of Flux's headers, for tests/fake/headers.rs.
+/// Finds the folders of Flux's headers, as the plugin's build.rs does, for tests/fake/headers.rs.
 fn find_headers() {
     println!("cargo:rustc-check-cfg=cfg(have_flux_headers)");
     for variable in ["FLUX_PREFIX", "PKG_CONFIG", "PKG_CONFIG_PATH"] {
@@ -226,15 +221,24 @@ fn find_headers() {
         None => {
             let program = set("PKG_CONFIG").unwrap_or("pkg-config".to_owned());
             let output = Command::new(program).args(["--cflags-only-I", "flux-core"]).output();
-            let Some(output) = output.ok().filter(|it| it.status.success()) else { return };
-            let options = String::from_utf8_lossy(&output.stdout);
-            let folders: Vec<_> =
-                options.split_whitespace().map(|option| option.trim_start_matches("-I")).collect();
-            // pkg-config leaves out the compiler's own folder.
-            if folders.is_empty() {
-                "/usr/include".to_owned()
+            if let Some(output) = output.ok().filter(|it| it.status.success()) {
+                let options = String::from_utf8_lossy(&output.stdout);
+                let folders: Vec<_> = options
+                    .split_whitespace()
+                    .map(|option| option.trim_start_matches("-I"))
+                    .collect();
+                // pkg-config leaves out the compiler's own folder.
+                if folders.is_empty() {
+                    "/usr/include".to_owned()
+                } else {
+                    folders.join(":")
+                }
             } else {
-                folders.join(":")
+                let flux = on_path("flux").and_then(|flux| flux.canonicalize().ok());
+                let include = flux.and_then(|flux| Some(flux.ancestors().nth(2)?.join("include")));
+                let include = include.filter(|folder| folder.join("flux/core.h").is_file());
+                let Some(include) = include else { return };
+                include.display().to_string()
             }
         }
     };

@@ -88,7 +88,7 @@ impl Candidate {
 pub fn measure(report: &mut Report, options: Options) {
     in_host(report, options, "fake job manager", program(), None);
     let Some(host) = flux_host() else {
-        let why = "needs the headers of flux-core (pkg-config or FLUX_PREFIX)";
+        let why = "needs the headers of flux-core (FLUX_PREFIX, pkg-config or flux on PATH)";
         return report
             .leave_out("callbacks through flux_plugin_call, and flux_stats_gauge_inc", why);
     };

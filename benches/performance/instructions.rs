@@ -49,7 +49,7 @@ pub fn measure(report: &mut Report, _: Options) {
             Subject { name: "flux_stats_gauge_inc in C", plugin: &original, conf: &conf };
         transitions(report, "flux_plugin_call", &host, &[unpacks, states, all, original]);
     } else {
-        let why = "needs the headers of flux-core (pkg-config or FLUX_PREFIX)";
+        let why = "needs the headers of flux-core (FLUX_PREFIX, pkg-config or flux on PATH)";
         report.leave_out("instructions through flux_plugin_call", why);
     }
     for length in [1, 10, 100] {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::artifact::{plugin, NAME};
 use crate::support::broker::{Broker, Setup, ENDLESS, SIMULATED};
+use crate::support::found::TOP;
 use crate::support::receiver::Receiver;
 use crate::support::{counts, Counts};
 
@@ -26,6 +27,31 @@ fn the_plugin_loads_from_the_configuration() {
     let seen = broker.assert_true(&mut receiver);
     assert_eq!(seen.gauges["INACTIVE"], 5);
     broker.end();
+}
+
+/// The example of the packages, with the path of the plugin or of a file that does not exist.
+#[test]
+#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+fn the_plugin_loads_from_rc1_d_and_a_failure_is_logged() {
+    let receiver = Receiver::start();
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("rc1.d/90-state-counts");
+    fs::create_dir(folder.path().join("rc1.d")).unwrap();
+    let example = format!("{}/packaging/rc1.d-state-counts", TOP);
+    fs::copy(&example, &script).unwrap();
+    let example = fs::read_to_string(example).unwrap();
+    for (path, works) in [(plugin().to_str().unwrap(), true), ("/no/such/plugin.so", false)] {
+        fs::write(&script, example.replace("load state-counts.so", &format!("load {path}")))
+            .unwrap();
+        let broker = Setup::new(receiver.endpoint()).brokers(2).scripts(folder.path()).start();
+        assert_eq!(broker.flux(&["jobtap", "list"]).contains(NAME), works);
+        let log = broker.flux(&["dmesg"]);
+        assert_eq!(log.contains("state-counts.err[0]: not loaded: "), !works, "{log}");
+        match works {
+            true => broker.end(),
+            false => broker.end_with_complaints(),
+        }
+    }
 }
 
 /// A file that is removed at the end of the test.

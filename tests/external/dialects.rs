@@ -2,11 +2,13 @@
 //! are read in tests/fake/dialects.rs.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{json, Value};
 
+use crate::support::found::found;
 use crate::support::hostile::{chunks, lines, meant, read, value, Tags};
+use crate::support::servers::process::python_of;
 
 #[test]
 #[cfg_attr(not(have_carbon), ignore = "needs Debian's graphite-carbon: scripts/test")]
@@ -19,7 +21,7 @@ fn carbon_reads(names: &[&str]) {
     let series: Vec<_> = lines.iter().map(|line| line.split_once(':').unwrap().0).collect();
     let script = "import sys, json; from carbon.util import TaggedSeries; \
                   json.dump([TaggedSeries.parse(it).tags for it in json.load(sys.stdin)], sys.stdout)";
-    let mut python = Command::new("/usr/bin/python3")
+    let mut python = python_of(found("STATE_COUNTS_CARBON"))
         .args(["-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

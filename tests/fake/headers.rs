@@ -1,13 +1,19 @@
 //! The declarations of Flux's functions in wrapper.h agree with Flux's headers.
 
 use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::{env, fs};
 
 use crate::support::found::TOP;
 
 /// Compiles wrapper.h with both sets of declarations; a difference is a compile error.
 #[test]
-#[cfg_attr(not(have_flux_headers), ignore = "needs flux-core's headers (pkg-config, FLUX_PREFIX)")]
+#[cfg_attr(
+    not(have_flux_headers),
+    ignore = "needs flux-core's headers (FLUX_PREFIX, pkg-config, flux on PATH)"
+)]
 fn the_fallback_declarations_agree_with_flux_core() {
     let outcome = compile("");
     assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
@@ -15,7 +21,10 @@ fn the_fallback_declarations_agree_with_flux_core() {
 
 /// The test above can fail.
 #[test]
-#[cfg_attr(not(have_flux_headers), ignore = "needs flux-core's headers (pkg-config, FLUX_PREFIX)")]
+#[cfg_attr(
+    not(have_flux_headers),
+    ignore = "needs flux-core's headers (FLUX_PREFIX, pkg-config, flux on PATH)"
+)]
 fn a_declaration_that_differs_is_a_compile_error() {
     let outcome = compile("#define flux_watcher_start(w) flux_watcher_start (w, int more)");
     assert!(!outcome.status.success());
@@ -51,4 +60,58 @@ fn compile(between: &str) -> Output {
     input.write_all(source.as_bytes()).expect("cc reads its input");
     drop(input);
     compiler.wait_with_output().expect("cc ends")
+}
+
+/// Runs the build script with a `flux` on PATH that may have headers beside it.
+#[test]
+fn the_build_script_finds_the_headers_beside_flux() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    for made in ["elsewhere", "flux/bin", "flux/include/flux", "bare/bin"] {
+        fs::create_dir_all(at(made)).unwrap();
+    }
+    for made in ["flux/bin/flux", "flux/include/flux/core.h", "bare/bin/flux"] {
+        fs::write(at(made), "").unwrap();
+    }
+    symlink(at("flux/bin/flux"), at("elsewhere/flux")).unwrap();
+    let flux = at("flux").display().to_string();
+    let beside = format!("[\"{flux}/include\"] (flux on PATH)");
+    let bare = at("bare").display().to_string();
+    for (path, prefix, expected) in [
+        ("flux/bin", "", beside.as_str()),
+        ("elsewhere", "", &beside),
+        ("bare/bin", &flux, &format!("[\"{flux}/include\"] (FLUX_PREFIX)")),
+        ("bare/bin", "", &format!("{bare}/include/flux/core.h of {bare}/bin/flux does not exist")),
+        ("flux", "", "no headers of flux-core found (FLUX_PREFIX is not set, pkg-config does not find flux-core, flux is not on PATH)"),
+        ("flux/bin", &bare, &format!("FLUX_PREFIX={bare}: include/flux/core.h not found")),
+    ] {
+        let output = Command::new(build_script())
+            .current_dir(TOP)
+            .env("OUT_DIR", folder.path())
+            .env("PATH", at(path))
+            .env("FLUX_PREFIX", prefix)
+            .env("PKG_CONFIG", "/bin/false")
+            .env_remove("STATE_COUNTS_NO_HEADERS")
+            .output()
+            .unwrap();
+        // These headers are empty: bindgen fails later, after the message.
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains(expected), "{path}: {said}");
+    }
+}
+
+/// The build script that cargo compiled last.
+fn build_script() -> PathBuf {
+    let profile = env::current_exe().unwrap();
+    let built = profile.ancestors().nth(2).unwrap().join("build");
+    let scripts = fs::read_dir(built).unwrap().filter_map(|folder| {
+        let folder = folder.unwrap();
+        let ours = folder.file_name().to_string_lossy().starts_with("state-counts-");
+        let script = folder.path().join("build-script-build");
+        // The tests have a build script, too; the folder of their package has a longer name.
+        let tests = folder.file_name().to_string_lossy().starts_with("state-counts-tests-");
+        (ours && !tests && script.is_file()).then_some(script)
+    });
+    scripts.max_by_key(|script| script.metadata().unwrap().modified().unwrap()).expect("built")
 }

@@ -16,7 +16,9 @@ fn it_installs_replaces_and_removes() {
     assert!(outcome.status.success(), "{outcome:?}");
     let said = String::from_utf8(outcome.stdout).unwrap();
     let page = folder.path().join("usr/share/man/man7/flux-state-counts.7");
-    assert_eq!(said, format!("Installed {}\nInstalled {}\n", plugin.display(), page.display()));
+    let next = "Next: flux jobtap load /usr/lib/flux/job-manager/plugins/state-counts.so endpoint=";
+    let installed = format!("Installed {}\nInstalled {}\n", plugin.display(), page.display());
+    assert!(said.starts_with(&format!("{installed}{next}")), "{said}");
     assert!(fs::read_to_string(&page).unwrap().contains(".TH"));
     let installed = plugin.metadata().unwrap();
     for (path, mode) in [(&plugin, 0o755), (&plugins, 0o755), (&page, 0o644)] {
@@ -44,4 +46,19 @@ fn a_wrong_argument_is_named() {
         assert_eq!(outcome.status.code(), Some(2));
         assert!(String::from_utf8_lossy(&outcome.stderr).contains(text), "{outcome:?}");
     }
+}
+
+/// The check of the permissions is before the build. A file instead of a folder also stops root.
+#[test]
+fn without_permission_the_error_has_the_command_to_type() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("usr"), "").unwrap();
+    let outcome = install(folder.path(), &["--prefix", "/usr"]);
+    assert_eq!(outcome.status.code(), Some(1));
+    let error = String::from_utf8(outcome.stderr).unwrap();
+    assert!(
+        error.contains("/plugins: permission denied; type: sudo env PATH=\"$PATH\" "),
+        "{error}"
+    );
+    assert!(error.ends_with(" scripts/install --prefix /usr\n"), "{error}");
 }

@@ -120,13 +120,42 @@ fn root_installs_missing_packages_and_checks_them() {
     );
     let outcome = machine.run("need_packages no-such-program=one sh=dash; echo on");
     assert_eq!(text(&outcome.stdout), "on\n", "{outcome:?}");
-    assert_eq!(machine.asked(), "update -qq\ninstall -y -qq --no-install-recommends one\n");
+    let asked = machine.asked();
+    let start = "update -qq\ninstall -y -qq --no-install-recommends -o DPkg::Pre-Install-Pkgs::=";
+    assert!(asked.starts_with(start) && asked.ends_with(" one\n"), "{asked}");
 
     // If apt-get does not install it, there is an error, and the script ends.
     let outcome = Machine::new(0).run("need_packages no-such-program=one; echo on");
     assert_eq!(outcome.status.code(), Some(1));
     assert_eq!(text(&outcome.stdout), "");
     assert!(text(&outcome.stderr).ends_with("still missing after the installation of one\n"));
+}
+
+/// apt-get runs the hook in another folder, with the paths of the packages on stdin.
+#[test]
+fn packages_that_contain_services_are_not_installed() {
+    let machine = Machine::new(0);
+    machine.program(
+        "apt-get",
+        r#"[ "$1" = update ] || { cd /; echo "$MACHINE/a.deb" | sh -c "${6#*=}" || exit 100; }"#,
+    );
+    machine.program("dpkg-deb", r#"cat "$2""#);
+    for (file, service) in [
+        ("./lib/systemd/system/no-such.service", true),
+        ("./usr/lib/systemd/system/no-such.socket", true),
+        ("./etc/init.d/no-such", true),
+        ("./etc/init.d/no-such -> other", true),
+        ("./etc/init.d/", false),
+        ("./usr/lib/systemd/user/no-such.service", false),
+        ("./usr/share/doc/no-such.service", false),
+    ] {
+        let line = format!("-rw-r--r-- root/root 431 2022-10-10 10:10 {file}\n");
+        fs::write(machine.path("a.deb"), line).unwrap();
+        let outcome = machine.run("need_packages no-such-program=one");
+        assert_eq!(outcome.status.code(), Some(if service { 100 } else { 1 }), "{outcome:?}");
+        let error = text(&outcome.stderr);
+        assert_eq!(error.contains("scripts/any: a.deb contains the service /"), service, "{error}");
+    }
 }
 
 /// Debian's libclang-cpp14 has a file libclang-cpp.so.14, which is not libclang.
@@ -150,6 +179,20 @@ fn libclang_is_missing_where_the_build_script_cannot_load_it() {
     assert!(text(&outcome.stderr).ends_with("error: a typing mistake\n"), "{outcome:?}");
     machine.program("build", "");
     assert_eq!(text(&machine.run(needs).stdout), "on\n");
+}
+
+/// On a terminal, the first build shows cargo's progress bar, and no line for each crate.
+#[test]
+fn a_build_shows_its_progress() {
+    let machine = Machine::new(1000);
+    machine.program(
+        "build",
+        r"printf '   Compiling one v1.0.0\n    Building [=> ] 1/2: one\r   Compiling two v1.0.0\nwarning: unused\n  --> a.rs\n    Building [==>] 2/2: two\r    Finished `dev` profile\n'",
+    );
+    let outcome = machine.run("build | show_progress");
+    assert_eq!(text(&outcome.stdout), "warning: unused\n  --> a.rs\n");
+    let bars = "\r    Building [=> ] 1/2: one\r    Building [==>] 2/2: two\r\x1b[K";
+    assert_eq!(text(&outcome.stderr), bars);
 }
 
 /// setup.sh searches for texts of build.rs: when libclang cannot be loaded, and when its

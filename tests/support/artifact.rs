@@ -40,8 +40,14 @@ pub fn release_plugin_without_headers() -> PathBuf {
     let folder = target().join("without-headers");
     let mut command = cargo(&RELEASE);
     command.arg("--target-dir").arg(&folder);
-    run_cargo(command.env_remove("FLUX_PREFIX").env("PKG_CONFIG", "false"));
+    run_cargo(command.env("STATE_COUNTS_NO_HEADERS", "yes"));
     folder.join("release/libstate_counts.so")
+}
+
+/// The program of scripts/demo.
+pub fn demo() -> PathBuf {
+    run_cargo(&mut cargo(&["build", "--quiet", "--example", "demo"]));
+    target().join("debug/examples/demo")
 }
 
 /// A build of the plugin that panics when a job reaches SCHED.

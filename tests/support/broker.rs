@@ -135,6 +135,12 @@ impl Setup {
         self
     }
 
+    /// A folder with scripts in rc1.d.
+    pub fn scripts(mut self, folder: &Path) -> Setup {
+        self.command.env("FLUX_RC_EXTRA", folder);
+        self
+    }
+
     /// Runs the instance with this name service.
     pub fn names(mut self, names: &Names) -> Setup {
         self.command = names.command("flux".as_ref());

@@ -139,9 +139,18 @@ int main (void)
     json_object_seed (1);
     if (!(handle = flux_open ("loop://", 0)))
         die ("flux_open");
-    /* Without a broker, a request for the attribute would never be answered. */
-    if (flux_attr_set_cacheonly (handle, "version", FLUX_CORE_VERSION_STRING) < 0)
-        die ("flux_attr_set_cacheonly");
+    /* Without a broker, a request for an attribute would never be answered. */
+    const char *attributes[][2] = {
+        { "version", FLUX_CORE_VERSION_STRING },
+        { "hostname", "host1" },
+        { "rank", "0" },
+        { "jobid", "f1" },
+        { "instance-level", "0" },
+    };
+    for (int i = 0; i < sizeof (attributes) / sizeof (attributes[0]); i++) {
+        if (flux_attr_set_cacheonly (handle, attributes[i][0], attributes[i][1]) < 0)
+            die ("flux_attr_set_cacheonly");
+    }
     while (getline (&line, &size, stdin) > 0) {
         json_t *command = json_loads (line, 0, NULL);
         const char *op = json_string_value (json_object_get (command, "op"));

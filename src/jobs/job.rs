@@ -255,7 +255,7 @@ impl LabelTables {
     /// A number that changes with the version of each table.
     #[inline]
     pub fn version(&self) -> u32 {
-        let LabelTables { queues, users, banks, schemes, exceptions } = self;
+        let LabelTables { queues, users, banks, schemes, exceptions, .. } = self;
         let tables = [queues, users, banks, schemes, exceptions];
         tables.into_iter().map(LabelTable::version).fold(0, u32::wrapping_add)
     }

@@ -52,6 +52,7 @@ const ANSWERS: &[&str] = &[
     "FLUX_CONFIG_FLOATS",
     "FLUX_FAILED_ALONE",
     "FLUX_GPUS",
+    "FLUX_HOUSEKEEPING",
     "FLUX_R",
     "FLUX_UPDATE",
     "FLUX_UPDATE_RUNNING",

@@ -75,7 +75,8 @@ impl Names {
         let server = roomy_socket();
         server.set_nonblocking(true).unwrap();
         let endpoint = server.local_addr().unwrap().to_string().parse().unwrap();
-        let mut publisher = Publisher::new();
+        let mut publisher = Publisher::default();
+        publisher.set_max_datagram(1432);
         let collector = CollectorId::named("queues").unwrap();
         // More gauges than there can be labels.
         const EACH: usize = 10;

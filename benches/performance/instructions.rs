@@ -127,11 +127,11 @@ fn resyncs(report: &mut Report, plugin: &Path) {
     let many = json!({"resync": 1, "verify": 0, "metrics": "states,queues"});
     for (queues, conf) in [(0, few), (256, many)] {
         let subject = Subject { name: "", plugin, conf: &conf };
-        let gauges = 7 * (queues + 1);
+        let gauges = 7 + 13 * queues;
         let each = counted(program(), subject, 100, |host, count| {
             for id in 0..queues {
                 let system = json!({"queue": format!("queue-{id}")});
-                let jobspec = json!({"attributes": {"system": system}});
+                let jobspec = json!({"attributes": {"system": system}, "resources": [{"type": "core", "count": 1}]});
                 host.call("job.new", &json!({"id": id, "state": RUN, "jobspec": jobspec}));
             }
             (0..count).for_each(|_| host.advance(1.0));

@@ -58,10 +58,6 @@ impl Recorder for Sums {
     fn add(&mut self, _: CollectorId, gauge: MetricId, by: i64) {
         *self.0.entry(gauge).or_default() += by;
     }
-
-    fn is_defined(&self, _: CollectorId, _: LabelId) -> bool {
-        true
-    }
     fn define(&mut self, _: CollectorId, _: LabelId, _: Vec<MetricSpec>) {}
     fn set(&mut self, _: CollectorId, _: MetricId, _: Option<i64>) {}
     fn count(&mut self, _: CollectorId, _: MetricId, _: i64) {}

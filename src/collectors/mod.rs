@@ -2,14 +2,16 @@
 //! changes.
 //!
 //! A collector is a file and a line of [`COLLECTORS`]; `queues`, `users` and `banks` share a
-//! file. Most gauges are sums over the active jobs: each job adds its
+//! file, and so do those by queue. Most gauges are sums over the active jobs: each job adds its
 //! [`Collector::contributions`], and a change of a job adds the contributions after it minus
 //! those before it. A gauge therefore never becomes negative, and after a lost event the next
 //! event of the job corrects it.
 
 mod backfill;
 mod by_label;
+mod by_queue;
 mod pending;
+mod queue_status;
 mod recorder;
 mod resources;
 mod results;
@@ -35,11 +37,15 @@ pub const COLLECTORS: &[CollectorSpec] = &[
     by_label::USERS,
     by_label::BANKS,
     pending::SPEC,
+    by_queue::PENDING,
+    by_queue::TIMINGS,
+    by_queue::RESULTS,
 ];
 
 /// The description of a collector.
 pub struct CollectorSpec {
-    /// The name in the key `metrics`.
+    /// The name in the key `metrics`. The key enables a collector with two names, such as
+    /// `queues.pending`, if it contains both.
     pub name: &'static str,
     /// The parts of a job that it needs.
     pub needs: Needs,
@@ -156,6 +162,9 @@ pub enum MetricKind {
     /// A gauge: a number from a broker's response, which may not be known. Its final value
     /// is 0.
     BrokerStatus,
+    /// As `BrokerStatus`, but 0 or 1, or an age: not sent if several instances share the name,
+    /// because their sum has no meaning.
+    Unshared,
     /// A counter of events.
     Counter,
     /// A duration in milliseconds.
@@ -181,15 +190,6 @@ impl MetricKind {
     pub fn is_sum(self) -> bool {
         matches!(self, MetricKind::JobSum | MetricKind::AllocationSum)
     }
-}
-
-/// The properties of an event that its [`Change`] does not contain.
-#[derive(Clone, Copy, Debug)]
-pub struct EventContext {
-    /// The kind of event.
-    pub kind: EventKind,
-    /// The time of submission, if [`Needs::TIMES`].
-    pub submitted: Option<Timestamp>,
 }
 
 /// A collector of metrics.
@@ -222,7 +222,10 @@ pub trait Collector {
 
     /// Records the timings of an event. Not called when a job is reconciled, because that is not
     /// an event.
-    fn on_event(&mut self, _: &Change, _context: &EventContext, _out: &mut CollectorRecorder) {}
+    fn on_event(&mut self, _: &Change, _kind: EventKind, _out: &mut CollectorRecorder) {}
+
+    /// Sets the gauges of ages. `now` is `None` if no ages are sent.
+    fn ages(&self, _: &JobTable, _now: Option<Timestamp>, _out: &mut CollectorRecorder) {}
 
     /// Records that an exception of this type was raised.
     fn on_exception(&mut self, _exception: LabelId, _out: &mut CollectorRecorder) {}

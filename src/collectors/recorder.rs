@@ -1,12 +1,10 @@
 //! The interface between collectors and the publisher.
 
 use super::{CollectorId, MetricId, MetricSpec};
-use crate::jobs::LabelId;
+use crate::jobs::{LabelId, Timestamp};
 
 /// Receives the metrics of all collectors.
 pub trait Recorder {
-    /// `true` if the metrics of this label are defined.
-    fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool;
     /// Defines the metrics of a label, or those without a label (0). Existing metrics are
     /// redefined.
     fn define(&mut self, collector: CollectorId, label: LabelId, metrics: Vec<MetricSpec>);
@@ -57,6 +55,12 @@ impl<'a> CollectorRecorder<'a> {
     /// Sets a gauge. `None`: the value is not known.
     pub fn set(&mut self, gauge: MetricId, level: Option<i64>) {
         self.recorder.set(self.collector, gauge, level);
+    }
+
+    /// Sets a gauge to the seconds from `since`, or to 0 if there is no such time, until `now`.
+    pub fn set_age(&mut self, gauge: MetricId, now: Option<Timestamp>, since: Option<Timestamp>) {
+        let age = |now: Timestamp| since.map_or(0.0, |since| now.since(since) / 1000.0) as i64;
+        self.set(gauge, now.map(age));
     }
 
     /// Adds 1 to a counter.

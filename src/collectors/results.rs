@@ -12,9 +12,10 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 
 struct Results;
 
-/// In the order of [`JobResult`](crate::jobs::JobResult), then submissions.
-const RESULTS: [&str; 5] = ["completed", "failed", "canceled", "timeout", "submitted"];
-const SUBMITTED: MetricId = MetricId::fixed(4);
+/// In the order of [`JobResult`](crate::jobs::JobResult).
+pub(super) const ENDED: [&str; 4] = ["completed", "failed", "canceled", "timeout"];
+/// The metric after those of the results.
+const SUBMITTED: MetricId = MetricId::fixed(ENDED.len());
 
 impl Collector for Results {
     fn metrics(&self, label: Option<&str>) -> Vec<MetricSpec> {
@@ -22,7 +23,10 @@ impl Collector for Results {
             MetricSpec::new(MetricKind::Counter, name, vec![(key, value.into())])
         };
         match label {
-            None => RESULTS.into_iter().map(|it| counter("result", "result", it)).collect(),
+            None => {
+                let results = ENDED.into_iter().chain(["submitted"]);
+                results.map(|it| counter("result", "result", it)).collect()
+            }
             Some(exception) => vec![counter("exception", "type", exception)],
         }
     }

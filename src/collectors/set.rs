@@ -1,12 +1,14 @@
 //! The enabled collectors.
 
-use super::{Backfill, Collector, CollectorId, CollectorRecorder, EventContext, Recorder};
-use crate::jobs::{Change, JobTable, LabelId, LabelTable, LabelTables};
+use super::{Backfill, Collector, CollectorId, CollectorRecorder, Recorder};
+use crate::jobs::{Change, EventKind, JobTable, LabelId, LabelTable, LabelTables, Timestamp};
 
 /// The enabled collectors. Each processes every change; all record to one [`Recorder`].
 #[derive(Default)]
 pub struct Collectors {
     enabled: Vec<Enabled>,
+    /// [`LabelTables::version`] for which all metrics are defined.
+    version: u32,
 }
 
 /// An enabled collector.
@@ -74,24 +76,30 @@ impl Collectors {
         }
     }
 
-    /// Processes a change of a job. `context` is `None` if it is not the effect of an event.
+    /// Processes a change of a job. `kind` is `None` if it is not the effect of an event.
     /// On the path of each transition.
     pub fn on_change(
         &mut self,
         change: &Change,
-        context: Option<&EventContext>,
+        kind: Option<EventKind>,
         table: &JobTable,
         recorder: &mut impl Recorder,
     ) {
-        for enabled in &mut self.enabled {
-            let mut out = enabled.prepare(table.labels(), recorder);
-            let collector = &mut enabled.collector;
+        let version = table.labels().version();
+        if self.version != version {
+            for enabled in &mut self.enabled {
+                enabled.prepare(table.labels(), recorder);
+            }
+            self.version = version;
+        }
+        for Enabled { id, collector, .. } in &mut self.enabled {
+            let mut out = CollectorRecorder::new(*id, recorder);
             collector.delta(change, &mut out);
             if change.inactive != 0 {
                 collector.table_gauges(table, &mut out);
             }
-            if let Some(context) = context {
-                collector.on_event(change, context, &mut out);
+            if let Some(kind) = kind {
+                collector.on_event(change, kind, &mut out);
             }
         }
     }
@@ -101,6 +109,19 @@ impl Collectors {
         for enabled in &mut self.enabled {
             let mut out = enabled.prepare(table.labels(), recorder);
             enabled.collector.table_gauges(table, &mut out);
+        }
+    }
+
+    /// Sets the gauges of ages. `now` is `None` if no ages are sent.
+    pub fn set_ages(
+        &mut self,
+        now: Option<Timestamp>,
+        table: &JobTable,
+        recorder: &mut impl Recorder,
+    ) {
+        for enabled in &mut self.enabled {
+            let mut out = enabled.prepare(table.labels(), recorder);
+            enabled.collector.ages(table, now, &mut out);
         }
     }
 
@@ -140,13 +161,14 @@ impl Enabled {
     fn define(&self, since: u32, labels: &LabelTables, recorder: &mut impl Recorder) {
         let Enabled { id, collector, .. } = self;
         let table = collector.labels(labels);
-        for label in 0..=table.map_or(0, LabelTable::last) {
-            if table.map_or(0, |table| table.version_of(label)) >= since {
-                if since > 0 && recorder.is_defined(*id, label) {
-                    recorder.retire(*id, label);
-                }
-                recorder.define(*id, label, collector.metrics(table.and_then(|it| it.name(label))));
-            }
+        let changed = (0..=table.map_or(0, LabelTable::last))
+            .filter(|&label| table.map_or(0, |table| table.version_of(label)) >= since);
+        // First, because a label may have another place now.
+        if since > 0 {
+            changed.clone().for_each(|label| recorder.retire(*id, label));
+        }
+        for label in changed {
+            recorder.define(*id, label, collector.metrics(table.and_then(|it| it.name(label))));
         }
     }
 }

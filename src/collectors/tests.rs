@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{json, Value};
 
 use super::*;
-use crate::flux_formats::{Amounts, ResourceStatus};
+use crate::flux_formats::{Amounts, Housekeeping, QueueResources, QueueStatus, ResourceStatus};
 use crate::jobs::{Cursor, Event, JobInfo, JobResult, JobSource, Ranks, ReadError};
 use State::*;
 
@@ -20,9 +20,6 @@ struct Levels {
 }
 
 impl Recorder for Levels {
-    fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool {
-        self.defined.contains_key(&(collector, label))
-    }
     fn define(&mut self, collector: CollectorId, label: LabelId, metrics: Vec<MetricSpec>) {
         self.defined.insert((collector, label), metrics);
     }
@@ -36,7 +33,7 @@ impl Recorder for Levels {
     fn set(&mut self, collector: CollectorId, gauge: MetricId, level: Option<i64>) {
         let metrics = &self.defined[&(collector, gauge.label)];
         let kind = metrics[usize::from(gauge.metric)].kind;
-        assert!(matches!(kind, MetricKind::TableCount | MetricKind::BrokerStatus), "{kind:?}");
+        assert!(!matches!(kind, MetricKind::JobSum | MetricKind::Counter), "{kind:?}");
         match level {
             Some(level) => self.gauges.insert((collector, gauge), level),
             None => self.gauges.remove(&(collector, gauge)),
@@ -152,11 +149,37 @@ fn each_job_has_its_contributions() {
     type Case<'a> = (&'a str, Job, &'a [(&'a str, i64)]);
     let table: &[Case] = &[
         ("states", job(Sched), &[("state.Sched", 1)]),
-        ("queues", job(Sched), &[("queue.batch.Sched", 1)]),
+        (
+            "queues",
+            job(Sched),
+            &[
+                ("queue.batch.Sched", 1),
+                ("queue.resource.batch.nodes.requested", 2),
+                ("queue.resource.batch.cores.requested", 8),
+                ("queue.resource.batch.gpus.requested", 1),
+            ],
+        ),
         ("queues", Job { queue: 0, ..job(Sched) }, &[]),
         ("users", job(Cleanup), &[("user.7.Cleanup", 1)]),
-        ("users", running(Ranks::One(0, 1)), &[("user.7.Run", 1), ("user_cores.7", 8)]),
-        ("banks", running(Ranks::One(0, 1)), &[("bank.phys.Run", 1), ("bank_cores.phys", 8)]),
+        (
+            "users",
+            running(Ranks::One(0, 1)),
+            &[
+                ("user.7.Run", 1),
+                ("user.resource.7.nodes.allocated", 2),
+                ("user.resource.7.cores.allocated", 8),
+                ("user.resource.7.gpus.allocated", 1),
+            ],
+        ),
+        (
+            "banks",
+            Job { amounts: Amounts { nodes: 1, cores: 4, gpus: 0 }, ..running(Ranks::One(0, 0)) },
+            &[
+                ("bank.phys.Run", 1),
+                ("bank.resource.phys.nodes.allocated", 1),
+                ("bank.resource.phys.cores.allocated", 4),
+            ],
+        ),
         ("banks", Job { bank: 0, ..running(Ranks::None) }, &[]),
         (
             "resources",
@@ -189,6 +212,19 @@ fn each_job_has_its_contributions() {
         ("pending", Job { schemes: 0b110, ..job(Sched) }, &[("pending.resources", 1)]),
         ("pending", Job { is_held: true, ..job(Sched) }, &[("pending.held", 1)]),
         ("pending", Job { has_no_priority: true, ..job(Sched) }, &[("pending.priority", 1)]),
+        ("pending", Job { is_stopped: true, ..job(Sched) }, &[("pending.stopped", 1)]),
+        ("pending", Job { is_stopped: true, is_held: true, ..job(Sched) }, &[("pending.held", 1)]),
+        ("pending", Job { is_stopped: true, ..job(Priority) }, &[("pending.priority", 1)]),
+        ("queues.pending", job(Depend), &[("queue.pending.batch.dependency", 1)]),
+        ("queues.pending", Job { is_held: true, ..job(Sched) }, &[("queue.pending.batch.held", 1)]),
+        ("queues.pending", job(Sched), &[("queue.pending.batch.resources", 1)]),
+        ("queues.pending", Job { queue: 0, ..job(Sched) }, &[]),
+        (
+            "queues.pending",
+            Job { is_stopped: true, ..job(Sched) },
+            &[("queue.pending.batch.stopped", 1)],
+        ),
+        ("queues.pending", job(Run), &[]),
         ("pending", job(New), &[]),
         ("pending", job(Run), &[]),
         ("timings", job(Run), &[]),
@@ -269,15 +305,20 @@ struct TestJob {
     urgency: i32,
     jobspec: Value,
     r: Value,
+    submitted: f64,
 }
 
 impl JobSource for TestJob {
     type Json<'a> = &'a Value;
 
     fn info(&self) -> Result<JobInfo<&Value>, ReadError> {
-        let TestJob { user, urgency, jobspec, r } = self;
+        let TestJob { user, urgency, jobspec, r, .. } = self;
         let (user, urgency) = (*user, *urgency);
         Ok(JobInfo { user, urgency, priority: urgency.into(), jobspec, r: Some(r) })
+    }
+
+    fn submitted(&self) -> Result<Timestamp, ReadError> {
+        Ok(Timestamp::from_seconds(self.submitted))
     }
 
     fn bypasses_scheduler(&self, _: bool) -> bool {
@@ -299,7 +340,8 @@ fn test_job() -> impl Strategy<Value = TestJob> {
             let resources = json!([{"type": "core", "count": count}]);
             let jobspec = json!({"attributes": {"system": system}, "resources": resources});
             let held = json!([{"rank": ranks, "children": {"core": "0-1", "gpu": "0"}}]);
-            TestJob { user, urgency, jobspec, r: json!({"execution": {"R_lite": held}}) }
+            let r = json!({"execution": {"R_lite": held}});
+            TestJob { user, urgency, jobspec, r, submitted: (10 + user).into() }
         },
     )
 }
@@ -336,6 +378,7 @@ proptest! {
     /// After any changes, all gauges are equal to those of newly filled collectors, and no
     /// sum is negative.
     #[test]
+    #[cfg_attr(miri, ignore = "random cases take hours in Miri")]
     fn gauges_are_sums_over_the_table_after_any_events(
         events in prop::collection::vec((event(), test_job()), 0..60)
     ) {
@@ -361,6 +404,7 @@ proptest! {
     /// Jobs that are added, change and end during a backfill are counted once, as they are
     /// at its end.
     #[test]
+    #[cfg_attr(miri, ignore = "random cases take hours in Miri")]
     fn a_backfill_is_correct_while_jobs_change(
         before in prop::collection::vec((event(), test_job()), 0..30),
         meanwhile in prop::collection::vec((event(), test_job(), 0usize..3), 0..40),
@@ -412,6 +456,10 @@ impl JobSource for Unreadable {
     type Json<'a> = &'a Value;
 
     fn info(&self) -> Result<JobInfo<&Value>, ReadError> {
+        Err(ReadError(String::new()))
+    }
+
+    fn submitted(&self) -> Result<Timestamp, ReadError> {
         Err(ReadError(String::new()))
     }
 
@@ -473,34 +521,97 @@ fn resource_status_is_recorded_while_it_is_known() {
     let resource_status = ResourceStatus {
         nodes: 9,
         nodes_down: 3,
-        nodes_drained: 2,
+        nodes_offline: 4,
+        nodes_excluded: 1,
+        drained: vec![1, 2, 4, 5],
+        drain_oldest_seconds: 70,
         cores: 36,
         cores_down: 12,
         gpus: 5,
+        queues: Vec::new(),
     };
     table.set_resource_status(Some(resource_status));
+    // Nodes with jobs, and nodes in housekeeping, are draining.
+    let housekeeping = Housekeeping { ranks: vec![3, 4], oldest_seconds: 80 };
+    table.set_housekeeping(Some(housekeeping));
+    let holding = running(Ranks::One(2, 3));
+    collectors.on_change(&change(None, Some(&holding)), None, &table, &mut levels);
     collectors.table_gauges_changed(&table, &mut levels);
     let expected = [
+        ("housekeeping.oldest_seconds", 80),
+        ("resource.cores.allocated", 8),
         ("resource.cores.down", 12),
         ("resource.cores.total", 36),
+        ("resource.drain.oldest_seconds", 70),
+        ("resource.gpus.allocated", 1),
         ("resource.gpus.total", 5),
+        ("resource.nodes.allocated", 2),
         ("resource.nodes.down", 3),
         ("resource.nodes.drained", 2),
+        ("resource.nodes.draining", 2),
+        ("resource.nodes.excluded", 1),
+        ("resource.nodes.housekeeping", 2),
+        ("resource.nodes.offline", 4),
         ("resource.nodes.total", 9),
         ("resource.nodes.up", 6),
     ];
     assert_eq!(levels.levels(), expected.map(|(name, level)| (name.to_owned(), level)).into());
     table.set_resource_status(None);
+    table.set_housekeeping(None);
+    collectors.on_change(&change(Some(&holding), None), None, &table, &mut levels);
     collectors.table_gauges_changed(&table, &mut levels);
-    assert_eq!(levels.gauges, BTreeMap::new());
+    assert_eq!(levels.levels(), BTreeMap::new());
+}
+
+#[test]
+fn the_status_and_the_resources_of_queues_are_recorded_while_they_are_known() {
+    let mut table = table();
+    let queues = CollectorId::named("queues").unwrap();
+    table.set_needs(CollectorId::needs(&[queues]));
+    let (mut collectors, mut levels) = filled(&[queues], &table);
+    let mut recorded = |table: &JobTable| {
+        collectors.table_gauges_changed(table, &mut levels);
+        let known = levels.gauges.iter().filter(|(_, level)| **level != 0);
+        known.map(|(&(id, metric), level)| (levels.name(id, metric), *level)).collect::<Vec<_>>()
+    };
+    let status = |is_enabled, is_started| QueueStatus { is_enabled, is_started };
+    let named = |list: &[(&str, i64)]| -> Vec<_> {
+        list.iter().map(|&(name, level)| (name.to_owned(), level)).collect()
+    };
+    assert_eq!(recorded(&table), []);
+    table.set_queue_status(&[(String::new(), status(true, Some(true)))]);
+    let anonymous = ["scheduler.ready", "queue.enabled.anonymous", "queue.started.anonymous"];
+    assert_eq!(recorded(&table), named(&anonymous.map(|name| (name, 1))));
+    // Without a scheduler, `started` is not known.
+    table.set_queue_status(&[("batch".to_owned(), status(true, None))]);
+    assert_eq!(recorded(&table), named(&[("queue.enabled.batch", 1)]));
+    table.set_queue_status(&[]);
+    let up = Amounts { nodes: 2, cores: 4, gpus: 1 };
+    let resources = QueueResources { total: Amounts { nodes: 3, ..up }, up };
+    // Two queues with one label are one.
+    let queues = ["a.b", "a_b"].map(|name| (name.to_owned(), resources)).into();
+    table.set_resource_status(Some(ResourceStatus { queues, ..ResourceStatus::default() }));
+    let expected = [
+        ("queue.resource.a_b.nodes.total", 6),
+        ("queue.resource.a_b.nodes.up", 4),
+        ("queue.resource.a_b.cores.total", 8),
+        ("queue.resource.a_b.cores.up", 8),
+        ("queue.resource.a_b.gpus.total", 2),
+        ("queue.resource.a_b.gpus.up", 2),
+    ];
+    assert_eq!(recorded(&table), named(&expected));
+    table.set_resource_status(None);
+    assert_eq!(recorded(&table), []);
 }
 
 #[test]
 fn times_and_results_are_recorded_if_known() {
     let (mut collectors, mut levels, table) = (Collectors::default(), Levels::default(), table());
-    let ids = ["timings", "results"].map(|name| CollectorId::named(name).unwrap());
+    let ids = ["timings", "results", "queues.timings", "queues.results"];
+    let ids = ids.map(|name| CollectorId::named(name).unwrap());
     collectors.install(Backfill::new(&ids), &table, &mut levels);
     let at = |seconds| Some(Timestamp::from_seconds(seconds));
+    let job = |state| Job { submitted: at(1.0), ..job(state) };
     let entered = |state, seconds| Job { entered: at(seconds), ..job(state) };
     let transition = |state, previous, seconds| EventKind::Transition {
         state,
@@ -508,8 +619,7 @@ fn times_and_results_are_recorded_if_known() {
         at: at(seconds),
     };
     let mut sent = |change: Change, kind: Option<EventKind>| {
-        let context = kind.map(|kind| EventContext { kind, submitted: at(1.0) });
-        collectors.on_change(&change, context.as_ref(), &table, &mut levels);
+        collectors.on_change(&change, kind, &table, &mut levels);
         std::mem::take(&mut levels.others)
     };
     let none: [&str; 0] = [];
@@ -519,7 +629,7 @@ fn times_and_results_are_recorded_if_known() {
     let (sched, run) = (entered(Sched, 10.0), entered(Run, 10.5));
     assert_eq!(
         sent(change(Some(&sched), Some(&run)), Some(transition(16, 8, 10.5))),
-        ["time.Sched 500", "time.submit_to_run 9500"]
+        ["time.Sched 500", "time.submit_to_run 9500", "queue.time.batch.submit_to_run 9500"]
     );
     let left_new = Some(transition(2, 1, 1.5));
     assert_eq!(sent(change(Some(&job(New)), Some(&job(Depend))), left_new), ["time.New 500"]);
@@ -530,8 +640,70 @@ fn times_and_results_are_recorded_if_known() {
     // The clock was set back.
     assert_eq!(sent(change(Some(&run), None), Some(transition(32, 16, 9.0))), ["time.Run 0"]);
     let ended = Change { result: Some(JobResult::Timeout), ..change(Some(&job(Cleanup)), None) };
-    assert_eq!(sent(ended.clone(), Some(transition(64, 32, 12.0))), ["result.timeout +1"]);
-    assert_eq!(sent(ended, None), ["result.timeout +1"], "found by a reconcile pass");
+    let counted = ["result.timeout +1", "queue.result.batch.timeout +1"];
+    assert_eq!(sent(ended.clone(), Some(transition(64, 32, 12.0))), counted);
+    assert_eq!(sent(ended.clone(), None), counted, "found by a reconcile pass");
+    // The transition was hidden, and the job is not in the table.
+    let ended = Change { before: None, queue: 1, ..ended };
+    assert_eq!(sent(ended, Some(EventKind::InactiveAdd)), counted);
+}
+
+#[test]
+fn the_oldest_job_that_waits_and_is_not_held_determines_the_age() {
+    let ids = ["pending", "queues.pending"].map(|name| CollectorId::named(name).unwrap());
+    let mut table = JobTable::default();
+    table.set_needs(CollectorId::needs(&ids));
+    table.loaded();
+    let (mut collectors, mut levels) = filled(&ids, &table);
+    let job = |queue: &str, urgency, submitted| {
+        let jobspec = json!({"attributes": {"system": {"queue": queue}}});
+        TestJob { user: 1, urgency, jobspec, r: json!(null), submitted }
+    };
+    let new = |state| Some(EventKind::New { state });
+    let to =
+        |state, previous| Some(EventKind::Transition { state, previous: Some(previous), at: None });
+    // An event of a job, and the ages at 100 s: of all jobs, and in the queues a and b. Numbers
+    // of states: DEPEND 2, PRIORITY 4, SCHED 8, RUN 16, CLEANUP 32.
+    let steps = [
+        (1, new(2), job("a", 16, 10.0), [0, 0, 0]),
+        (2, new(8), job("a", 16, 40.5), [59, 59, 0]),
+        (3, new(4), job("b", 16, 30.0), [70, 59, 70]),
+        (4, new(8), job("b", 0, 20.0), [70, 59, 70]),
+        (5, new(8), job("", 16, 25.0), [75, 59, 70]),
+        (6, new(8), job("b", 16, 30.0), [75, 59, 70]),
+        (1, to(4, 2), job("a", 16, 10.0), [90, 90, 70]),
+        (3, to(8, 4), job("b", 16, 30.0), [90, 90, 70]),
+        (3, to(16, 8), job("b", 16, 30.0), [90, 90, 70]),
+        (6, to(32, 8), job("b", 16, 30.0), [90, 90, 0]),
+        // It is released, and later moves to another queue.
+        (4, None, job("b", 16, 20.0), [90, 90, 80]),
+        (1, Some(EventKind::Updated), job("b", 16, 10.0), [90, 59, 90]),
+        (1, Some(EventKind::InactiveAdd), job("b", 16, 10.0), [80, 59, 80]),
+        // The clock was set back.
+        (7, new(8), job("b", 16, 200.0), [80, 59, 80]),
+    ];
+    let ages = |table: &JobTable, collectors: &mut Collectors, levels: &mut Levels, now| {
+        collectors.set_ages(now, table, levels);
+        let gauges = levels.gauges.iter().map(|(&(id, gauge), age)| (levels.name(id, gauge), *age));
+        gauges.filter(|(name, _)| name.contains("oldest")).collect::<BTreeMap<_, _>>()
+    };
+    let now = Some(Timestamp::from_seconds(100.0));
+    for (id, kind, job, expected) in steps {
+        let change = apply(&mut table, (id, kind, 8), &job);
+        collectors.on_change(&change, None, &table, &mut levels);
+        for _ in 0..2 {
+            let ages = ages(&table, &mut collectors, &mut levels, now);
+            let age = |of: &str| ages.get(&format!("{of}.oldest_seconds")).copied();
+            let queue = |name| ages.get(&format!("queue.pending.oldest_seconds.{name}")).copied();
+            let actual = [age("pending"), queue("a"), queue("b")].map(Option::unwrap_or_default);
+            assert_eq!(actual, expected, "after {kind:?} of {id}");
+            table.recount_labels();
+        }
+    }
+    assert_eq!(ages(&table, &mut collectors, &mut levels, None), BTreeMap::new());
+    // Without the time of submission, nothing is left.
+    table.set_needs(Needs::QUEUE);
+    assert_eq!((0..3).find_map(|queue| table.oldest_pending(queue)), None);
 }
 
 #[test]
@@ -544,7 +716,7 @@ fn a_label_without_jobs_gives_its_place_to_a_new_one() {
     let named = |number: u64| {
         let system = json!({"bank": format!("b{number}"), "queue": format!("q{number}")});
         let jobspec = json!({"attributes": {"system": system}});
-        TestJob { user: 1, urgency: 16, jobspec, r: json!(null) }
+        TestJob { user: 1, urgency: 16, jobspec, r: json!(null), submitted: 1.0 }
     };
     for number in 0u64..600 {
         // A hundred jobs are active. Each ends as the next one of another label begins.

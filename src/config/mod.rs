@@ -17,11 +17,18 @@ use std::ops::RangeInclusive;
 use serde_json::{json, Map, Value};
 
 use crate::collectors::CollectorId;
+use crate::flux_formats::QueueRequirements;
 use crate::jobs::NameForm;
 use crate::stats::{quoted, Dialect, Endpoint, ENDPOINT_VARIABLE};
 use value::quoted_json;
 
 pub use template::{BrokerInfo, Template};
+
+/// `true` if `[access] private-mode` hides the jobs of other users (since Flux 0.87).
+pub fn is_private(broker: &str) -> bool {
+    let broker: Value = serde_json::from_str(broker).unwrap_or_default();
+    broker["conf"]["access"]["private-mode"] == true
+}
 
 /// The plugin's table in the broker's configuration.
 pub const TABLE: &str = "state-counts";
@@ -347,11 +354,15 @@ fn object(conf: Option<&str>) -> Result<Map<String, Value>, ConfigError> {
     }
 }
 
-/// The names of the queues in the broker's `{"conf": …}`.
-pub fn queues(broker: &str) -> Vec<String> {
+/// The queues in the broker's `{"conf": …}`.
+pub fn queues(broker: &str) -> Vec<QueueRequirements> {
     let broker: Value = serde_json::from_str(broker).unwrap_or_default();
-    let queues = broker["conf"]["queues"].as_object();
-    queues.map(|queues| queues.keys().cloned().collect()).unwrap_or_default()
+    let queues = broker["conf"]["queues"].as_object().into_iter().flatten();
+    let requires = |queue: &Value| {
+        let properties = queue["requires"].as_array().into_iter().flatten();
+        properties.filter_map(|it| it.as_str().map(str::to_owned)).collect()
+    };
+    queues.map(|(name, queue)| (name.clone(), requires(queue))).collect()
 }
 
 /// The plugin's table in the broker's configuration.

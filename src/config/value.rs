@@ -143,22 +143,32 @@ pub(super) fn print_endpoints(endpoints: &[Endpoint]) -> Value {
 
 /// A string of collectors with commas between them, or an array of strings.
 pub(super) fn metrics(value: &Value) -> Result<Vec<CollectorId>, ValueError> {
-    let names: Vec<_> = COLLECTORS.iter().map(|collector| collector.name).collect();
+    let names = CollectorId::all().filter(|it| !has_two_names(it));
+    let names: Vec<_> = names.map(|it| it.spec().name).collect();
     let expected = format!("(expected {}, or several)", either(&names));
     let wrong = || format!("{} {expected}", quoted_json(value));
     let mut collectors = Vec::new();
     for text in texts(value).ok_or_else(wrong)?.into_iter().flat_map(|text| text.split(',')) {
-        let collector = CollectorId::named(text.trim());
+        let collector = CollectorId::named(text.trim()).filter(|it| !has_two_names(it));
         let collector = collector.ok_or_else(|| format!("{} {expected}", quoted(text)))?;
         if !collectors.contains(&collector) {
             collectors.push(collector);
         }
     }
+    let is_chosen = |name| collectors.iter().any(|collector| collector.spec().name == name);
+    let both = |it: &CollectorId| has_two_names(it) && it.spec().name.split('.').all(is_chosen);
+    let more: Vec<_> = CollectorId::all().filter(both).collect();
+    collectors.extend(more);
     Ok(collectors)
 }
 
+fn has_two_names(collector: &CollectorId) -> bool {
+    collector.spec().name.contains('.')
+}
+
 pub(super) fn print_metrics(collectors: &[CollectorId]) -> Value {
-    collectors.iter().map(|collector| collector.spec().name).collect()
+    let chosen = collectors.iter().filter(|collector| !has_two_names(collector));
+    chosen.map(|collector| collector.spec().name).collect()
 }
 
 /// One string, or a non-empty array of strings.

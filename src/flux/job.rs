@@ -7,7 +7,7 @@ use super::error::Error;
 use super::json::ArgsJson;
 use crate::flux_formats::Json;
 use crate::flux_sys as sys;
-use crate::jobs::{JobInfo, JobResult, JobSource, ReadError, State};
+use crate::jobs::{JobInfo, JobResult, JobSource, ReadError, State, Timestamp};
 
 /// FLUX_JOBTAP_CURRENT_JOB, a macro that bindgen does not translate (wrapper.h asserts it).
 const CURRENT_JOB: sys::flux_jobid_t = u64::MAX;
@@ -130,14 +130,6 @@ impl<'a> JobArgs<'a> {
         })
     }
 
-    /// The time of the submission, in seconds since the epoch.
-    ///
-    /// # Errors
-    /// If the argument is missing.
-    pub fn submitted(&self) -> Result<f64, Error> {
-        self.required(c"t_submit").map(ArgsJson::number)
-    }
-
     /// The time of the event that caused the callback, from the job's eventlog, in seconds
     /// since the epoch. `None` for callbacks without an event.
     pub fn event_time(&self) -> Option<f64> {
@@ -208,6 +200,11 @@ impl JobSource for JobArgs<'_> {
             jobspec: required(c"jobspec")?,
             r: self.member(c"R"),
         })
+    }
+
+    fn submitted(&self) -> Result<Timestamp, ReadError> {
+        let time = self.required(c"t_submit").map_err(|error| ReadError(error.to_string()))?;
+        Ok(Timestamp::from_seconds(time.number()))
     }
 
     /// The event `alloc` that the plugin alloc-bypass.so posts has a member `bypass`. Without

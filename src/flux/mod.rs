@@ -42,7 +42,7 @@ pub use event::Subscription;
 pub use handle::Flux;
 pub use job::{JobArgs, Transition};
 pub use rpc::{OnResponse, Payload, Response, Rpc};
-pub use watcher::{PrepareWatcher, Timer, WritableWatcher};
+pub use watcher::Watcher;
 
 use std::ffi::CString;
 

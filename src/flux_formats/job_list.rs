@@ -1,4 +1,4 @@
-//! The response to `job-manager.list`, read one job at a time.
+//! The response to `job-manager.list` or `job-list.list`, read one job at a time.
 //!
 //! The list of 100,000 jobs is 16 MB of JSON. Parsing it as one value takes 0.4 s, during
 //! which the job manager waits.
@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::Deserializer;
 
-/// An iterator over the ids in `{"jobs": [{"id": …}, …]}`. After an error, or at a job
+/// An iterator over the jobs in `{"jobs": [{"id": …}, …]}`. After an error, or at a job
 /// without an id, it ends.
 #[derive(Debug)]
 pub struct JobList<T> {
@@ -16,9 +16,30 @@ pub struct JobList<T> {
     has_failed: bool,
 }
 
-#[derive(Deserialize)]
-struct ListedJob {
-    id: u64,
+/// A job in the list.
+#[derive(Debug, Deserialize, PartialEq)]
+pub struct ListedJob {
+    /// The job id.
+    pub id: u64,
+    /// The descriptions of the dependencies that it waits for. Empty if they were not requested.
+    #[serde(default)]
+    dependencies: Vec<String>,
+}
+
+impl ListedJob {
+    /// The names of the dependencies, as in a jobspec: the part before the first `=`, but the
+    /// scheme of a dependency on another job, which dependency-after.c describes otherwise.
+    pub fn dependencies(&self) -> impl Iterator<Item = &str> {
+        let names = self.dependencies.iter().map(|text| text.split('=').next().unwrap_or(text));
+        names.map(|name| match name {
+            "after-start" => "after",
+            "after-finish" => "afterany",
+            "after-success" => "afterok",
+            "after-failure" => "afternotok",
+            "after-except" => "afterexcept",
+            name => name,
+        })
+    }
 }
 
 impl<T: AsRef<[u8]>> JobList<T> {
@@ -37,9 +58,9 @@ impl<T: AsRef<[u8]>> JobList<T> {
 }
 
 impl<T: AsRef<[u8]>> Iterator for JobList<T> {
-    type Item = Result<u64, String>;
+    type Item = Result<ListedJob, String>;
 
-    fn next(&mut self) -> Option<Result<u64, String>> {
+    fn next(&mut self) -> Option<Result<ListedJob, String>> {
         let text = self.text.as_ref();
         let rest = text[self.offset..].trim_ascii_start();
         let rest = rest.strip_prefix(b",").unwrap_or(rest).trim_ascii_start();
@@ -49,13 +70,12 @@ impl<T: AsRef<[u8]>> Iterator for JobList<T> {
         let mut jobs = Deserializer::from_slice(rest).into_iter::<ListedJob>();
         let job = jobs.next();
         self.offset = text.len() - rest.len() + jobs.byte_offset();
-        let id = match job {
-            Some(Ok(ListedJob { id })) => Ok(id),
-            Some(Err(error)) => Err(error.to_string()),
+        let job = match job {
+            Some(job) => job.map_err(|error| error.to_string()),
             None => Err("the list of jobs is not complete".to_owned()),
         };
-        self.has_failed = id.is_err();
-        Some(id)
+        self.has_failed = job.is_err();
+        Some(job)
     }
 }
 
@@ -72,7 +92,7 @@ mod tests {
         let mut ids = Vec::new();
         while let Some(next) = list.next() {
             match next {
-                Ok(id) => ids.push(id),
+                Ok(job) => ids.push(job.id),
                 Err(error) => {
                     assert_eq!(list.next(), None, "an error ends the list");
                     return (ids, Some(error));
@@ -97,6 +117,17 @@ mod tests {
         for (text, ids) in table {
             assert_eq!(read(text), (ids.to_vec(), None), "{text}");
         }
+    }
+
+    #[test]
+    fn dependencies_have_the_names_of_a_jobspec() {
+        let text = r#"{"jobs":[{"id":1,"dependencies":["max-running-jobs-user-limit",
+            "after-finish=ƒ1","after-success=ƒ2","begin-time=17.5","a=b=c","=x"]}]}"#;
+        let job = JobList::new(text).unwrap().next().unwrap().unwrap();
+        let names: Vec<_> = job.dependencies().collect();
+        let expected =
+            ["max-running-jobs-user-limit", "afterany", "afterok", "begin-time", "a", ""];
+        assert_eq!(names, expected);
     }
 
     #[test]

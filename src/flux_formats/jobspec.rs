@@ -97,6 +97,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a thousand vertices take minutes in Miri")]
     fn a_jobspec_requests_the_products_of_its_counts() {
         let core = |count: Value| vertex("core", count, Value::Null);
         let gpu = |count: Value| vertex("gpu", count, Value::Null);

@@ -3,17 +3,21 @@
 use std::ffi::CStr;
 
 pub mod duration;
+pub mod housekeeping;
 pub mod idset;
 pub mod job_id;
 pub mod job_list;
 pub mod jobspec;
+pub mod queue_status;
 pub mod resource_set;
 pub mod resource_status;
 
 pub use duration::parse_seconds;
+pub use housekeeping::Housekeeping;
 pub use job_id::f58;
-pub use job_list::JobList;
-pub use resource_status::ResourceStatus;
+pub use job_list::{JobList, ListedJob};
+pub use queue_status::QueueStatus;
+pub use resource_status::{QueueRequirements, QueueResources, ResourceStatus};
 
 /// A JSON value that is read in place, without a copy.
 pub trait Json: Copy {
@@ -43,6 +47,14 @@ pub struct Amounts {
     pub cores: u32,
     /// GPUs.
     pub gpus: u32,
+}
+
+impl std::ops::AddAssign for Amounts {
+    fn add_assign(&mut self, other: Amounts) {
+        self.nodes = self.nodes.saturating_add(other.nodes);
+        self.cores = self.cores.saturating_add(other.cores);
+        self.gpus = self.gpus.saturating_add(other.gpus);
+    }
 }
 
 #[cfg(test)]

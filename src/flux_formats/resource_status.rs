@@ -4,31 +4,52 @@
 //! In all supported versions of Flux the resource module responds without the job manager or
 //! the scheduler. The rules are those of that module (status.c): all nodes except excluded
 //! ones are passed to the scheduler, and a node is down if it is offline, torpid or drained.
-//! The numbers equal those of `flux resource list`.
+//! The numbers equal those of `flux resource list` and `flux resource status`.
 
 use std::collections::BTreeMap;
 
-use serde::de::IgnoredAny;
 use serde::Deserialize;
 
 use super::idset::{count, each_range};
+use super::Amounts;
 
-/// The resources of an instance, without excluded nodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The resources of an instance, without excluded nodes unless stated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceStatus {
     /// Nodes: `flux resource list --states=all`.
     pub nodes: u32,
     /// Nodes that accept no new jobs: `flux resource list --states=down`.
     pub nodes_down: u32,
-    /// Drained nodes, with or without jobs: `flux resource status --states=drain`.
-    pub nodes_drained: u32,
+    /// Offline nodes, also excluded ones: `flux resource status --states=offline`.
+    pub nodes_offline: u32,
+    /// Excluded nodes: `flux resource status --states=exclude`.
+    pub nodes_excluded: u32,
+    /// The ranks of drained nodes, also excluded ones, with or without jobs, in ascending order:
+    /// `flux resource status --states=drain`.
+    pub drained: Vec<u32>,
+    /// Seconds since the first of these nodes was drained; 0 if there is none.
+    pub drain_oldest_seconds: u32,
     /// Cores.
     pub cores: u32,
     /// Cores of nodes that are down.
     pub cores_down: u32,
     /// GPUs.
     pub gpus: u32,
+    /// The resources of each queue: `flux resource list -q QUEUE`.
+    pub queues: Vec<(String, QueueResources)>,
 }
+
+/// The resources that a queue may use. Those of other queues may overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueResources {
+    /// All, without excluded nodes.
+    pub total: Amounts,
+    /// Those of nodes that accept jobs.
+    pub up: Amounts,
+}
+
+/// A queue of the broker's configuration, and the properties of nodes that it requires (RFC 33).
+pub type QueueRequirements = (String, Vec<String>);
 
 impl ResourceStatus {
     /// Nodes that accept jobs: `flux resource list --states=up`.
@@ -49,7 +70,13 @@ struct Response {
     #[serde(default)]
     torpid: String,
     /// The keys are idsets of drained ranks.
-    drain: BTreeMap<String, IgnoredAny>,
+    drain: BTreeMap<String, Drain>,
+}
+
+#[derive(Deserialize)]
+struct Drain {
+    /// Seconds since the epoch.
+    timestamp: f64,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +88,9 @@ struct R {
 struct Execution {
     #[serde(rename = "R_lite")]
     r_lite: Vec<Entry>,
+    /// The ranks with each property, as an idset.
+    #[serde(default)]
+    properties: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -81,58 +111,97 @@ const EXCLUDED: u8 = 1;
 const DOWN: u8 = 2;
 const DRAINED: u8 = 4;
 const LISTED: u8 = 8;
+const OFFLINE: u8 = 16;
 
-/// Parses the response. `None` if it is malformed.
-pub fn parse(response: &[u8]) -> Option<ResourceStatus> {
-    let response: Response = serde_json::from_slice(response).ok()?;
-    let mut ranks = RankMarks::default();
-    ranks.mark(&response.exclude, EXCLUDED)?;
-    ranks.mark(&response.offline, DOWN)?;
-    ranks.mark(&response.torpid, DOWN)?;
-    for drained in response.drain.keys() {
-        ranks.mark(drained, DOWN | DRAINED)?;
-    }
-    let mut status = ResourceStatus::default();
-    for entry in &response.r.execution.r_lite {
+/// A node: marks, and its cores and GPUs.
+type Node = (u8, Amounts);
+
+/// Parses the response; `now`: seconds since the epoch. `None` if it is malformed.
+pub fn parse(response: &[u8], queues: &[QueueRequirements], now: f64) -> Option<ResourceStatus> {
+    let Response { r, exclude, offline, torpid, drain } = serde_json::from_slice(response).ok()?;
+    let Execution { r_lite, properties } = r.execution;
+    let mut nodes: Vec<Node> = Vec::new();
+    for entry in &r_lite {
         let (cores, gpus) = (count(&entry.children.core)?, count(&entry.children.gpu)?);
         // A rank may be in several entries.
-        ranks.each(&entry.rank, |marks| {
+        each(&mut nodes, &entry.rank, |(marks, amounts)| {
             *marks |= LISTED;
-            if *marks & EXCLUDED == 0 {
-                status.cores = status.cores.saturating_add(cores);
-                status.gpus = status.gpus.saturating_add(gpus);
-                if *marks & DOWN != 0 {
-                    status.cores_down = status.cores_down.saturating_add(cores);
-                }
-            }
+            *amounts += Amounts { nodes: 0, cores, gpus };
+            amounts.nodes = 1;
         })?;
     }
-    let nodes =
-        |mask: u8, marks| ranks.0.iter().filter(|&found| found & mask == marks).count() as u32;
-    status.nodes = nodes(LISTED | EXCLUDED, LISTED);
-    status.nodes_down = nodes(LISTED | EXCLUDED | DOWN, LISTED | DOWN);
-    status.nodes_drained = nodes(DRAINED, DRAINED);
-    Some(status)
+    let mut mark = |idset: &str, mark| each(&mut nodes, idset, |(marks, _)| *marks |= mark);
+    mark(&exclude, EXCLUDED)?;
+    mark(&offline, DOWN | OFFLINE)?;
+    mark(&torpid, DOWN)?;
+    let mut first_drain = now;
+    for (ranks, Drain { timestamp }) in &drain {
+        let mut is_listed = false;
+        each(&mut nodes, ranks, |(marks, _)| {
+            *marks |= DOWN | DRAINED;
+            is_listed |= *marks & LISTED != 0;
+        })?;
+        first_drain = if is_listed { first_drain.min(*timestamp) } else { first_drain };
+    }
+    let listed = |mark| {
+        let marks = LISTED | mark;
+        nodes.iter().zip(0..).filter(move |((found, _), _)| found & marks == marks)
+    };
+    let all = sum(&nodes, |_| true, EXCLUDED);
+    let up = sum(&nodes, |_| true, EXCLUDED | DOWN);
+    let of_queue = |(name, requires): &QueueRequirements| {
+        let mut has_all = vec![true; nodes.len()];
+        for property in requires {
+            let (property, is_excluded) =
+                property.strip_prefix('^').map_or((property.as_str(), false), |it| (it, true));
+            let mut has = vec![false; nodes.len()];
+            let ranks = properties.get(property).map_or("", String::as_str);
+            each(&mut has, ranks, |has| *has = true)?;
+            has_all.iter_mut().zip(has).for_each(|(all, has)| *all &= has != is_excluded);
+        }
+        let of_queue = |mask| sum(&nodes, |rank| has_all[rank], mask);
+        let resources = QueueResources { total: of_queue(EXCLUDED), up: of_queue(EXCLUDED | DOWN) };
+        Some((name.clone(), resources))
+    };
+    Some(ResourceStatus {
+        nodes: all.nodes,
+        nodes_down: all.nodes - up.nodes,
+        nodes_offline: listed(OFFLINE).count() as u32,
+        nodes_excluded: listed(EXCLUDED).count() as u32,
+        drained: listed(DRAINED).map(|(_, rank)| rank).collect(),
+        drain_oldest_seconds: (now - first_drain) as u32,
+        cores: all.cores,
+        cores_down: all.cores - up.cores,
+        gpus: all.gpus,
+        queues: queues.iter().map(of_queue).collect::<Option<_>>()?,
+    })
 }
 
-/// The marks of each rank.
-#[derive(Default)]
-struct RankMarks(Vec<u8>);
-
-impl RankMarks {
-    fn mark(&mut self, idset: &str, mark: u8) -> Option<()> {
-        self.each(idset, |marks| *marks |= mark)
+/// The amounts of the nodes in R that `is_counted` accepts by rank, without those with a mark of
+/// `mask`.
+fn sum(nodes: &[Node], is_counted: impl Fn(usize) -> bool, mask: u8) -> Amounts {
+    let mut sum = Amounts::default();
+    for (rank, (marks, amounts)) in nodes.iter().enumerate() {
+        if marks & mask == 0 && is_counted(rank) {
+            sum += *amounts;
+        }
     }
+    sum
+}
 
-    fn each(&mut self, idset: &str, mut body: impl FnMut(&mut u8)) -> Option<()> {
-        each_range(idset, &mut |first, last| {
-            let (first, end) = (first as usize, last as usize + 1);
-            if self.0.len() < end {
-                self.0.resize(end, 0);
-            }
-            self.0[first..end].iter_mut().for_each(&mut body);
-        })
-    }
+/// Calls `body` with the item of each rank in `idset`; `items` grows as needed.
+fn each<T: Clone + Default>(
+    items: &mut Vec<T>,
+    idset: &str,
+    mut body: impl FnMut(&mut T),
+) -> Option<()> {
+    each_range(idset, &mut |first, last| {
+        let (first, end) = (first as usize, last as usize + 1);
+        if items.len() < end {
+            items.resize(end, T::default());
+        }
+        items[first..end].iter_mut().for_each(&mut body);
+    })
 }
 
 #[cfg(test)]
@@ -166,7 +235,14 @@ mod tests {
     #[test]
     fn numbers_equal_those_of_flux_resource_list() {
         let all = ResourceStatus { nodes: 8, cores: 32, gpus: 4, ..ResourceStatus::default() };
-        let down = |nodes: u32| ResourceStatus { nodes_down: nodes, cores_down: 4 * nodes, ..all };
+        let down =
+            |nodes: u32| ResourceStatus { nodes_down: nodes, cores_down: 4 * nodes, ..all.clone() };
+        let offline = |nodes| ResourceStatus { nodes_offline: nodes, ..down(nodes) };
+        let drained = |ranks: &[u32], status| ResourceStatus {
+            drained: ranks.into(),
+            drain_oldest_seconds: 98,
+            ..status
+        };
         let with_scheduling = {
             let mut r = eight();
             r["scheduling"] = json!({"graph": {"nodes": [1, 2, {"deep": [[]]}]}});
@@ -180,20 +256,17 @@ mod tests {
         let mut old = response(eight(), ["2", "", ""], &[]);
         old.as_object_mut().unwrap().remove("torpid");
         let table = [
-            (response(eight(), ["", "", ""], &[]), all),
-            (response(with_scheduling, ["", "", ""], &[]), all),
-            (response(eight(), ["1-3", "", ""], &[]), down(3)),
-            (response(eight(), ["0-7", "", ""], &[]), down(8)),
-            (old, down(1)),
+            (response(eight(), ["", "", ""], &[]), all.clone()),
+            (response(with_scheduling, ["", "", ""], &[]), all.clone()),
+            (response(eight(), ["1-3", "", ""], &[]), offline(3)),
+            (response(eight(), ["0-7", "", ""], &[]), offline(8)),
+            (old, offline(1)),
             // A rank in two sets is counted as down once.
             (
                 response(eight(), ["2", "", "2-3"], &["2,4"]),
-                ResourceStatus { nodes_drained: 2, ..down(3) },
+                ResourceStatus { nodes_offline: 1, ..drained(&[2, 4], down(3)) },
             ),
-            (
-                response(eight(), ["", "", ""], &["0-1", "4"]),
-                ResourceStatus { nodes_drained: 3, ..down(3) },
-            ),
+            (response(eight(), ["", "", ""], &["0-1", "4"]), drained(&[0, 1, 4], down(3))),
             // An excluded node is not counted, also if it is down.
             (
                 response(eight(), ["6-7", "7", ""], &[]),
@@ -203,38 +276,70 @@ mod tests {
                     cores: 28,
                     cores_down: 4,
                     gpus: 2,
-                    ..all
+                    nodes_offline: 2,
+                    nodes_excluded: 1,
+                    ..all.clone()
                 },
             ),
             (
                 response(eight(), ["", "0-7", ""], &["7"]),
-                ResourceStatus { nodes_drained: 1, ..ResourceStatus::default() },
+                ResourceStatus { nodes_excluded: 8, ..drained(&[7], ResourceStatus::default()) },
             ),
             (
                 response(twice, ["1", "", ""], &[]),
                 ResourceStatus {
                     nodes: 2,
                     nodes_down: 1,
+                    nodes_offline: 1,
                     cores: 10,
                     cores_down: 6,
                     ..ResourceStatus::default()
                 },
             ),
             // Ranks that are not in R, such as a login node.
-            (response(eight(), ["[8-11]", "", ""], &[]), all),
+            (response(eight(), ["[8-11]", "", ""], &["9"]), all.clone()),
             (response(r(json!([])), ["", "", ""], &[]), ResourceStatus::default()),
         ];
         for (response, expected) in table {
-            let resource_status = parse(response.to_string().as_bytes());
-            assert_eq!(resource_status, Some(expected), "{response}");
+            let resource_status = parse(response.to_string().as_bytes(), &[], 100.0);
             assert_eq!(expected.nodes_up() + expected.nodes_down, expected.nodes);
+            assert_eq!(resource_status, Some(expected), "{response}");
+        }
+    }
+
+    /// As `flux resource list -q QUEUE`. Each row: what the queue requires, and the nodes, cores
+    /// and GPUs, in total and up.
+    #[test]
+    fn queues_have_the_nodes_with_the_properties_that_they_require() {
+        let mut r = eight();
+        r["execution"]["properties"] = json!({"batch": "0-5", "big": "4-7", "none": ""});
+        // 0 is excluded, 4 is drained, 7 is offline.
+        let response = response(r, ["7", "0", ""], &["4"]);
+        let table: &[(&[&str], _, _)] = &[
+            (&[], (7, 28, 4), (5, 20, 2)),
+            (&["batch"], (5, 20, 0), (4, 16, 0)),
+            (&["big"], (4, 16, 4), (2, 8, 2)),
+            (&["batch", "big"], (2, 8, 0), (1, 4, 0)),
+            (&["^batch"], (2, 8, 4), (1, 4, 2)),
+            (&["big", "^batch"], (2, 8, 4), (1, 4, 2)),
+            (&["none"], (0, 0, 0), (0, 0, 0)),
+            (&["unknown"], (0, 0, 0), (0, 0, 0)),
+            (&["^unknown"], (7, 28, 4), (5, 20, 2)),
+        ];
+        for &(requires, total, up) in table {
+            let queue = ("q".to_owned(), requires.iter().map(|it| it.to_string()).collect());
+            let status = parse(response.to_string().as_bytes(), &[queue], 0.0).unwrap();
+            let [total, up] =
+                [total, up].map(|(nodes, cores, gpus)| Amounts { nodes, cores, gpus });
+            let expected = vec![("q".to_owned(), QueueResources { total, up })];
+            assert_eq!(status.queues, expected, "{requires:?}");
         }
     }
 
     #[test]
     fn malformed_responses_are_rejected() {
         let right = response(eight(), ["1", "2", "3"], &["4"]);
-        assert!(parse(right.to_string().as_bytes()).is_some());
+        assert!(parse(right.to_string().as_bytes(), &[], 0.0).is_some());
         let with = |key: &str, value: Value| {
             let mut wrong = right.clone();
             wrong[key] = value;
@@ -264,7 +369,8 @@ mod tests {
             with("offline", json!("3-1")),
             with("exclude", json!("a")),
             with("torpid", json!("0-9999999999")),
-            with("drain", json!({"x": {}})),
+            with("drain", json!({"x": {"timestamp": 1}})),
+            with("drain", json!({"1": {}})),
             with("drain", json!([])),
             entry(json!(1), json!("0")),
             entry(json!("1,1"), json!("0")),
@@ -274,7 +380,7 @@ mod tests {
             with("R", r(json!([{"rank": "1"}]))),
         ];
         for response in table {
-            assert_eq!(parse(response.as_bytes()), None, "{response}");
+            assert_eq!(parse(response.as_bytes(), &[], 0.0), None, "{response}");
         }
     }
 }

@@ -30,8 +30,12 @@ impl Needs {
     pub const TIMES: Needs = Needs(1 << 5);
     /// The result, and the exceptions raised on it.
     pub const RESULT: Needs = Needs(1 << 6);
+    /// The time of submission.
+    pub const SUBMITTED: Needs = Needs(1 << 8);
     /// The status of the instance's resources, which is not a property of a job.
     pub const RESOURCE_STATUS: Needs = Needs(1 << 7);
+    /// The status of the queues and of the scheduler, which are not properties of a job.
+    pub const QUEUE_STATUS: Needs = Needs(1 << 10);
 
     /// The needs that are read from [`JobInfo`].
     const INFO: Needs =
@@ -67,13 +71,15 @@ pub(super) enum Refresh {
 }
 
 /// An active job, with the parts that the enabled collectors need. A table entry, including
-/// the id, has 72 bytes.
+/// the id, has 80 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Job {
     /// `None` for a state that this version does not support.
     pub state: Option<State>,
     /// The time of the last transition. `None` if it is not known.
     pub entered: Option<Timestamp>,
+    /// The time of submission. `None` if it is not known.
+    pub submitted: Option<Timestamp>,
     /// The queue, in [`LabelTables::queues`].
     pub queue: LabelId,
     /// The owner, in [`LabelTables::users`].
@@ -90,18 +96,27 @@ pub struct Job {
     pub is_held: bool,
     /// `true` if the priority is 0, so that the job is not passed to the scheduler.
     pub has_no_priority: bool,
+    /// `true` if the job waits, and its queue is stopped or there is no scheduler, according to
+    /// [`LabelTables::stopped_queues`].
+    pub is_stopped: bool,
     /// `true` if the job waits and its jobspec exceeds a limit: it is counted as requesting
     /// no resources, or only its first 64 dependencies are counted.
     pub exceeds_limit: bool,
+    /// `true` if `schemes` is from a list of the dependencies that the job waits for, `false` if
+    /// it is from the jobspec, which does not have those that plugins add.
+    pub has_listed_schemes: bool,
     /// The schemes of its dependencies, one bit each, by the id in [`LabelTables::schemes`].
     pub schemes: u32,
 }
 
 /// A time from an eventlog, in microseconds since the epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(NonZeroU64);
 
 impl Timestamp {
+    /// The earliest time.
+    pub const MIN: Timestamp = Timestamp(NonZeroU64::MIN);
+
     /// Converts seconds since the epoch. Negative numbers and NaN become the epoch.
     pub fn from_seconds(seconds: f64) -> Timestamp {
         Timestamp(NonZeroU64::new((seconds * 1e6).round() as u64).unwrap_or(NonZeroU64::MIN))
@@ -179,6 +194,12 @@ pub trait JobSource {
     /// The reason why it cannot be read.
     fn info(&self) -> Result<JobInfo<Self::Json<'_>>, ReadError>;
 
+    /// The time of submission.
+    ///
+    /// # Errors
+    /// If it is missing.
+    fn submitted(&self) -> Result<Timestamp, ReadError>;
+
     /// `true` if R was not allocated by the scheduler, but by the plugin alloc-bypass.so.
     /// `has_attribute`: the jobspec has the attribute `alloc-bypass`, which has no effect
     /// without that plugin.
@@ -207,6 +228,8 @@ pub struct LabelTables {
     pub schemes: LabelTable,
     /// Exception types.
     pub exceptions: LabelTable,
+    /// The queues whose jobs cannot start. 0: jobs without a queue.
+    pub stopped_queues: Vec<LabelId>,
 }
 
 impl LabelTables {
@@ -229,15 +252,23 @@ impl LabelTables {
         [queues, users, banks, schemes].into_iter().for_each(LabelTable::clear_counts);
     }
 
+    /// A number that changes with the version of each table.
+    #[inline]
+    pub fn version(&self) -> u32 {
+        let LabelTables { queues, users, banks, schemes, exceptions } = self;
+        let tables = [queues, users, banks, schemes, exceptions];
+        tables.into_iter().map(LabelTable::version).fold(0, u32::wrapping_add)
+    }
+
     /// `true` if a label was counted as [`OTHER`](super::OTHER) because its table was full.
     pub(super) fn is_exceeded(&self) -> bool {
-        let LabelTables { queues, users, banks, schemes, exceptions } = self;
+        let LabelTables { queues, users, banks, schemes, exceptions, .. } = self;
         [queues, users, banks, schemes, exceptions].into_iter().any(LabelTable::is_exceeded)
     }
 }
 
-/// The maximum number of users, and of banks, with their own gauges: seven for each label. A
-/// resync of 100 users and 100 banks is about 30 datagrams.
+/// The maximum number of users, and of banks, with their own gauges: twelve for each label. A
+/// resync of 100 users and 100 banks is about 70 datagrams.
 pub const MAX_LABELS: usize = 100;
 
 /// The maximum number of queues with their own gauges. Administrators define queues.
@@ -282,6 +313,7 @@ impl Default for LabelTables {
             banks: LabelTable::new(MAX_LABELS, MAX_LABEL_LEN, &[]),
             schemes: LabelTable::new(MAX_SCHEMES, MAX_LABEL_LEN, &[]),
             exceptions: LabelTable::new(MAX_EXCEPTION_TYPES, MAX_LABEL_LEN, &FLUX_EXCEPTION_TYPES),
+            stopped_queues: Vec::new(),
         }
     }
 }
@@ -297,11 +329,33 @@ impl Job {
         self.state.is_some_and(State::is_waiting)
     }
 
-    /// `true` if both jobs are counted by the same labels.
+    /// Sets the dependencies that the job waits for, by their names.
+    pub(super) fn set_dependencies<'a>(
+        &mut self,
+        names: impl Iterator<Item = &'a str>,
+        schemes: &mut LabelTable,
+    ) {
+        self.has_listed_schemes = true;
+        self.schemes = bits(names.take(MAX_DEPENDENCIES).map(|name| schemes.id(name)));
+    }
+
+    /// `true` if the list of dependencies must be requested to know what the job waits for.
+    pub(super) fn needs_list(&self) -> bool {
+        self.state == Some(State::Depend) && (self.schemes == 0 || self.has_listed_schemes)
+    }
+
+    /// `true` if the job waits for a priority or resources, and is not held.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.state, Some(State::Priority | State::Sched)) && !self.is_held
+    }
+
+    /// `true` if both jobs are counted by the same labels, and by the same time of submission
+    /// if they are pending.
     #[inline]
-    pub(super) fn has_labels_of(&self, other: &Job) -> bool {
+    pub(super) fn is_counted_as(&self, other: &Job) -> bool {
         let labels = |job: &Job| (job.queue, job.user, job.bank, job.schemes);
-        labels(self) == labels(other)
+        let since = |job: &Job| job.submitted.filter(|_| job.is_pending());
+        labels(self) == labels(other) && since(self) == since(other)
     }
 
     /// `true` if all properties are equal, except the state and the time of the last transition.
@@ -316,6 +370,7 @@ impl Job {
         self.user = label(Needs::USER, self.user);
         self.bank = label(Needs::BANK, self.bank);
         self.entered = self.entered.filter(|_| needs.contains(Needs::TIMES));
+        self.submitted = self.submitted.filter(|_| needs.contains(Needs::SUBMITTED));
         let (resources, waiting) =
             (needs.contains(Needs::RESOURCES), needs.contains(Needs::WAITING));
         if !resources {
@@ -323,6 +378,7 @@ impl Job {
         }
         if !waiting {
             (self.is_held, self.has_no_priority, self.schemes) = Default::default();
+            (self.is_stopped, self.has_listed_schemes) = Default::default();
         }
         self.exceeds_limit &= resources || waiting;
     }
@@ -340,11 +396,19 @@ impl Job {
         labels: &mut LabelTables,
         refresh: Refresh,
     ) -> Option<ReadError> {
+        let mut submitted = Ok(());
+        if refresh == Refresh::New && needs.contains(Needs::SUBMITTED) {
+            submitted = source.submitted().map(|time| self.submitted = Some(time));
+        }
         if !needs.has_info() {
-            return None;
+            return submitted.err();
         }
         let read = |info| self.read_info(source, &info, needs, labels, refresh);
-        source.info().and_then(read).err()
+        let error = source.info().and_then(read).and(submitted).err();
+        self.is_stopped = needs.contains(Needs::WAITING)
+            && self.is_waiting()
+            && labels.stopped_queues.contains(&self.queue);
+        error
     }
 
     fn read_info<S: JobSource>(
@@ -392,13 +456,12 @@ impl Job {
     }
 
     fn read_dependencies<J: Json>(&mut self, dependencies: Option<J>, schemes: &mut LabelTable) {
-        self.schemes = 0;
-        let Some(dependencies) = dependencies else { return };
-        for dependency in dependencies.items().take(MAX_DEPENDENCIES) {
-            self.schemes |= 1 << label(dependency.member(c"scheme"), schemes);
+        if !self.has_listed_schemes {
+            let items = dependencies.into_iter().flat_map(Json::items).take(MAX_DEPENDENCIES);
+            self.schemes =
+                bits(items.map(|dependency| label(dependency.member(c"scheme"), schemes)));
         }
-        // Bit 0 is set by dependencies without a scheme.
-        self.schemes &= !1;
+        let Some(dependencies) = dependencies else { return };
         self.exceeds_limit = self.is_waiting() && dependencies.item(MAX_DEPENDENCIES).is_some();
     }
 
@@ -436,6 +499,11 @@ impl Job {
         };
         Ok(())
     }
+}
+
+/// The bit of each id. 0, a dependency without a scheme, has none.
+fn bits(ids: impl Iterator<Item = LabelId>) -> u32 {
+    ids.fold(0, |bits, id| bits | 1 << id) & !1
 }
 
 /// The id of a label in a jobspec; 0 if there is none.

@@ -35,7 +35,7 @@ pub use job::{
 pub use label_table::{LabelId, LabelTable, OTHER};
 pub use reconcile::{Comparison, Reconcile};
 pub use state::{NameForm, State};
-pub use table::{Anomaly, Change, Event, EventKind, JobTable};
+pub use table::{Anomaly, Change, Event, EventKind, JobTable, QueueStatuses};
 
 #[cfg(test)]
 mod tests;

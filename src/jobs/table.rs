@@ -1,14 +1,14 @@
 //! The table of active jobs.
 
 use std::collections::hash_map::{Entry, HashMap};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::inactive::{ByQueue, Inactive, InactiveByQueue, InactiveResponse};
 use super::job::{Job, JobResult, JobSource, LabelTables, Needs, ReadError, Refresh, Timestamp};
 use super::label_table::LabelId;
 use super::state::State;
-use crate::flux_formats::ResourceStatus;
+use crate::flux_formats::{Housekeeping, QueueResources, QueueStatus, ResourceStatus};
 
 /// An event of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,17 +162,26 @@ pub struct JobTable {
     shards: Vec<Shard>,
     needs: Needs,
     labels: LabelTables,
+    /// The number of pending jobs of each queue by their time of submission. Filled while the
+    /// time of submission is needed.
+    pending: BTreeMap<(LabelId, Timestamp), u32>,
     inactive: Inactive,
     /// Updated while queues are needed.
     queues: InactiveByQueue,
     /// `None` while it is not known, or not needed.
     resource_status: Option<ResourceStatus>,
+    /// The resources of each queue in `resource_status`, by its label.
+    queue_resources: BTreeMap<LabelId, QueueResources>,
+    housekeeping: Option<Housekeeping>,
+    queue_status: QueueStatuses,
     anomalies: [u64; Anomaly::KINDS],
     events: u64,
     /// `None` after the load.
     restart_replay: Option<RestartReplay>,
     /// `true` after the first complete reconcile pass.
     is_reconciled: bool,
+    /// Jobs in DEPEND whose dependencies must be requested, if [`Needs::WAITING`].
+    without_reason: i64,
 }
 
 /// The jobs that ended during the load, while Flux reports the existing jobs. At a restart,
@@ -180,19 +189,28 @@ pub struct JobTable {
 /// So a job may change state or end before `job.new` reports it in its earlier state.
 type RestartReplay = HashSet<u64, BuildHasherDefault<IdHasher>>;
 
+/// The status of each queue, by its label. The anonymous queue of an instance without queues has
+/// label 0. Empty while the status is not known, or not needed.
+pub type QueueStatuses = BTreeMap<LabelId, QueueStatus>;
+
 impl Default for JobTable {
     fn default() -> Self {
         JobTable {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             needs: Needs::STATE,
             labels: LabelTables::default(),
+            pending: BTreeMap::new(),
             inactive: Inactive::default(),
             queues: InactiveByQueue::default(),
             resource_status: None,
+            queue_resources: BTreeMap::new(),
+            housekeeping: None,
+            queue_status: QueueStatuses::default(),
             anomalies: [0; Anomaly::KINDS],
             events: 0,
             restart_replay: Some(RestartReplay::default()),
             is_reconciled: false,
+            without_reason: 0,
         }
     }
 }
@@ -215,20 +233,40 @@ impl JobTable {
             self.queues = InactiveByQueue::default();
         }
         if !needs.contains(Needs::RESOURCE_STATUS) {
-            self.resource_status = None;
+            self.set_resource_status(None);
+        }
+        if !needs.contains(Needs::QUEUE_STATUS) {
+            self.queue_status.clear();
+            self.labels.stopped_queues.clear();
         }
         let had = std::mem::replace(&mut self.needs, needs);
         if !needs.contains(had) {
             self.shards.iter_mut().flat_map(Shard::values_mut).for_each(|job| job.keep(needs));
             self.recount_labels();
         }
+        self.without_reason = match needs.contains(Needs::WAITING) {
+            true => self.jobs().filter(|(_, job)| job.needs_list()).count() as i64,
+            false => 0,
+        };
     }
 
-    /// Counts the active jobs of each label again. Iterates over all jobs.
+    /// Counts the active jobs of each label again, and the pending ones by their time of
+    /// submission. Iterates over all jobs.
     pub fn recount_labels(&mut self) {
-        let JobTable { labels, shards, .. } = self;
+        let JobTable { labels, pending, shards, .. } = self;
         labels.clear_job_counts();
-        shards.iter().flat_map(Shard::values).for_each(|job| labels.count_job(Some(job), 1));
+        pending.clear();
+        for job in shards.iter().flat_map(Shard::values) {
+            labels.count_job(Some(job), 1);
+            count_pending(pending, Some(job), 1);
+        }
+    }
+
+    /// The time of submission of the oldest job of a queue (0: of no queue) that waits for a
+    /// priority or resources and is not held.
+    pub fn oldest_pending(&self, queue: LabelId) -> Option<Timestamp> {
+        let mut jobs = self.pending.range((queue, Timestamp::MIN)..);
+        jobs.next().filter(|((of, _), _)| *of == queue).map(|((_, submitted), _)| *submitted)
     }
 
     /// The parts of a job that are needed.
@@ -264,6 +302,72 @@ impl JobTable {
     /// Sets the status of the instance's resources. `None` if it is no longer known.
     pub fn set_resource_status(&mut self, resource_status: Option<ResourceStatus>) {
         self.resource_status = resource_status;
+        self.queue_resources.clear();
+        for (name, resources) in self.resource_status.iter().flat_map(|status| &status.queues) {
+            // Two queues may have the same label.
+            let sum = self.queue_resources.entry(self.labels.queues.id(name)).or_default();
+            sum.total += resources.total;
+            sum.up += resources.up;
+        }
+    }
+
+    /// The resources of a queue. `None` if they are not known.
+    pub fn queue_resources(&self, queue: LabelId) -> Option<&QueueResources> {
+        self.queue_resources.get(&queue)
+    }
+
+    /// The nodes in housekeeping. `None` while they are not known.
+    pub fn housekeeping(&self) -> Option<&Housekeeping> {
+        self.housekeeping.as_ref()
+    }
+
+    /// Sets the nodes in housekeeping.
+    pub fn set_housekeeping(&mut self, housekeeping: Option<Housekeeping>) {
+        self.housekeeping = housekeeping;
+    }
+
+    /// The status of the queues.
+    pub fn queue_status(&self) -> &QueueStatuses {
+        &self.queue_status
+    }
+
+    /// Sets the status of the queues, by their names; the name of the anonymous queue is empty.
+    /// Returns `true` if other queues are stopped: then [`Job::is_stopped`] is not true of each
+    /// job until it is [reconciled](Self::reconcile).
+    pub fn set_queue_status(&mut self, status: &[(String, QueueStatus)]) -> bool {
+        let queues = &mut self.labels.queues;
+        self.queue_status = status.iter().map(|(name, it)| (queues.id(name), *it)).collect();
+        let stopped = self.queue_status.iter().filter(|(_, it)| it.is_started != Some(true));
+        let stopped = stopped.map(|(&queue, _)| queue).collect();
+        std::mem::replace(&mut self.labels.stopped_queues, stopped) != self.labels.stopped_queues
+    }
+
+    /// `true` if a job in DEPEND has no dependency in its jobspec: a plugin added one.
+    pub fn needs_dependencies(&self) -> bool {
+        self.without_reason > 0
+    }
+
+    /// Sets the dependencies that a job in DEPEND waits for, by their names. Without names the job
+    /// is about to leave DEPEND, or the list is older than the job's dependencies.
+    pub fn set_dependencies<'a>(
+        &mut self,
+        id: u64,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Change {
+        let mut names = names.peekable();
+        let is_listed = self.needs.contains(Needs::WAITING) && names.peek().is_some();
+        let job = self.shards[shard_of(id)].get_mut(&id).filter(|_| is_listed);
+        let Some(job) = job.filter(|job| job.state == Some(State::Depend)) else {
+            return Change::default();
+        };
+        let before = job.clone();
+        job.set_dependencies(names, &mut self.labels.schemes);
+        let after = job.clone();
+        self.labels.count_job(Some(&after), 1);
+        self.labels.count_job(Some(&before), -1);
+        let change = Change { before: Some(before), after: Some(after), ..Change::default() };
+        self.count_without_reason(&change);
+        change
     }
 
     /// The number of anomalies of each kind, by [`Anomaly::kind`].
@@ -360,11 +464,13 @@ impl JobTable {
         let mut change = match known {
             Some((state, source)) if state != Some(State::Inactive) => {
                 let mut job = Job::new(state);
-                let read_error = job.read(source, self.needs, &mut self.labels, Refresh::New);
                 let before = self.job(id).cloned();
                 if let Some(before) = &before {
                     job.entered = before.entered.filter(|_| before.state == state);
+                    job.schemes = before.schemes;
+                    job.has_listed_schemes = before.has_listed_schemes;
                 }
+                let read_error = job.read(source, self.needs, &mut self.labels, Refresh::New);
                 self.shards[shard_of(id)].insert(id, job.clone());
                 Change { before, after: Some(job), read_error, ..Change::default() }
             }
@@ -535,8 +641,11 @@ impl JobTable {
         source: Option<&impl JobSource>,
     ) {
         match (&change.before, &change.after) {
-            (Some(before), Some(after)) if before.has_labels_of(after) => (),
+            (Some(before), Some(after)) if before.is_counted_as(after) => (),
             _ => self.count(change, kind, source),
+        }
+        if self.needs.contains(Needs::WAITING) {
+            self.count_without_reason(change);
         }
         let exceeds = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.exceeds_limit);
         if exceeds(&change.after) && !exceeds(&change.before) && change.anomaly.is_none() {
@@ -547,7 +656,12 @@ impl JobTable {
         }
     }
 
-    /// [`complete`](Self::complete), if a job begins, ends or has other labels.
+    fn count_without_reason(&mut self, Change { before, after, .. }: &Change) {
+        let number = |job: &Option<Job>| i64::from(job.as_ref().is_some_and(Job::needs_list));
+        self.without_reason += number(after) - number(before);
+    }
+
+    /// [`complete`](Self::complete), if a job begins, ends, or is counted otherwise than before.
     #[inline(never)]
     fn count(
         &mut self,
@@ -557,6 +671,8 @@ impl JobTable {
     ) {
         self.labels.count_job(change.after.as_ref(), 1);
         self.labels.count_job(change.before.as_ref(), -1);
+        count_pending(&mut self.pending, change.after.as_ref(), 1);
+        count_pending(&mut self.pending, change.before.as_ref(), -1);
         let (had, has) = (change.before.is_some(), change.after.is_some());
         if self.restart_replay.is_some() || had == has && change.inactive <= 0 {
             return;
@@ -580,5 +696,16 @@ impl JobTable {
                 change.anomaly.get_or_insert(Anomaly::ResultUnknown);
             }
         }
+    }
+}
+
+/// Adds `by` to the number of pending jobs with the queue and the time of submission of a job.
+fn count_pending(pending: &mut BTreeMap<(LabelId, Timestamp), u32>, job: Option<&Job>, by: i32) {
+    let Some(job) = job.filter(|job| job.is_pending()) else { return };
+    let Some(submitted) = job.submitted else { return };
+    let jobs = pending.entry((job.queue, submitted)).or_default();
+    *jobs = jobs.saturating_add_signed(by);
+    if *jobs == 0 {
+        pending.remove(&(job.queue, submitted));
     }
 }

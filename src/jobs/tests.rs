@@ -36,6 +36,10 @@ impl JobSource for TestJob {
         Ok(JobInfo { user, urgency, priority: urgency.into(), jobspec, r })
     }
 
+    fn submitted(&self) -> Result<Timestamp, ReadError> {
+        Ok(Timestamp::from_seconds(1.0))
+    }
+
     fn bypasses_scheduler(&self, has_attribute: bool) -> bool {
         has_attribute && self.is_bypassed
     }
@@ -465,6 +469,7 @@ fn parts_that_are_no_longer_needed_are_forgotten() {
 /// Each row: a jobspec with this many dependencies and resource vertices, the anomaly that is
 /// found, and the cores that are counted.
 #[test]
+#[cfg_attr(miri, ignore = "a thousand vertices take minutes in Miri")]
 fn a_jobspec_beyond_the_limits_is_read_in_part() {
     let limit = Some(Anomaly::JobspecLimit);
     let rows =
@@ -537,6 +542,76 @@ fn inactive_jobs_by_queue_are_known_when_job_list_agrees_about_active_jobs() {
 }
 
 #[test]
+fn dependencies_are_listed_while_a_job_has_none_in_its_jobspec() {
+    let mut table = table(0);
+    table.set_needs(ALL_NEEDS);
+    let (own, mut none) = (plain(), plain());
+    none.jobspec["attributes"]["system"]["dependencies"] = json!([]);
+    let depend = EventKind::New { state: DEPEND };
+    let names = |table: &JobTable, id| -> Vec<String> {
+        let job = table.job(id).unwrap();
+        let labels = (1..32).filter(|label| job.schemes >> label & 1 == 1);
+        labels.map(|label| table.labels().schemes.name(label).unwrap().to_owned()).collect()
+    };
+    table.apply(Event { id: 1, kind: depend }, &own);
+    assert!(!table.needs_dependencies());
+    table.apply(Event { id: 2, kind: depend }, &none);
+    assert!(table.needs_dependencies());
+    // A job that is not in DEPEND, or has no listed dependency, is not changed.
+    assert_eq!(table.set_dependencies(2, [].into_iter()), Change::default());
+    assert_eq!(table.set_dependencies(3, ["x"].into_iter()), Change::default());
+    table.set_dependencies(2, ["limit", "a.b", "limit"].into_iter());
+    table.set_dependencies(1, ["limit"].into_iter());
+    assert_eq!(
+        (names(&table, 1), names(&table, 2)),
+        (vec!["limit".into()], vec!["limit".into(), "a_b".into()])
+    );
+    // A satisfied dependency is no longer counted, and a reconcile pass changes nothing.
+    table.set_dependencies(2, ["a.b"].into_iter());
+    assert_eq!(table.reconcile(2, Some((DEPEND, &none))), Change::default());
+    assert_eq!(table.reconcile(1, Some((DEPEND, &own))), Change::default());
+    table.apply(Event { id: 2, kind: EventKind::Updated }, &none);
+    assert_eq!(names(&table, 2), ["a_b"]);
+    assert!(table.needs_dependencies());
+    for id in [1, 2] {
+        table.apply(Event { id, kind: transition(DEPEND, PRIORITY) }, &none);
+        assert_eq!(table.set_dependencies(id, ["x"].into_iter()), Change::default());
+    }
+    assert!(!table.needs_dependencies());
+    // It is known again after the collector was disabled.
+    table.apply(Event { id: 4, kind: depend }, &none);
+    table.set_needs(Needs::STATE);
+    assert!(!table.needs_dependencies());
+    table.set_needs(ALL_NEEDS);
+    assert!(table.needs_dependencies());
+}
+
+#[test]
+fn jobs_of_stopped_queues_are_marked_when_they_are_read() {
+    let mut table = table(0);
+    table.set_needs(ALL_NEEDS);
+    let queue = test_job(7, "batch", "", None);
+    let status = |name: &str, is_started| {
+        (name.to_owned(), crate::flux_formats::QueueStatus { is_enabled: true, is_started })
+    };
+    table.apply(Event { id: 1, kind: EventKind::New { state: SCHED } }, &queue);
+    assert!(!table.job(1).unwrap().is_stopped);
+    assert!(!table.set_queue_status(&[status("batch", Some(true)), status("x", Some(true))]));
+    for (is_started, is_stopped) in [(Some(false), true), (Some(true), false), (None, true)] {
+        assert!(table.set_queue_status(&[status("batch", is_started), status("x", Some(true))]));
+        assert!(!table.set_queue_status(&[status("batch", is_started), status("x", Some(true))]));
+        let change = table.reconcile(1, Some((SCHED, &queue)));
+        assert_eq!(change.after.unwrap().is_stopped, is_stopped, "{is_started:?}");
+    }
+    table.apply(Event { id: 2, kind: EventKind::New { state: PRIORITY } }, &queue);
+    table.apply(Event { id: 2, kind: transition(PRIORITY, SCHED) }, &queue);
+    assert!(table.job(2).unwrap().is_stopped);
+    table.apply(Event { id: 2, kind: transition(SCHED, RUN) }, &queue);
+    assert!(!table.job(2).unwrap().is_stopped, "it no longer waits");
+    assert!(table.set_queue_status(&[]));
+}
+
+#[test]
 fn states_have_the_numbers_and_names_of_flux() {
     let forms = [NameForm::Long, NameForm::LongLower, NameForm::Short, NameForm::ShortLower];
     assert_eq!(forms.map(|form| Sched.name(form)), ["SCHED", "sched", "S", "s"]);
@@ -554,7 +629,7 @@ fn states_have_the_numbers_and_names_of_flux() {
 
 #[test]
 fn a_job_is_small_and_its_transitions_allocate_nothing() {
-    assert!(std::mem::size_of::<Job>() <= 64, "{}", std::mem::size_of::<Job>());
+    assert!(std::mem::size_of::<Job>() <= 72, "{}", std::mem::size_of::<Job>());
     let mut table = table(0);
     table.set_needs(ALL_NEEDS);
     let (waiting, running) =
@@ -726,6 +801,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    #[cfg_attr(miri, ignore = "random cases take hours in Miri")]
     fn any_events_leave_each_job_in_its_last_state(
         events in prop::collection::vec((0u64..5, kind()), 0..200)
     ) {
@@ -738,6 +814,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "random cases take hours in Miri")]
     fn a_reconcile_pass_corrects_the_table_after_any_missed_events(
         steps in prop::collection::vec((any::<usize>(), any::<usize>(), any::<u8>()), 0..200),
         more in prop::collection::vec((any::<usize>(), any::<usize>()), 0..50)

@@ -6,10 +6,10 @@
 
 use std::env;
 
-use super::{StateCounts, Timer};
+use super::StateCounts;
 use crate::collectors::CollectorId;
 use crate::config::{self, BrokerInfo, Config, ConfigError, Key, SendAs, KEYS};
-use crate::flux::{Error, LogLevel};
+use crate::flux::{Error, LogLevel, Watcher};
 use crate::jobs::Needs;
 use crate::os::hostname;
 use crate::publish::{GaugeMode, MetricNames, CHECK_INTERVAL};
@@ -40,9 +40,9 @@ const FIRST_WITH_R: (u32, u32) = (0, 56);
 struct Prepared {
     config: Config,
     names: MetricNames,
-    start: Option<Timer>,
+    start: Option<Watcher>,
     /// By the index in [`INTERVALS`].
-    intervals: Vec<(usize, Option<Timer>)>,
+    intervals: Vec<(usize, Option<Watcher>)>,
 }
 
 impl StateCounts {
@@ -56,8 +56,21 @@ impl StateCounts {
         if let Some(prepared) = self.prepare(plugin, broker)? {
             self.commit(prepared);
         }
-        let queues = config::queues(broker);
-        self.table.labels_mut().queues.reserve(queues.iter().map(String::as_str));
+        let shows_jobs = |config: &Config| {
+            ["users", "banks"]
+                .iter()
+                .any(|name| config.metrics.iter().any(|id| id.spec().name == *name))
+        };
+        let is_shown = self.config.as_ref().is_some_and(shows_jobs) && config::is_private(broker);
+        if is_shown && !std::mem::replace(&mut self.is_private_logged, true) {
+            self.warn(
+                "access.private-mode is set, but the collectors users and banks show the jobs of \
+                 each user or bank to all who can read the server",
+            );
+        }
+        self.queues = config::queues(broker);
+        let names = self.queues.iter().map(|(name, _)| name.as_str());
+        self.table.labels_mut().queues.reserve(names);
         Ok(())
     }
 
@@ -91,14 +104,14 @@ impl StateCounts {
             let seconds = interval(&config);
             if !self.is_configured || self.config.as_ref().map(interval) != Some(seconds) {
                 let timer = (seconds > 0.0)
-                    .then(|| Timer::start(&self.flux, seconds, seconds, callback))
+                    .then(|| Watcher::timer(&self.flux, seconds, seconds, callback))
                     .transpose()?;
                 intervals.push((index, timer));
             }
         }
         let start = match self.config {
             // In the next loop iteration, when the load is complete.
-            None => Some(Timer::start(&self.flux, 0.0, 0.0, Self::start)?),
+            None => Some(Watcher::timer(&self.flux, 0.0, 0.0, Self::start)?),
             Some(_) => None,
         };
         Ok(Some(Prepared { config, names, start, intervals }))
@@ -126,39 +139,32 @@ impl StateCounts {
         };
         let was_shared = self.config.as_ref().is_some_and(Config::shares_gauges);
         let is_renamed = !was_configured || *self.publisher.names() != names;
-        let is_same = |old: &Config| {
-            (&old.endpoints, old.period, &old.metrics, old.send, old.shares_gauges())
-                == (
-                    &config.endpoints,
-                    config.period,
-                    &config.metrics,
-                    config.send,
-                    config.shares_gauges(),
-                )
-        };
-        let is_flushed = is_renamed || !self.config.as_ref().is_some_and(is_same);
         // Removed destinations get final values in the old mode and with the old names.
         self.publisher.set_destinations(&config.endpoints, self.flux.now());
         self.publisher.set_max_datagram(config.datagram);
         self.publisher.set_mode(mode);
         self.check_flux_version(&config);
         if is_renamed {
-            // `MetricNames::check` accepted them.
-            let _ = self.publisher.rename(names);
+            self.publisher.rename(names);
             self.collectors.define_all(self.table.labels(), &mut self.publisher);
         }
         self.enable_collectors(&config.metrics);
         if was_shared && mode != GaugeMode::Shared {
             self.publisher.resync();
         }
+        let (period, send) = (config.period, config.send);
         let old = self.config.replace(config);
         if self.publisher.is_running() {
             // Collectors may need it now, or no longer need it.
             self.request_resource_status();
+            self.request_queue_status();
+            self.request_dependencies();
         }
         self.log_config(old.as_ref());
         self.publisher.look_up(true, self.flux.now());
-        if is_flushed {
+        let is_same = old.is_some_and(|old| (old.period, old.send) == (period, send));
+        // Other keys do not end a period early.
+        if self.publisher.is_flush_due() || !is_same {
             self.publisher.flush(self.flux.now());
         }
         self.service_destinations();
@@ -196,11 +202,11 @@ impl StateCounts {
         }
         let version = self.flux.attribute(c"version");
         if let Some(version) = version.filter(|version| !passes_r(version)) {
-            self.publisher.set_knows_allocations(false);
+            self.publisher.without_allocations();
             let (major, minor) = FIRST_WITH_R;
             self.warn(&format!(
                 "Flux {version} does not pass R to plugins (Flux {major}.{minor} and later do): \
-                 resource.*.allocated, user_cores and bank_cores are not sent"
+                 resource.*.allocated is not sent"
             ));
         }
     }

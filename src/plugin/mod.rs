@@ -27,12 +27,10 @@ use std::rc::Rc;
 use once_cell::unsync::OnceCell;
 use serde::Deserialize;
 
-use crate::collectors::{Collectors, EventContext};
+use crate::collectors::Collectors;
 use crate::config::{BrokerInfo, Config};
-use crate::flux::{
-    Error, Flux, JobArgs, LogLevel, PrepareWatcher, Subscription, Timer, Transition,
-    WritableWatcher,
-};
+use crate::flux::{Error, Flux, JobArgs, LogLevel, Subscription, Transition, Watcher};
+use crate::flux_formats::QueueRequirements;
 use crate::jobs::{
     Anomaly, Event, EventKind, JobTable, NameForm, Needs, State, Timestamp, MAX_LABELS, MAX_QUEUES,
     OTHER,
@@ -42,7 +40,6 @@ use crate::stats::Socket;
 use configure::INTERVALS;
 use pass::Pass;
 use polls::Polls;
-use report::Report;
 
 /// One loaded plugin.
 pub struct StateCounts {
@@ -55,29 +52,33 @@ pub struct StateCounts {
     /// `false` before the first `conf.update`, and after a panic while a configuration was
     /// applied: then the next one is applied as a whole.
     is_configured: bool,
+    /// The queues of the broker's configuration.
+    queues: Vec<QueueRequirements>,
+    is_private_logged: bool,
     /// Values of the placeholders in names, queried once.
     broker: OnceCell<BrokerInfo>,
     polls: Polls,
     pass: Pass,
     /// The event messages of exceptions, if exceptions are counted.
     exceptions: Option<Subscription>,
-    report: Report,
+    /// Resyncs so far.
+    resyncs: u64,
     /// Flushes at the end of a reactor loop iteration, if `period` is 0.
-    loop_end: PrepareWatcher,
+    loop_end: Watcher,
     /// Started by the configuration: see [`INTERVALS`].
-    intervals: [Option<Timer>; INTERVALS.len()],
+    intervals: [Option<Watcher>; INTERVALS.len()],
     timers: Timers,
     /// One for each full Unix socket. The watcher is dropped before the socket.
-    writable: Vec<(WritableWatcher, Rc<Socket>)>,
+    writable: Vec<(Watcher, Rc<Socket>)>,
 }
 
 /// Timers that run once.
 #[derive(Default)]
 struct Timers {
-    start: Option<Timer>,
-    recovery: Option<Timer>,
+    start: Option<Watcher>,
+    recovery: Option<Watcher>,
     /// With the time at which it runs.
-    destinations: Option<(f64, Timer)>,
+    destinations: Option<(f64, Watcher)>,
 }
 
 impl StateCounts {
@@ -87,18 +88,20 @@ impl StateCounts {
     /// If Flux is out of memory.
     pub fn new(flux: Flux) -> Result<StateCounts, Error> {
         Ok(StateCounts {
-            loop_end: PrepareWatcher::new(&flux, Self::flush)?,
+            loop_end: Watcher::loop_end(&flux, Self::flush)?,
             flux,
             table: JobTable::default(),
             collectors: Collectors::default(),
-            publisher: Publisher::new(),
+            publisher: Publisher::default(),
             config: None,
             is_configured: false,
+            queues: Vec::new(),
+            is_private_logged: false,
             broker: OnceCell::new(),
             polls: Polls::default(),
             pass: Pass::default(),
             exceptions: None,
-            report: Report::default(),
+            resyncs: 0,
             intervals: [const { None }; INTERVALS.len()],
             timers: Timers::default(),
             writable: Vec::new(),
@@ -117,7 +120,7 @@ impl StateCounts {
     /// `job.new`: a job was accepted, or was active when the plugin was loaded.
     pub fn job_new(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
         let (id, state) = (job.id()?, job.state()?);
-        self.apply(id, EventKind::New { state }, job, None)
+        self.apply(id, EventKind::New { state }, job)
     }
 
     /// `job.state.*`: a job entered a state.
@@ -127,12 +130,11 @@ impl StateCounts {
             return self.job_state_with_event(transition, job);
         }
         let Transition { id, state, previous } = transition;
-        self.apply(id, EventKind::Transition { state, previous, at: None }, job, None)
+        self.apply(id, EventKind::Transition { state, previous, at: None }, job)
     }
 
-    /// `job.state.*`, for collectors that need times or exceptions. If the time of submission
-    /// cannot be read, the event is applied without it. Not inlined: it would lengthen
-    /// `job_state`.
+    /// `job.state.*`, for collectors that need times or exceptions. Not inlined: it would
+    /// lengthen `job_state`.
     #[inline(never)]
     fn job_state_with_event(
         &mut self,
@@ -141,22 +143,15 @@ impl StateCounts {
     ) -> Result<(), Error> {
         let Transition { id, state, previous } = transition;
         let needs = self.table.needs();
-        let (mut at, mut submitted, mut outcome) = (None, None, Ok(()));
-        if needs.contains(Needs::TIMES) {
-            at = job.event_time().map(Timestamp::from_seconds);
-            match job.submitted() {
-                Ok(seconds) => submitted = Some(Timestamp::from_seconds(seconds)),
-                Err(error) => outcome = Err(error),
-            }
-        }
+        let at = needs.contains(Needs::TIMES).then(|| job.event_time()).flatten();
+        let at = at.map(Timestamp::from_seconds);
         let is_ending = previous.is_some() && state == State::Cleanup.number();
         if is_ending && needs.contains(Needs::RESULT) {
             if let Some(exception_type) = job.exception_type() {
                 self.exception_raised(exception_type);
             }
         }
-        let kind = EventKind::Transition { state, previous, at };
-        self.apply(id, kind, job, submitted).and(outcome)
+        self.apply(id, EventKind::Transition { state, previous, at }, job)
     }
 
     /// The event message `job-exception`. A fatal exception (severity 0) is counted when the job
@@ -203,7 +198,7 @@ impl StateCounts {
 
     /// `job.update`: a job's jobspec was changed.
     pub fn job_update(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
-        self.apply(job.id()?, EventKind::Updated, job, None)
+        self.apply(job.id()?, EventKind::Updated, job)
     }
 
     /// `job.inactive-add`: a job became inactive, or was read from the KVS at a restart.
@@ -212,27 +207,20 @@ impl StateCounts {
         if job.state()? != State::Inactive.number() {
             return Ok(());
         }
-        self.apply(job.id()?, EventKind::InactiveAdd, job, None)
+        self.apply(job.id()?, EventKind::InactiveAdd, job)
     }
 
     /// `job.inactive-remove`: an inactive job was purged.
     pub fn job_inactive_remove(&mut self, job: &JobArgs<'_>) -> Result<(), Error> {
-        self.apply(job.id()?, EventKind::InactiveRemove, job, None)
+        self.apply(job.id()?, EventKind::InactiveRemove, job)
     }
 
     /// Applies an event to the table, and the change to the collectors. If the jobspec or R
     /// cannot be read, the job is counted with its known parts, and an error is returned.
     #[inline]
-    fn apply(
-        &mut self,
-        id: u64,
-        kind: EventKind,
-        job: &JobArgs<'_>,
-        submitted: Option<Timestamp>,
-    ) -> Result<(), Error> {
+    fn apply(&mut self, id: u64, kind: EventKind, job: &JobArgs<'_>) -> Result<(), Error> {
         let change = self.table.apply(Event { id, kind }, job);
-        let context = EventContext { kind, submitted };
-        self.collectors.on_change(&change, Some(&context), &self.table, &mut self.publisher);
+        self.collectors.on_change(&change, Some(kind), &self.table, &mut self.publisher);
         self.pass.job_changed(id, &change);
         self.request_flush();
         if let Some(anomaly) = change.anomaly {
@@ -253,6 +241,8 @@ impl StateCounts {
         self.request_counts();
         self.request_queues();
         self.request_resource_status();
+        self.request_queue_status();
+        self.request_dependencies();
         self.schedule_pass();
     }
 
@@ -280,7 +270,7 @@ impl StateCounts {
             return;
         }
         self.publisher.resync();
-        self.report.resyncs += 1;
+        self.resyncs += 1;
         if self.config.as_ref().is_some_and(|config| config.period > config.resync) {
             self.flush();
         }
@@ -296,17 +286,16 @@ impl StateCounts {
     fn check_destinations(&mut self) {
         self.publisher.check_destinations(self.flux.now());
         self.count_telemetry();
+        let is_shared = self.config.as_ref().is_some_and(Config::shares_gauges);
+        let now = (!is_shared).then(|| Timestamp::from_seconds(self.flux.now()));
+        self.collectors.set_ages(now, &self.table, &mut self.publisher);
+        self.request_flush();
         self.destinations_changed();
     }
 
     fn service_destinations(&mut self) {
         self.timers.destinations = None;
         self.publisher.service(self.flux.now());
-        self.destinations_changed();
-    }
-
-    fn socket_writable(&mut self) {
-        self.publisher.socket_writable(self.flux.now());
         self.destinations_changed();
     }
 
@@ -329,7 +318,7 @@ impl StateCounts {
         for socket in full {
             if !self.writable.iter().any(|(_, it)| Rc::ptr_eq(it, &socket)) {
                 // Without a watcher, the connection continues with its timer.
-                let watcher = WritableWatcher::start(&self.flux, &*socket, Self::socket_writable);
+                let watcher = Watcher::writable(&self.flux, &*socket, Self::service_destinations);
                 self.writable.extend(watcher.ok().map(|watcher| (watcher, socket)));
             }
         }
@@ -337,8 +326,8 @@ impl StateCounts {
 
     /// Starts a timer. If Flux is out of memory, this is logged, and the next timer of the
     /// same kind does the work.
-    fn timer(&self, after: f64, repeat: f64, callback: fn(&mut Self)) -> Option<Timer> {
-        let timer = Timer::start(&self.flux, after, repeat, callback);
+    fn timer(&self, after: f64, repeat: f64, callback: fn(&mut Self)) -> Option<Watcher> {
+        let timer = Watcher::timer(&self.flux, after, repeat, callback);
         timer.map_err(|error| self.warn(&error.to_string())).ok()
     }
 

@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 
 use super::StateCounts;
 use crate::collectors::{Backfill, CollectorId};
-use crate::flux::{JobArgs, LogLevel, Payload, Response, Rpc, Timer};
+use crate::flux::{JobArgs, LogLevel, Payload, Response, Rpc, Watcher};
 use crate::flux_formats::{f58, JobList};
 use crate::jobs::{Change, Comparison, Job, JobTable, NameForm, Reconcile, State};
 
 /// A slice ends after this time and the lookup in progress, which takes 8 µs on average
 /// (measured with 8,000 jobs and four collectors, flux-core 0.88.0).
-const SLICE: Duration = Duration::from_micros(400);
+pub(super) const SLICE: Duration = Duration::from_micros(400);
 /// Seconds that one lookup takes, and the share of the time that all lookups may take if passes
 /// are more frequent than `verify`. 1,000 jobs are looked up every five seconds, 10,000 every
 /// 16 s.
@@ -34,7 +34,7 @@ const SHARE: f64 = 0.005;
 /// Seconds between two passes that are more frequent than `verify`.
 const MIN_INTERVAL: f64 = 5.0;
 /// Seconds between two slices, in which the job manager does other work.
-const PAUSE: f64 = 0.005;
+pub(super) const PAUSE: f64 = 0.005;
 /// The requests for a list of active jobs. The module job-list has a thread of its own, but may
 /// lag, or may not be loaded; before 0.50 it requires other arguments. For the list of the job
 /// manager, jobs wait: 33 to 66 ms for 10,000 jobs (measured, flux-core 0.88.0).
@@ -60,7 +60,7 @@ pub(super) struct Pass {
     /// Collectors that count the jobs in this pass.
     backfill: Backfill,
     /// Starts the next slice.
-    next_slice: Option<Timer>,
+    next_slice: Option<Watcher>,
     /// Completed passes.
     pub(super) completed: u64,
     /// Jobs in the wrong state, and numbers of inactive jobs, that were corrected.
@@ -96,6 +96,11 @@ impl Pass {
     /// `true` while collectors are being filled.
     pub(super) fn is_filling(&self) -> bool {
         !self.backfill.is_empty()
+    }
+
+    /// The collectors that are being filled.
+    pub(super) fn filling(&self) -> Vec<CollectorId> {
+        self.backfill.collectors()
     }
 
     /// Processes a change of a job. A job that the pass has not reached yet is counted later.
@@ -135,7 +140,7 @@ impl StateCounts {
     pub(super) fn reconcile(&mut self) {
         if let (Stage::Idle, true) = (&self.pass.stage, self.publisher.is_running()) {
             // Collectors are left if a timer could not be created.
-            self.start_pass(Backfill::new(&self.pass.backfill.collectors()));
+            self.start_pass(Backfill::new(&self.pass.filling()));
         }
     }
 
@@ -145,7 +150,7 @@ impl StateCounts {
         self.collectors.retain(wanted, &mut self.publisher);
         self.table.set_needs(CollectorId::needs(wanted));
         self.update_subscription();
-        let filling = self.pass.backfill.collectors();
+        let filling = self.pass.filling();
         let fill: Vec<_> = wanted
             .iter()
             .copied()
@@ -182,10 +187,12 @@ impl StateCounts {
         }
         // The panic may have been in the handler of its response.
         self.request_resource_status();
+        self.request_queue_status();
+        self.request_dependencies();
     }
 
     /// Begins a pass that fills these collectors. A pass in progress is abandoned.
-    fn start_pass(&mut self, backfill: Backfill) {
+    pub(super) fn start_pass(&mut self, backfill: Backfill) {
         self.pass.reconcile.begin();
         self.pass.next_list = 0;
         (self.pass.stage, self.pass.backfill) = (Stage::Jobs, backfill);
@@ -263,8 +270,8 @@ impl StateCounts {
             // collector needs more parts of a job: no update.)
             self.pass.updates += 1;
             if !std::mem::replace(&mut self.pass.is_update_logged, true) {
-                let text = "changed without an event for plugins, such as its priority; gauges \
-                            updated (further updates are counted, and not logged)";
+                let text = "changed without an event for plugins, such as its priority or the \
+                            status of its queue; gauges updated (further updates are counted, and not logged)";
                 self.flux.log(LogLevel::Info, &format!("job {}: {text}", f58(id)));
             }
         }
@@ -310,7 +317,7 @@ impl StateCounts {
         let start = Instant::now();
         while let Stage::Listed(list) = &mut self.pass.stage {
             match list.next() {
-                Some(Ok(id)) if self.table.job(id).is_none() => self.look_up_job(id),
+                Some(Ok(job)) if self.table.job(job.id).is_none() => self.look_up_job(job.id),
                 Some(Ok(_)) => (),
                 Some(Err(error)) => return self.on_list_error(&error),
                 None if self.pass.next_list < LISTS.len() => return self.request_active(),

@@ -1,11 +1,16 @@
 //! Requests that are repeated: the job manager's numbers of jobs, the inactive jobs of each
-//! queue, and the nodes.
+//! queue, the nodes, and the status of the queues.
 
-use serde_json::Value;
+use std::ffi::{CStr, CString};
+use std::time::Instant;
 
+use serde_json::{json, Value};
+
+use super::pass::{PAUSE, SLICE};
 use super::StateCounts;
-use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Timer};
-use crate::flux_formats::resource_status;
+use crate::collectors::Backfill;
+use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Watcher};
+use crate::flux_formats::{housekeeping, queue_status, resource_status, JobList, QueueStatus};
 use crate::jobs::{Anomaly, ByQueue, Needs};
 
 /// The timeout of a request in seconds.
@@ -26,12 +31,25 @@ const QUEUES_AGAIN: f64 = 0.5;
 /// 33 µs for 10,000 equal nodes (2 KB), 8 ms for 10,000 different ones (600 KB), measured.
 const RESOURCE_STATUS_INTERVAL: f64 = 5.0;
 const LARGE_RESPONSE: usize = 1 << 17;
+/// Seconds from the last response about the queues to the next request.
+const QUEUE_STATUS_INTERVAL: f64 = 5.0;
+/// Seconds from the last list of dependencies to the next request, and between two checks that
+/// find no job without a reason.
+const DEPENDENCIES_INTERVAL: f64 = 5.0;
+const DEPENDENCIES_CHECK: f64 = 1.0;
 
 #[derive(Default)]
 pub(super) struct Polls {
     counts: Poll,
     queues: Poll,
     resource_status: Poll,
+    dependencies: Poll,
+    /// The list of jobs in DEPEND, as far as it was not read yet.
+    dependency_list: Option<JobList<Payload>>,
+    queue_status: Poll,
+    /// The queues whose status is requested, the next one last, and the responses so far.
+    queue_names: Vec<String>,
+    queue_statuses: Vec<(String, QueueStatus)>,
 }
 
 /// One repeated request: at most one is in progress.
@@ -39,7 +57,7 @@ pub(super) struct Polls {
 struct Poll {
     rpc: Option<Rpc>,
     /// Sends the next request.
-    next: Option<Timer>,
+    next: Option<Watcher>,
     /// Errors since the last response.
     errors: u32,
     /// `true` if an error was logged: only the first one is.
@@ -71,6 +89,7 @@ impl StateCounts {
         self.polls.counts.rpc = None;
         let counts = response.payload().and_then(|payload| {
             let stats = parse(&payload)?;
+            self.table.set_housekeeping(housekeeping::parse(&stats, self.flux.now()));
             let count = |key: &str| {
                 stats[key].as_u64().ok_or_else(|| Error::new(format!("no number \"{key}\"")))
             };
@@ -98,11 +117,13 @@ impl StateCounts {
     }
 
     fn on_counts_error(&mut self, error: Error) {
+        self.table.set_housekeeping(None);
+        self.table_gauges_changed();
         self.polls.counts.next = self.retry(
             |polls| &mut polls.counts,
             "job-manager.stats-get",
             &error,
-            "the gauge of inactive jobs is not sent",
+            "the gauges of inactive jobs and of housekeeping are not sent",
             Self::request_counts,
         );
     }
@@ -158,6 +179,8 @@ impl StateCounts {
         if !self.table.needs().contains(Needs::RESOURCE_STATUS) {
             *poll = Poll::default();
         } else if poll.rpc.is_none() {
+            // For the nodes in housekeeping.
+            self.request_counts();
             match self.send(c"resource.status", Self::on_resource_status_response) {
                 Ok(rpc) => self.polls.resource_status.rpc = Some(rpc),
                 Err(error) => self.on_resource_status_error(error),
@@ -169,7 +192,7 @@ impl StateCounts {
         self.polls.resource_status.rpc = None;
         let status = response.payload().and_then(|payload| {
             let bytes = payload.as_ref();
-            let status = resource_status::parse(bytes);
+            let status = resource_status::parse(bytes, &self.queues, self.flux.now());
             let status = status.ok_or_else(|| Error::new("unexpected response"))?;
             Ok((status, bytes.len()))
         });
@@ -199,7 +222,158 @@ impl StateCounts {
         );
     }
 
-    fn send(&self, topic: &std::ffi::CStr, on_response: OnResponse) -> Result<Rpc, Error> {
+    /// Requests the status of all queues, if a collector needs it: their names, and then one
+    /// queue after the other.
+    pub(super) fn request_queue_status(&mut self) {
+        let poll = &mut self.polls.queue_status;
+        poll.next = None;
+        if !self.table.needs().contains(Needs::QUEUE_STATUS) {
+            *poll = Poll::default();
+        } else if poll.rpc.is_none() {
+            match self.send(c"job-manager.queue-list", Self::on_queue_list_response) {
+                Ok(rpc) => self.polls.queue_status.rpc = Some(rpc),
+                Err(error) => self.on_queue_status_error(error),
+            }
+        }
+    }
+
+    fn on_queue_list_response(&mut self, response: Response<'_>) {
+        self.polls.queue_status.rpc = None;
+        match parsed(&response, queue_status::parse_list) {
+            Ok(names) => {
+                self.polls.queue_names = names;
+                if self.polls.queue_names.is_empty() {
+                    self.polls.queue_names.push(String::new());
+                }
+                self.polls.queue_statuses.clear();
+                self.request_next_queue_status();
+            }
+            Err(error) => self.on_queue_status_error(error),
+        }
+    }
+
+    fn request_next_queue_status(&mut self) {
+        let Some(name) = self.polls.queue_names.last() else {
+            self.polls.queue_status.received();
+            self.queue_status_changed();
+            self.polls.queue_status.next =
+                self.timer(QUEUE_STATUS_INTERVAL, 0.0, Self::request_queue_status);
+            return;
+        };
+        let payload = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
+        // JSON text has no NUL.
+        let payload = CString::new(payload.to_string()).unwrap_or_default();
+        let topic = c"job-manager.queue-status";
+        let on_response = Self::on_queue_status_response;
+        match Rpc::send(&self.flux, topic, Some(&payload), TIMEOUT, on_response) {
+            Ok(rpc) => self.polls.queue_status.rpc = Some(rpc),
+            Err(error) => self.on_queue_status_error(error),
+        }
+    }
+
+    fn on_queue_status_response(&mut self, response: Response<'_>) {
+        self.polls.queue_status.rpc = None;
+        match parsed(&response, queue_status::parse) {
+            Ok(status) => {
+                let name = self.polls.queue_names.pop().unwrap_or_default();
+                self.polls.queue_statuses.push((name, status));
+                self.request_next_queue_status();
+            }
+            Err(error) => self.on_queue_status_error(error),
+        }
+    }
+
+    /// If other queues are stopped, all jobs are looked up again: many may wait in a queue.
+    fn queue_status_changed(&mut self) {
+        if self.table.set_queue_status(&self.polls.queue_statuses) {
+            self.start_pass(Backfill::new(&self.pass.filling()));
+        }
+        self.table_gauges_changed();
+    }
+
+    fn on_queue_status_error(&mut self, error: Error) {
+        self.polls.queue_statuses.clear();
+        self.queue_status_changed();
+        self.polls.queue_status.next = self.retry(
+            |polls| &mut polls.queue_status,
+            "job-manager.queue-status",
+            &error,
+            "the gauges of the status of queues are not sent",
+            Self::request_queue_status,
+        );
+    }
+
+    /// Requests the dependencies of the jobs in DEPEND, if some of them have none in the jobspec.
+    pub(super) fn request_dependencies(&mut self) {
+        let poll = &mut self.polls.dependencies;
+        poll.next = None;
+        if !self.table.needs().contains(Needs::WAITING) {
+            *poll = Poll::default();
+        } else if !self.table.needs_dependencies() {
+            self.polls.dependencies.next =
+                self.timer(DEPENDENCIES_CHECK, 0.0, Self::request_dependencies);
+        } else if poll.rpc.is_none() {
+            // Flux before 0.50 reads all users and the state from the second line.
+            let depend = c"{\"max_entries\": 0, \"attrs\": [\"dependencies\"], \
+                           \"userid\": 4294967295, \"states\": 2, \"results\": 0, \
+                           \"constraint\": {\"states\": [\"depend\"]}}";
+            let on_response = Self::on_dependencies_response;
+            match Rpc::send(&self.flux, c"job-list.list", Some(depend), TIMEOUT, on_response) {
+                Ok(rpc) => self.polls.dependencies.rpc = Some(rpc),
+                Err(error) => self.on_dependencies_error(error),
+            }
+        }
+    }
+
+    fn on_dependencies_response(&mut self, response: Response<'_>) {
+        self.polls.dependencies.rpc = None;
+        match response.payload().and_then(|payload| JobList::new(payload).map_err(Error::new)) {
+            Ok(list) => {
+                self.polls.dependency_list = Some(list);
+                self.read_dependencies();
+            }
+            Err(error) => self.on_dependencies_error(error),
+        }
+    }
+
+    /// Reads the list until the slice is over.
+    fn read_dependencies(&mut self) {
+        let start = Instant::now();
+        while let Some(list) = &mut self.polls.dependency_list {
+            match list.next() {
+                Some(Ok(job)) => {
+                    let change = self.table.set_dependencies(job.id, job.dependencies());
+                    self.collectors.on_change(&change, None, &self.table, &mut self.publisher);
+                    self.pass.job_changed(job.id, &change);
+                    self.request_flush();
+                }
+                Some(Err(error)) => {
+                    self.polls.dependency_list = None;
+                    return self.on_dependencies_error(Error::new(error));
+                }
+                None => self.polls.dependency_list = None,
+            }
+            if start.elapsed() >= SLICE && self.polls.dependency_list.is_some() {
+                self.polls.dependencies.next = self.timer(PAUSE, 0.0, Self::read_dependencies);
+                return;
+            }
+        }
+        self.polls.dependencies.received();
+        self.polls.dependencies.next =
+            self.timer(DEPENDENCIES_INTERVAL, 0.0, Self::request_dependencies);
+    }
+
+    fn on_dependencies_error(&mut self, error: Error) {
+        self.polls.dependencies.next = self.retry(
+            |polls| &mut polls.dependencies,
+            "job-list.list",
+            &error,
+            "dependencies that plugins add are not counted by name",
+            Self::request_dependencies,
+        );
+    }
+
+    fn send(&self, topic: &CStr, on_response: OnResponse) -> Result<Rpc, Error> {
         Rpc::send(&self.flux, topic, None, TIMEOUT, on_response)
     }
 
@@ -216,7 +390,7 @@ impl StateCounts {
         error: &Error,
         effect: &str,
         request: fn(&mut Self),
-    ) -> Option<Timer> {
+    ) -> Option<Watcher> {
         let poll = poll(&mut self.polls);
         poll.rpc = None;
         poll.errors = poll.errors.saturating_add(if error.is_timeout { PATIENCE } else { 1 });
@@ -247,6 +421,12 @@ fn counts_by_queue(payload: &Payload) -> Result<ByQueue, Error> {
         queues.push((name.to_owned(), counts));
     }
     Ok(queues)
+}
+
+/// The payload of a response, as `parse` reads it.
+fn parsed<T>(response: &Response<'_>, parse: fn(&[u8]) -> Option<T>) -> Result<T, Error> {
+    let payload = response.payload()?;
+    parse(payload.as_ref()).ok_or_else(|| Error::new("unexpected response"))
 }
 
 fn parse(payload: &Payload) -> Result<Value, Error> {

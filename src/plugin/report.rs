@@ -8,12 +8,6 @@ use crate::config::{SendAs, KEYS};
 use crate::jobs::{Anomaly, NameForm, State};
 use crate::stats::{errno_name, Value as Sample};
 
-/// Totals for reports.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) resyncs: u64,
-}
-
 impl StateCounts {
     /// The response to `flux jobtap query`, a JSON object.
     pub fn query(&mut self) -> String {
@@ -71,7 +65,7 @@ impl StateCounts {
             "endpoints": endpoints.collect::<Vec<_>>(),
             "anomalies": anomalies,
             "panics": self.flux.panics(),
-            "resyncs": self.report.resyncs,
+            "resyncs": self.resyncs,
             "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs,
                         "updates": self.pass.updates},
             "last_flush": self.publisher.last_flush(),
@@ -104,7 +98,7 @@ impl StateCounts {
             ("plugin.bytes", counters.bytes),
             ("plugin.send_errors", counters.failures()),
             ("plugin.anomalies", self.table.anomalies().iter().sum()),
-            ("plugin.resyncs", self.report.resyncs),
+            ("plugin.resyncs", self.resyncs),
             ("plugin.repairs", self.pass.repairs),
             ("plugin.panics", self.flux.panics()),
         ] {

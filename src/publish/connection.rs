@@ -215,20 +215,19 @@ impl Connection {
         self.sent.get(index as usize).is_some_and(|sent| sent.is_pending)
     }
 
-    /// Makes the following flushes send all values, those of pending metrics first: a resync
-    /// during another one does not delay the rest of the first.
-    pub fn resync(&mut self) {
+    /// Forgets what the server has, so that the following flushes send all values, those of
+    /// pending metrics first: a resync during another one does not delay the rest of the first.
+    pub fn forget(&mut self) {
         self.update_max_datagram();
-        self.remove_sent();
         for index in 0..self.sent.len() {
             self.sent[index].is_known = false;
             self.changed(index as u32);
         }
     }
 
-    /// Ends a resync: what was sent before it is taken for the server's values. Without
-    /// absolute values, they would be added again.
-    pub fn end_resync(&mut self) {
+    /// Takes what was sent for the server's values, also during a resync: without absolute
+    /// values, they would be added again.
+    pub fn remember(&mut self) {
         if !self.is_failing() {
             self.sent.iter_mut().for_each(|sent| sent.is_known = true);
         }
@@ -241,7 +240,7 @@ impl Connection {
             return;
         }
         match self.open() {
-            Ok(()) if flush.mode != GaugeMode::Shared => self.resync(),
+            Ok(()) if flush.mode != GaugeMode::Shared => self.forget(),
             Ok(()) => (),
             Err(errno) => self.failed(errno, flush),
         }
@@ -257,9 +256,12 @@ impl Connection {
         matches!(self.wait, Some((Wait::Failed, end)) if end <= now)
     }
 
-    /// Uses another address of the same host, from the next probe on.
-    pub fn set_address(&mut self, address: Address) {
+    /// Uses another address of the same host, from the next probe on. It may be another server.
+    pub fn set_address(&mut self, address: Address, mode: GaugeMode) {
         self.address = address;
+        if mode != GaugeMode::Shared {
+            self.forget();
+        }
     }
 
     /// Makes the following flushes send the final values. Gauges that are not 0 are first.
@@ -267,14 +269,14 @@ impl Connection {
         self.leaving = Some((flush.mode, flush.now + LEAVE_TIMEOUT));
         match flush.mode {
             GaugeMode::Shared => (0..self.sent.len()).for_each(|index| self.changed(index as u32)),
-            _ => self.resync(),
+            _ => self.forget(),
         }
         self.pending.sort_by_key(|&index| self.sent[index as usize].value == 0);
     }
 
-    /// Continues a connection that was about to be removed.
-    pub fn stay(&mut self) {
-        self.leaving = None;
+    /// Continues a connection that was about to be removed. `address` is the same server's.
+    pub fn stay(&mut self, address: Address) {
+        (self.address, self.leaving) = (address, None);
         (0..self.sent.len()).for_each(|index| self.changed(index as u32));
     }
 
@@ -286,7 +288,9 @@ impl Connection {
 
     /// Sends the final values. Waits until `end` for a full socket.
     pub fn finish(&mut self, flush: Flush, batch: &mut Batch, end: Instant) {
-        self.leave(flush);
+        if self.leaving.is_none() {
+            self.leave(flush);
+        }
         if !self.is_failing() {
             self.wait = None;
         }
@@ -314,31 +318,31 @@ impl Connection {
             self.dropped_timings += timings.len() as u64;
             return;
         }
-        match self.write_all(flush, timings, batch) {
-            Ok(()) => self.pending.clear(),
-            // The rest stays pending.
-            Err(Interrupted) => self.remove_sent(),
-        }
-    }
-
-    /// Removes metrics from `pending` whose values were sent.
-    fn remove_sent(&mut self) {
+        let (mode, is_final) = self.leaving.map_or((flush.mode, false), |it| (it.0, true));
+        let result = self.write_all(flush, mode, is_final, timings, batch);
+        // After an error, the metrics whose values are still due stay pending.
         let Connection { pending, sent, .. } = self;
-        pending.retain(|&index| sent[index as usize].is_pending);
+        pending.retain(|&index| {
+            let sent = &mut sent[index as usize];
+            let metric = &flush.metrics[index as usize];
+            sent.is_pending = result.is_err() && sent.due(metric, mode, is_final).is_some();
+            sent.is_pending
+        });
     }
 
     fn write_all(
         &mut self,
         flush: Flush,
+        mode: GaugeMode,
+        is_final: bool,
         timings: &[(u32, f64)],
         batch: &mut Batch,
     ) -> Result<(), Interrupted> {
         self.write_timings(flush, timings, batch)?;
-        let (mode, is_final) = self.leaving.map_or((flush.mode, false), |it| (it.0, true));
         batch.falling.clear();
         for place in 0..self.pending.len() {
             let index = self.pending[place];
-            let sent = &mut self.sent[index as usize];
+            let sent = &self.sent[index as usize];
             let metric = &flush.metrics[index as usize];
             match (&metric.template, sent.due(metric, mode, is_final)) {
                 (Some(template), Some((value, target))) if sent.is_rising(value) => {
@@ -346,7 +350,7 @@ impl Connection {
                     batch.metrics.push((index, target));
                 }
                 (Some(_), Some((value, target))) => batch.falling.push((index, value, target)),
-                _ => sent.is_pending = false,
+                _ => (),
             }
         }
         for place in 0..batch.falling.len() {
@@ -357,20 +361,6 @@ impl Connection {
             }
         }
         self.send(flush, batch)
-    }
-
-    /// Sends samples of timings, between two flushes.
-    pub fn flush_timings(&mut self, flush: Flush, timings: &[(u32, f64)], batch: &mut Batch) {
-        batch.clear();
-        batch.bytes = 0;
-        match self.wait {
-            None => {
-                let result = self.write_timings(flush, timings, batch);
-                // Lost samples were counted.
-                let _ = result.and_then(|()| self.send(flush, batch));
-            }
-            Some(_) => self.dropped_timings += timings.len() as u64,
-        }
     }
 
     /// Writes samples of timings. Those that are not sent are dropped.
@@ -420,7 +410,8 @@ impl Connection {
             return Err(Interrupted);
         }
         for &(index, value) in &batch.metrics {
-            self.sent[index as usize] = Sent { value, is_known: true, is_pending: false };
+            let sent = &mut self.sent[index as usize];
+            (sent.value, sent.is_known) = (value, true);
         }
         batch.clear();
         batch.bytes += length;
@@ -443,18 +434,17 @@ impl Connection {
     #[cold]
     fn failed(&mut self, errno: i32, flush: Flush) {
         let now = flush.now;
-        let is_udp = matches!(self.address, Address::Udp(_));
         match errno {
             // Nothing is lost, so this is not counted unless it lasts.
-            libc::EAGAIN | libc::ENOBUFS => {
+            libc::EAGAIN | libc::ENOBUFS if self.socket.is_some() => {
                 let lasts = now - *self.full_since.get_or_insert(now) >= FULL_TIMEOUT;
-                if !is_udp && lasts {
-                    self.count_failure(errno, now);
-                }
-                match is_udp {
-                    true if lasts => (),
-                    true => return self.wait = Some((Wait::Pause, now + DEVICE_PAUSE)),
-                    false => return self.wait = Some((Wait::Full, now + FULL_TIMEOUT)),
+                if errno == libc::EAGAIN && matches!(self.address, Address::Unix(_)) {
+                    if lasts {
+                        self.count_failure(errno, now);
+                    }
+                    return self.wait = Some((Wait::Full, now + FULL_TIMEOUT));
+                } else if !lasts {
+                    return self.wait = Some((Wait::Pause, now + DEVICE_PAUSE));
                 }
             }
             libc::EMSGSIZE => {
@@ -466,7 +456,7 @@ impl Connection {
             }
             // There is no server. A later one may have none of the values.
             libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOTCONN | libc::EPIPE | libc::ENOENT => {
-                self.resync();
+                self.forget();
             }
             _ => (),
         }
@@ -495,15 +485,15 @@ impl Connection {
         }
     }
 
-    /// Ends a wait that is over. The next flush continues.
+    /// Ends a wait that is over, or for a full socket. The next flush continues.
     pub fn step(&mut self, flush: Flush, batch: &mut Batch) {
         let now = flush.now;
         if self.refusal_check.is_some_and(|time| time <= now) {
             self.refusal_check = None;
             self.check(flush);
         }
-        let Some((wait, _)) = self.wait.filter(|(_, end)| *end <= now) else { return };
-        self.wait = None;
+        let is_over = |(wait, end): &mut (Wait, f64)| *wait == Wait::Full || *end <= now;
+        let Some((wait, _)) = self.wait.take_if(is_over) else { return };
         match wait {
             Wait::Pause | Wait::Full => (),
             Wait::Failed => self.probe(flush, batch),
@@ -517,10 +507,12 @@ impl Connection {
     /// Opens a new socket and sends one value. It shows whether the server is back. A Unix
     /// server is, if the socket could be connected.
     fn probe(&mut self, flush: Flush, batch: &mut Batch) {
+        if self.has_moved() {
+            self.forget();
+        }
         if let Err(errno) = self.open() {
             return self.failed(errno, flush);
         }
-        let failure = self.failure;
         let due = self.pending.iter().find_map(|&index| {
             let metric = &flush.metrics[index as usize];
             let (value, target) = self.sent[index as usize].due(metric, flush.mode, false)?;
@@ -531,15 +523,18 @@ impl Connection {
             return;
         };
         batch.clear();
-        if flush.mode == GaugeMode::Shared {
-            // A refused increment would be lost.
-            batch.buffer.append(template, Value::GaugeAdd(0), self.max_datagram);
-        } else {
-            batch.buffer.append(template, value, self.max_datagram);
-            batch.metrics.push(sent);
-        }
+        // An increment that is refused would be lost.
+        let probe = match value {
+            Value::GaugeAdd(_) => Value::GaugeAdd(0),
+            Value::Count(_) => Value::Count(0),
+            _ => {
+                batch.metrics.push(sent);
+                value
+            }
+        };
+        batch.buffer.append(template, probe, self.max_datagram);
+        let failure = self.failure;
         if self.send(flush, batch).is_ok() {
-            self.remove_sent();
             (self.failure, self.refusal_check) = (failure, None);
             self.wait = Some((Wait::Probe, flush.now + REFUSAL_TIME));
         }
@@ -551,20 +546,10 @@ impl Connection {
         self.socket.as_ref().filter(|_| is_full)
     }
 
-    /// The next flush sends to a full socket again.
-    pub fn try_full_socket(&mut self) {
-        if self.full_socket().is_some() {
-            self.wait = None;
-        }
-    }
-
-    /// `true` while there is a [`next_step`](Self::next_step), or a failure.
+    /// `true` while there is a [`next_step`](Self::next_step) or a failure.
     #[inline]
     pub fn needs_service(&self) -> bool {
-        self.wait.is_some()
-            || self.refusal_check.is_some()
-            || self.leaving.is_some()
-            || self.failure.is_some()
+        self.next_step().is_some() || self.is_failing()
     }
 
     /// The time of the next [`step`](Self::step).

@@ -197,14 +197,15 @@ impl Publisher {
             if destination.same_as.is_some() || destination.connection.is_some() {
                 continue;
             }
-            let connection = match self.leaving.iter().position(|it| *it.address() == address) {
-                Some(place) => {
-                    let mut connection = self.leaving.swap_remove(place);
-                    connection.stay();
-                    connection
-                }
-                None => Connection::new(address, self.max_datagram, self.parameters()),
-            };
+            let connection =
+                match self.leaving.iter().position(|it| is_same(it.address(), &address)) {
+                    Some(place) => {
+                        let mut connection = self.leaving.swap_remove(place);
+                        connection.stay(address);
+                        connection
+                    }
+                    None => Connection::new(address, self.max_datagram, self.parameters()),
+                };
             self.destinations[index].connection = Some(connection);
             self.is_flush_due = true;
         }
@@ -281,14 +282,8 @@ impl Publisher {
         connections.chain(&self.leaving).filter_map(|it| it.full_socket().cloned()).collect()
     }
 
-    /// Continues after a full socket became writable.
-    pub fn socket_writable(&mut self, now: f64) {
-        let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
-        connections.chain(&mut self.leaving).for_each(Connection::try_full_socket);
-        self.flush_connections(&[], now);
-    }
-
-    /// Processes the results of lookups, and continues connections whose wait is over.
+    /// Processes the results of lookups, and continues connections whose wait is over or whose
+    /// socket was full.
     pub fn service(&mut self, now: f64) {
         // A timer may fire a little early.
         let now = now + 0.001;
@@ -313,7 +308,7 @@ impl Publisher {
         let flush = Flush { metrics, mode: *mode, now };
         let connections = destinations.iter_mut().filter_map(|it| it.connection.as_mut());
         connections.chain(leaving).for_each(|connection| connection.step(flush, batch));
-        self.flush_connections(&[], now);
+        self.flush_connections(now);
     }
 
     /// If a host has several addresses and a probe of the present one is due, the next one is
@@ -324,7 +319,7 @@ impl Publisher {
         if destination.addresses.len() > 1 && connection.is_probe_due(self.now) {
             destination.addresses.rotate_left(1);
             destination.untried = destination.untried.saturating_sub(1);
-            connection.set_address(destination.addresses[0].clone());
+            connection.set_address(destination.addresses[0].clone(), self.mode);
         }
     }
 
@@ -404,7 +399,7 @@ impl Publisher {
         self.look_up(true, now);
         self.connect();
         if self.is_running() {
-            self.flush_connections(&[], now);
+            self.flush_connections(now);
         }
     }
 
@@ -449,7 +444,7 @@ mod tests {
     /// The addresses for the endpoint `name:1`, whose host was found at `found`, in the order
     /// in which they are tried. The other destinations are `others`; `present` was used before.
     fn choice(others: &[&str], present: &[&str], found: &[&str]) -> Vec<String> {
-        let mut publisher = Publisher::new();
+        let mut publisher = Publisher::default();
         let endpoints = others.iter().chain(&["name:1"]).map(|text| text.parse().unwrap());
         publisher.set_destinations(&endpoints.collect::<Vec<_>>(), 0.0);
         let index = others.len();

@@ -13,7 +13,7 @@ use super::names::MetricNames;
 use crate::collectors::{CollectorId, MetricId, MetricKind, MetricSpec, Recorder, COLLECTORS};
 use crate::jobs::LabelId;
 use crate::os::Uncancelled;
-use crate::stats::{Counters, Error, LineTemplate};
+use crate::stats::{Counters, LineTemplate};
 
 /// Samples of timings that are sent without waiting for the flush: about one datagram.
 const MAX_TIMINGS: usize = 32;
@@ -23,9 +23,10 @@ const MAX_RETIRED: usize = 10_000;
 const END_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A phase of the life of a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     /// Flux reports active jobs and may still reject the load, so nothing is sent.
+    #[default]
     Loading,
     Running,
     /// The final values were sent.
@@ -33,9 +34,10 @@ enum Phase {
 }
 
 /// How gauges are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GaugeMode {
     /// Changes as increments; absolute values at first and in a resync.
+    #[default]
     Increments,
     /// Only absolute values.
     Values,
@@ -59,7 +61,9 @@ pub(super) struct Metric {
     pub has_changed: bool,
 }
 
-/// The values of all metrics, their names, and the destinations.
+/// The values of all metrics, their names, and the destinations. Sends nothing before
+/// [`start`](Self::start).
+#[derive(Default)]
 pub struct Publisher {
     pub(super) destinations: Vec<Destination>,
     /// Removed connections that have final values to send.
@@ -73,10 +77,11 @@ pub struct Publisher {
     pub(super) now: f64,
     names: MetricNames,
     phase: Phase,
-    knows_allocations: bool,
+    /// Set if this version of Flux does not report allocated resources.
+    lacks_allocations: bool,
     pub(super) metrics: Vec<Metric>,
     /// The index in `metrics`, by collector, label and metric.
-    indices: Vec<Vec<Vec<u32>>>,
+    indices: [Vec<Vec<u32>>; COLLECTORS.len()],
     /// Counters of the plugin's own work, with their index in `metrics`.
     plugin_counters: Vec<(&'static str, u32)>,
     /// Retired metrics by name, with the index in `metrics`.
@@ -93,31 +98,6 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher without destinations, which sends nothing before [`start`](Self::start).
-    pub fn new() -> Publisher {
-        Publisher {
-            destinations: Vec::new(),
-            leaving: Vec::new(),
-            departed: Counters::default(),
-            notices: Vec::new(),
-            mode: GaugeMode::Increments,
-            max_datagram: 1432,
-            now: 0.0,
-            names: MetricNames::default(),
-            phase: Phase::Loading,
-            knows_allocations: true,
-            metrics: Vec::new(),
-            indices: COLLECTORS.iter().map(|_| Vec::new()).collect(),
-            plugin_counters: Vec::new(),
-            retired: HashMap::new(),
-            free: Vec::new(),
-            changed: Vec::new(),
-            timings: Vec::new(),
-            batch: Batch::default(),
-            is_flush_due: false,
-        }
-    }
-
     /// The names of the metrics.
     pub fn names(&self) -> &MetricNames {
         &self.names
@@ -128,35 +108,34 @@ impl Publisher {
         self.phase == Phase::Running
     }
 
-    /// Sets whether this version of Flux reports allocated resources. If it does not, gauges
-    /// of them are not sent. To be called before they are defined.
-    pub fn set_knows_allocations(&mut self, knows_allocations: bool) {
-        self.knows_allocations = knows_allocations;
+    /// Gauges of allocated resources are not sent. To be called before they are defined.
+    pub fn without_allocations(&mut self) {
+        self.lacks_allocations = true;
     }
 
     /// Sets how gauges are sent from now on.
     pub fn set_mode(&mut self, mode: GaugeMode) {
         if mode == GaugeMode::Shared && self.mode != mode {
             let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
-            connections.for_each(Connection::end_resync);
+            connections.for_each(Connection::remember);
         }
-        self.mode = mode;
+        let is_changed = std::mem::replace(&mut self.mode, mode) != mode;
+        for index in (0..self.metrics.len()).filter(|_| is_changed) {
+            if self.metrics[index].kind == MetricKind::Unshared {
+                self.mark_changed(index as u32);
+            }
+        }
     }
 
-    /// Replaces the names. All metrics must be defined again; those with another name are
-    /// retired under the old one.
-    ///
-    /// # Errors
-    /// If the prefix or the tags are too long. [`MetricNames::check`] detects this earlier.
-    pub fn rename(&mut self, names: MetricNames) -> Result<(), Error> {
-        names.template_of("", &[])?;
+    /// Replaces the names, which [`MetricNames::check`] has accepted. All metrics must be
+    /// defined again; those with another name are retired under the old one.
+    pub fn rename(&mut self, names: MetricNames) {
         self.names = names;
         for (name, old) in std::mem::take(&mut self.plugin_counters) {
             let total = self.metrics[old as usize].level;
             self.retire_metric(old);
             self.define_plugin_counter(name, total);
         }
-        Ok(())
     }
 
     /// Sends all gauges now, and every later change. To be called when Flux has reported all
@@ -182,6 +161,11 @@ impl Publisher {
     /// The time of the last flush in seconds since the epoch, `None` before the first.
     pub fn last_flush(&self) -> Option<f64> {
         (self.phase != Phase::Loading).then_some(self.now)
+    }
+
+    /// `true` if destinations or metrics were added or removed since the last flush.
+    pub fn is_flush_due(&self) -> bool {
+        self.is_flush_due
     }
 
     /// Returns `true` if a flush would send anything.
@@ -222,7 +206,7 @@ impl Publisher {
     pub fn resync(&mut self) {
         if self.mode != GaugeMode::Shared {
             for connection in self.destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
-                connection.resync();
+                connection.forget();
             }
             self.is_flush_due = true;
         }
@@ -241,25 +225,27 @@ impl Publisher {
         // From here on the connections list them.
         changed.iter().for_each(|&index| metrics[index as usize].has_changed = false);
         changed.clear();
-        let timings = std::mem::take(&mut self.timings);
-        self.flush_connections(&timings, now);
-        // The memory is used again.
-        self.timings = timings;
-        self.timings.clear();
+        self.flush_connections(now);
     }
 
-    /// Sends what is due since earlier flushes.
-    pub(super) fn flush_connections(&mut self, timings: &[(u32, f64)], now: f64) {
-        (self.now, self.is_flush_due) = (now, false);
+    /// Sends samples of timings, and what is due since earlier flushes.
+    pub(super) fn flush_connections(&mut self, now: f64) {
+        // If this panics, the next flush continues, without these samples.
+        (self.now, self.is_flush_due) = (now, true);
+        let mut timings = std::mem::take(&mut self.timings);
         let Publisher { destinations, leaving, metrics, mode, batch, .. } = self;
         let flush = Flush { metrics, mode: *mode, now };
-        for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
-            connection.flush(flush, timings, batch);
-        }
+        // First, because a server may have two addresses.
         leaving.iter_mut().for_each(|it| it.flush(flush, &[], batch));
+        for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+            connection.flush(flush, &timings, batch);
+        }
+        timings.clear();
+        self.timings = timings;
         if !self.leaving.is_empty() || !self.retired.is_empty() {
             self.drop_departed();
         }
+        self.is_flush_due = false;
     }
 
     /// Drops connections that have left, and retired metrics that no server needs.
@@ -350,11 +336,6 @@ impl Publisher {
 }
 
 impl Recorder for Publisher {
-    #[inline]
-    fn is_defined(&self, collector: CollectorId, label: LabelId) -> bool {
-        usize::from(label) < self.indices[collector.index()].len()
-    }
-
     fn define(&mut self, collector: CollectorId, label: LabelId, specs: Vec<MetricSpec>) {
         let labels = &mut self.indices[collector.index()];
         let label = usize::from(label);
@@ -364,7 +345,7 @@ impl Recorder for Publisher {
         let mut old = std::mem::take(&mut labels[label]).into_iter();
         let mut indices = Vec::with_capacity(specs.len());
         for spec in specs {
-            let is_sent = self.knows_allocations || spec.kind != MetricKind::AllocationSum;
+            let is_sent = !self.lacks_allocations || spec.kind != MetricKind::AllocationSum;
             let template = self.names.template(&spec).ok().filter(|_| is_sent);
             let series = template.as_ref().map(LineTemplate::series);
             let mut level = spec.kind.first_level();
@@ -416,12 +397,7 @@ impl Recorder for Publisher {
         self.timings.push((index, milliseconds));
         if self.timings.len() == MAX_TIMINGS {
             let _uncancelled = Uncancelled::new();
-            let Publisher { destinations, metrics, mode, now, timings, batch, .. } = self;
-            let flush = Flush { metrics, mode: *mode, now: *now };
-            for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
-                connection.flush_timings(flush, timings, batch);
-            }
-            timings.clear();
+            self.flush_connections(self.now);
         }
     }
 
@@ -445,11 +421,5 @@ impl Recorder for Publisher {
     fn remove(&mut self, collector: CollectorId) {
         let indices = std::mem::take(&mut self.indices[collector.index()]);
         indices.into_iter().flatten().for_each(|index| self.retire_metric(index));
-    }
-}
-
-impl Default for Publisher {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -55,6 +55,8 @@ impl Sent {
     fn target(&self, metric: &Metric, mode: GaugeMode, is_final: bool) -> Option<i64> {
         match metric.kind {
             MetricKind::Timing => None,
+            // If sharing has just been configured, the last value is removed.
+            MetricKind::Unshared if mode == GaugeMode::Shared => (self.value != 0).then_some(0),
             MetricKind::Counter => metric.level,
             _ if !is_final => metric.level,
             // A server that does not have the gauge needs no final value of it.

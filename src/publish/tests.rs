@@ -6,14 +6,15 @@ use super::{GaugeMode, MetricNames, Publisher};
 use crate::collectors::{
     Backfill, CollectorId, Collectors, MetricId, MetricKind, MetricSpec, Recorder,
 };
-use crate::jobs::JobTable;
+use crate::jobs::{Change, Job, JobTable, State};
 
 /// A publisher, a collector, and the server that the publisher sends to.
 fn publisher(collector: &str) -> (Publisher, CollectorId, UdpSocket) {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     server.set_nonblocking(true).unwrap();
-    let mut publisher = Publisher::new();
-    publisher.rename(MetricNames::default()).unwrap();
+    let mut publisher = Publisher::default();
+    publisher.set_max_datagram(1432);
+    publisher.rename(MetricNames::default());
     let endpoint = server.local_addr().unwrap().to_string();
     publisher.set_destinations(&[endpoint.parse().unwrap()], 0.0);
     (publisher, CollectorId::named(collector).unwrap(), server)
@@ -198,4 +199,29 @@ fn gauges_that_instances_share_are_sent_as_increments_only() {
     publisher.end(0.0);
     let all = ["queue.a:+1|g", "queue.a:-3|g"].map(str::to_owned).to_vec();
     assert_eq!((ordered_lines(&server), ordered_lines(&late)), (all.clone(), all));
+}
+
+#[test]
+fn a_label_that_moves_to_the_place_of_another_one_keeps_its_gauge() {
+    let (mut publisher, pending, server) = publisher("pending");
+    let (mut table, mut collectors) = (JobTable::default(), Collectors::default());
+    let schemes = &mut table.labels_mut().schemes;
+    (1..=schemes.max).for_each(|number| assert_ne!(schemes.id(&format!("s{number}")), 0));
+    // The second label is idle for the longest time, then the first one.
+    for id in [2, 1].into_iter().chain(3..=schemes.last()) {
+        schemes.count(id, 1);
+        schemes.count(id, -1);
+    }
+    collectors.install(Backfill::new(&[pending]), &table, &mut publisher);
+    publisher.start(0.0);
+    lines(&server);
+    let schemes = &mut table.labels_mut().schemes;
+    assert_eq!(["new", "s2"].map(|label| schemes.id(label)), [2, 1]);
+    let job = Job { schemes: 0b110, ..Job::new(Some(State::Depend)) };
+    let change = Change { after: Some(job), ..Change::default() };
+    collectors.on_change(&change, None, &table, &mut publisher);
+    publisher.flush(0.0);
+    let mut sent = ordered_lines(&server);
+    sent.retain(|line| line.starts_with("dependency.s2:"));
+    assert_eq!(sent, ["dependency.s2:+1|g"]);
 }

@@ -30,7 +30,9 @@ impl Dialect {
     }
 
     /// The line template of a metric: `prefix` and `name` with a dot between them, then the
-    /// metric's own tags and the tags that all metrics share. Empty parts are left out.
+    /// metric's own tags and the tags that all metrics share. Empty parts are left out. Without
+    /// tags, the values are parts of the name: the first own one follows the first part of
+    /// `name`, the others are at its end.
     ///
     /// # Errors
     /// If the prefix, or the name with its own tags, is longer than [`MAX_NAME`], or if the
@@ -53,7 +55,11 @@ impl Dialect {
         let tags = || own.iter().chain(common);
         let mut parts = vec![prefix, name];
         if !self.has_tags() {
-            parts.extend(tags().map(|(_, value)| value.as_str()));
+            let split = name.split_once('.').filter(|_| !own.is_empty());
+            let (first, rest) = split.unwrap_or((name, ""));
+            let mut values = tags().map(|(_, value)| value.as_str());
+            parts = vec![prefix, first, values.next().unwrap_or_default(), rest];
+            parts.extend(values);
         }
         parts.retain(|part| !part.is_empty());
         let mut head = self.clean(&parts.join("."));
@@ -123,6 +129,13 @@ mod tests {
         }
         assert_eq!(series(Dialect::Plain, "", "", &tags), "RUN.x-1:1|g");
         assert_eq!(series(Dialect::Plain, "p", "n", &[]), "p.n:1|g");
+        let table = [
+            (Dialect::Plain, "p.queue.RUN.use.x-1:1|g"),
+            (Dialect::DogStatsD, "p.queue.use:1|g|#state:RUN,cluster:x-1"),
+        ];
+        for (dialect, text) in table {
+            assert_eq!(series(dialect, "p", "queue.use", &tags), text);
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ impl Socket {
     /// # Errors
     /// The errno of socket(2), bind(2) or connect(2).
     pub fn connect(address: &Address) -> Result<Socket, i32> {
+        #[cfg(test)]
+        faults::next_connect()?;
         let socket = match address {
             Address::Unix(path) => UnixDatagram::unbound().and_then(|socket| {
                 socket.set_nonblocking(true)?;
@@ -58,7 +60,7 @@ impl Socket {
     #[inline]
     pub fn send(&self, datagram: &[u8]) -> Result<(), i32> {
         #[cfg(test)]
-        faults::next()?;
+        faults::next_send()?;
         let result = match self {
             Socket::Udp(socket) => socket.send(datagram),
             Socket::Unix(socket, _) => socket.send(datagram),
@@ -114,24 +116,44 @@ fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::ENOTCONN)
 }
 
-/// Errors of send(2) for tests.
+/// Errors of connect(2) and send(2) for tests.
 #[cfg(test)]
 pub mod faults {
     use std::cell::RefCell;
+    use std::thread::LocalKey;
+
+    type Results = RefCell<Vec<i32>>;
 
     thread_local! {
-        /// The result of each of the next sends; 0 for a send that is done.
-        static NEXT: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
+        static CONNECTS: Results = const { RefCell::new(Vec::new()) };
+        static SENDS: Results = const { RefCell::new(Vec::new()) };
     }
+
+    /// In place of an errno: the send panics.
+    pub const PANIC: i32 = -1;
 
     /// The errnos of the next sends of this thread; 0 for a send that is done.
     pub fn set(errnos: &[i32]) {
-        NEXT.with_borrow_mut(|next| *next = errnos.iter().rev().copied().collect());
+        SENDS.set(errnos.iter().rev().copied().collect());
     }
 
-    pub(super) fn next() -> Result<(), i32> {
-        match NEXT.with_borrow_mut(Vec::pop) {
+    /// As [`set`], for new sockets.
+    pub fn set_connects(errnos: &[i32]) {
+        CONNECTS.set(errnos.iter().rev().copied().collect());
+    }
+
+    pub(super) fn next_connect() -> Result<(), i32> {
+        next(&CONNECTS)
+    }
+
+    pub(super) fn next_send() -> Result<(), i32> {
+        next(&SENDS)
+    }
+
+    fn next(results: &'static LocalKey<Results>) -> Result<(), i32> {
+        match results.with_borrow_mut(Vec::pop) {
             None | Some(0) => Ok(()),
+            Some(PANIC) => panic!("a send panics"),
             Some(errno) => Err(errno),
         }
     }

@@ -120,7 +120,7 @@ fn assert_true(instance: &mut Instance) -> Healed {
         let mut truth = broker_totals::all(instance.broker(), &mut jobspecs);
         if !cfg!(flux_r) {
             // This Flux does not pass R to plugins.
-            truth.retain(|name, _| !name.ends_with(".allocated") && !name.contains("_cores."));
+            truth.retain(|name, _| !name.ends_with(".allocated"));
         }
         let differences = instance.servers.differences(&truth, &instance.options);
         let now = done(instance);

@@ -187,6 +187,16 @@ impl Host for BrokerHost {
         self.broker().flux(&["job", "raise", "--severity=7", &format!("--type={kind}"), job]);
     }
 
+    fn change_queue(&mut self, action: &str, queue: &str) {
+        let queue = if queue.is_empty() { None } else { Some(queue) };
+        self.broker().flux(&["queue", action].into_iter().chain(queue).collect::<Vec<_>>());
+    }
+
+    fn set_scheduler(&mut self, is_loaded: bool) {
+        let action = if is_loaded { "load" } else { "remove" };
+        self.broker().flux(&["module", action, "sched-simple"]);
+    }
+
     fn purge(&mut self, keep: usize) {
         self.broker().flux(&["job", "purge", "--force", &format!("--num-limit={keep}")]);
     }

@@ -100,7 +100,7 @@ fn a_job_updated_by_a_plugin_at_its_load_is_in_its_new_bank() {
     let updates = c_plugin("misbehaving", "updates.so");
     host.load_plugin(&updates, &json!({"update": "job.create"})).unwrap();
     host.assert_same(0.0, |host| {
-        let mut truth = usage(host.broker(), 0, &mut Jobspecs::default());
+        let mut truth = usage(host.broker(), &mut Jobspecs::default());
         truth.retain(|name, _| name.starts_with("bank."));
         let is_updated = truth.contains_key("bank.default.SCHED");
         ((banks(host), is_updated), (truth, true))

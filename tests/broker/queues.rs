@@ -8,8 +8,18 @@ use crate::scenarios::{Host, HostSetup};
 
 scenarios!(queues:
     a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts,
+    an_instance_without_queues_has_the_anonymous_queue,
     jobs_are_counted_by_queue,
+    jobs_of_a_stopped_queue_do_not_wait_for_resources,
+    pending_timings_and_results_are_also_counted_by_queue,
     two_queues_with_the_same_cleaned_name_share_a_gauge,
+);
+scenarios!(queues:
+    #[cfg_attr(
+        all(have_flux, not(flux_r)),
+        ignore = "needs a Flux that passes R to plugins (scripts/test detects it)"
+    )]
+    resources_are_counted_by_label
 );
 scenarios!(queues:
     #[cfg_attr(

@@ -74,7 +74,8 @@ fn collectors_switched_under_load_are_correct_at_once() {
     let user = host.user();
     let expected = Gauges::from([
         (format!("user.{user}.RUN"), 2),
-        (format!("user_cores.{user}"), 32),
+        (format!("user.{user}.resource.cores.allocated"), 32),
+        (format!("user.{user}.resource.nodes.allocated"), 2),
         ("resource.cores.allocated".to_owned(), 32),
         ("resource.nodes.allocated".to_owned(), 1),
     ]);

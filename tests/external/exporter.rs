@@ -63,7 +63,8 @@ fn statsd_exporter_maps_each_line_of_each_collector() {
     for line in text.lines().filter(|line| errors.iter().any(|name| line.contains(name))) {
         assert!(line.starts_with('#') || line.ends_with(" 0"), "{line}");
     }
-    for name in ["flux_user_cores", "flux_bank_cores", "flux_resources", "flux_plugin_bytes_total"]
+    for name in
+        ["flux_user_resources", "flux_bank_resources", "flux_resources", "flux_plugin_bytes_total"]
     {
         assert!(text.lines().any(|line| line.starts_with(name)), "no {name}");
     }
@@ -129,18 +130,22 @@ fn prometheus_behind_statsd_exporter_has_correct_values() {
     let states = truth.into_iter().map(|(state, count)| (state, count as f64)).collect();
     assert_eq!(promql(web, "flux_jobs"), states);
     let levels = gauges_named(&mut receiver, |_| true);
-    let by = |prefix: &str| -> BTreeMap<String, f64> {
+    // Of a label, either the resources or the other gauges.
+    let by = |query: &str, prefix: &str| -> BTreeMap<String, f64> {
+        let is_meant = |name: &str| name.contains(".resource.") == query.contains("_resources");
         let ours = levels.iter().filter_map(|(name, level)| {
-            Some((name.strip_prefix(prefix)?.to_owned(), *level as f64))
+            let name = Some(name).filter(|it| is_meant(it) || prefix == "resource.")?;
+            Some((name.strip_prefix(prefix)?.replace(".resource.", "."), *level as f64))
         });
         ours.collect()
     };
     for (query, prefix) in [
         ("flux_queue_jobs > 0", "queue."),
         ("flux_user_jobs > 0", "user."),
-        ("flux_user_cores > 0", "user_cores."),
+        ("flux_user_resources > 0", "user."),
         ("flux_bank_jobs > 0", "bank."),
-        ("flux_bank_cores > 0", "bank_cores."),
+        ("flux_bank_resources > 0", "bank."),
+        ("flux_queue_resources > 0", "queue."),
         ("flux_resources > 0", "resource."),
         ("flux_jobs_pending > 0", "pending."),
         ("flux_jobs_pending_dependency > 0", "dependency."),
@@ -155,7 +160,7 @@ fn prometheus_behind_statsd_exporter_has_correct_values() {
                 })
                 .collect()
         };
-        assert_eq!(reverse(promql(web, query)), reverse(by(prefix)), "{query}");
+        assert_eq!(reverse(promql(web, query)), reverse(by(query, prefix)), "{query}");
     }
     assert!(levels["resource.nodes.down"] == 4 && levels["resource.nodes.drained"] == 3);
     let ended = ["completed", "failed", "canceled", "timeout"].map(|result| {

@@ -77,9 +77,12 @@ fn queries_use_names_of_the_mapping() {
         assert!(mapped.contains(*name), "{name} is not among {mapped:?}");
     }
     // The dashboard draws the cores of users, and nothing of banks.
-    let undrawn = ["flux_user_jobs", "flux_bank_jobs", "flux_bank_cores"];
+    let undrawn = |name: &str| {
+        let prefixes = ["flux_user_jobs", "flux_bank_", "flux_queue_", "flux_pending_oldest"];
+        name != "flux_queue_jobs" && prefixes.iter().any(|prefix| name.starts_with(prefix))
+    };
     let sum = |name: &str| name.ends_with("_sum") || name == "flux_job_state_seconds_count";
-    for name in mapped.iter().filter(|name| !undrawn.contains(&name.as_str()) && !sum(name)) {
+    for name in mapped.iter().filter(|name| !undrawn(name) && !sum(name)) {
         assert!(asked.contains(name.as_str()), "{name} is in no query");
     }
 }
@@ -155,12 +158,13 @@ fn queries_of_the_dashboards_compute_the_right_numbers() {
     let mut series: Vec<_> =
         series.map(|(series, values)| (series.to_owned(), values.to_owned())).into();
     // After two minutes the last user has almost no cores.
-    let user = |user: i64| format!("flux_user_cores{{user=\"{user}\"}}");
+    let labels = |user: i64| format!("{{resource=\"cores\",use=\"allocated\",user=\"{user}\"}}");
+    let user = |user: i64| format!("flux_user_resources{}", labels(user));
     series.extend((1..=10).map(|it| (user(it), format!("{}x70", 10 * it))));
     series.push((user(11), "110x11 1x60".to_owned()));
     let run = "{state=\"RUN\"}";
     let cores: Vec<_> = (2..=11)
-        .map(|it| json!({"labels": format!("{{user=\"{it}\"}}"), "value": if it == 11 { 1 } else { 10 * it }}))
+        .map(|it| json!({"labels": labels(it), "value": if it == 11 { 1 } else { 10 * it }}))
         .collect();
     let one = |labels: &str, value: f64| json!([{"labels": labels, "value": value}]);
     let cases = [

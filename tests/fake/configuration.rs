@@ -32,7 +32,7 @@ fn a_prefix_that_gives_two_metrics_the_same_name_is_refused() {
     let table = [
         ("time", "timings", "timing"),
         ("exception", "results", "counter"),
-        ("bank_cores", "banks", "gauge"),
+        ("dependency", "pending", "gauge"),
     ];
     for (part, collector, kind) in table {
         let conf = |metrics: Value| json!({"prefix": format!("x.{part}"), "metrics": metrics});
@@ -153,4 +153,25 @@ fn placeholders_become_attributes_of_the_broker() {
         let last = line.replace("+1", "-1");
         assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), last);
     }
+}
+
+#[test]
+fn collectors_that_show_jobs_of_others_are_logged_once_in_private_mode() {
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    let conf = |metrics: &str, is_private: bool| json!({"access": {"private-mode": is_private}, "state-counts": {"metrics": metrics}});
+    host.config(&conf("users,banks", false));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(0.1);
+    let mut warnings = |host: &mut FakeJobManager| {
+        host.advance(0.1);
+        receiver.seen();
+        host.log().iter().filter(|(_, text)| text.contains("access.private-mode")).count()
+    };
+    assert_eq!(warnings(&mut host), 0);
+    for (metrics, expected) in [("states", 0), ("banks", 1), ("users", 0)] {
+        host.reload(&conf(metrics, true)).unwrap();
+        assert_eq!(warnings(&mut host), expected, "{metrics}");
+    }
+    host.end();
 }

@@ -68,10 +68,13 @@ fn assert_enough(drawn: &BTreeSet<&str>) {
         let wanted = match name.strip_prefix(BASE).unwrap().split('.').collect::<Vec<_>>()[..] {
             ["queue", _, state] => ["SCHED", "RUN"].contains(&state),
             ["time", what] => ["SCHED", "RUN", "submit_to_run"].contains(&what),
+            ["pending", "oldest_seconds" | "stopped"] => false,
+            ["scheduler" | "housekeeping", _] | ["resource", "drain", _] => false,
+            ["resource", "nodes", "draining" | "offline" | "excluded" | "housekeeping"] => false,
             ["state" | "exception" | "pending" | "dependency" | "result", _] => true,
-            ["resource", ..] | ["user_cores", _] => true,
+            ["resource", ..] | ["user", _, "resource", "cores", "allocated"] => true,
             ["plugin", what] => !["anomalies", "bytes"].contains(&what),
-            ["user" | "bank", ..] | ["bank_cores", _] => false,
+            ["queue" | "user" | "bank", ..] => false,
             _ => panic!("{name}: of which collector is it?"),
         };
         assert!(!wanted || drawn.contains(name.as_str()), "{name} is not drawn");
@@ -372,7 +375,19 @@ fn the_statsd_exporter_mapping_covers_exactly_what_is_sent() {
         "flux_jobs_pending_dependency{scheme=afterok}",
         "flux_resources{resource=cores,use=requested}",
         "flux_bank_jobs{bank=physics,state=DEPEND}",
-        "flux_bank_cores{bank=physics}",
+        "flux_bank_resources{bank=physics,resource=cores,use=allocated}",
+        "flux_queue_resources{queue=batch,resource=gpus,use=requested}",
+        "flux_queue_pending_oldest_seconds{queue=batch}",
+        "flux_queue_jobs_pending{queue=batch,reason=held}",
+        "flux_queue_job_wait_seconds{queue=batch}",
+        "flux_queue_jobs_ended_total{queue=batch,result=failed}",
+        "flux_pending_oldest_seconds{}",
+        "flux_scheduler_ready{}",
+        "flux_queue_enabled{queue=batch}",
+        "flux_queue_started{queue=debug}",
+        "flux_queue_resources{queue=batch,resource=nodes,use=total}",
+        "flux_drain_oldest_seconds{}",
+        "flux_housekeeping_oldest_seconds{}",
         "flux_plugin_send_errors_total{}",
     ] {
         assert!(told.contains(wanted), "{wanted} is not among {told:?}");

@@ -25,6 +25,9 @@ pub struct FakeHost {
     receiver: Receiver,
     jobs: BTreeMap<u64, FakeJob>,
     queues: Vec<String>,
+    stopped: BTreeSet<String>,
+    disabled: BTreeSet<String>,
+    has_scheduler: bool,
     /// Seconds since the epoch.
     clock: f64,
     /// Syslog levels and texts.
@@ -40,6 +43,7 @@ pub struct FakeHost {
 }
 
 struct FakeJob {
+    queue: String,
     state: i64,
     job: Job,
     jobspec: Value,
@@ -92,7 +96,8 @@ impl FakeHost {
         let jobspec = json!({"attributes": {"system": system}, "resources": slot});
         let events = BTreeMap::from([("submit".to_owned(), self.clock)]);
         let submitted = self.clock;
-        let new = FakeJob { state: NEW, job, jobspec, submitted, end: Value::Null, events };
+        let queue = queue.to_owned();
+        let new = FakeJob { queue, state: NEW, job, jobspec, submitted, end: Value::Null, events };
         let args = json!({
             "id": id, "state": NEW, "t_submit": submitted, "urgency": new.urgency(),
             "jobspec": new.jobspec,
@@ -153,6 +158,32 @@ impl FakeHost {
         self.finish(id, if kind == "cancel" { "canceled" } else { kind }, event, last);
     }
 
+    /// Sets the responses about the queues.
+    fn set_queues(&mut self) {
+        self.manager.respond("job-manager.queue-list", json!({"queues": self.queues}));
+        let names = if self.queues.is_empty() { vec![String::new()] } else { self.queues.clone() };
+        for name in names {
+            let start = self.has_scheduler && !self.stopped.contains(&name);
+            let mut status = json!({"enable": !self.disabled.contains(&name), "start": start});
+            if !self.has_scheduler {
+                status["stop_reason"] = json!("Scheduler is offline");
+            }
+            let topic = format!("job-manager.queue-status {name}");
+            self.manager.respond(topic.trim_end(), status);
+        }
+        // The jobs of a queue that was started.
+        for (id, _) in self.jobs_in(|state| state == SCHED) {
+            let job = &self.jobs[&id];
+            if job.job == Job::Endless && self.can_start(&job.queue.clone()) {
+                self.step(id, RUN, json!({"name": "alloc"}));
+            }
+        }
+    }
+
+    fn can_start(&self, queue: &str) -> bool {
+        self.has_scheduler && !self.stopped.contains(queue)
+    }
+
     /// Sets the response to `resource.status`.
     fn set_resources(&mut self) {
         if !self.six_nodes {
@@ -203,6 +234,9 @@ impl Host for FakeHost {
             receiver,
             jobs: BTreeMap::new(),
             queues: setup.queues.iter().map(|queue| queue.to_string()).collect(),
+            stopped: BTreeSet::new(),
+            disabled: BTreeSet::new(),
+            has_scheduler: true,
             clock: 1e9,
             log: Vec::new(),
             complaints_expected: false,
@@ -215,6 +249,7 @@ impl Host for FakeHost {
             drained: BTreeSet::new(),
         };
         host.set_resources();
+        host.set_queues();
         host
     }
 
@@ -285,6 +320,7 @@ impl Host for FakeHost {
     fn submit(&mut self, job: Job, queue: &str, count: usize) -> Vec<String> {
         let last = match job {
             Job::Short | Job::Failing | Job::Limited => INACTIVE,
+            Job::Endless if !self.can_start(queue) => SCHED,
             Job::Endless => RUN,
             Job::Held => SCHED,
             Job::Later => DEPEND,
@@ -330,6 +366,23 @@ impl Host for FakeHost {
 
     fn raise(&mut self, _: &str, kind: &str) {
         self.manager.raise(kind);
+    }
+
+    fn change_queue(&mut self, action: &str, queue: &str) {
+        let queue = queue.to_owned();
+        match action {
+            "stop" => self.stopped.insert(queue),
+            "start" => self.stopped.remove(&queue),
+            "disable" => self.disabled.insert(queue),
+            "enable" => self.disabled.remove(&queue),
+            _ => panic!("{action}"),
+        };
+        self.set_queues();
+    }
+
+    fn set_scheduler(&mut self, is_loaded: bool) {
+        self.has_scheduler = is_loaded;
+        self.set_queues();
     }
 
     fn purge(&mut self, keep: usize) {
@@ -388,12 +441,17 @@ impl Host for FakeHost {
     fn resource_status(&mut self) -> Gauges {
         let ranks: BTreeSet<_> = (0..NODES).map(|rank| rank.to_string()).collect();
         let nodes = ranks.iter().filter(|rank| *rank != EXCLUDED).count() as i64;
+        let is_busy = !self.jobs_in(|state| state == RUN).is_empty();
         let down = self.offline.union(&self.drained).count() as i64;
         let gauges = [
             ("nodes.total", nodes),
             ("nodes.up", nodes - down),
             ("nodes.down", down),
-            ("nodes.drained", self.drained.len() as i64),
+            // A job of this host holds a core of node 0.
+            ("nodes.drained", self.drained.iter().filter(|rank| *rank != "0").count() as i64),
+            ("nodes.draining", i64::from(self.drained.contains("0") && is_busy)),
+            ("nodes.offline", self.offline.len() as i64),
+            ("nodes.excluded", 1),
             ("cores.total", nodes * CORES),
             ("cores.down", down * CORES),
             ("gpus.total", 4),

@@ -39,6 +39,7 @@ mod load;
 mod other_plugins;
 mod package;
 mod panics;
+mod pending;
 mod properties;
 mod publisher;
 mod queues;

@@ -14,14 +14,13 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use serde_json::json;
-use state_counts::collectors::COLLECTORS;
 use state_counts::config::KEYS;
 
 use crate::support::artifact::NAME;
 use crate::support::fake_job_manager::{program, FakeJobManager};
 use crate::support::found::TOP;
 use crate::support::receiver::Receiver;
-use crate::support::trace;
+use crate::support::{all_collectors, trace};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -459,7 +458,7 @@ fn the_readme_and_the_spec_name_this_version() {
 fn the_manual_describes_each_key_and_renders_without_a_warning() {
     let source = Path::new(TOP).join("docs/flux-state-counts.rst");
     let text = fs::read_to_string(&source).unwrap();
-    let collectors = COLLECTORS.iter().map(|collector| collector.name);
+    let collectors = all_collectors();
     for word in KEYS.iter().map(|key| key.name).chain(collectors) {
         assert!(text.contains(&format!("\n{word}\n   ")), "{word}");
     }

@@ -1,12 +1,13 @@
 //! Jobs by queue.
 
 use std::collections::BTreeMap;
+use std::time::UNIX_EPOCH;
 
 use serde_json::{json, Value};
 
 use crate::support::artifact::{plugin, NAME};
 use crate::support::fake_job_manager::FakeJobManager;
-use crate::support::gauges::Gauges;
+use crate::support::gauges::{gauges_named, Gauges};
 use crate::support::jobs::{COURSE, INACTIVE, NEW, PRIORITY, RUN, SCHED};
 use crate::support::queues::{gauges, truth};
 use crate::support::receiver::Receiver;
@@ -15,7 +16,11 @@ use crate::support::trace;
 scenarios!(queues:
     a_job_that_moves_to_another_queue_is_counted_there,
     a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts,
+    an_instance_without_queues_has_the_anonymous_queue,
     jobs_are_counted_by_queue,
+    jobs_of_a_stopped_queue_do_not_wait_for_resources,
+    pending_timings_and_results_are_also_counted_by_queue,
+    resources_are_counted_by_label,
     two_queues_with_the_same_cleaned_name_share_a_gauge,
 );
 
@@ -24,7 +29,7 @@ fn conf() -> Value {
 }
 
 fn job(id: i64, state: i64, previous: Option<i64>, queue: &str) -> Value {
-    let jobspec = json!({"attributes": {"system": {"queue": queue}}});
+    let jobspec = json!({"attributes": {"system": {"queue": queue}}, "resources": [{"type": "core", "count": 1}]});
     let mut job = json!({"id": id, "state": state, "jobspec": jobspec});
     if let Some(previous) = previous {
         job["prev_state"] = json!(previous);
@@ -208,5 +213,41 @@ fn queues_are_switched_on_and_off_at_any_time() {
         assert_eq!(receiver.seen().gauges, wanted);
         assert_eq!(gauges(&mut receiver), Gauges::new());
     }
+    host.end();
+}
+
+#[test]
+fn ages_are_sent_every_ten_seconds_but_not_where_instances_share_gauges() {
+    let (mut host, mut receiver) =
+        FakeJobManager::running(json!({"metrics": "queues,pending", "resync": 3600}));
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    for (id, queue, age) in [(1, "a", 1005.0), (2, "b", 2005.0)] {
+        let mut job = job(id, SCHED, None, queue);
+        job["t_submit"] = json!(now - age);
+        host.call("job.new", &job);
+    }
+    host.advance(9.0);
+    let is_age = |name: &str| name.contains("oldest_");
+    assert_eq!(gauges_named(&mut receiver, is_age), Gauges::new());
+    let mut ages = |host: &mut FakeJobManager, seconds: f64| {
+        host.advance(seconds);
+        host.counts();
+        let ages = gauges_named(&mut receiver, is_age).into_iter();
+        // The clock of the host begins with the real one.
+        ages.map(|(name, age)| (name, age / 10 * 10)).collect::<Vec<_>>()
+    };
+    let expected = |levels: [i64; 3]| -> Vec<(String, i64)> {
+        let names = ["", "queue.a.", "queue.b."].map(|of| format!("{of}pending.oldest_seconds"));
+        names.into_iter().zip(levels).collect()
+    };
+    assert_eq!(ages(&mut host, 2.0), expected([2010, 1010, 2010]));
+    assert_eq!(ages(&mut host, 10.0), expected([2020, 1020, 2020]));
+    host.call("job.state.run", &job(2, RUN, Some(SCHED), "b"));
+    assert_eq!(ages(&mut host, 10.0), expected([1030, 1030, 0])[..2]);
+    host.remove(NAME).unwrap();
+    assert_eq!(ages(&mut host, 10.0), []);
+    host.load(plugin(), json!({"metrics": "queues,pending", "resync": 0})).unwrap();
+    assert_eq!(ages(&mut host, 25.0), []);
+    host.remove(NAME).unwrap();
     host.end();
 }

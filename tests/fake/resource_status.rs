@@ -13,7 +13,8 @@ use crate::support::receiver::Receiver;
 
 scenarios!(resource_status: the_gauges_follow_the_resource_status);
 
-/// The gauges of eight nodes, of which so many are down and drained, without those at 0.
+/// The gauges of eight nodes, of which so many are down and drained, without those at 0. Nodes
+/// that are down and not drained are offline.
 fn gauges_of_eight(down: i64, drained: i64) -> Gauges {
     let gauges = [
         ("cores.down", 4 * down),
@@ -21,6 +22,7 @@ fn gauges_of_eight(down: i64, drained: i64) -> Gauges {
         ("gpus.total", 4),
         ("nodes.down", down),
         ("nodes.drained", drained),
+        ("nodes.offline", down - drained),
         ("nodes.total", 8),
         ("nodes.up", 8 - down),
     ];
@@ -31,7 +33,7 @@ fn gauges_of_eight(down: i64, drained: i64) -> Gauges {
 /// The gauges that the receiver has.
 fn machine(host: &mut FakeJobManager, receiver: &mut Receiver) -> Gauges {
     host.counts();
-    gauges_named(receiver, |name| name.starts_with("resource."))
+    gauges_named(receiver, |name| name.starts_with("resource.") && !name.ends_with("_seconds"))
 }
 
 /// Warnings and errors in the log since the last call.
@@ -136,7 +138,7 @@ fn the_status_is_requested_only_for_an_enabled_collector() {
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     let table = |metrics: &[&str]| json!({"state-counts": {"metrics": metrics, "resync": 5}});
     let mut others = all_collectors();
-    others.retain(|name| *name != "resources");
+    others.retain(|name| !["resources", "queues"].contains(name));
     host.config(&table(&others));
     // Without a response, a request would be logged after some time.
     host.resources(Value::Null);
@@ -264,4 +266,86 @@ fn the_gauges_follow_the_resource_status_in_each_mode() {
     ] {
         follow::<FakeHost>(conf);
     }
+}
+
+#[test]
+fn nodes_in_housekeeping_are_counted_and_still_drain() {
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    let running = |jobs: Value| json!({"running": jobs, "config": {"release-after": 0.0}});
+    let start = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let job =
+        |age: u64, ranks: &str| json!({"t_start": start - age, "pending": "2", "allocated": ranks});
+    host.respond("housekeeping", running(json!({"ƒA": job(100, "1-2"), "ƒB": job(7, "4")})));
+    host.resources(eight_nodes("", &["0,2"]));
+    host.load(plugin(), json!({"metrics": "resources", "resync": 3600})).unwrap();
+    host.advance(0.1);
+    let mut received = |host: &mut FakeJobManager| {
+        host.counts();
+        gauges_named(&mut receiver, |name| {
+            ["drained", "draining", "housekeeping", "seconds"].iter().any(|it| name.ends_with(it))
+        })
+    };
+    // Whole seconds, and the host may start a second later.
+    let is_about = |age: i64, expected: i64| (expected..expected + 8).contains(&age);
+    let drain = start as i64 - 1;
+    let expected = |drained: [i64; 3], age| {
+        let [drained, draining, housekeeping] = drained;
+        let gauges = [
+            ("housekeeping.oldest_seconds", age),
+            ("resource.nodes.drained", drained),
+            ("resource.nodes.draining", draining),
+            ("resource.nodes.housekeeping", housekeeping),
+        ];
+        let gauges = gauges.into_iter().filter(|(_, level)| *level != 0);
+        gauges.map(|(name, level)| (name.to_owned(), level)).collect::<Gauges>()
+    };
+    let mut gauges = received(&mut host);
+    assert!(is_about(gauges.remove("resource.drain.oldest_seconds").unwrap(), drain), "{gauges:?}");
+    let age = gauges["housekeeping.oldest_seconds"];
+    assert!(is_about(age, 100), "{age}");
+    assert_eq!(gauges, expected([1, 1, 3], age));
+    host.respond("housekeeping", running(json!({"ƒB": job(7, "4")})));
+    host.advance(20.0);
+    let mut gauges = received(&mut host);
+    let age = gauges.remove("resource.drain.oldest_seconds").unwrap();
+    assert!(is_about(age, drain + 15), "{age}");
+    let age = gauges["housekeeping.oldest_seconds"];
+    assert!(is_about(age, 22), "{age}");
+    assert_eq!(gauges, expected([2, 0, 1], age));
+    host.remove(NAME).unwrap();
+    host.end();
+}
+
+/// Sums of several instances are not ages, and not 0 or 1.
+#[test]
+fn ages_and_status_are_not_sent_in_sharing_mode() {
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    host.resources(eight_nodes("", &["0"]));
+    let table = |resync: u32| json!({"state-counts": {"metrics": ["queues", "resources"], "resync": resync}});
+    host.config(&table(0));
+    host.load(plugin(), json!({})).unwrap();
+    host.advance(20.0);
+    let is_unshared = |name: &str| {
+        ["seconds", "ready", "enabled", "started"].iter().any(|end| name.ends_with(end))
+    };
+    host.counts();
+    assert_eq!(gauges_named(&mut receiver, is_unshared), Gauges::new());
+    host.reload(&table(5)).unwrap();
+    host.advance(5.0);
+    host.counts();
+    let names: Vec<_> = gauges_named(&mut receiver, is_unshared).into_keys().collect();
+    let expected = [
+        "queue.anonymous.enabled",
+        "queue.anonymous.started",
+        "resource.drain.oldest_seconds",
+        "scheduler.ready",
+    ];
+    assert_eq!(names, expected);
+    host.reload(&table(0)).unwrap();
+    host.advance(5.0);
+    host.counts();
+    assert_eq!(gauges_named(&mut receiver, is_unshared), Gauges::new());
+    host.end();
 }

@@ -77,14 +77,18 @@ fn the_recorded_run_allocates_what_its_jobs_hold() {
         let sum = |wanted: &dyn Fn(i64) -> bool| -> i64 {
             jobs.values().filter(|(_, state)| wanted(*state)).map(|(cores, _)| cores).sum()
         };
-        let held = sum(&|state| state == RUN || state == CLEANUP);
+        let holds = |state: i64| state == RUN || state == CLEANUP;
+        let (held, requested) = (sum(&holds), sum(&|state| state < RUN));
+        let holding = jobs.values().filter(|(cores, state)| *cores > 0 && holds(*state));
         most = most.max(held);
         let mut wanted = Gauges::from([
             ("resource.cores.allocated".to_owned(), held),
-            ("user_cores.0".to_owned(), held),
-            ("resource.cores.requested".to_owned(), sum(&|state| state < RUN)),
-            // All jobs share one node.
+            ("user.0.resource.cores.allocated".to_owned(), held),
+            ("resource.cores.requested".to_owned(), requested),
+            ("user.0.resource.cores.requested".to_owned(), requested),
+            // All jobs share one node: it counts once, and for a user once for each job.
             ("resource.nodes.allocated".to_owned(), (held > 0).into()),
+            ("user.0.resource.nodes.allocated".to_owned(), holding.count() as i64),
         ]);
         for (place, name) in STATES.iter().enumerate().take(6) {
             let count = jobs.values().filter(|(_, state)| *state == 1 << place).count();
@@ -118,17 +122,21 @@ fn a_live_instance_is_counted_and_a_removal_leaves_no_gauge_behind() {
         host.load(plugin(), conf.clone()).unwrap();
         host.advance(0.1);
         let wanted = [
-            ("bank_cores.phys", 12),
+            ("bank.phys.resource.cores.allocated", 12),
+            ("bank.phys.resource.nodes.allocated", 3),
             ("bank.phys.CLEANUP", 1),
             ("bank.phys.RUN", 1),
             ("resource.cores.allocated", 12),
             ("resource.cores.requested", 2),
             ("resource.nodes.allocated", 2),
-            ("user_cores.1001", 4),
-            ("user_cores.1002", 8),
+            ("user.1001.resource.cores.allocated", 4),
+            ("user.1001.resource.nodes.allocated", 1),
+            ("user.1002.resource.cores.allocated", 8),
+            ("user.1002.resource.nodes.allocated", 2),
             ("user.1001.RUN", 1),
             ("user.1002.CLEANUP", 1),
             ("user.1002.DEPEND", 1),
+            ("user.1002.resource.cores.requested", 2),
         ];
         assert_gauges(&mut host, &mut receiver, &wanted);
         // A job ends, and one that waits is canceled.
@@ -141,11 +149,13 @@ fn a_live_instance_is_counted_and_a_removal_leaves_no_gauge_behind() {
         host.call("job.state.cleanup", &cancelled);
         host.advance(0.1);
         let wanted = [
-            ("bank_cores.phys", 4),
+            ("bank.phys.resource.cores.allocated", 4),
+            ("bank.phys.resource.nodes.allocated", 1),
             ("bank.phys.RUN", 1),
             ("resource.cores.allocated", 4),
             ("resource.nodes.allocated", 1),
-            ("user_cores.1001", 4),
+            ("user.1001.resource.cores.allocated", 4),
+            ("user.1001.resource.nodes.allocated", 1),
             ("user.1001.RUN", 1),
             ("user.1002.CLEANUP", 1),
         ];
@@ -165,11 +175,13 @@ fn a_restarted_server_has_all_gauges_after_a_resync() {
     receiver.forget();
     host.advance(5.0);
     let wanted = [
-        ("bank_cores.x", 4),
+        ("bank.x.resource.cores.allocated", 4),
+        ("bank.x.resource.nodes.allocated", 1),
         ("bank.x.RUN", 1),
         ("resource.cores.allocated", 4),
         ("resource.nodes.allocated", 1),
-        ("user_cores.7", 4),
+        ("user.7.resource.cores.allocated", 4),
+        ("user.7.resource.nodes.allocated", 1),
         ("user.7.RUN", 1),
     ];
     assert_gauges(&mut host, &mut receiver, &wanted);
@@ -192,7 +204,8 @@ fn unreadable_jobspecs_and_r_are_logged_once() {
     let wanted = [
         ("resource.cores.allocated", 4),
         ("resource.nodes.allocated", 1),
-        ("user_cores.7", 4),
+        ("user.7.resource.cores.allocated", 4),
+        ("user.7.resource.nodes.allocated", 1),
         ("user.7.RUN", 4),
     ];
     assert_gauges(&mut host, &mut receiver, &wanted);
@@ -227,12 +240,10 @@ fn gauges_without_data_in_an_old_flux_are_not_sent_and_logged_once() {
         host.advance(10.0);
         host.counts();
         let sent: Vec<_> = receiver.values().into_keys().collect();
-        let of_r = |name: &&String| name.ends_with(".allocated") || name.contains("_cores.");
-        let wanted = ["bank_cores.x", "resource.cores.allocated", "resource.gpus.allocated"]
-            .into_iter()
-            .chain(["resource.nodes.allocated", "user_cores.7"])
-            .filter(|_| known)
-            .map(|name| format!("flux.job.{name}"));
+        let of_r = |name: &&String| name.ends_with(".allocated");
+        let wanted = ["bank.x.", "", "user.7."].into_iter().filter(|_| known).flat_map(|of| {
+            ["cores", "gpus", "nodes"].map(|it| format!("flux.job.{of}resource.{it}.allocated"))
+        });
         assert_eq!(
             sent.iter().filter(of_r).cloned().collect::<Vec<_>>(),
             wanted.collect::<Vec<_>>()
@@ -264,11 +275,35 @@ fn resource_collectors_are_switched_at_any_time() {
     live_as(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[..5]);
     assert_gauges(&mut host, &mut receiver, &[]);
     reload(&mut host, "states,users");
-    assert_gauges(&mut host, &mut receiver, &[("user_cores.7", 4), ("user.7.RUN", 1)]);
+    assert_gauges(
+        &mut host,
+        &mut receiver,
+        &[
+            ("user.7.resource.cores.allocated", 4),
+            ("user.7.resource.nodes.allocated", 1),
+            ("user.7.RUN", 1),
+        ],
+    );
     reload(&mut host, "states,banks");
-    assert_gauges(&mut host, &mut receiver, &[("bank_cores.x", 4), ("bank.x.RUN", 1)]);
+    assert_gauges(
+        &mut host,
+        &mut receiver,
+        &[
+            ("bank.x.resource.cores.allocated", 4),
+            ("bank.x.resource.nodes.allocated", 1),
+            ("bank.x.RUN", 1),
+        ],
+    );
     live_as(&mut host, &job(2, 8, "x", 4, ("3", "0-3")), &COURSE[..5]);
-    assert_gauges(&mut host, &mut receiver, &[("bank_cores.x", 8), ("bank.x.RUN", 2)]);
+    assert_gauges(
+        &mut host,
+        &mut receiver,
+        &[
+            ("bank.x.resource.cores.allocated", 8),
+            ("bank.x.resource.nodes.allocated", 2),
+            ("bank.x.RUN", 2),
+        ],
+    );
     reload(&mut host, "states,resources");
     let held = [("resource.cores.allocated", 8), ("resource.nodes.allocated", 1)];
     assert_gauges(&mut host, &mut receiver, &held);
@@ -279,10 +314,13 @@ fn resource_collectors_are_switched_at_any_time() {
     go_on(&mut host, &job(1, 7, "x", 4, ("3", "0-3")), &COURSE[4..]);
     reload(&mut host, "states,users,banks");
     let wanted = [
-        ("bank_cores.x", 4),
+        ("bank.x.resource.cores.allocated", 4),
+        ("bank.x.resource.nodes.allocated", 1),
         ("bank.x.RUN", 1),
-        ("user_cores.8", 4),
-        ("user_cores.9", 2),
+        ("user.8.resource.cores.allocated", 4),
+        ("user.8.resource.nodes.allocated", 1),
+        ("user.9.resource.cores.allocated", 2),
+        ("user.9.resource.nodes.allocated", 1),
         ("user.8.RUN", 1),
         ("user.9.RUN", 1),
     ];

@@ -31,6 +31,9 @@
  *   {"op":"rpc-take"}               responses to held requests get the present counts
  *   {"op":"rpc-deliver"}            held requests get their responses
  *   {"op":"resources", "answer":A}  the response to resource.status; null: there is none
+ *   {"op":"respond", "topic":T, "answer":A}
+ *                                   the response to T, or to "job-manager.queue-status QUEUE";
+ *                                   "housekeeping": that member of job-manager.stats-get
  *   {"op":"counts"}  {"op":"queues"}  {"op":"log"}  {"op":"mapped", "name":N}
  *   {"op":"repeat", …}              measures the time of callbacks (repeat.h)
  *   {"op":"turns"}                  measures loop iterations (turns.h)
@@ -50,6 +53,7 @@ double now;
 enum rpc_mode rpc_mode;
 json_t *current;
 json_t *resources;
+json_t *responses;
 json_t *log_lines;
 struct handle_item handle_item;
 
@@ -261,6 +265,15 @@ static void rpc_take (void)
             f->text = strdup ("{\"jobs\":[]}");
         if (f->service == RESOURCES && !json_is_null (resources))
             f->text = json_dumps (resources, JSON_ENCODE_ANY);
+        if (f->service == OTHER) {
+            json_t *response = json_object_get (responses, f->key);
+            if (!response && strncmp (f->key, "job-manager.queue-status", 24) == 0)
+                f->text = strdup ("{\"enable\": true, \"start\": true}");
+            else if (!response && strcmp (f->key, "job-manager.queue-list") == 0)
+                f->text = strdup ("{\"queues\": []}");
+            else if (response && !json_is_null (response))
+                f->text = json_dumps (response, JSON_ENCODE_ANY);
+        }
     }
 }
 
@@ -569,6 +582,8 @@ static void run (json_t *command)
         json_decref (resources);
         resources = json_incref (resource_status);
     }
+    else if (strcmp (op, "respond") == 0)
+        json_object_set (responses, topic, resource_status);
     else if (strcmp (op, "counts") == 0)
         answer_counts ();
     else if (strcmp (op, "queues") == 0) {
@@ -598,6 +613,7 @@ static void *job_manager (void *arg)
     size_t size = 0;
     config = json_object ();
     jobs = json_object ();
+    responses = json_object ();
     log_lines = json_array ();
     // No nodes: the gauges are 0.
     resources = json_pack ("{s:{s:{s:[]}} s:{} s:s s:s s:s}",
@@ -623,6 +639,7 @@ static void *job_manager (void *arg)
     json_decref (jobs);
     json_decref (log_lines);
     json_decref (resources);
+    json_decref (responses);
     return NULL;
 }
 

@@ -70,7 +70,7 @@ struct flux_msg_handler {
     struct flux_msg_handler *next;
 };
 
-enum service { STATS_GET, JOB_STATS, JOB_LIST, LIST, RESOURCES, SUBSCRIBE };
+enum service { STATS_GET, JOB_STATS, JOB_LIST, LIST, RESOURCES, OTHER, SUBSCRIBE };
 
 struct flux_future {
     int refcount;
@@ -81,6 +81,7 @@ struct flux_future {
     double deadline;
     enum service service;
     char *text;
+    char *key;          // of OTHER, in `responses`
     flux_continuation_f cb;
     void *arg;
     struct flux_future *next;
@@ -100,6 +101,7 @@ extern json_t *current;     // the callback's "in"
 extern json_t *log_lines;
 extern struct handle_item { char name[64]; void *val; } handle_item;
 extern json_t *resources;   // the response of resource.status
+extern json_t *responses;   // of other services, by topic, or topic and queue; null: none
 
 void die (const char *what);
 

@@ -370,12 +370,22 @@ flux_future_t *flux_rpc (flux_t *h,
         f->service = STATS_GET;
     else if (strcmp (topic, "job-list.job-stats") == 0)
         f->service = JOB_STATS;
-    else if (strcmp (topic, "job-list.list") == 0 && s && strstr (s, "constraint"))
+    else if (strcmp (topic, "job-list.list") == 0 && s && strstr (s, "sched"))
         f->service = JOB_LIST;
     else if (strcmp (topic, "job-manager.list") == 0 && s && strstr (s, "max_entries"))
         f->service = LIST;
     else if (strcmp (topic, "resource.status") == 0)
         f->service = RESOURCES;
+    else if (strcmp (topic, "job-manager.queue-list") == 0
+             || strcmp (topic, "job-manager.queue-status") == 0
+             || strcmp (topic, "job-list.list") == 0) {
+        json_t *payload = json_loads (s ? s : "{}", 0, NULL);
+        const char *name = json_string_value (json_object_get (payload, "name"));
+        f->service = OTHER;
+        if (asprintf (&f->key, "%s%s%s", topic, name ? " " : "", name ? name : "") < 0)
+            die ("out of memory");
+        json_decref (payload);
+    }
     else
         die ("request for an unknown service");
     f->refcount = 1;
@@ -412,6 +422,7 @@ void flux_future_decref (flux_future_t *f)
         die ("a future was destroyed twice");
     *link = f->next;
     free (f->text);
+    free (f->key);
     free (f);
 }
 

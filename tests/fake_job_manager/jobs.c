@@ -30,6 +30,9 @@ char *stats_get (void)
     json_t *answer = json_pack ("{s:I s:I}",
                                 "active_jobs", count_active (),
                                 "inactive_jobs", count_state (FLUX_JOB_STATE_INACTIVE));
+    json_t *housekeeping = json_object_get (responses, "housekeeping");
+    if (housekeeping)
+        json_object_set (answer, "housekeeping", housekeeping);
     char *text = json_dumps (answer, 0);
     json_decref (answer);
     return text;
@@ -109,12 +112,13 @@ static const char *id_of (json_t *in)
 }
 
 /* Adds the items that the job manager passes in each callback of a job, and that a test or
- * a recording has only once: the user, the jobspec and R.
+ * a recording has only once: the user, the time of submission, the jobspec and R.
  */
 void complete (json_t *in)
 {
-    json_t *defaults = json_pack ("{s:i s:{s:{s:{}}}}",
+    json_t *defaults = json_pack ("{s:i s:f s:{s:{s:{}}}}",
                                   "userid", 0,
+                                  "t_submit", 1.0,
                                   "jobspec", "attributes", "system");
     json_t *job = json_object_get (jobs, id_of (in));
     json_t *known = job ? job : defaults;
@@ -136,11 +140,12 @@ void remember (const char *topic, json_t *in)
              || strcmp (topic, "job.inactive-add") == 0
              || strcmp (topic, "job.update") == 0
              || fnmatch ("job.state.*", topic, 0) == 0) {
-        json_t *job = json_pack ("{s:O s:O s:O s:O s:O* s:O* s:O* s:O* s:O*}",
+        json_t *job = json_pack ("{s:O s:O s:O s:O s:O* s:O* s:O* s:O* s:O* s:O*}",
                                  "id", json_object_get (in, "id"),
                                  "state", json_object_get (in, "state"),
                                  "userid", json_object_get (in, "userid"),
                                  "jobspec", json_object_get (in, "jobspec"),
+                                 "t_submit", json_object_get (in, "t_submit"),
                                  "R", json_object_get (in, "R"),
                                  "urgency", json_object_get (in, "urgency"),
                                  "priority", json_object_get (in, "priority"),

@@ -6,6 +6,7 @@
  *       {"lose": PERCENT}  returns -1 from this share of all callbacks of accepted
  *                          jobs, chosen at random, but the same in each run
  *       {"wait": TOPIC}    has no priority for a job yet, from job.state.priority
+ *       {"depend": TOPIC}  adds dependencies to each job: two with one name
  *       {"update": TOPIC}  posts a jobspec-update from that callback: other plugins get
  *                          job.update, even if the job is rejected later
  */
@@ -20,6 +21,9 @@ int flux_jobtap_jobspec_update_pack (flux_plugin_t *p, const char *fmt, ...)
 
 /* Not in the fake job manager. */
 int flux_jobtap_priority_unavail (flux_plugin_t *p, flux_plugin_arg_t *args)
+    __attribute__ ((weak));
+
+int flux_jobtap_dependency_add (flux_plugin_t *p, flux_jobid_t id, const char *description)
     __attribute__ ((weak));
 
 static int fail_cb (flux_plugin_t *p,
@@ -60,6 +64,17 @@ static int wait_cb (flux_plugin_t *p,
     return flux_jobtap_priority_unavail (p, args);
 }
 
+static int depend_cb (flux_plugin_t *p,
+                      const char *topic,
+                      flux_plugin_arg_t *args,
+                      void *arg)
+{
+    flux_jobid_t id;
+    flux_plugin_arg_unpack (args, FLUX_PLUGIN_ARG_IN, "{s:I}", "id", &id);
+    flux_jobtap_dependency_add (p, id, "max-jobs=1");
+    return flux_jobtap_dependency_add (p, id, "max-jobs=2");
+}
+
 int flux_plugin_init (flux_plugin_t *p)
 {
     char topic[64] = "";
@@ -74,6 +89,8 @@ int flux_plugin_init (flux_plugin_t *p)
                    : 0;
     if (conf && sscanf (conf, "{\"wait\": \"%63[^\"]", topic) == 1)
         return flux_plugin_add_handler (p, topic, wait_cb, NULL);
+    if (conf && sscanf (conf, "{\"depend\": \"%63[^\"]", topic) == 1)
+        return flux_plugin_add_handler (p, topic, depend_cb, NULL);
     if (conf && sscanf (conf, "{\"update\": \"%63[^\"]", topic) == 1)
         return flux_plugin_add_handler (p, topic, update_cb, NULL);
     return -1;

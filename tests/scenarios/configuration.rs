@@ -289,8 +289,9 @@ pub fn the_query_shows_effective_values<H: Host>() {
         query["collectors"],
         json!({
             "states": {"gauges": 7, "labels": null},
-            "queues": {"gauges": 7, "labels": {"used": 1, "max": 256}},
+            "queues": {"gauges": 24, "labels": {"used": 1, "max": 256}},
             "timings": {"gauges": 0, "labels": null},
+            "queues.timings": {"gauges": 0, "labels": {"used": 1, "max": 256}},
         })
     );
     let now = UNIX_EPOCH.elapsed().unwrap().as_secs_f64();

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Environment, Host, HostSetup, Job};
 use crate::support::gauges::Gauges;
+use crate::support::queues::is_of_states;
 use crate::support::unix_server::UnixServer;
 
 /// What happens to the server.
@@ -102,7 +103,7 @@ fn settle<H: Host>(
         // The server reads in real time.
         thread::sleep(Duration::from_millis(5));
         let mut gauges = server.gauges();
-        gauges.retain(|name, _| !name.ends_with(".INACTIVE"));
+        gauges.retain(|name, _| is_of_states(name) && !name.ends_with(".INACTIVE"));
         gauges == *expected
     });
 }

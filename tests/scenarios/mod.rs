@@ -110,6 +110,10 @@ pub trait Host: Sized {
     fn move_to_queue(&mut self, job: &str, queue: &str);
     /// Raises an exception of severity 7, which does not end the job.
     fn raise(&mut self, job: &str, kind: &str);
+    /// `flux queue ACTION QUEUE`; no queue: the anonymous one.
+    fn change_queue(&mut self, action: &str, queue: &str);
+    /// Loads or removes the scheduler.
+    fn set_scheduler(&mut self, is_loaded: bool);
     /// Purges inactive jobs until `keep` are left.
     fn purge(&mut self, keep: usize);
     /// When each event of a job happened, in seconds.

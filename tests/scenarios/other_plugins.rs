@@ -7,6 +7,7 @@ use crate::support::artifact::panicking_plugin;
 use crate::support::compiled::c_plugin;
 use crate::support::gauges::{gauges_named, is_of_jobs, Gauges};
 use crate::support::jobs::TOPICS;
+use crate::support::queues::is_of_states;
 use crate::support::samples::counters;
 use crate::support::{counts, Counts};
 
@@ -89,7 +90,8 @@ pub fn lose_callbacks<H: Host>(jobs: usize, each: usize) -> Value {
     let by_user: Gauges =
         active.map(|(state, &count)| (format!("user.{user}.{state}"), count)).collect();
     host.assert_same(VERIFY + 0.1, |host| {
-        let users = gauges_named(host.receiver(), |name| name.starts_with("user."));
+        let users =
+            gauges_named(host.receiver(), |name| name.starts_with("user.") && is_of_states(name));
         ((host.receiver().seen().gauges, users), (host.counts(), by_user.clone()))
     });
     host.cancel_all();

@@ -22,16 +22,18 @@ pub fn follow<H: Host>(conf: Value) {
             ((received(host), levels), (status, expected.to_vec()))
         });
     };
-    let all = [("nodes.total", 5), ("cores.total", 320), ("gpus.total", 4), ("nodes.up", 5)];
+    let all = [("nodes.total", 5), ("nodes.excluded", 1), ("gpus.total", 4), ("nodes.up", 5)];
     expect(&mut host, &all);
     // A node on which a job runs, and an idle one.
     let busy = host.occupy_node();
     let idle = ["1", "2", "3"].into_iter().find(|&rank| rank != busy).unwrap();
     host.drain_nodes(&[&busy, idle]);
-    let drained = [("nodes.drained", 2), ("nodes.down", 2), ("nodes.up", 3), ("cores.down", 128)];
+    let (drained, draining) = if H::SLACK == 0.0 || cfg!(flux_r) { (1, 1) } else { (2, 0) };
+    let drained = [("nodes.drained", drained), ("nodes.draining", draining), ("nodes.down", 2)];
     expect(&mut host, &drained);
     host.lose_node("4");
-    let lost = [("nodes.drained", 2), ("nodes.down", 3), ("nodes.up", 2), ("nodes.total", 5)];
+    let offline = host.resource_status()["resource.nodes.offline"];
+    let lost = [("nodes.offline", offline), ("nodes.down", 3), ("nodes.up", 2), ("nodes.total", 5)];
     expect(&mut host, &lost);
     host.undrain_node(&busy);
     let back = [("nodes.drained", 1), ("nodes.down", 2), ("cores.down", 128)];
@@ -51,6 +53,8 @@ pub fn follow<H: Host>(conf: Value) {
 fn received(host: &mut impl Host) -> Gauges {
     gauges_named(host.receiver(), |name| {
         let name = name.strip_prefix("resource.");
-        name.is_some_and(|name| !name.ends_with(".allocated") && !name.ends_with(".requested"))
+        name.is_some_and(|name| {
+            ![".allocated", ".requested", "_seconds"].iter().any(|end| name.ends_with(end))
+        })
     })
 }

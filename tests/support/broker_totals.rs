@@ -28,14 +28,16 @@ impl Jobspecs {
     /// The number of cores in the jobspec. (For a job with whole nodes, --exclusive, this is a
     /// minimum, and flux jobs does not show the number.)
     fn cores(&mut self, broker: &Broker, id: &str) -> i64 {
-        fn sum(resources: &Value) -> i64 {
-            let each = |resource: &Value| {
-                let count = resource["count"].as_i64().expect("no test asks for a range");
-                count * if resource["type"] == "core" { 1 } else { sum(&resource["with"]) }
-            };
-            resources.as_array().into_iter().flatten().map(each).sum()
-        }
-        sum(&self.get(broker, id)["resources"])
+        sum(&self.get(broker, id)["resources"], "core")
+    }
+
+    /// The number of GPUs in the jobspec, which no command prints.
+    fn gpus(&mut self, broker: &Broker, id: &str) -> i64 {
+        sum(&self.get(broker, id)["resources"], "gpu")
+    }
+
+    fn queue(&mut self, broker: &Broker, id: &str) -> String {
+        self.system(broker, id)["queue"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The bank of a job, or an empty text. (flux jobs has {bank} since 0.55.)
@@ -51,7 +53,15 @@ impl Jobspecs {
     }
 }
 
-/// The collectors states and queues, from `flux job stats`.
+fn sum(resources: &Value, of_type: &str) -> i64 {
+    let each = |resource: &Value| {
+        let count = resource["count"].as_i64().expect("no test asks for a range");
+        count * if resource["type"] == of_type { 1 } else { sum(&resource["with"], of_type) }
+    };
+    resources.as_array().into_iter().flatten().map(each).sum()
+}
+
+/// The collectors states and queues without resources, from `flux job stats`.
 pub fn states(broker: &Broker) -> Gauges {
     let stats = broker.stats_json();
     let mut truth = Gauges::new();
@@ -65,9 +75,8 @@ pub fn states(broker: &Broker) -> Gauges {
     truth
 }
 
-/// The collectors resources, users and banks. `gpus` is the number of GPUs of pending jobs,
-/// which no command prints.
-pub fn usage(broker: &Broker, gpus: i64, jobspecs: &mut Jobspecs) -> Gauges {
+/// The collectors resources, users and banks, and the resources of queues.
+pub fn usage(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
     let mut truth = Gauges::new();
     let resources = ["nodes.allocated", "cores.allocated", "gpus.allocated"];
     let list = ["resource", "list", "-s", "allocated", "-no", "{nnodes} {ncores} {ngpus}"];
@@ -75,26 +84,32 @@ pub fn usage(broker: &Broker, gpus: i64, jobspecs: &mut Jobspecs) -> Gauges {
     for (name, number) in resources.iter().zip(held.split_whitespace()) {
         truth.insert(format!("resource.{name}"), number.parse().unwrap());
     }
-    truth.insert("resource.gpus.requested".into(), gpus);
     let format = "{id},{userid},{state},{nnodes},{ncores}";
     let jobs = broker.flux(&["jobs", "-A", "-f", "pending,running", "-c0", "-no", format]);
     for line in jobs.lines() {
         let fields: Vec<_> = line.split(',').collect();
         let &[id, user, state, nodes, cores] = &fields[..] else { panic!("{line}") };
-        let bank = jobspecs.bank(broker, id);
+        let (bank, queue) = (jobspecs.bank(broker, id), jobspecs.queue(broker, id));
         let mut add = |name: String, by: i64| *truth.entry(name).or_default() += by;
         let number = |text: &str| text.parse().unwrap_or(0);
         let holds = ["RUN", "CLEANUP"].contains(&state);
-        for (kind, name) in [("user", user), ("bank", &bank)] {
-            if !name.is_empty() {
+        let of_use = if holds { "allocated" } else { "requested" };
+        let cores = cores.parse().unwrap_or_else(|_| jobspecs.cores(broker, id));
+        let amounts =
+            [("nodes", number(nodes)), ("cores", cores), ("gpus", jobspecs.gpus(broker, id))];
+        for (kind, name) in [("user", user), ("bank", &bank), ("queue", &queue)] {
+            if name.is_empty() {
+                continue;
+            }
+            if kind != "queue" {
                 add(format!("{kind}.{name}.{state}"), 1);
-                add(format!("{kind}_cores.{name}"), if holds { number(cores) } else { 0 });
+            }
+            for (resource, amount) in amounts {
+                add(format!("{kind}.{name}.resource.{resource}.{of_use}"), amount);
             }
         }
-        if !holds {
-            add("resource.nodes.requested".into(), number(nodes));
-            let cores = cores.parse().unwrap_or_else(|_| jobspecs.cores(broker, id));
-            add("resource.cores.requested".into(), cores);
+        for (resource, amount) in amounts.into_iter().filter(|_| !holds) {
+            add(format!("resource.{resource}.requested"), amount);
         }
     }
     truth.retain(|_, level| *level != 0);
@@ -122,17 +137,26 @@ pub fn machine(broker: &Broker) -> Gauges {
             add("gpus.total", gpus);
         }
     }
-    let drained = broker.flux(&["resource", "status", "-s", "drain", "-n", "-o", "{nnodes}"]);
-    drained.lines().for_each(|nodes| add("nodes.drained", nodes.trim()));
+    for state in ["drained", "draining", "offline", "exclude"] {
+        let name = match state {
+            "exclude" => "nodes.excluded".to_owned(),
+            // Without R the plugin does not know which nodes have jobs.
+            "draining" if !cfg!(flux_r) => "nodes.drained".to_owned(),
+            _ => format!("nodes.{state}"),
+        };
+        let nodes = broker.flux(&["resource", "status", "-s", state, "-n", "-o", "{nnodes}"]);
+        nodes.lines().for_each(|nodes| add(&name, nodes.trim()));
+    }
     gauges.retain(|_, level| *level != 0);
     gauges
 }
 
-/// The reasons for which jobs wait, from their state, urgency and priority in `flux jobs`.
+/// The reasons for which jobs wait, also by queue, from their state, urgency and priority in `flux jobs`.
 pub fn why_jobs_wait(broker: &Broker) -> Gauges {
-    let format = "{state}|{urgency}|{priority}";
+    let format = "{state}|{urgency}|{priority}|{queue}";
     let mut reasons = Gauges::new();
     for line in broker.flux(&["jobs", "-A", "-f", "pending", "-c0", "-n", "-o", format]).lines() {
+        let (line, queue) = line.rsplit_once('|').unwrap();
         let reason = match line.split('|').collect::<Vec<_>>()[..] {
             ["DEPEND", ..] => "dependency",
             ["PRIORITY" | "SCHED", "0", _] => "held",
@@ -141,6 +165,9 @@ pub fn why_jobs_wait(broker: &Broker) -> Gauges {
             _ => panic!("{line}"),
         };
         *reasons.entry(format!("pending.{reason}")).or_default() += 1;
+        if !queue.is_empty() {
+            *reasons.entry(format!("queue.{queue}.pending.{reason}")).or_default() += 1;
+        }
     }
     reasons
 }
@@ -159,7 +186,7 @@ pub fn dependencies(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
 /// All gauges of all collectors. No job requests GPUs.
 pub fn all(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
     let mut truth = states(broker);
-    truth.extend(usage(broker, 0, jobspecs));
+    truth.extend(usage(broker, jobspecs));
     truth.extend(machine(broker));
     truth.extend(why_jobs_wait(broker));
     truth.extend(dependencies(broker, jobspecs));

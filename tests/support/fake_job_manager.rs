@@ -185,6 +185,12 @@ impl FakeJobManager {
         self.tell(json!({"op": "resources", "answer": answer}));
     }
 
+    /// Sets the response to a request that is not counted from jobs, by its topic and queue;
+    /// null: there is none.
+    pub fn respond(&mut self, topic: &str, answer: Value) {
+        self.tell(json!({"op": "respond", "topic": topic, "answer": answer}));
+    }
+
     /// The number of callbacks that did not reach all plugins, because one returned -1.
     pub fn silenced(&mut self) -> i64 {
         self.ask(json!({"op": "counts"}))["silenced"].as_i64().unwrap()

@@ -23,7 +23,7 @@ pub fn fold(gauges: &mut Gauges, name: &str, value: &str) -> i64 {
 
 /// The gauges with the wanted names, without `flux.job.` and without those that are 0. Fails
 /// if a gauge is ever negative.
-pub fn gauges_named(receiver: &mut Receiver, wanted: fn(&str) -> bool) -> Gauges {
+pub fn gauges_named(receiver: &mut Receiver, wanted: impl Fn(&str) -> bool) -> Gauges {
     let mut gauges = Gauges::new();
     let datagrams = receiver.others();
     for line in datagrams.iter().flat_map(|datagram| datagram.lines()) {
@@ -44,6 +44,9 @@ pub fn usage_gauges(receiver: &mut Receiver) -> Gauges {
 
 /// Returns `true` if jobs contribute to the gauge, unlike to those of the resource status.
 pub fn is_of_jobs(name: &str) -> bool {
-    let of_the_machine = [".total", ".up", ".down", ".drained"];
-    !(name.starts_with("resource.") && of_the_machine.iter().any(|end| name.ends_with(end)))
+    let uses =
+        ["total", "up", "down", "drained", "draining", "offline", "excluded", "housekeeping"];
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let of_the_broker = ["enabled", "started", "ready", "oldest_seconds"];
+    !(name.contains("resource.") && uses.contains(&last) || of_the_broker.contains(&last))
 }

@@ -4,7 +4,9 @@
 use serde_json::{json, Value};
 use state_counts::config::{BrokerInfo, Config, Template, KEYS};
 use state_counts::flux_formats::Json;
-use state_counts::jobs::{Event, Job, JobInfo, JobResult, JobSource, JobTable, ReadError, State};
+use state_counts::jobs::{
+    Event, Job, JobInfo, JobResult, JobSource, JobTable, ReadError, State, Timestamp,
+};
 use state_counts::stats::{DatagramBuffer, Dialect, Endpoint, Value as LineValue};
 
 /// An error text of a load or a reload is one line. Flux cuts it at 159 bytes.
@@ -96,6 +98,9 @@ impl JobSource for Unreadable {
     type Json<'a> = NoJson;
 
     fn info(&self) -> Result<JobInfo<NoJson>, ReadError> {
+        Err(ReadError("nothing can be read".to_owned()))
+    }
+    fn submitted(&self) -> Result<Timestamp, ReadError> {
         Err(ReadError("nothing can be read".to_owned()))
     }
     fn bypasses_scheduler(&self, _: bool) -> bool {
@@ -202,16 +207,23 @@ fn meant(prefix: &str, name: &str, own: &Tags, common: &Tags, dialect: Dialect) 
         }
         whole.push_str(part);
     };
-    if !name.is_empty() {
-        add(&mut whole, name);
-    }
     let tags = match dialect {
         Dialect::Plain | Dialect::Pcp => {
-            all.filter(|(_, value)| !value.is_empty())
-                .for_each(|(_, value)| add(&mut whole, value));
+            // The value of the first own tag follows the first part of the name.
+            let split = name.split_once('.').filter(|_| !own.is_empty());
+            let (first, rest) = split.unwrap_or((name, ""));
+            let mut parts: Vec<_> = all.map(|(_, value)| value.as_str()).collect();
+            parts.insert(parts.len().min(1), rest);
+            parts.insert(0, first);
+            parts.into_iter().filter(|it| !it.is_empty()).for_each(|it| add(&mut whole, it));
             Tags::new()
         }
-        _ => all.map(|(k, v)| (cleaned(k, dialect), cleaned(v, dialect))).collect(),
+        _ => {
+            if !name.is_empty() {
+                add(&mut whole, name);
+            }
+            all.map(|(k, v)| (cleaned(k, dialect), cleaned(v, dialect))).collect()
+        }
     };
     (cleaned(&whole, dialect), tags)
 }

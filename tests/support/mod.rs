@@ -55,9 +55,10 @@ pub fn counts_of_job_stats(json: &serde_json::Value) -> Counts {
         .collect()
 }
 
-/// The names of all collectors.
+/// The names of all collectors in the key `metrics`.
 pub fn all_collectors() -> Vec<&'static str> {
-    COLLECTORS.iter().map(|collector| collector.name).collect()
+    let names = COLLECTORS.iter().map(|collector| collector.name);
+    names.filter(|name| !name.contains('.')).collect()
 }
 
 /// These counts, and 0 for all other states.

@@ -6,13 +6,21 @@ use super::gauges::Gauges;
 use super::receiver::Receiver;
 use super::STATES;
 
-/// The gauges by queue, as a statsd server has them, without those that are 0.
+/// Returns `true` if the gauge of a queue is a number of jobs in a state.
+pub fn is_of_states(name: &str) -> bool {
+    STATES.iter().any(|state| name.ends_with(state))
+}
+
+/// The jobs by queue and state, as a statsd server has them, without those that are 0.
 pub fn gauges(receiver: &mut Receiver) -> Gauges {
     let mut gauges = Gauges::new();
     for datagram in receiver.others() {
         for line in datagram.lines() {
             let Some(line) = line.strip_prefix("flux.job.queue.") else { continue };
             let (name, value) = line.split_once(':').unwrap();
+            if !is_of_states(name) {
+                continue;
+            }
             let value = value.strip_suffix("|g").unwrap();
             let number: i64 = value.parse().unwrap();
             let gauge = gauges.entry(name.to_owned()).or_default();

@@ -54,6 +54,8 @@ impl Servers {
         for (server, wire, is_calm) in servers {
             let mut gauges = wire.gauges();
             gauges.retain(|name, _| wire.is_mentioned(name) || truth.contains_key(name));
+            // No command prints ages.
+            gauges.retain(|name, _| !name.contains(".oldest_"));
             let mut wanted = truth.clone();
             wanted.retain(|name, _| is_on(name, options));
             // When a collector is switched off, its numbers of inactive jobs keep their
@@ -76,12 +78,15 @@ impl Servers {
 
 /// Returns `true` if the collector of a gauge is enabled.
 fn is_on(gauge: &str, options: &Options) -> bool {
+    if gauge.starts_with("queue.") && gauge.contains(".pending.") {
+        return ["queues", "pending"].iter().all(|it| options.collectors.contains(it));
+    }
     let collector = match gauge.split('.').next().expect("split gives one") {
         "state" => "states",
         "queue" => "queues",
         "resource" => "resources",
-        "user" | "user_cores" => "users",
-        "bank" | "bank_cores" => "banks",
+        "user" => "users",
+        "bank" => "banks",
         "pending" | "dependency" => "pending",
         _ => panic!("{gauge} is of no collector"),
     };

@@ -61,7 +61,7 @@ refuse_services() {
 }
 
 refuse() {
-    echo "$0: $1" >&2
+    echo "$0: $*" >&2
     exit 1
 }
 

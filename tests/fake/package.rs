@@ -105,6 +105,28 @@ fn files(listing: &str, columns: &[usize]) -> Vec<String> {
     files
 }
 
+/// The files that all packages contain: documents, dashboards, and the example for rc1.d.
+fn common(doc: &str, share: &str, owner: &str) -> Vec<String> {
+    let mut paths = vec![format!("-rwxr-xr-x {owner} {doc}/examples/rc1.d-state-counts")];
+    for (folder, below) in
+        [("docs", format!("{doc}/docs")), ("dashboards", format!("{share}/dashboards"))]
+    {
+        for entry in fs::read_dir(Path::new(TOP).join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if folder == "dashboards" || name.ends_with(".md") {
+                paths.push(format!("-rw-r--r-- {owner} {below}/{name}"));
+            }
+        }
+    }
+    assert!(paths.len() > 10, "{paths:?}");
+    paths
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
 #[test]
 #[cfg_attr(not(have_packages), ignore = "needs scripts/package --check")]
 fn the_debian_package_contains_the_plugin_and_the_manual() {
@@ -127,24 +149,25 @@ fn the_debian_package_contains_the_plugin_and_the_manual() {
              ./usr/lib/{machine}-linux-gnu/flux/job-manager/plugins/state-counts.so \
              -> ../../../../flux/job-manager/plugins/state-counts.so"
         );
-        // The position of the link depends on the name of the architecture.
-        let mut files = files(&listing, &[0, 1, 5]);
-        files.sort();
-        assert_eq!(
-            files,
-            [
-                &format!("{own}/README.md"),
-                &format!("{own}/changelog.gz"),
-                &format!("{own}/copyright"),
-                "-rw-r--r-- root/root ./usr/share/man/man7/flux-state-counts.7.gz",
-                "-rwxr-xr-x root/root ./usr/lib/flux/job-manager/plugins/state-counts.so",
-                &link,
-            ]
-        );
+        let mut expected = vec![
+            format!("{own}/README.md"),
+            format!("{own}/changelog.gz"),
+            format!("{own}/copyright"),
+            "-rw-r--r-- root/root ./usr/share/man/man7/flux-state-counts.7.gz".to_owned(),
+            "-rwxr-xr-x root/root ./usr/lib/flux/job-manager/plugins/state-counts.so".to_owned(),
+            link,
+        ];
+        let (doc, share) = ("./usr/share/doc/flux-state-counts", "./usr/share/flux-state-counts");
+        expected.extend(common(doc, share, "root/root"));
+        assert_eq!(sorted(files(&listing, &[0, 1, 5])), sorted(expected));
         let (folder, _) = unpacked(&deb);
         let copyright = folder.path().join("usr/share/doc/flux-state-counts/copyright");
         let license = fs::read_to_string(Path::new(TOP).join("LICENSE")).unwrap();
-        assert!(fs::read_to_string(copyright).unwrap().ends_with(&license));
+        let copyright = fs::read_to_string(copyright).unwrap();
+        assert!(copyright.contains(&license));
+        for linked in ["itoa", "libc", "serde_json", "Rust standard library", "LLVM libunwind"] {
+            assert!(copyright.contains(&format!("\n--- {linked}")), "{linked}");
+        }
     }
 }
 
@@ -160,21 +183,26 @@ fn the_rpm_contains_the_same_files_for_rhel() {
         let needed = ask("[%{REQUIRENAME} %{REQUIREVERSION}\n]");
         let needed: Vec<_> = needed.lines().filter(|line| !line.starts_with("rpmlib(")).collect();
         assert_eq!(needed, ["glibc 2.28"]);
+        assert_eq!(ask("[%{RECOMMENDNAME}\n]"), "flux-core");
+        assert!(ask("[%{CHANGELOGTEXT}\n]").contains(VERSION));
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         shell("rpm2cpio \"$1\" >\"$2/archive\"", &[&rpm, path]);
         let list = "cpio --list --verbose --numeric-uid-gid --quiet <\"$1/archive\"";
-        assert_eq!(
-            files(&shell(list, &[path]), &[0, 2, 3, 8]),
-            [
-                "-rwxr-xr-x 0 0 ./usr/lib64/flux/job-manager/plugins/state-counts.so",
-                "-rw-r--r-- 0 0 ./usr/share/doc/flux-state-counts/CHANGELOG.md",
-                "-rw-r--r-- 0 0 ./usr/share/doc/flux-state-counts/README.md",
-                "-rw-r--r-- 0 0 ./usr/share/licenses/flux-state-counts/LICENSE",
-                "-rw-r--r-- 0 0 ./usr/share/man/man7/flux-state-counts.7.gz",
-            ]
-        );
+        let mut expected = [
+            "-rwxr-xr-x 0 0 ./usr/lib64/flux/job-manager/plugins/state-counts.so",
+            "-rw-r--r-- 0 0 ./usr/share/doc/flux-state-counts/CHANGELOG.md",
+            "-rw-r--r-- 0 0 ./usr/share/doc/flux-state-counts/README.md",
+            "-rw-r--r-- 0 0 ./usr/share/licenses/flux-state-counts/LICENSE",
+            "-rw-r--r-- 0 0 ./usr/share/licenses/flux-state-counts/LICENSES-crates",
+            "-rw-r--r-- 0 0 ./usr/share/man/man7/flux-state-counts.7.gz",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let (doc, share) = ("./usr/share/doc/flux-state-counts", "./usr/share/flux-state-counts");
+        expected.extend(common(doc, share, "0 0"));
+        assert_eq!(sorted(files(&shell(list, &[path]), &[0, 2, 3, 8])), sorted(expected));
         shell("cd \"$1\"; cpio --extract --make-directories --quiet <archive", &[path]);
         let plugin = folder.path().join("usr/lib64/flux/job-manager/plugins/state-counts.so");
         assert!(fs::read(plugin).unwrap() == fs::read(unpacked(&deb).1).unwrap());
@@ -186,16 +214,18 @@ fn the_rpm_contains_the_same_files_for_rhel() {
 fn the_tarball_contains_the_same_files_below_a_prefix() {
     for Packages { deb, tarball, machine, .. } in built() {
         let top = format!("flux-state-counts-{VERSION}-{machine}");
-        assert_eq!(
-            files(&run("tar", &["--list", "--verbose", "--file", &tarball]), &[0, 1, 5]),
-            [
-                format!("-rwxr-xr-x root/root {top}/lib/flux/job-manager/plugins/state-counts.so"),
-                format!("-rw-r--r-- root/root {top}/share/doc/flux-state-counts/CHANGELOG.md"),
-                format!("-rw-r--r-- root/root {top}/share/doc/flux-state-counts/LICENSE"),
-                format!("-rw-r--r-- root/root {top}/share/doc/flux-state-counts/README.md"),
-                format!("-rw-r--r-- root/root {top}/share/man/man7/flux-state-counts.7.gz"),
-            ]
-        );
+        let doc = format!("{top}/share/doc/flux-state-counts");
+        let mut expected = vec![
+            format!("-rwxr-xr-x root/root {top}/lib/flux/job-manager/plugins/state-counts.so"),
+            format!("-rw-r--r-- root/root {doc}/CHANGELOG.md"),
+            format!("-rw-r--r-- root/root {doc}/LICENSE"),
+            format!("-rw-r--r-- root/root {doc}/LICENSES-crates"),
+            format!("-rw-r--r-- root/root {doc}/README.md"),
+            format!("-rw-r--r-- root/root {top}/share/man/man7/flux-state-counts.7.gz"),
+        ];
+        expected.extend(common(&doc, &format!("{top}/share/flux-state-counts"), "root/root"));
+        let listing = run("tar", &["--list", "--verbose", "--file", &tarball]);
+        assert_eq!(sorted(files(&listing, &[0, 1, 5])), sorted(expected));
         let folder = tempfile::tempdir().unwrap();
         run("tar", &["-C", folder.path().to_str().unwrap(), "-xf", &tarball]);
         let plugin = folder.path().join(top).join("lib/flux/job-manager/plugins/state-counts.so");
@@ -410,7 +440,8 @@ fn the_readme_and_the_spec_name_this_version() {
     let read = |path: &str| fs::read_to_string(Path::new(TOP).join(path)).unwrap();
     let spec = read("packaging/flux-state-counts.spec");
     assert!(spec.contains(&format!("Version:        {VERSION}\n")), "{spec}");
-    assert!(spec.contains(&format!("--prefix=state-counts-{VERSION}/")), "{spec}");
+    assert!(spec.contains(&format!(" - {VERSION}-1\n")), "{spec}");
+    assert!(spec.contains(&format!("--prefix=flux-state-counts-{VERSION}/")), "{spec}");
     let readme = read("README.md");
     let names: Vec<_> = readme
         .split(|c: char| c.is_whitespace() || "/`".contains(c))

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Host, HostSetup, Job};
 use crate::support::counts;
-use crate::support::gauges::{gauges_named, Gauges};
+use crate::support::gauges::{gauges_named, is_of_jobs, Gauges};
 use crate::support::queues::{is_of_states, truth};
 use crate::support::samples::{assert_same, counters, timings};
 
@@ -105,7 +105,9 @@ pub fn resources_are_counted_by_label<H: Host>() {
             expected.insert(format!("{label}.resource.{used}"), level);
         }
     }
-    let resources = |host: &mut H| gauges_named(host.receiver(), |it| it.contains(".resource."));
+    let resources = |host: &mut H| {
+        gauges_named(host.receiver(), |it| it.contains(".resource.") && is_of_jobs(it))
+    };
     host.assert_same(1.0, |host| (resources(host), expected.clone()));
     host.cancel_all();
     host.drain();

@@ -151,17 +151,50 @@ pub fn machine(broker: &Broker) -> Gauges {
     gauges
 }
 
+/// Prints the name of each queue, and whether it is enabled and started.
+const QUEUE_STATUS: &str = "
+import flux
+h = flux.Flux()
+for name in h.rpc('job-manager.queue-list').get()['queues'] or ['']:
+    status = h.rpc('job-manager.queue-status', {'name': name} if name else {}).get()
+    print(name or 'anonymous', int(status['enable']), int(status['start']))
+";
+
+/// The status of the queues. There is a scheduler.
+pub fn queue_status(broker: &Broker) -> Gauges {
+    let mut gauges = Gauges::from([("scheduler.ready".to_owned(), 1)]);
+    for line in broker.flux(&["python", "-c", QUEUE_STATUS]).lines() {
+        let [queue, enabled, started] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        for (name, level) in [("enabled", enabled), ("started", started)] {
+            gauges.insert(format!("queue.{queue}.{name}"), level.parse().unwrap());
+        }
+    }
+    gauges.retain(|_, level| *level != 0);
+    gauges
+}
+
 /// The reasons for which jobs wait, also by queue, from their state, urgency and priority in `flux jobs`.
 pub fn why_jobs_wait(broker: &Broker) -> Gauges {
     let format = "{state}|{urgency}|{priority}|{queue}";
     let mut reasons = Gauges::new();
+    let status = queue_status(broker);
     for line in broker.flux(&["jobs", "-A", "-f", "pending", "-c0", "-n", "-o", format]).lines() {
         let (line, queue) = line.rsplit_once('|').unwrap();
         let reason = match line.split('|').collect::<Vec<_>>()[..] {
             ["DEPEND", ..] => "dependency",
             ["PRIORITY" | "SCHED", "0", _] => "held",
             ["PRIORITY", ..] | ["SCHED", _, "0"] => "priority",
-            ["SCHED", ..] => "resources",
+            ["SCHED", ..] => {
+                let name = if queue.is_empty() { "anonymous" } else { queue };
+                let is_started = status.contains_key(&format!("queue.{name}.started"));
+                if is_started {
+                    "resources"
+                } else {
+                    "stopped"
+                }
+            }
             _ => panic!("{line}"),
         };
         *reasons.entry(format!("pending.{reason}")).or_default() += 1;
@@ -183,10 +216,11 @@ pub fn dependencies(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
     waiting
 }
 
-/// All gauges of all collectors. No job requests GPUs.
+/// All gauges of all collectors, without ages and the resources of queues. No job requests GPUs.
 pub fn all(broker: &Broker, jobspecs: &mut Jobspecs) -> Gauges {
     let mut truth = states(broker);
     truth.extend(usage(broker, jobspecs));
+    truth.extend(queue_status(broker));
     truth.extend(machine(broker));
     truth.extend(why_jobs_wait(broker));
     truth.extend(dependencies(broker, jobspecs));

@@ -76,7 +76,8 @@ fn rejected_jobs_are_in_no_gauge() {
         }
         // A job that is accepted has the bank of the update.
         let held = host.submit(Job::Held, "", 1).remove(0);
-        let expected = Gauges::from([("bank.default.SCHED".to_owned(), 1)]);
+        let names = ["bank.default.SCHED", "bank.default.resource.cores.requested"];
+        let expected = Gauges::from(names.map(|name| (name.to_owned(), 1)));
         host.assert_same(0.0, |host| (banks(host), expected.clone()));
         host.cancel(&held);
         host.drain();

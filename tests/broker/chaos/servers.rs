@@ -53,7 +53,10 @@ impl Servers {
         let mut differences = Vec::new();
         for (server, wire, is_calm) in servers {
             let mut gauges = wire.gauges();
-            gauges.retain(|name, _| wire.is_mentioned(name) || truth.contains_key(name));
+            // A plugin that was switched off before it sent a gauge does not correct the value of
+            // a killed broker.
+            let is_due = |name: &str| truth.contains_key(name) && is_on(name, options);
+            gauges.retain(|name, _| wire.is_mentioned(name) || is_due(name));
             // No command prints ages. Tests of queues compare their resources.
             let of_queues = |it: &str| {
                 it.starts_with("queue.") && (it.ends_with(".total") || it.ends_with(".up"))

@@ -51,7 +51,10 @@ fn queue_resources(broker: &Broker, queues: &[&str]) -> Gauges {
 }
 
 #[test]
-#[cfg_attr(not(have_flux), ignore = "needs flux on PATH")]
+#[cfg_attr(
+    not(all(have_flux, flux_r)),
+    ignore = "needs a Flux on PATH that is not older than 0.56, and scripts/test"
+)]
 fn queues_have_the_resources_that_flux_resource_list_prints() {
     let mut receiver = Receiver::start();
     let setup = Setup::new(receiver.endpoint()).brokers(4).resource("exclude = \"3\"").config(

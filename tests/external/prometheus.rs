@@ -76,9 +76,18 @@ fn queries_use_names_of_the_mapping() {
     for name in &asked {
         assert!(mapped.contains(*name), "{name} is not among {mapped:?}");
     }
-    // The dashboard draws the cores of users, and nothing of banks.
+    // The dashboard draws the cores of users, and nothing of banks, of the status of queues and
+    // of ages.
     let undrawn = |name: &str| {
-        let prefixes = ["flux_user_jobs", "flux_bank_", "flux_queue_", "flux_pending_oldest"];
+        let prefixes = [
+            "flux_user_jobs",
+            "flux_bank_",
+            "flux_queue_",
+            "flux_scheduler_",
+            "flux_pending_oldest",
+            "flux_drain_oldest",
+            "flux_housekeeping_oldest",
+        ];
         name != "flux_queue_jobs" && prefixes.iter().any(|prefix| name.starts_with(prefix))
     };
     let sum = |name: &str| name.ends_with("_sum") || name == "flux_job_state_seconds_count";

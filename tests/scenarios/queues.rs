@@ -207,7 +207,8 @@ fn assert_status(host: &mut impl Host, expected: &[(&str, i64)]) {
     host.assert_same(11.0, |host| {
         let gauges = gauges_named(host.receiver(), |name| {
             let is_status = name.ends_with("enabled") || name.ends_with("started");
-            is_status || name.starts_with("scheduler.") || name.starts_with("pending.")
+            let is_reason = name.starts_with("pending.") && !name.ends_with("oldest_seconds");
+            is_status || is_reason || name.starts_with("scheduler.")
         });
         (gauges, gauges_of(expected))
     });

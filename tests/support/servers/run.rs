@@ -234,9 +234,11 @@ fn wait_for_all(server: &mut impl Server, jobs: &mut impl Jobs, sent: &Told, whe
     }
 }
 
-/// The counters that are not 0. Each counter starts with 0, which not all servers show.
+/// The counters of results that are not 0. Each counter starts with 0, which not all servers
+/// show.
 fn counted(told: &Told) -> BTreeMap<&String, f64> {
-    let counters = told.counters.iter().filter(|(_, &count)| count != 0.0);
+    let is_result = |name: &str| name.starts_with("flux.job.result.");
+    let counters = told.counters.iter().filter(|(name, &count)| count != 0.0 && is_result(name));
     counters.map(|(name, &count)| (name, count)).collect()
 }
 

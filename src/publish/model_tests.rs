@@ -1,4 +1,4 @@
-//! A model of servers, and of a publisher whose sends fail: whatever fails, each server has
+//! A model of servers, and of a publisher whose sends fail: after any failure, each server has
 //! the right values afterwards.
 
 use std::collections::BTreeMap;

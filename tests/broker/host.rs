@@ -188,8 +188,19 @@ impl Host for BrokerHost {
     }
 
     fn change_queue(&mut self, action: &str, queue: &str) {
-        let queue = if queue.is_empty() { None } else { Some(queue) };
-        self.broker().flux(&["queue", action].into_iter().chain(queue).collect::<Vec<_>>());
+        let mut command = vec!["queue", action];
+        if !queue.is_empty() {
+            command.extend(["-q", queue]);
+        }
+        if action == "disable" {
+            // Up to 0.68 the reason is not an option.
+            let with_option = [&command[..], &["-m", "closed"]].concat();
+            if self.broker().try_flux(&with_option).status.success() {
+                return;
+            }
+            command.push("closed");
+        }
+        self.broker().flux(&command);
     }
 
     fn set_scheduler(&mut self, is_loaded: bool) {

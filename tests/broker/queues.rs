@@ -10,10 +10,6 @@ scenarios!(queues:
     a_reload_to_dialect_pcp_replaces_dashes_and_keeps_the_counts,
     an_instance_without_queues_has_the_anonymous_queue,
     jobs_are_counted_by_queue,
-    #[cfg_attr(
-        all(have_flux, not(flux_r)),
-        ignore = "needs a Flux on PATH that is not older than 0.56, and scripts/test"
-    )]
     jobs_of_a_stopped_queue_do_not_wait_for_resources,
     pending_timings_and_results_are_also_counted_by_queue,
     two_queues_with_the_same_cleaned_name_share_a_gauge,

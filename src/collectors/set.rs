@@ -13,7 +13,7 @@ pub struct Collectors {
 
 /// An enabled collector.
 pub struct Enabled {
-    /// Its id.
+    /// The id of the collector.
     pub id: CollectorId,
     /// The collector.
     pub collector: Box<dyn Collector>,

@@ -29,6 +29,12 @@ fn until(host: &mut FakeJobManager, mut wanted: impl FnMut(&mut FakeJobManager) 
     }
 }
 
+/// The gauges that are compared: without resyncs a gauge that is 0 need not be sent.
+fn compared(mut gauges: Counts, resync: u32) -> Counts {
+    gauges.retain(|_, count| resync > 0 || *count != 0);
+    gauges
+}
+
 fn state(host: &mut FakeJobManager) -> String {
     host.query()["endpoints"][0]["state"].as_str().unwrap().to_owned()
 }
@@ -184,13 +190,8 @@ fn an_address_that_does_not_refuse_is_found_without_a_job_event() {
         // The lookup takes real time. In the time of the host, no check of the endpoints may
         // be due, which comes every 10 s.
         let mut waited = 0.0;
-        let mut truth = host.counts();
-        truth.retain(|_, count| resync > 0 || *count != 0);
-        let gauges = |receiver: &mut Receiver| {
-            let mut gauges = receiver.seen().gauges;
-            gauges.retain(|_, count| resync > 0 || *count != 0);
-            gauges
-        };
+        let truth = compared(host.counts(), resync);
+        let gauges = |receiver: &mut Receiver| compared(receiver.seen().gauges, resync);
         while gauges(&mut receiver) != truth && waited < 9.0 {
             host.advance(0.01);
             thread::sleep(Duration::from_millis(5));
@@ -229,13 +230,8 @@ fn two_endpoints_with_the_same_address_are_one_destination() {
         });
         live(&mut host, 1, &COURSE);
         live(&mut host, 2, &COURSE[..5]);
-        let mut truth = host.counts();
-        truth.retain(|_, count| resync > 0 || *count != 0);
-        let gauges = |receiver: &mut Receiver| {
-            let mut gauges = receiver.seen().gauges;
-            gauges.retain(|_, count| resync > 0 || *count != 0);
-            gauges
-        };
+        let truth = compared(host.counts(), resync);
+        let gauges = |receiver: &mut Receiver| compared(receiver.seen().gauges, resync);
         assert_eq!(gauges(&mut receiver), truth, "{other}, resync {resync}: {}", host.query());
         let shown = if other.starts_with('[') {
             &host.query()["endpoints"][1]["endpoint"]
@@ -253,8 +249,7 @@ fn two_endpoints_with_the_same_address_are_one_destination() {
         host.reload(&conf(&other)).unwrap();
         step(&mut host, 2, RUN, CLEANUP);
         host.advance(0.1);
-        let mut truth = host.counts();
-        truth.retain(|_, count| resync > 0 || *count != 0);
+        let truth = compared(host.counts(), resync);
         assert_eq!(gauges(&mut receiver), truth, "{other}, resync {resync}: {}", host.query());
         assert_eq!(receiver.seen().negative(), Counts::new());
         host.end();

@@ -291,7 +291,8 @@ impl Connection {
         if self.leaving.is_none() {
             self.leave(flush);
         }
-        if !self.is_failing() {
+        // After a probe the server may be back, and a full socket may have room.
+        if !matches!(self.wait, Some((Wait::Failed, _))) {
             self.wait = None;
         }
         loop {

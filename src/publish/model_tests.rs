@@ -243,6 +243,23 @@ fn any_number_of_failed_sends_is_made_good() {
 }
 
 #[test]
+fn a_server_that_is_back_at_the_end_has_the_final_values() {
+    let mut model = Model::new(GaugeMode::Increments);
+    model.publisher.start(model.now);
+    model.change(0);
+    // Both servers refuse one datagram, and accept the probe after it.
+    faults::set(&[libc::ECONNREFUSED; 2]);
+    model.flush();
+    model.service(0.15);
+    assert!(model.publisher.destinations().iter().all(|it| it.state() == "failing"));
+    model.publisher.end(model.now);
+    model.read();
+    for server in &model.servers {
+        assert!(server.gauges.values().all(|value| *value == 0), "{:?}", server.gauges);
+    }
+}
+
+#[test]
 fn the_end_leaves_no_gauge_behind() {
     for mode in [GaugeMode::Increments, GaugeMode::Values, GaugeMode::Shared] {
         let mut model = Model::new(mode);

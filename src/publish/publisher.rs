@@ -1,8 +1,7 @@
 //! Accumulates the values of all metrics.
 //!
 //! The publisher holds the present level of each gauge and the total of each counter. Each
-//! [`Connection`](super::connection) holds what was sent to its server, and sends the
-//! difference.
+//! `Connection` holds what was sent to its server, and sends the difference.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

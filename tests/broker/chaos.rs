@@ -1,6 +1,6 @@
 //! Random faults of an instance, from one seed: jobs, cancels, purges, stopped queues, other
-//! configurations, reloads of modules, other plugins that fail, restarted servers, lost
-//! datagrams, nodes that are drained, and brokers that are stopped, killed and started again.
+//! configurations, reloads of modules, other plugins that fail, restarted and moved servers, lost
+//! datagrams, full and replaced Unix sockets, nodes that are drained, and brokers that are stopped, killed and started again.
 //! Between the rounds nothing happens for a while, and then all gauges of all collectors equal
 //! the broker's own numbers.
 //!
@@ -104,7 +104,7 @@ struct Healed {
 /// In a quiet time, all gauges equal the broker's numbers within some reconcile passes and
 /// resyncs.
 fn assert_true(instance: &mut Instance) -> Healed {
-    instance.servers.restarting.open();
+    instance.servers.open();
     instance.broker().wait_quiet();
     let start = Instant::now();
     let done = |instance: &Instance| {

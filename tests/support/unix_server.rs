@@ -1,5 +1,6 @@
 //! A statsd server at a Unix path, which can be slow, stop reading, or be replaced.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use super::gauges::{fold, gauge_of, Gauges};
 pub struct UnixServer {
     path: PathBuf,
     gauges: Arc<Mutex<Gauges>>,
+    /// The gauges since the last [`UnixServer::forget_mentions`].
+    mentioned: Arc<Mutex<BTreeSet<String>>>,
     is_reading: Arc<AtomicBool>,
     is_ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -29,7 +32,9 @@ impl UnixServer {
         let gauges = Arc::new(Mutex::new(Gauges::new()));
         let is_reading = Arc::new(AtomicBool::new(true));
         let is_ended = Arc::new(AtomicBool::new(false));
+        let mentioned = Arc::new(Mutex::new(BTreeSet::new()));
         let (known, reads, ended) = (gauges.clone(), is_reading.clone(), is_ended.clone());
+        let named = mentioned.clone();
         let thread = thread::spawn(move || {
             let mut buffer = [0; 65536];
             while !ended.load(Ordering::SeqCst) {
@@ -42,11 +47,12 @@ impl UnixServer {
                 let text = std::str::from_utf8(&buffer[..length]).unwrap();
                 for (name, value) in text.lines().filter_map(gauge_of) {
                     assert!(fold(&mut gauges, name, value) >= 0, "{name} after {text}");
+                    named.lock().unwrap().insert(name.to_owned());
                 }
             }
         });
         let path = path.to_owned();
-        UnixServer { path, gauges, is_reading, is_ended, thread: Some(thread) }
+        UnixServer { path, gauges, mentioned, is_reading, is_ended, thread: Some(thread) }
     }
 
     /// The endpoint for the plugin.
@@ -57,6 +63,16 @@ impl UnixServer {
     /// Stops and continues to read, as SIGSTOP and SIGCONT do.
     pub fn set_reading(&self, is_reading: bool) {
         self.is_reading.store(is_reading, Ordering::SeqCst);
+    }
+
+    /// As [`Wire::forget_mentions`](super::wire::Wire::forget_mentions).
+    pub fn forget_mentions(&self) {
+        self.mentioned.lock().unwrap().clear();
+    }
+
+    /// Returns `true` if the gauge was sent since then.
+    pub fn is_mentioned(&self, name: &str) -> bool {
+        self.mentioned.lock().unwrap().contains(name)
     }
 
     /// The gauges that are not 0.

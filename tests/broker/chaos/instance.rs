@@ -1,10 +1,11 @@
-//! One instance, through several brokers, and the three servers of its metrics.
+//! One instance, through several brokers, and the four servers of its metrics.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::servers::Servers;
@@ -95,16 +96,14 @@ impl Instance {
         *self.tally.entry(what).or_default() += by;
     }
 
-    /// The conf of the plugin, which no reload changes.
-    fn conf(&self) -> [String; 2] {
-        [format!("endpoint={}", self.servers.endpoints()), "prefix=chaos.job.state".to_owned()]
+    /// In the conf of the plugin, which no reload changes.
+    const PREFIX: &'static str = "chaos.job.state";
+
+    fn table(&self) -> Value {
+        self.options.table(&self.servers.endpoints())
     }
 
     fn start_broker(&mut self) {
-        let [endpoint, prefix] = self.conf().map(|pair| {
-            let (key, value) = pair.split_once('=').expect("KEY=VALUE");
-            format!("{key} = \"{value}\"")
-        });
         let queues: String = QUEUES.iter().map(|queue| format!("[queues.{queue}]\n")).collect();
         let setup = Setup::new(None)
             .brokers(BROKERS)
@@ -112,8 +111,8 @@ impl Instance {
             .exit_timeout("1s")
             // A broker that is killed keeps what it wrote so far.
             .config(&format!("[kvs]\ncheckpoint-period = \"100ms\"\n{queues}"))
-            .plugin(plugin(), &format!("{endpoint}, {prefix}"))
-            .table(self.options.table());
+            .plugin(plugin(), &format!("prefix = \"{}\"", Self::PREFIX))
+            .table(self.table());
         self.broker = Some(setup.start());
         self.misbehaves = false;
     }
@@ -158,8 +157,8 @@ impl Instance {
             }
             Step::Queue(command, queue) => self.queue(command, queue),
             Step::Configure(options) => {
-                self.broker().configure(&options.table()).unwrap();
                 self.options = options.clone();
+                self.broker().configure(&self.table()).unwrap();
                 self.servers.plugin_began_anew();
             }
             Step::LoadAgain => {
@@ -180,6 +179,14 @@ impl Instance {
             Step::Behave => self.behave(),
             Step::CloseServer => self.servers.restarting.close(),
             Step::OpenServer => self.servers.restarting.open(),
+            Step::MoveServer => {
+                let Instance { broker, servers, options, .. } = self;
+                let broker = broker.as_ref().expect("a broker runs");
+                servers.move_calm(|servers| {
+                    broker.configure(&options.table(&servers.endpoints())).unwrap();
+                });
+            }
+            Step::UnixServer(step) => self.servers.disturb_unix(*step),
             Step::StopBroker(milliseconds) => {
                 self.broker().pause(Duration::from_millis(*milliseconds));
             }
@@ -251,8 +258,8 @@ impl Instance {
 
     /// Loads our plugin again.
     fn load(&mut self) {
-        let conf = self.conf();
-        self.broker().load(plugin(), &conf.each_ref().map(String::as_str)).unwrap();
+        let prefix = format!("prefix={}", Self::PREFIX);
+        self.broker().load(plugin(), &[&prefix]).unwrap();
         self.servers.plugin_began_anew();
     }
 
@@ -314,6 +321,8 @@ fn name(step: &Step) -> &'static str {
         Step::Misbehave(..) => "plugins that fail",
         Step::Behave => "their removals",
         Step::CloseServer | Step::OpenServer => "server restarts",
+        Step::MoveServer => "moved servers",
+        Step::UnixServer(_) => "disturbances of the Unix server",
         Step::StopBroker(_) => "stops",
         Step::Drain(_) | Step::Undrain(_) => "drains",
         Step::Kill => "kills",

@@ -39,6 +39,9 @@ pub enum Step {
     Behave,
     CloseServer,
     OpenServer,
+    /// The calm server moves to another address, and the configuration follows.
+    MoveServer,
+    UnixServer(UnixServerStep),
     /// For so many milliseconds.
     StopBroker(u64),
     Drain(usize),
@@ -51,6 +54,18 @@ pub enum Step {
 pub enum Place {
     Before,
     Behind,
+}
+
+/// What happens to the server at a Unix path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnixServerStep {
+    /// It does not read.
+    Stop,
+    Continue,
+    /// It ends, and another one has the path.
+    Restart,
+    /// Another one takes over the path, while it continues.
+    TakeOver,
 }
 
 #[derive(Clone, Debug)]
@@ -96,11 +111,11 @@ impl Options {
         Options { collectors: all_collectors(), period: "0", resync: 1, verify: 1, values: false }
     }
 
-    pub fn table(&self) -> Value {
+    pub fn table(&self, endpoints: &[String]) -> Value {
         let send = if self.values { "values" } else { "increments" };
         json!({"state-counts": {
-            "metrics": self.collectors, "period": self.period, "resync": self.resync,
-            "verify": self.verify, "send": send,
+            "endpoint": endpoints, "metrics": self.collectors, "period": self.period,
+            "resync": self.resync, "verify": self.verify, "send": send, "lookup": 5,
         }})
     }
 }
@@ -170,6 +185,8 @@ fn step() -> impl Strategy<Value = Step> {
     let states = vec!["RUN", "SCHED", "PENDING", "DEPEND,RUN"];
     let queue_command = vec!["start", "start", "stop", "enable", "enable", "disable"];
     let rank = 0..BROKERS;
+    use UnixServerStep::{Continue, Restart, Stop, TakeOver};
+    let disturbance = prop::sample::select(vec![Stop, Continue, Restart, TakeOver]);
     let jobs = prop_oneof![
         30 => submission().prop_map(Step::Submit),
         6 => job().prop_map(Step::Cancel),
@@ -189,6 +206,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Behave),
         2 => Just(Step::CloseServer),
         2 => Just(Step::OpenServer),
+        2 => Just(Step::MoveServer),
+        4 => disturbance.prop_map(Step::UnixServer),
         3 => (20u64..700).prop_map(Step::StopBroker),
         2 => rank.clone().prop_map(Step::Drain),
         3 => rank.prop_map(Step::Undrain),

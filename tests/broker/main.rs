@@ -35,5 +35,6 @@ mod restart;
 mod results;
 mod schedules;
 mod servers;
+mod soak;
 mod states;
 mod unload;

@@ -282,7 +282,9 @@ impl Connection {
 
     /// `true` if a removed connection can be dropped.
     pub fn has_left(&self, now: f64) -> bool {
-        let is_done = self.pending.is_empty() || self.is_failing();
+        // A socket that was full for long may have room before the end.
+        let has_failed = matches!(self.wait, Some((Wait::Failed | Wait::Probe, _)));
+        let is_done = self.pending.is_empty() || has_failed;
         self.leaving.is_some_and(|(_, end)| is_done || end <= now)
     }
 

@@ -16,8 +16,8 @@ use crate::os::path_mtu;
 pub enum Socket {
     /// An IPv4 or IPv6 socket.
     Udp(UdpSocket),
-    /// With the device and the inode of the path.
-    Unix(UnixDatagram, Option<(u64, u64)>),
+    /// With the file at the path.
+    Unix(UnixDatagram, Option<FileId>),
 }
 
 impl Socket {
@@ -33,9 +33,9 @@ impl Socket {
                 socket.set_nonblocking(true)?;
                 // Before connect(2): a server that takes over the path meanwhile looks like
                 // one that does so later, and is found by the next check.
-                let inode = inode(path);
+                let file = file_id(path);
                 socket.connect(path)?;
-                Ok(Socket::Unix(socket, inode))
+                Ok(Socket::Unix(socket, file))
             }),
             Address::Udp(address) => {
                 let any = match address.is_ipv4() {
@@ -86,7 +86,7 @@ impl Socket {
     pub fn has_moved(&self, address: &Address) -> bool {
         match (self, address) {
             (Socket::Unix(_, connected), Address::Unix(path)) => {
-                inode(path).is_some_and(|now| Some(now) != *connected)
+                file_id(path).is_some_and(|now| Some(now) != *connected)
             }
             _ => false,
         }
@@ -108,8 +108,13 @@ impl AsRawFd for Socket {
     }
 }
 
-fn inode(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+/// Device, inode and time of modification: bind(2) sets the time, and the file of a server that
+/// restarts may have the inode of the old one.
+type FileId = (u64, u64, i64, i64);
+
+fn file_id(path: &Path) -> Option<FileId> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
 }
 
 fn errno(error: &io::Error) -> i32 {

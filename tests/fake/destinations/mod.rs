@@ -10,6 +10,7 @@ use crate::support::jobs::{live, step, CLEANUP, COURSE, INACTIVE, RUN};
 use crate::support::receiver::Receiver;
 use crate::support::Counts;
 
+mod disturbances;
 mod lookup;
 mod paths;
 mod send_errors;

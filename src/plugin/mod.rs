@@ -155,17 +155,19 @@ impl StateCounts {
     }
 
     /// The event message `job-exception`. A fatal exception (severity 0) is counted when the job
-    /// enters CLEANUP: some of them have no message (flux-core, start.c).
+    /// enters CLEANUP: some of them have no message (flux-core, start.c). There is also a message
+    /// of a job that was then rejected (flux-core, dependency-after.c), which is not counted.
     fn job_exception(&mut self, message: &str) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct JobException {
+            id: u64,
             #[serde(rename = "type")]
             exception_type: String,
             severity: i64,
         }
         let exception: JobException = serde_json::from_str(message)
             .map_err(|error| Error::new(format!("job-exception: {error}")))?;
-        if exception.severity != 0 {
+        if exception.severity != 0 && self.flux.with_job(exception.id, |_| ()).is_some() {
             self.exception_raised(&exception.exception_type);
         }
         Ok(())

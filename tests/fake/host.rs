@@ -364,8 +364,8 @@ impl Host for FakeHost {
         self.manager.call("job.update", &args);
     }
 
-    fn raise(&mut self, _: &str, kind: &str) {
-        self.manager.raise(kind);
+    fn raise(&mut self, job: &str, kind: &str) {
+        self.manager.raise(job.parse().unwrap(), kind);
     }
 
     fn change_queue(&mut self, action: &str, queue: &str) {

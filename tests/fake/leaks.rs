@@ -54,7 +54,7 @@ fn cycle(host: &mut FakeJobManager, file: &Path, endpoints: &Value, round: usize
     live_as(host, &job, &COURSE[..5]);
     job["state"] = RUN.into();
     host.call("job.update", &job);
-    host.raise("mishap");
+    host.raise(ids[1], "mishap");
     // A job whose callbacks have only its id and state.
     live(host, ids[2], &COURSE);
     host.publish("job-exception", &json!({"id": ids[2]}));

@@ -92,16 +92,17 @@ fn jobs_from_before_the_load_have_no_time_in_their_first_state() {
 fn exception_types_are_cleaned_and_bounded() {
     let (mut host, mut receiver) =
         FakeJobManager::running(json!({"metrics": "results", "dialect": "dogstatsd"}));
-    host.raise("a:1|c\nflux.job.state.RUN:9|g");
+    live(&mut host, 1, &COURSE[..1]);
+    host.raise(1, "a:1|c\nflux.job.state.RUN:9|g");
     for number in 0..100 {
-        host.raise(&format!("type-{number}"));
-        host.raise(&"x".repeat(100 + number));
+        host.raise(1, &format!("type-{number}"));
+        host.raise(1, &"x".repeat(100 + number));
     }
-    host.raise("type-0");
+    host.raise(1, "type-0");
     host.counts();
     let mut tags: BTreeMap<String, u64> = BTreeMap::new();
     for datagram in receiver.others() {
-        let is_exception = |line: &&str| !line.contains("|g") && !line.contains(".result:0|c");
+        let is_exception = |line: &&str| !line.contains("|g") && !line.contains(".result:");
         for line in datagram.lines().filter(is_exception) {
             let (_, tag) = line.split_once("flux.job.exception:1|c|#type:").expect("one line");
             *tags.entry(tag.to_owned()).or_default() += 1;
@@ -143,16 +144,17 @@ fn times_are_not_negative_when_the_clock_goes_back() {
 fn exception_types_of_flux_have_a_place_and_others_share_the_rest() {
     let (mut host, mut receiver) =
         FakeJobManager::running(json!({"metrics": "results", "verify": "2s"}));
+    live(&mut host, 1, &COURSE[..1]);
     for number in 0..20 {
-        host.raise(&format!("note{number}"));
+        host.raise(1, &format!("note{number}"));
     }
     for kind in ["cancel", "timeout", "exec"] {
-        host.raise(kind);
+        host.raise(1, kind);
     }
     // A reconcile pass: a type that was not raised since then gives its place to a new one.
     host.advance(2.1);
-    host.raise("note0");
-    host.raise("note99");
+    host.raise(1, "note0");
+    host.raise(1, "note99");
     host.counts();
     let values = receiver.values();
     let counted = counters(&values);
@@ -168,16 +170,31 @@ fn exception_types_of_flux_have_a_place_and_others_share_the_rest() {
 fn a_second_fatal_exception_of_a_job_is_not_counted() {
     let (mut host, mut receiver) = FakeJobManager::running(json!({"metrics": "results"}));
     live(&mut host, 1, &COURSE[..5]);
-    let exception = json!({"type": "cancel", "severity": 0});
+    let exception = json!({"id": 1, "type": "cancel", "severity": 0});
     host.publish("job-exception", &exception);
     let args = json!({"id": 1, "state": 32, "prev_state": RUN,
                       "entry": {"name": "exception", "timestamp": 1.0, "context": exception}});
     host.call("job.state.cleanup", &args);
-    host.publish("job-exception", &json!({"type": "node-failure", "severity": 0}));
+    host.publish("job-exception", &json!({"id": 1, "type": "node-failure", "severity": 0}));
     host.counts();
     let values = receiver.values();
     let counted = counters(&values);
     assert_eq!(counted["flux.job.exception.cancel"], 1);
     assert!(!counted.contains_key("flux.job.exception.node-failure"), "{counted:?}");
+    host.end();
+}
+
+/// As with `--dependency=after:` of another user's job.
+#[test]
+fn an_exception_of_a_rejected_job_is_not_counted() {
+    let (mut host, mut receiver) = FakeJobManager::running(json!({"metrics": "results"}));
+    host.raise(1, "dependency");
+    live(&mut host, 2, &COURSE);
+    host.raise(2, "note");
+    host.counts();
+    let values = receiver.values();
+    let counted = counters(&values);
+    assert!(!counted.contains_key("flux.job.exception.dependency"), "{counted:?}");
+    assert_eq!(counted["flux.job.exception.note"], 1);
     host.end();
 }

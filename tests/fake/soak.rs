@@ -61,8 +61,6 @@ fn a_seconds_jobs(host: &mut FakeJobManager, second: i64) {
         job["jobspec"]["attributes"]["system"]["bank"] = format!("bank-{second}").into();
         job
     };
-    // Within the interval `verify`, fewer types than there are places.
-    host.raise(&format!("kind-{}", second / 5));
     for number in 0..JOBS {
         let here = labelled(second, number);
         let before = labelled(second - 1, number);
@@ -76,6 +74,10 @@ fn a_seconds_jobs(host: &mut FakeJobManager, second: i64) {
             live_as(host, &here, &COURSE[..1]);
             (here, &COURSE[..])
         };
+        if number == 0 {
+            // Within the interval `verify`, fewer types than there are places.
+            host.raise(second * JOBS, &format!("kind-{}", second / 5));
+        }
         if number >= 2 * STAY || second > 0 {
             go_on(host, &job, path);
             // Ten jobs stay; the others are purged, so that the host's own table stays short.

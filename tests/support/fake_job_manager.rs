@@ -132,9 +132,9 @@ impl FakeJobManager {
         self.tell(json!({"op": "publish", "topic": topic, "in": message}));
     }
 
-    /// The event message of a non-fatal exception.
-    pub fn raise(&mut self, kind: &str) {
-        self.publish("job-exception", &json!({"id": 1, "type": kind, "severity": 7}));
+    /// The event message of a non-fatal exception of a job.
+    pub fn raise(&mut self, job: i64, kind: &str) {
+        self.publish("job-exception", &json!({"id": job, "type": kind, "severity": 7}));
     }
 
     /// Callbacks in one iteration of the reactor loop, each with a topic and arguments.

@@ -70,7 +70,7 @@ pub fn lines(dialect: &str, names: &[&str]) -> Vec<String> {
         let job = json!({"id": id, "jobspec": {"attributes": {"system": system}}});
         let running = COURSE.iter().position(|state| *state == RUN).unwrap();
         live_as(&mut host, &job, &COURSE[..=running]);
-        host.raise(name);
+        host.raise(id as i64, name);
     }
     host.advance(1.0);
     host.counts();

@@ -59,7 +59,7 @@ pub fn add_jobs(host: &mut FakeJobManager) {
         live_as(host, &job, &COURSE[..length]);
     }
     for kind in ["cancel", "timeout", "node-fail"] {
-        host.raise(kind);
+        host.raise(3, kind);
     }
 }
 

@@ -313,26 +313,15 @@ impl StateCounts {
     /// Ends a request. The next one is sent after the seconds in `next`, or, after an error,
     /// when a retry is due. An error that lasts is logged, once per poll.
     fn complete(&mut self, id: PollId, next: Result<Option<f64>, Error>) {
-        // The request, and what a lasting error means for the metrics.
-        let (request, effect): (fn(&mut Self), _) = match id {
-            PollId::Counts => (
-                Self::request_counts,
-                "the gauges of inactive jobs and of housekeeping are not sent",
-            ),
-            PollId::Queues => {
-                (Self::request_queues, "the gauges of inactive jobs by queue are not sent")
+        // The function for the next request, and the gauges that depend on the response.
+        let (request, gauges): (fn(&mut Self), _) = match id {
+            PollId::Counts => (Self::request_counts, "inactive jobs and of housekeeping"),
+            PollId::Queues => (Self::request_queues, "inactive jobs by queue"),
+            PollId::ResourceStatus => {
+                (Self::request_resource_status, "existing nodes, cores and GPUs")
             }
-            PollId::ResourceStatus => (
-                Self::request_resource_status,
-                "the gauges of existing nodes, cores and GPUs are not sent",
-            ),
-            PollId::QueueStatus => {
-                (Self::request_queue_status, "the gauges of the status of queues are not sent")
-            }
-            PollId::Dependencies => (
-                Self::request_dependencies,
-                "dependencies that plugins add are not counted by name",
-            ),
+            PollId::QueueStatus => (Self::request_queue_status, "the status of queues"),
+            PollId::Dependencies => (Self::request_dependencies, "dependencies that plugins add"),
         };
         let poll = &mut self.polls.polls[id as usize];
         let after = match next {
@@ -347,8 +336,8 @@ impl StateCounts {
                 if is_late && !std::mem::replace(&mut poll.is_logged, true) {
                     let topic = poll.topic.to_string_lossy();
                     self.warn(&format!(
-                        "{topic}: {error}: {effect} until there is a response (retried every \
-                         {LATE_RETRY} s; further errors are not logged)"
+                        "{topic}: {error}: the gauges of {gauges} are not sent until there is a \
+                         response (retried every {LATE_RETRY} s; further errors are not logged)"
                     ));
                 }
                 // Old values are not sent again.

@@ -1,12 +1,15 @@
-//! Files and tests that the documents name exist, and the manual lists all tags.
+//! Files and tests that the documents name exist, and the manual pages are complete and valid.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use state_counts::collectors::COLLECTORS;
+use state_counts::config::KEYS;
 
-use crate::support::found::TOP;
+use crate::support::all_collectors;
+use crate::support::found::{found, TOP};
 
 /// The names of tests in backquotes after the name of a Rust file: fake/load.rs `a_name`.
 fn named(text: &str) -> Vec<(&str, &str)> {
@@ -76,9 +79,32 @@ fn each_test_file_that_the_documents_name_exists() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
+/// The manual pages in the man path.
+pub const PAGES: [&str; 3] = [
+    "man1/flux-jobtap-state-counts.1",
+    "man5/flux-config-state-counts.5",
+    "man7/flux-state-counts.7",
+];
+
+/// The sources of the manual pages.
+fn manual() -> String {
+    let sources = ["flux-jobtap-state-counts", "flux-config-state-counts"]
+        .map(|name| Path::new(TOP).join("docs").join(name).with_extension("rst"));
+    sources.map(|path| fs::read_to_string(path).unwrap()).concat()
+}
+
+/// Each key and each collector has a paragraph.
+#[test]
+fn the_manual_describes_each_key_and_each_collector() {
+    let text = manual();
+    for word in KEYS.iter().map(|key| key.name).chain(all_collectors()) {
+        assert!(text.contains(&format!("\n{word}\n   ")), "{word}");
+    }
+}
+
 #[test]
 fn the_manual_lists_each_tag_of_the_collectors() {
-    let manual = fs::read_to_string(Path::new(TOP).join("docs/flux-state-counts.rst")).unwrap();
+    let manual = manual();
     let end = manual.find("are the plugin's own").expect("the list's end");
     let start = manual[..end].rfind(". ").expect("the sentence's start");
     // *state*, *queue*, … and *scheme*
@@ -86,4 +112,43 @@ fn the_manual_lists_each_tag_of_the_collectors() {
     let own: BTreeSet<_> =
         COLLECTORS.iter().flat_map(|collector| collector.tags).copied().collect();
     assert_eq!(listed, own);
+}
+
+/// Writes the manual pages below a folder.
+fn write_pages(folder: &Path) {
+    let output = Command::new(format!("{TOP}/scripts/manual")).arg(folder).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let paths = PAGES.map(|page| format!("{}\n", folder.join(page).display()));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), paths.concat());
+}
+
+#[test]
+fn the_manual_pages_render_without_a_warning_of_rst2man() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pages(folder.path());
+    for page in &PAGES[..2] {
+        let text = fs::read_to_string(folder.path().join(page)).unwrap();
+        let (name, section) = page.rsplit(['/']).next().unwrap().rsplit_once('.').unwrap();
+        assert!(text.contains(&format!("\n.TH \"{}\" {section} ", name.to_uppercase())), "{page}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(have_mandoc), ignore = "needs mandoc, and scripts/test")]
+fn mandoc_accepts_the_manual_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pages(folder.path());
+    let mandoc = |arguments: &[&str]| {
+        let mut mandoc = Command::new(Path::new(&found("STATE_COUNTS_MANDOC")).join("bin/mandoc"));
+        let output = mandoc.args(arguments).current_dir(folder.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for page in &PAGES[..2] {
+        let problems = mandoc(&["-Tlint", "-Wwarning", page]);
+        // These are rst2man's, and change nothing on the page.
+        let known = ["missing date", "skipping paragraph macro", "unknown font"];
+        let is_known = |line: &&str| known.iter().any(|text| line.contains(text));
+        assert_eq!(problems.lines().find(|line| !is_known(line)), None, "{problems}");
+    }
+    assert_eq!(mandoc(&["-Tutf8", PAGES[2]]), mandoc(&["-Tutf8", PAGES[0]]));
 }

@@ -1,5 +1,7 @@
 //! Files and tests that the documents name exist, and the manual pages are complete and valid.
 
+mod metrics;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

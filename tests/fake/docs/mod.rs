@@ -154,3 +154,12 @@ fn mandoc_accepts_the_manual_pages() {
     }
     assert_eq!(mandoc(&["-Tutf8", PAGES[2]]), mandoc(&["-Tutf8", PAGES[0]]));
 }
+
+#[test]
+fn the_design_shows_the_shortest_collector() {
+    let read = |path: &str| fs::read_to_string(Path::new(TOP).join(path)).unwrap();
+    let states = read("src/collectors/states.rs");
+    let design = read("docs/design.md");
+    assert!(design.contains(&format!("```rust\n{states}```\n")));
+    assert!(design.lines().count() <= 120, "a page to read at once");
+}

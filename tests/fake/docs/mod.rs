@@ -163,3 +163,44 @@ fn the_design_shows_the_shortest_collector() {
     assert!(design.contains(&format!("```rust\n{states}```\n")));
     assert!(design.lines().count() <= 120, "a page to read at once");
 }
+
+/// The commands of the README, a file that runs each of them, and a part of the file.
+const COMMANDS: [(&str, &str, &str); 8] = [
+    ("scripts/demo", "scripts/fresh", "$user scripts/demo"),
+    ("scripts/test", "scripts/fresh", "$user scripts/test"),
+    ("scripts/install", "tests/support/install.rs", "scripts/install"),
+    ("flux jobtap load", "tests/support/broker.rs", "[\"jobtap\", \"load\", plugin]"),
+    ("flux jobtap query", "tests/support/broker.rs", "[\"jobtap\", \"query\", NAME]"),
+    (
+        "install -D -m 755 packaging/rc1.d-state-counts",
+        "tests/fake/rc1_example.rs",
+        "packaging/rc1.d-state-counts",
+    ),
+    ("tar -xzf", "tests/fake/package.rs", "\"-xf\", &tarball"),
+    // apt calls dpkg.
+    ("apt install", "tests/fake/package.rs", "[\"dpkg\", \"--install\""),
+];
+
+#[test]
+fn each_command_of_the_readme_is_run_by_a_test() {
+    let read = |path: &str| fs::read_to_string(Path::new(TOP).join(path)).unwrap();
+    let readme = read("README.md");
+    let (mut commands, mut is_script) = (Vec::new(), false);
+    for line in readme.lines() {
+        match line {
+            "```sh" => is_script = true,
+            "```" => is_script = false,
+            _ if is_script => commands.push(line),
+            _ if line.contains("flux-state-counts") => commands.extend(line.split('`').nth(1)),
+            _ => (),
+        }
+    }
+    // Documented as not tested.
+    commands.retain(|command| !command.starts_with("dnf "));
+    assert!(commands.len() > 8, "{commands:?}");
+    for command in commands {
+        let known = COMMANDS.iter().find(|(start, ..)| command.starts_with(start));
+        let (_, path, part) = known.unwrap_or_else(|| panic!("no test runs {command}"));
+        assert!(read(path).contains(part), "{path} does not run {command}");
+    }
+}

@@ -156,9 +156,18 @@ fn metrics() -> String {
     text
 }
 
+/// The instructions of a job with this configuration, according to docs/performance.md.
+fn instructions_of_a_job(of: &str) -> Option<f64> {
+    let text = fs::read_to_string(Path::new(TOP).join("docs/performance.md")).unwrap();
+    let row = format!("| all 9 callbacks of a job: {of} | ");
+    let figure = text.lines().find_map(|line| line.strip_prefix(&row));
+    figure?.split(' ').next()?.parse().ok()
+}
+
 fn cost() -> String {
     let mut text = String::from(
-        "| collector | gauges | for each label | labels, at most | queries |\n|---|---|---|---|---|\n",
+        "| collector | gauges | for each label | labels, at most | instructions | queries |\n\
+         |---|---|---|---|---|---|\n",
     );
     let tables = LabelTables::default();
     for collector in COLLECTORS {
@@ -181,7 +190,15 @@ fn cost() -> String {
         let queries = queries.into_iter().filter(|(need, _)| collector.needs.contains(*need));
         let queries = queries.map(|(_, topic)| topic).collect::<Vec<_>>().join(", ");
         let (name, fixed) = (collector.name, number(None));
-        writeln!(text, "| {name} | {fixed} | {each} | {most} | {queries} |").unwrap();
+        let (with, without) = match name {
+            "states" => (name.to_owned(), "does nothing"),
+            _ => (format!("states,{name}"), "states"),
+        };
+        let instructions = instructions_of_a_job(&with).zip(instructions_of_a_job(without));
+        let more = instructions.map(|(with, without)| ((with - without) / 1000.0).round());
+        assert!(more.is_some() || name.contains('.'), "{name} is not in docs/performance.md");
+        let more = more.map_or_else(String::new, |it| format!("{it},000"));
+        writeln!(text, "| {name} | {fixed} | {each} | {most} | {more} | {queries} |").unwrap();
     }
     text
 }

@@ -204,3 +204,45 @@ fn each_command_of_the_readme_is_run_by_a_test() {
         assert!(read(path).contains(part), "{path} does not run {command}");
     }
 }
+
+#[test]
+fn each_link_of_the_documents_leads_to_a_file() {
+    let top = Path::new(TOP);
+    let folders = ["", "docs", "docs/reports", "packaging"].map(|folder| top.join(folder));
+    let (mut count, mut broken) = (0, Vec::new());
+    for folder in folders {
+        let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        for path in files.filter(|path| path.extension().is_some_and(|it| it == "md")) {
+            let text = fs::read_to_string(&path).unwrap();
+            for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+                if link.is_empty() || link.starts_with("http") {
+                    continue;
+                }
+                count += 1;
+                if !folder.join(link).exists() {
+                    broken.push(format!("{}: {link}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(count > 40, "{count}");
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The two stacks name functions that exist, innermost first.
+#[test]
+fn the_design_names_functions_of_the_sources() {
+    let read = |path: &str| fs::read_to_string(Path::new(TOP).join(path)).unwrap();
+    let design = read("docs/design.md");
+    let stacks = design.split("```").nth(1).expect("the stacks");
+    let frames: Vec<_> = stacks.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(frames.len(), 24);
+    for frame in frames {
+        let mut words = frame.split_whitespace();
+        let (name, path) = (words.next().unwrap(), words.next().unwrap());
+        let name = name.trim_end_matches("::{closure}").rsplit("::").next().unwrap();
+        let source = read(&format!("src/{path}"));
+        let is_found = |end: &&str| source.contains(&format!("fn {name}{end}"));
+        assert!(["(", "<"].iter().any(|end| is_found(&end)), "{frame}");
+    }
+}

@@ -64,7 +64,7 @@ mod with_flux {
         // is not the plugin's.
         for &(name, instructions) in &each[2..] {
             let (ratio, most) =
-                (instructions / floor, if name.starts_with("states,") { 1.05 } else { 1.15 });
+                (instructions / floor, if name.starts_with("states,") { 1.05 } else { 1.1 });
             let what = format!("job manager thread, per job: {name}, ratio to the plugin in C");
             report.goal(&what, format!("{ratio:.3}"), &format!("at most {most}"), ratio <= most);
         }

@@ -243,6 +243,6 @@ fn the_design_names_functions_of_the_sources() {
         let name = name.trim_end_matches("::{closure}").rsplit("::").next().unwrap();
         let source = read(&format!("src/{path}"));
         let is_found = |end: &&str| source.contains(&format!("fn {name}{end}"));
-        assert!(["(", "<"].iter().any(|end| is_found(end)), "{frame}");
+        assert!(["(", "<"].iter().any(is_found), "{frame}");
     }
 }

@@ -38,6 +38,7 @@ const NEEDS: &[(&str, &str, Find)] = &[
     ("have_netdata", "STATE_COUNTS_NETDATA", Package("netdata-core", "netdata")),
     ("have_collectd", "STATE_COUNTS_COLLECTD", Package("collectd-core", "collectd")),
     ("have_prometheus", "STATE_COUNTS_PROMETHEUS", Package("prometheus", "prometheus")),
+    ("have_mandoc", "STATE_COUNTS_MANDOC", Package("mandoc", "mandoc")),
     ("have_graphite", "STATE_COUNTS_GRAPHITE", Package("graphite-web", "graphite-manage")),
     ("have_statsd", "STATE_COUNTS_STATSD", Npm("statsd")),
     ("have_carbon", "STATE_COUNTS_CARBON", Package("graphite-carbon", "carbon-cache")),

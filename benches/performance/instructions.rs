@@ -66,7 +66,14 @@ pub fn measure(report: &mut Report, _: Options) {
             report.figure(&what, instructions(each * length as f64));
         }
     }
-    for subject in [idle, states, all] {
+    let confs = ALL.split(',').skip(1).map(|name| format!("states,{name}"));
+    let confs: Vec<_> = confs.map(|it| json!({"resync": 0, "metrics": it})).collect();
+    let each = confs.iter().map(|conf| Subject {
+        name: conf["metrics"].as_str().expect("a string"),
+        plugin: &ours,
+        conf,
+    });
+    for subject in [idle, states, all].into_iter().chain(each) {
         let life = life();
         let each = counted(program(), subject, 900, |host, count| {
             host.repeat_within_a_turn(file(subject), count, &life);

@@ -1,4 +1,4 @@
-//! The report tables in Markdown and in docs/performance.md.
+//! The report tables in Markdown and in the documents.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::{env, fs};
 
 use super::support::found::TOP;
 
-/// The two tables of docs/performance.md.
+/// The tables of docs/performance.md, and of docs/reports/times.md.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Table {
     /// Figures that are the same on each machine.
@@ -136,29 +136,33 @@ pub fn docs(path: &str) -> PathBuf {
 
 const END: &str = "<!-- to here -->\n";
 
-/// Splits docs/performance.md into the text before the table, the table, and the text after.
+/// The document with the table, and the name of the table.
+fn document(table: Table) -> (PathBuf, &'static str) {
+    match table {
+        Table::Counts => (docs("performance.md"), "counts"),
+        Table::Times => (docs("reports/times.md"), "times"),
+    }
+}
+
+/// Splits the document into the text before the table, the table, and the text after.
 fn in_docs(table: Table) -> (String, String, String) {
-    let name = match table {
-        Table::Counts => "counts",
-        Table::Times => "times",
-    };
+    let (path, name) = document(table);
     let begin = format!("<!-- scripts/bench --docs writes the {name} from here -->\n");
-    let text = fs::read_to_string(docs("performance.md")).expect("docs/performance.md exists");
-    let (before, rest) =
-        text.split_once(&begin).expect("docs/performance.md has a marker for the table");
+    let text = fs::read_to_string(path).expect("the document exists");
+    let (before, rest) = text.split_once(&begin).expect("it has a marker for the table");
     let (old, after) = rest.split_once(END).expect("the table has an end marker");
     (format!("{before}{begin}"), old.to_owned(), format!("{END}{after}"))
 }
 
-/// The table in docs/performance.md.
+/// The table in its document.
 pub fn read_docs(table: Table) -> String {
     in_docs(table).1
 }
 
-/// Replaces the table in docs/performance.md.
+/// Replaces the table in its document.
 pub fn write_docs(table: Table, text: &str) {
     let (before, _, after) = in_docs(table);
-    let path = docs("performance.md");
+    let (path, _) = document(table);
     fs::write(&path, format!("{before}{text}{after}")).expect("docs is writable");
     eprintln!("Wrote {}", path.display());
 }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod checks;
 mod dialects;
 mod exporter;
 mod graphite;

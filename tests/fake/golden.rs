@@ -13,7 +13,7 @@ use crate::support::receiver::Receiver;
 use crate::support::{all_collectors, trace, DIALECTS};
 
 /// With this variable, the test writes the golden files instead of comparing them.
-const UPDATE: &str = "STATE_COUNTS_UPDATE_GOLDEN";
+pub const UPDATE: &str = "STATE_COUNTS_UPDATE_GOLDEN";
 
 /// The golden file of a dialect. Each line is a name with its tags, a type, and the last
 /// value of a gauge, the sum of a counter or the number of timings. The plugin's metrics of

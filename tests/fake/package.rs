@@ -1,4 +1,4 @@
-//! The contents of the packages and of the manual. `scripts/package --check` builds the
+//! The contents of the packages. `scripts/package --check` builds the
 //! packages and runs these tests with these variables:
 //!
 //! - `STATE_COUNTS_PACKAGES`: the folder of the packages;
@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use serde_json::json;
-use state_counts::config::KEYS;
 
+use super::docs::PAGES;
 use crate::support::artifact::NAME;
 use crate::support::fake_job_manager::{program, FakeJobManager};
 use crate::support::found::TOP;
 use crate::support::receiver::Receiver;
-use crate::support::{all_collectors, trace};
+use crate::support::trace;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -105,9 +105,13 @@ fn files(listing: &str, columns: &[usize]) -> Vec<String> {
     files
 }
 
-/// The files that all packages contain: documents, dashboards, and the example for rc1.d.
-fn common(doc: &str, share: &str, owner: &str) -> Vec<String> {
+/// The files that all packages contain: manual pages, documents, dashboards, and the example
+/// for rc1.d.
+fn common(top: &str, owner: &str) -> Vec<String> {
+    let doc = format!("{top}/share/doc/flux-state-counts");
+    let share = format!("{top}/share/flux-state-counts");
     let mut paths = vec![format!("-rwxr-xr-x {owner} {doc}/examples/rc1.d-state-counts")];
+    paths.extend(PAGES.map(|page| format!("-rw-r--r-- {owner} {top}/share/man/{page}.gz")));
     for (folder, below) in
         [("docs", format!("{doc}/docs")), ("dashboards", format!("{share}/dashboards"))]
     {
@@ -153,12 +157,10 @@ fn the_debian_package_contains_the_plugin_and_the_manual() {
             format!("{own}/README.md"),
             format!("{own}/changelog.gz"),
             format!("{own}/copyright"),
-            "-rw-r--r-- root/root ./usr/share/man/man7/flux-state-counts.7.gz".to_owned(),
             "-rwxr-xr-x root/root ./usr/lib/flux/job-manager/plugins/state-counts.so".to_owned(),
             link,
         ];
-        let (doc, share) = ("./usr/share/doc/flux-state-counts", "./usr/share/flux-state-counts");
-        expected.extend(common(doc, share, "root/root"));
+        expected.extend(common("./usr", "root/root"));
         assert_eq!(sorted(files(&listing, &[0, 1, 5])), sorted(expected));
         let (folder, _) = unpacked(&deb);
         let copyright = folder.path().join("usr/share/doc/flux-state-counts/copyright");
@@ -196,12 +198,10 @@ fn the_rpm_contains_the_same_files_for_rhel() {
             "-rw-r--r-- 0 0 ./usr/share/doc/flux-state-counts/README.md",
             "-rw-r--r-- 0 0 ./usr/share/licenses/flux-state-counts/LICENSE",
             "-rw-r--r-- 0 0 ./usr/share/licenses/flux-state-counts/LICENSES-crates",
-            "-rw-r--r-- 0 0 ./usr/share/man/man7/flux-state-counts.7.gz",
         ]
         .map(str::to_owned)
         .to_vec();
-        let (doc, share) = ("./usr/share/doc/flux-state-counts", "./usr/share/flux-state-counts");
-        expected.extend(common(doc, share, "0 0"));
+        expected.extend(common("./usr", "0 0"));
         assert_eq!(sorted(files(&shell(list, &[path]), &[0, 2, 3, 8])), sorted(expected));
         shell("cd \"$1\"; cpio --extract --make-directories --quiet <archive", &[path]);
         let plugin = folder.path().join("usr/lib64/flux/job-manager/plugins/state-counts.so");
@@ -221,9 +221,8 @@ fn the_tarball_contains_the_same_files_below_a_prefix() {
             format!("-rw-r--r-- root/root {doc}/LICENSE"),
             format!("-rw-r--r-- root/root {doc}/LICENSES-crates"),
             format!("-rw-r--r-- root/root {doc}/README.md"),
-            format!("-rw-r--r-- root/root {top}/share/man/man7/flux-state-counts.7.gz"),
         ];
-        expected.extend(common(&doc, &format!("{top}/share/flux-state-counts"), "root/root"));
+        expected.extend(common(&top, "root/root"));
         let listing = run("tar", &["--list", "--verbose", "--file", &tarball]);
         assert_eq!(sorted(files(&listing, &[0, 1, 5])), sorted(expected));
         let folder = tempfile::tempdir().unwrap();
@@ -451,18 +450,6 @@ fn the_readme_and_the_spec_name_this_version() {
     for name in names {
         assert!(name["flux-state-counts".len() + 1..].starts_with(VERSION), "{name}");
     }
-}
-
-/// Each key and each collector has a paragraph.
-#[test]
-fn the_manual_describes_each_key_and_renders_without_a_warning() {
-    let source = Path::new(TOP).join("docs/flux-state-counts.rst");
-    let text = fs::read_to_string(&source).unwrap();
-    let collectors = all_collectors();
-    for word in KEYS.iter().map(|key| key.name).chain(collectors) {
-        assert!(text.contains(&format!("\n{word}\n   ")), "{word}");
-    }
-    run("rst2man", &["--halt=warning", source.to_str().unwrap()]);
 }
 
 /// Log lines in the README are lines that the plugin writes.

@@ -15,7 +15,8 @@ use crate::support::receiver::vacant;
 /// A running Netdata with only its statsd server.
 pub struct Netdata {
     address: SocketAddr,
-    web: u16,
+    /// The port for HTTP.
+    pub web: u16,
     folder: TempDir,
     process: Option<Process>,
 }

@@ -7,5 +7,6 @@ mod support;
 mod dialects;
 mod exporter;
 mod graphite;
+mod netdata;
 mod prometheus;
 mod servers;

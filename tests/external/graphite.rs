@@ -28,6 +28,7 @@ fn queries() -> Vec<Query> {
         let calcs = match panel["type"].as_str().unwrap() {
             "stat" => &options["reduceOptions"]["calcs"],
             "timeseries" => &options["legend"]["calcs"],
+            "row" => continue,
             kind => panic!("a panel of type {kind}: what does it make of its values?"),
         };
         let [calc] = &calcs.as_array().unwrap()[..] else {
@@ -37,7 +38,7 @@ fn queries() -> Vec<Query> {
             let target = target["target"].as_str().unwrap();
             queries.push(Query {
                 panel: panel["title"].as_str().unwrap().to_owned(),
-                target: target.replace("$root", "stats").replace("$prefix", "flux.job"),
+                target: target.replace("$root", "stats").replace("$cluster", "flux.job"),
                 calc: calc.as_str().unwrap().to_owned(),
             });
         }

@@ -161,11 +161,34 @@ fn the_grafana_dashboard_draws_what_is_sent() {
 }
 
 #[test]
+fn the_alerts_of_graphite_read_what_is_sent() {
+    let file: Value = serde_yaml_ng::from_str(&read("graphite-alerts.yml")).unwrap();
+    for rule in array(&file["groups"][0]["rules"]) {
+        let [query, reduce, threshold] = &array(&rule["data"])[..] else { panic!("{rule}") };
+        assert!(!drawn_by(query["model"]["target"].as_str().unwrap()).is_empty());
+        // The threshold is compared with the reduced values of the query.
+        assert_eq!((&query["refId"], &reduce["model"]["expression"]), (&"A".into(), &"A".into()));
+        assert_eq!(
+            (&reduce["refId"], &threshold["model"]["expression"]),
+            (&"B".into(), &"B".into())
+        );
+        assert_eq!(threshold["refId"], rule["condition"]);
+        for part in [query, reduce, threshold] {
+            assert_eq!(part["refId"], part["model"]["refId"]);
+            assert_eq!(part["datasourceUid"], part["model"]["datasource"]["uid"]);
+        }
+        let title = rule["title"].as_str().unwrap().to_lowercase();
+        let runbook = rule["annotations"]["runbook_url"].as_str().unwrap();
+        assert!(runbook.ends_with(&format!("/docs/alerts.md#{title}")), "{runbook}");
+    }
+}
+
+#[test]
 fn the_documented_sed_command_converts_dashboards_to_the_legacy_namespace() {
     let doc = fs::read_to_string(format!("{TOP}/docs/dashboards.md")).unwrap();
     let (_, block) = doc.split_once("```sh\nsed ").expect("the command");
     let (command, _) = block.split_once("grafana.json > ").expect("its file");
-    for name in ["grafana.json", "graphite.json"] {
+    for name in ["grafana.json", "graphite.json", "graphite-alerts.yml"] {
         let output = Command::new("sh")
             .args(["-c", &format!("sed {command} dashboards/{name}")])
             .current_dir(TOP)

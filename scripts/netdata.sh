@@ -23,6 +23,7 @@ start_netdata() {
     log = $home/log
     home = $home
     web = $prefix/share/netdata/web
+    plugins = $home
 [logs]
     access = none
 [db]

@@ -41,12 +41,12 @@ give_up() {
     exit 1
 }
 
-# await NAME COMMAND...: waits up to 60 s until COMMAND succeeds, which checks server NAME.
+# await NAME COMMAND...: waits up to 180 s until COMMAND succeeds, which checks server NAME.
 await() {
-    local name=$1 end=$((SECONDS + 60))
+    local name=$1 end=$((SECONDS + 180))
     shift
     until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || give_up "$name" "$name did not start within 60 s"
+        [ "$SECONDS" -lt "$end" ] || give_up "$name" "$name did not start within 180 s"
         sleep 0.2
     done
 }

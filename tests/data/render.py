@@ -2,7 +2,8 @@
 seconds: all of them, and thinned out to 50.
 
 On stdin {"series": [NAME, ...], "targets": [TARGET, ...]}; on stdout, for each target,
-{"full": [[VALUE, ...], ...], "thin": ...}, a list for each series that it draws.
+{"full": [[VALUE, ...], ...], "thin": ...}, a list for each series that it draws. The values
+are random. With {"values": {NAME: [VALUE, ...]}, ...} these are the last ones; null is none.
 
 It needs Debian's graphite-web, and no server: Django's test client asks it in process.
 """
@@ -39,15 +40,20 @@ TIME_ZONE = "UTC"
 
     import whisper
 
-    until = int(time.time()) // STEP * STEP
+    # Graphite thins out to values of 440 s, at multiples of it. The last one is complete.
+    until = int(time.time()) // 440 * 440
     values = random.Random(15)
-    for name in asked["series"]:
+    for name in [*asked["series"], *asked.get("values", {})]:
         path = os.path.join(folder, name.replace(".", "/") + ".wsp")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         whisper.create(path, [(STEP, POINTS + 60)])
+        latest = asked.get("values", {}).get(name) or [
+            values.randint(1, 200) if back < POINTS - QUIET else 1
+            for back in reversed(range(POINTS))
+        ]
         points = [
-            (until - STEP * back, values.randint(1, 200) if back < POINTS - QUIET else 1)
-            for back in range(POINTS)
+            (until - STEP * back, value)
+            for back, value in enumerate(reversed(latest)) if value is not None
         ]
         whisper.update_many(path, points)
 
@@ -67,5 +73,8 @@ TIME_ZONE = "UTC"
         drawn = json.loads(answer.content)
         return [[value for value, _ in series["datapoints"]] for series in drawn]
 
-    answers = [{"full": render(it, 100000), "thin": render(it, 50)} for it in asked["targets"]]
+    answers = [
+        {"full": render(it, 100000), "thin": render(it, 50) if asked["series"] else []}
+        for it in asked["targets"]
+    ]
 json.dump(answers, sys.stdout)

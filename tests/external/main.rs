@@ -8,5 +8,6 @@ mod checks;
 mod dialects;
 mod exporter;
 mod graphite;
+mod netdata;
 mod prometheus;
 mod servers;

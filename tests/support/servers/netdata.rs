@@ -14,17 +14,25 @@ use crate::support::receiver::vacant;
 
 /// A running Netdata with only its statsd server.
 pub struct Netdata {
-    address: SocketAddr,
+    pub address: SocketAddr,
     /// The port for HTTP.
     pub web: u16,
+    /// Files below its configuration folder, and their contents.
+    files: Vec<(&'static str, String)>,
     folder: TempDir,
     process: Option<Process>,
 }
 
 impl Netdata {
     pub fn new() -> Netdata {
+        Netdata::with(Vec::new())
+    }
+
+    /// With charts, and alarms if there are any.
+    pub fn with(files: Vec<(&'static str, String)>) -> Netdata {
         let folder = tempfile::tempdir().unwrap();
-        let mut server = Netdata { address: vacant(), web: free_port(), folder, process: None };
+        let (address, web) = (vacant(), free_port());
+        let mut server = Netdata { address, web, files, folder, process: None };
         server.start();
         server
     }
@@ -69,9 +77,14 @@ impl Server for Netdata {
 
     fn start(&mut self) {
         let home = self.folder.path().display();
-        for folder in ["etc/statsd.d", "cache", "lib/registry", "log", "run"] {
+        let folders = ["etc/statsd.d", "etc/health.d", "cache", "lib/registry", "log", "run"];
+        for folder in folders {
             fs::create_dir_all(self.folder.path().join(folder)).unwrap();
         }
+        for (name, text) in &self.files {
+            fs::write(self.folder.path().join("etc").join(name), text).unwrap();
+        }
+        let health = if self.files.is_empty() { "no" } else { "yes" };
         let user = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name;
         let text = format!(
             "[global]\n run as user = {user}\n hostname = host\n\
@@ -80,7 +93,8 @@ impl Server for Netdata {
              plugins = {home}\n\
              [logs]\n access = none\n[db]\n mode = ram\n\
              [web]\n bind to = 127.0.0.1:{web}\n\
-             [ml]\n enabled = no\n[health]\n enabled = no\n[registry]\n enabled = no\n\
+             [ml]\n enabled = no\n[health]\n enabled = {health}\n \
+             run at least every seconds = 1\n[registry]\n enabled = no\n\
              [plugins]\n apps = no\n cgroups = no\n diskspace = no\n idlejitter = no\n \
              netdata monitoring = no\n nfacct = no\n perf = no\n proc = no\n slabinfo = no\n tc = no\n \
              timex = no\n statsd = yes\n enable running new plugins = no\n \

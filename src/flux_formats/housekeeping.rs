@@ -1,6 +1,8 @@
 //! The member `housekeeping` of the response to `job-manager.stats-get`, since Flux 0.64.0.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 
 use super::idset::each_range;
 
@@ -13,13 +15,35 @@ pub struct Housekeeping {
     pub oldest_seconds: u32,
 }
 
+#[derive(Deserialize)]
+struct Response<'a> {
+    #[serde(borrow)]
+    housekeeping: Running<'a>,
+}
+
+#[derive(Deserialize)]
+struct Running<'a> {
+    /// By job id.
+    #[serde(borrow)]
+    running: BTreeMap<String, Job<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Job<'a> {
+    /// Seconds since the epoch.
+    t_start: f64,
+    /// An idset.
+    allocated: &'a str,
+}
+
 /// Parses the response; `now`: seconds since the epoch. `None` if it does not have the member, or
 /// if the member is malformed.
-pub fn parse(stats: &Value, now: f64) -> Option<Housekeeping> {
+pub fn parse(response: &[u8], now: f64) -> Option<Housekeeping> {
+    let Response { housekeeping } = serde_json::from_slice(response).ok()?;
     let (mut ranks, mut start) = (Vec::new(), now);
-    for job in stats["housekeeping"]["running"].as_object()?.values() {
-        each_range(job["allocated"].as_str()?, &mut |first, last| ranks.extend(first..=last))?;
-        start = start.min(job["t_start"].as_f64()?);
+    for Job { t_start, allocated } in housekeeping.running.values() {
+        each_range(allocated, &mut |first, last| ranks.extend(first..=last))?;
+        start = start.min(*t_start);
     }
     ranks.sort_unstable();
     ranks.dedup();
@@ -50,8 +74,8 @@ mod tests {
         ];
         for (running, expected) in table {
             let stats = json!({"active_jobs": 1, "housekeeping": {"running": running}});
-            assert_eq!(parse(&stats, 100.0), expected, "{stats}");
+            assert_eq!(parse(stats.to_string().as_bytes(), 100.0), expected, "{stats}");
         }
-        assert_eq!(parse(&json!({"active_jobs": 1}), 100.0), None, "before 0.64.0");
+        assert_eq!(parse(br#"{"active_jobs": 1}"#, 100.0), None, "before 0.64.0");
     }
 }

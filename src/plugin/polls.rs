@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::time::Instant;
 
+use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::pass::{PAUSE, SLICE};
@@ -88,15 +89,12 @@ impl StateCounts {
     fn on_counts_response(&mut self, response: Response<'_>) {
         self.polls.counts.rpc = None;
         let counts = response.payload().and_then(|payload| {
-            let stats = parse(&payload)?;
-            self.table.set_housekeeping(housekeeping::parse(&stats, self.flux.now()));
-            let count = |key: &str| {
-                stats[key].as_u64().ok_or_else(|| Error::new(format!("no number \"{key}\"")))
-            };
-            Ok((count("active_jobs")?, count("inactive_jobs")?))
+            self.table.set_housekeeping(housekeeping::parse(payload.as_ref(), self.flux.now()));
+            let counts: Result<Counts, _> = serde_json::from_slice(payload.as_ref());
+            counts.map_err(|error| Error::new(error.to_string()))
         });
         match counts {
-            Ok((active, inactive)) => self.on_counts(active, inactive),
+            Ok(counts) => self.on_counts(counts.active_jobs, counts.inactive_jobs),
             Err(error) => self.on_counts_error(error),
         }
     }
@@ -403,6 +401,13 @@ impl StateCounts {
         }
         self.timer(if is_late { LATE_RETRY.into() } else { RETRY }, 0.0, request)
     }
+}
+
+/// The members of the response to job-manager.stats-get that all versions have.
+#[derive(Deserialize)]
+struct Counts {
+    active_jobs: u64,
+    inactive_jobs: u64,
 }
 
 /// The response of job-list.job-stats, which `flux job stats` prints.

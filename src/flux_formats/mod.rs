@@ -3,19 +3,19 @@
 use std::ffi::CStr;
 
 pub mod duration;
-pub mod housekeeping;
 pub mod idset;
 pub mod job_id;
 pub mod job_list;
+pub mod job_stats;
 pub mod jobspec;
 pub mod queue_status;
 pub mod resource_set;
 pub mod resource_status;
 
 pub use duration::parse_seconds;
-pub use housekeeping::Housekeeping;
 pub use job_id::f58;
 pub use job_list::{JobList, ListedJob};
+pub use job_stats::Housekeeping;
 pub use queue_status::QueueStatus;
 pub use resource_status::{QueueRequirements, QueueResources, ResourceStatus};
 

@@ -18,6 +18,7 @@
 //! fails and hides an event, the next event of the job corrects the table. A job without
 //! further events is corrected by [`reconcile`].
 
+mod change;
 pub mod cursor;
 pub mod inactive;
 mod job;
@@ -26,6 +27,7 @@ pub mod reconcile;
 mod state;
 mod table;
 
+pub use change::{Anomaly, Change, Event, EventKind};
 pub use cursor::Cursor;
 pub use inactive::{ByQueue, InactiveResponse};
 pub use job::{
@@ -35,7 +37,7 @@ pub use job::{
 pub use label_table::{LabelId, LabelTable, OTHER};
 pub use reconcile::{Comparison, Reconcile};
 pub use state::{NameForm, State};
-pub use table::{Anomaly, Change, Event, EventKind, JobTable, QueueStatuses};
+pub use table::{JobTable, QueueStatuses};
 
 #[cfg(test)]
 mod tests;

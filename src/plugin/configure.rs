@@ -155,10 +155,8 @@ impl StateCounts {
         let (period, send) = (config.period, config.send);
         let old = self.config.replace(config);
         if self.publisher.is_running() {
-            // Collectors may need it now, or no longer need it.
-            self.request_resource_status();
-            self.request_queue_status();
-            self.request_dependencies();
+            // Collectors may need other ones.
+            self.start_polls();
         }
         self.log_config(old.as_ref());
         self.publisher.look_up(true, self.flux.now());

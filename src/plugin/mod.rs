@@ -238,11 +238,7 @@ impl StateCounts {
         self.table.loaded();
         self.publisher.start(self.flux.now());
         self.destinations_changed();
-        self.request_counts();
-        self.request_queues();
-        self.request_resource_status();
-        self.request_queue_status();
-        self.request_dependencies();
+        self.start_polls();
         self.schedule_pass();
     }
 

@@ -185,10 +185,7 @@ impl StateCounts {
             }
             _ => self.start_pass(all),
         }
-        // The panic may have been in the handler of its response.
-        self.request_resource_status();
-        self.request_queue_status();
-        self.request_dependencies();
+        self.start_polls();
     }
 
     /// Begins a pass that fills these collectors. A pass in progress is abandoned.

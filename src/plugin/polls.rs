@@ -1,18 +1,17 @@
 //! Requests that are repeated: the job manager's numbers of jobs, the inactive jobs of each
-//! queue, the nodes, and the status of the queues.
+//! queue, the nodes, the status of the queues, and the dependencies that plugins add.
 
 use std::ffi::{CStr, CString};
 use std::time::Instant;
 
-use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::json;
 
 use super::pass::{PAUSE, SLICE};
 use super::StateCounts;
 use crate::collectors::Backfill;
 use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Watcher};
-use crate::flux_formats::{housekeeping, queue_status, resource_status, JobList, QueueStatus};
-use crate::jobs::{Anomaly, ByQueue, Needs};
+use crate::flux_formats::{job_stats, queue_status, resource_status, JobList, QueueStatus};
+use crate::jobs::{Anomaly, Needs};
 
 /// The timeout of a request in seconds.
 const TIMEOUT: f64 = 10.0;
@@ -41,21 +40,28 @@ const DEPENDENCIES_CHECK: f64 = 1.0;
 
 #[derive(Default)]
 pub(super) struct Polls {
-    counts: Poll,
-    queues: Poll,
-    resource_status: Poll,
-    dependencies: Poll,
+    polls: [Poll; 5],
     /// The list of jobs in DEPEND, as far as it was not read yet.
     dependency_list: Option<JobList<Payload>>,
-    queue_status: Poll,
     /// The queues whose status is requested, the next one last, and the responses so far.
     queue_names: Vec<String>,
     queue_statuses: Vec<(String, QueueStatus)>,
 }
 
+/// An index in [`Polls::polls`].
+#[derive(Clone, Copy)]
+enum PollId {
+    Counts,
+    Queues,
+    ResourceStatus,
+    QueueStatus,
+    Dependencies,
+}
+
 /// One repeated request: at most one is in progress.
 #[derive(Default)]
 struct Poll {
+    topic: &'static CStr,
     rpc: Option<Rpc>,
     /// Sends the next request.
     next: Option<Watcher>,
@@ -65,219 +71,154 @@ struct Poll {
     is_logged: bool,
 }
 
-impl Poll {
-    fn received(&mut self) {
-        (self.rpc, self.errors) = (None, 0);
+impl Polls {
+    /// Ends a request, and reads the payload of the response.
+    fn received<T>(
+        &mut self,
+        id: PollId,
+        response: &Response<'_>,
+        parse: impl FnOnce(Payload) -> Option<T>,
+    ) -> Result<T, Error> {
+        self.polls[id as usize].rpc = None;
+        parse(response.payload()?).ok_or_else(|| Error::new("unexpected response"))
     }
 }
 
 impl StateCounts {
+    /// Sends all requests that are needed, also those in progress: their callback may have
+    /// panicked.
+    pub(super) fn start_polls(&mut self) {
+        self.polls.polls.iter_mut().for_each(|poll| poll.rpc = None);
+        self.request_counts();
+        self.request_queues();
+        self.request_resource_status();
+        self.request_queue_status();
+        self.request_dependencies();
+    }
+
     /// Requests the job manager's numbers of active and inactive jobs.
     pub(super) fn request_counts(&mut self) {
-        if self.polls.counts.rpc.is_some() {
-            return;
-        }
-        self.polls.counts.next = None;
-        self.table.inactive_requested();
-        self.pass.counts_requested(&self.table);
-        match self.send(c"job-manager.stats-get", Self::on_counts_response) {
-            Ok(rpc) => self.polls.counts.rpc = Some(rpc),
-            Err(error) => self.on_counts_error(error),
+        if self.is_due(PollId::Counts, Needs::STATE) {
+            self.table.inactive_requested();
+            self.pass.counts_requested(&self.table);
+            let topic = c"job-manager.stats-get";
+            self.send(PollId::Counts, topic, None, Self::on_counts_response);
         }
     }
 
     fn on_counts_response(&mut self, response: Response<'_>) {
-        self.polls.counts.rpc = None;
-        let counts = response.payload().and_then(|payload| {
-            self.table.set_housekeeping(housekeeping::parse(payload.as_ref(), self.flux.now()));
-            let counts: Result<Counts, _> = serde_json::from_slice(payload.as_ref());
-            counts.map_err(|error| Error::new(error.to_string()))
+        let now = self.flux.now();
+        let stats = self.polls.received(PollId::Counts, &response, |payload| {
+            job_stats::parse_job_manager_stats(payload.as_ref(), now)
         });
-        match counts {
-            Ok(counts) => self.on_counts(counts.active_jobs, counts.inactive_jobs),
-            Err(error) => self.on_counts_error(error),
-        }
-    }
-
-    fn on_counts(&mut self, active: u64, inactive: u64) {
-        self.polls.counts.received();
-        let was_known = self.table.inactive().count().is_some();
-        let response = self.table.inactive_response(inactive);
-        if response.contradicted {
-            self.pass.repairs += u64::from(was_known);
-            self.log_first(Anomaly::InactiveContradicted);
-        }
-        self.table_gauges_changed();
-        let again = self.compare_counts(active, response.known);
-        if again || !was_known && !response.known {
-            self.polls.counts.next = self.timer(COUNTS_AGAIN, 0.0, Self::request_counts);
-        }
-    }
-
-    fn on_counts_error(&mut self, error: Error) {
-        self.table.set_housekeeping(None);
-        self.table_gauges_changed();
-        self.polls.counts.next = self.retry(
-            |polls| &mut polls.counts,
-            "job-manager.stats-get",
-            &error,
-            "the gauges of inactive jobs and of housekeeping are not sent",
-            Self::request_counts,
-        );
+        let next = stats.map(|stats| {
+            self.table.set_housekeeping(stats.housekeeping);
+            let was_known = self.table.inactive().count().is_some();
+            let response = self.table.inactive_response(stats.inactive);
+            if response.contradicted {
+                self.pass.repairs += u64::from(was_known);
+                self.log_first(Anomaly::InactiveContradicted);
+            }
+            let again = self.compare_counts(stats.active, response.known);
+            (again || !was_known && !response.known).then_some(COUNTS_AGAIN)
+        });
+        self.complete(PollId::Counts, next);
     }
 
     /// Requests the numbers of jobs by queue, if queues are counted.
     pub(super) fn request_queues(&mut self) {
-        self.polls.queues.next = None;
-        if !self.table.needs().contains(Needs::QUEUE) {
-            return;
-        }
-        self.table.queues_requested();
-        match self.send(c"job-list.job-stats", Self::on_queues_response) {
-            Ok(rpc) => self.polls.queues.rpc = Some(rpc),
-            Err(error) => self.on_queues_error(error),
+        if self.is_due(PollId::Queues, Needs::QUEUE) {
+            self.table.queues_requested();
+            self.send(PollId::Queues, c"job-list.job-stats", None, Self::on_queues_response);
         }
     }
 
     fn on_queues_response(&mut self, response: Response<'_>) {
-        self.polls.queues.rpc = None;
-        if !self.table.needs().contains(Needs::QUEUE) {
-            return;
-        }
-        match response.payload().and_then(|payload| counts_by_queue(&payload)) {
-            Ok(counts) => {
-                self.polls.queues.received();
-                if self.table.queues_response(&counts) {
-                    self.table_gauges_changed();
-                } else if !self.table.queues().inactive_is_known() {
-                    // job-list has not processed all events yet, or a job ended meanwhile.
-                    self.polls.queues.next = self.timer(QUEUES_AGAIN, 0.0, Self::request_queues);
-                }
-            }
-            Err(error) => self.on_queues_error(error),
-        }
-    }
-
-    fn on_queues_error(&mut self, error: Error) {
-        self.polls.queues.next = self.retry(
-            |polls| &mut polls.queues,
-            "job-list.job-stats",
-            &error,
-            "the gauges of inactive jobs by queue are not sent",
-            Self::request_queues,
-        );
+        let counts = self.polls.received(PollId::Queues, &response, |payload| {
+            job_stats::parse_job_list_stats(payload.as_ref())
+        });
+        let next = counts.map(|counts| {
+            let is_known = self.table.queues_response(&counts);
+            // If not, job-list has not processed all events yet, or a job ended meanwhile.
+            let again = !is_known && !self.table.queues().inactive_is_known();
+            again.then_some(QUEUES_AGAIN)
+        });
+        self.complete(PollId::Queues, next);
     }
 
     /// Requests the state of the nodes, if a collector needs it. resource.status needs neither
     /// the job manager nor the scheduler. (resource.sched-status, which `flux resource list`
     /// uses, makes the job manager iterate over all jobs; resource.journal exists since 0.72.)
-    pub(super) fn request_resource_status(&mut self) {
-        let poll = &mut self.polls.resource_status;
-        poll.next = None;
-        if !self.table.needs().contains(Needs::RESOURCE_STATUS) {
-            *poll = Poll::default();
-        } else if poll.rpc.is_none() {
+    fn request_resource_status(&mut self) {
+        if self.is_due(PollId::ResourceStatus, Needs::RESOURCE_STATUS) {
             // For the nodes in housekeeping.
             self.request_counts();
-            match self.send(c"resource.status", Self::on_resource_status_response) {
-                Ok(rpc) => self.polls.resource_status.rpc = Some(rpc),
-                Err(error) => self.on_resource_status_error(error),
-            }
+            let (topic, on_response) = (c"resource.status", Self::on_resource_status_response);
+            self.send(PollId::ResourceStatus, topic, None, on_response);
         }
     }
 
     fn on_resource_status_response(&mut self, response: Response<'_>) {
-        self.polls.resource_status.rpc = None;
-        let status = response.payload().and_then(|payload| {
-            let bytes = payload.as_ref();
-            let status = resource_status::parse(bytes, &self.queues, self.flux.now());
-            let status = status.ok_or_else(|| Error::new("unexpected response"))?;
-            Ok((status, bytes.len()))
+        let (queues, now) = (&self.queues, self.flux.now());
+        let status = self.polls.received(PollId::ResourceStatus, &response, |payload| {
+            let text = payload.as_ref();
+            Some((resource_status::parse(text, queues, now)?, text.len()))
         });
-        match status {
-            Ok((status, bytes)) => {
-                self.polls.resource_status.received();
-                self.table.set_resource_status(Some(status));
-                self.table_gauges_changed();
-                let interval = RESOURCE_STATUS_INTERVAL * (1 + bytes / LARGE_RESPONSE) as f64;
-                self.polls.resource_status.next =
-                    self.timer(interval, 0.0, Self::request_resource_status);
-            }
-            Err(error) => self.on_resource_status_error(error),
-        }
-    }
-
-    fn on_resource_status_error(&mut self, error: Error) {
-        // An old number is not sent again.
-        self.table.set_resource_status(None);
-        self.table_gauges_changed();
-        self.polls.resource_status.next = self.retry(
-            |polls| &mut polls.resource_status,
-            "resource.status",
-            &error,
-            "the gauges of existing nodes, cores and GPUs are not sent",
-            Self::request_resource_status,
-        );
+        let next = status.map(|(status, bytes)| {
+            self.table.set_resource_status(Some(status));
+            Some(RESOURCE_STATUS_INTERVAL * (1 + bytes / LARGE_RESPONSE) as f64)
+        });
+        self.complete(PollId::ResourceStatus, next);
     }
 
     /// Requests the status of all queues, if a collector needs it: their names, and then one
     /// queue after the other.
-    pub(super) fn request_queue_status(&mut self) {
-        let poll = &mut self.polls.queue_status;
-        poll.next = None;
-        if !self.table.needs().contains(Needs::QUEUE_STATUS) {
-            *poll = Poll::default();
-        } else if poll.rpc.is_none() {
-            match self.send(c"job-manager.queue-list", Self::on_queue_list_response) {
-                Ok(rpc) => self.polls.queue_status.rpc = Some(rpc),
-                Err(error) => self.on_queue_status_error(error),
-            }
+    fn request_queue_status(&mut self) {
+        if self.is_due(PollId::QueueStatus, Needs::QUEUE_STATUS) {
+            let (topic, on_response) = (c"job-manager.queue-list", Self::on_queue_list_response);
+            self.send(PollId::QueueStatus, topic, None, on_response);
         }
     }
 
     fn on_queue_list_response(&mut self, response: Response<'_>) {
-        self.polls.queue_status.rpc = None;
-        match parsed(&response, queue_status::parse_list) {
-            Ok(names) => {
-                self.polls.queue_names = names;
-                if self.polls.queue_names.is_empty() {
-                    self.polls.queue_names.push(String::new());
+        let names = self.polls.received(PollId::QueueStatus, &response, |payload| {
+            queue_status::parse_list(payload.as_ref())
+        });
+        match names {
+            Ok(mut names) => {
+                if names.is_empty() {
+                    names.push(String::new());
                 }
-                self.polls.queue_statuses.clear();
+                (self.polls.queue_names, self.polls.queue_statuses) = (names, Vec::new());
                 self.request_next_queue_status();
             }
-            Err(error) => self.on_queue_status_error(error),
+            Err(error) => self.complete(PollId::QueueStatus, Err(error)),
         }
     }
 
     fn request_next_queue_status(&mut self) {
         let Some(name) = self.polls.queue_names.last() else {
-            self.polls.queue_status.received();
             self.queue_status_changed();
-            self.polls.queue_status.next =
-                self.timer(QUEUE_STATUS_INTERVAL, 0.0, Self::request_queue_status);
-            return;
+            return self.complete(PollId::QueueStatus, Ok(Some(QUEUE_STATUS_INTERVAL)));
         };
         let payload = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
         // JSON text has no NUL.
         let payload = CString::new(payload.to_string()).unwrap_or_default();
-        let topic = c"job-manager.queue-status";
-        let on_response = Self::on_queue_status_response;
-        match Rpc::send(&self.flux, topic, Some(&payload), TIMEOUT, on_response) {
-            Ok(rpc) => self.polls.queue_status.rpc = Some(rpc),
-            Err(error) => self.on_queue_status_error(error),
-        }
+        let (topic, on_response) = (c"job-manager.queue-status", Self::on_queue_status_response);
+        self.send(PollId::QueueStatus, topic, Some(&payload), on_response);
     }
 
     fn on_queue_status_response(&mut self, response: Response<'_>) {
-        self.polls.queue_status.rpc = None;
-        match parsed(&response, queue_status::parse) {
+        let status = self.polls.received(PollId::QueueStatus, &response, |payload| {
+            queue_status::parse(payload.as_ref())
+        });
+        match status {
             Ok(status) => {
                 let name = self.polls.queue_names.pop().unwrap_or_default();
                 self.polls.queue_statuses.push((name, status));
                 self.request_next_queue_status();
             }
-            Err(error) => self.on_queue_status_error(error),
+            Err(error) => self.complete(PollId::QueueStatus, Err(error)),
         }
     }
 
@@ -286,51 +227,34 @@ impl StateCounts {
         if self.table.set_queue_status(&self.polls.queue_statuses) {
             self.start_pass(Backfill::new(&self.pass.filling()));
         }
-        self.table_gauges_changed();
-    }
-
-    fn on_queue_status_error(&mut self, error: Error) {
-        self.polls.queue_statuses.clear();
-        self.queue_status_changed();
-        self.polls.queue_status.next = self.retry(
-            |polls| &mut polls.queue_status,
-            "job-manager.queue-status",
-            &error,
-            "the gauges of the status of queues are not sent",
-            Self::request_queue_status,
-        );
     }
 
     /// Requests the dependencies of the jobs in DEPEND, if some of them have none in the jobspec.
-    pub(super) fn request_dependencies(&mut self) {
-        let poll = &mut self.polls.dependencies;
-        poll.next = None;
-        if !self.table.needs().contains(Needs::WAITING) {
-            *poll = Poll::default();
-        } else if !self.table.needs_dependencies() {
-            self.polls.dependencies.next =
-                self.timer(DEPENDENCIES_CHECK, 0.0, Self::request_dependencies);
-        } else if poll.rpc.is_none() {
-            // Flux before 0.50 reads all users and the state from the second line.
-            let depend = c"{\"max_entries\": 0, \"attrs\": [\"dependencies\"], \
-                           \"userid\": 4294967295, \"states\": 2, \"results\": 0, \
-                           \"constraint\": {\"states\": [\"depend\"]}}";
-            let on_response = Self::on_dependencies_response;
-            match Rpc::send(&self.flux, c"job-list.list", Some(depend), TIMEOUT, on_response) {
-                Ok(rpc) => self.polls.dependencies.rpc = Some(rpc),
-                Err(error) => self.on_dependencies_error(error),
-            }
+    fn request_dependencies(&mut self) {
+        if !self.is_due(PollId::Dependencies, Needs::WAITING) {
+            return;
         }
+        if !self.table.needs_dependencies() {
+            return self.complete(PollId::Dependencies, Ok(Some(DEPENDENCIES_CHECK)));
+        }
+        // Flux before 0.50 reads all users and the state from the second line.
+        let depend = c"{\"max_entries\": 0, \"attrs\": [\"dependencies\"], \
+                       \"userid\": 4294967295, \"states\": 2, \"results\": 0, \
+                       \"constraint\": {\"states\": [\"depend\"]}}";
+        let (topic, on_response) = (c"job-list.list", Self::on_dependencies_response);
+        self.send(PollId::Dependencies, topic, Some(depend), on_response);
     }
 
     fn on_dependencies_response(&mut self, response: Response<'_>) {
-        self.polls.dependencies.rpc = None;
-        match response.payload().and_then(|payload| JobList::new(payload).map_err(Error::new)) {
+        let list = self
+            .polls
+            .received(PollId::Dependencies, &response, |payload| JobList::new(payload).ok());
+        match list {
             Ok(list) => {
                 self.polls.dependency_list = Some(list);
                 self.read_dependencies();
             }
-            Err(error) => self.on_dependencies_error(error),
+            Err(error) => self.complete(PollId::Dependencies, Err(error)),
         }
     }
 
@@ -347,93 +271,91 @@ impl StateCounts {
                 }
                 Some(Err(error)) => {
                     self.polls.dependency_list = None;
-                    return self.on_dependencies_error(Error::new(error));
+                    return self.complete(PollId::Dependencies, Err(Error::new(error)));
                 }
                 None => self.polls.dependency_list = None,
             }
             if start.elapsed() >= SLICE && self.polls.dependency_list.is_some() {
-                self.polls.dependencies.next = self.timer(PAUSE, 0.0, Self::read_dependencies);
+                let next = self.timer(PAUSE, 0.0, Self::read_dependencies);
+                self.polls.polls[PollId::Dependencies as usize].next = next;
                 return;
             }
         }
-        self.polls.dependencies.received();
-        self.polls.dependencies.next =
-            self.timer(DEPENDENCIES_INTERVAL, 0.0, Self::request_dependencies);
+        self.complete(PollId::Dependencies, Ok(Some(DEPENDENCIES_INTERVAL)));
     }
 
-    fn on_dependencies_error(&mut self, error: Error) {
-        self.polls.dependencies.next = self.retry(
-            |polls| &mut polls.dependencies,
-            "job-list.list",
-            &error,
-            "dependencies that plugins add are not counted by name",
-            Self::request_dependencies,
-        );
+    /// `true` if a request is to be sent: a collector needs it, and none is in progress.
+    fn is_due(&mut self, id: PollId, needs: Needs) -> bool {
+        let poll = &mut self.polls.polls[id as usize];
+        if !self.table.needs().contains(needs) {
+            *poll = Poll::default();
+            return false;
+        }
+        poll.rpc.is_none()
     }
 
-    fn send(&self, topic: &CStr, on_response: OnResponse) -> Result<Rpc, Error> {
-        Rpc::send(&self.flux, topic, None, TIMEOUT, on_response)
+    fn send(
+        &mut self,
+        id: PollId,
+        topic: &'static CStr,
+        payload: Option<&CStr>,
+        on_response: OnResponse,
+    ) {
+        let rpc = Rpc::send(&self.flux, topic, payload, TIMEOUT, on_response);
+        let poll = &mut self.polls.polls[id as usize];
+        (poll.topic, poll.next) = (topic, None);
+        match rpc {
+            Ok(rpc) => poll.rpc = Some(rpc),
+            Err(error) => self.complete(id, Err(error)),
+        }
     }
 
-    fn table_gauges_changed(&mut self) {
+    /// Ends a request. The next one is sent after the seconds in `next`, or, after an error,
+    /// when a retry is due. An error that lasts is logged, once per poll.
+    fn complete(&mut self, id: PollId, next: Result<Option<f64>, Error>) {
+        // The function for the next request, and the gauges that depend on the response.
+        let (request, gauges): (fn(&mut Self), _) = match id {
+            PollId::Counts => (Self::request_counts, "inactive jobs and of housekeeping"),
+            PollId::Queues => (Self::request_queues, "inactive jobs by queue"),
+            PollId::ResourceStatus => {
+                (Self::request_resource_status, "existing nodes, cores and GPUs")
+            }
+            PollId::QueueStatus => (Self::request_queue_status, "the status of queues"),
+            PollId::Dependencies => (Self::request_dependencies, "dependencies that plugins add"),
+        };
+        let poll = &mut self.polls.polls[id as usize];
+        let after = match next {
+            Ok(after) => {
+                poll.errors = 0;
+                after
+            }
+            Err(error) => {
+                let errors = if error.is_timeout { PATIENCE } else { 1 };
+                poll.errors = poll.errors.saturating_add(errors);
+                let is_late = poll.errors >= PATIENCE;
+                if is_late && !std::mem::replace(&mut poll.is_logged, true) {
+                    let topic = poll.topic.to_string_lossy();
+                    self.warn(&format!(
+                        "{topic}: {error}: the gauges of {gauges} are not sent until there is a \
+                         response (retried every {LATE_RETRY} s; further errors are not logged)"
+                    ));
+                }
+                // Old values are not sent again.
+                match id {
+                    PollId::Counts => self.table.set_housekeeping(None),
+                    PollId::ResourceStatus => self.table.set_resource_status(None),
+                    PollId::QueueStatus => {
+                        self.polls.queue_statuses.clear();
+                        self.queue_status_changed();
+                    }
+                    PollId::Queues | PollId::Dependencies => (),
+                }
+                Some(if is_late { LATE_RETRY.into() } else { RETRY })
+            }
+        };
         self.collectors.table_gauges_changed(&self.table, &mut self.publisher);
         self.request_flush();
+        let next = after.and_then(|after| self.timer(after, 0.0, request));
+        self.polls.polls[id as usize].next = next;
     }
-
-    /// Logs an error that lasts, once per poll, and returns the timer of the next request.
-    fn retry(
-        &mut self,
-        poll: fn(&mut Polls) -> &mut Poll,
-        topic: &str,
-        error: &Error,
-        effect: &str,
-        request: fn(&mut Self),
-    ) -> Option<Watcher> {
-        let poll = poll(&mut self.polls);
-        poll.rpc = None;
-        poll.errors = poll.errors.saturating_add(if error.is_timeout { PATIENCE } else { 1 });
-        let is_late = poll.errors >= PATIENCE;
-        if is_late && !std::mem::replace(&mut poll.is_logged, true) {
-            self.warn(&format!(
-                "{topic}: {error}: {effect} until there is a response (retried every \
-                 {LATE_RETRY} s; further errors are not logged)"
-            ));
-        }
-        self.timer(if is_late { LATE_RETRY.into() } else { RETRY }, 0.0, request)
-    }
-}
-
-/// The members of the response to job-manager.stats-get that all versions have.
-#[derive(Deserialize)]
-struct Counts {
-    active_jobs: u64,
-    inactive_jobs: u64,
-}
-
-/// The response of job-list.job-stats, which `flux job stats` prints.
-fn counts_by_queue(payload: &Payload) -> Result<ByQueue, Error> {
-    let unexpected = || Error::new("unexpected response");
-    let stats = parse(payload)?;
-    let mut queues = Vec::new();
-    for queue in stats["queues"].as_array().ok_or_else(unexpected)? {
-        let name = queue["name"].as_str().ok_or_else(unexpected)?;
-        let mut counts = [0; 7];
-        for (index, state) in
-            ["depend", "priority", "sched", "run", "cleanup", "inactive"].iter().enumerate()
-        {
-            counts[index + 1] = queue["job_states"][state].as_u64().ok_or_else(unexpected)?;
-        }
-        queues.push((name.to_owned(), counts));
-    }
-    Ok(queues)
-}
-
-/// The payload of a response, as `parse` reads it.
-fn parsed<T>(response: &Response<'_>, parse: fn(&[u8]) -> Option<T>) -> Result<T, Error> {
-    let payload = response.payload()?;
-    parse(payload.as_ref()).ok_or_else(|| Error::new("unexpected response"))
-}
-
-fn parse(payload: &Payload) -> Result<Value, Error> {
-    serde_json::from_slice(payload.as_ref()).map_err(|error| Error::new(error.to_string()))
 }

@@ -31,7 +31,7 @@ const STABLE: f64 = 10.0;
 /// Seconds in which the server's host reports that nothing listens at a UDP port.
 const REFUSAL_TIME: f64 = 0.1;
 /// Seconds for which a removed connection is kept to send the final values.
-const LEAVE_TIMEOUT: f64 = 1.0;
+const REMOVAL_TIMEOUT: f64 = 1.0;
 
 /// A socket, and the last values that were sent to the server.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) struct Connection {
     failure: Option<i32>,
     /// Set when the connection is removed: the mode of its final values, and the time after
     /// which it is dropped.
-    leaving: Option<(GaugeMode, f64)>,
+    removal: Option<(GaugeMode, f64)>,
     pub counters: Counters,
     /// Samples of timings that were not sent.
     pub dropped_timings: u64,
@@ -105,9 +105,9 @@ impl Batch {
     }
 }
 
-/// All metrics, and how to send them.
+/// All metrics at the time of a flush, and how to send them.
 #[derive(Clone, Copy)]
-pub(super) struct Flush<'a> {
+pub(super) struct Snapshot<'a> {
     pub metrics: &'a [Metric],
     pub mode: GaugeMode,
     /// The time in seconds since the epoch.
@@ -119,7 +119,7 @@ struct Interrupted;
 
 impl Connection {
     /// A connection that has sent nothing. Counters start with the present totals.
-    pub fn new(address: Address, max_datagram: usize, flush: Flush) -> Connection {
+    pub fn new(address: Address, max_datagram: usize, metrics: &[Metric], now: f64) -> Connection {
         let mut connection = Connection {
             address,
             socket: None,
@@ -134,17 +134,17 @@ impl Connection {
             is_new_socket: true,
             full_since: None,
             failure: None,
-            leaving: None,
+            removal: None,
             counters: Counters::default(),
             dropped_timings: 0,
             last_success: 0.0,
             last_failure: 0.0,
         };
-        for index in 0..flush.metrics.len() {
-            connection.metric_added(index as u32, flush.metrics);
+        for index in 0..metrics.len() {
+            connection.metric_added(index as u32, metrics);
         }
         if let Err(errno) = connection.open() {
-            connection.failed(errno, flush);
+            connection.failed(errno, now);
         }
         connection
     }
@@ -195,7 +195,7 @@ impl Connection {
         let value = metric.level.filter(|_| is_counter).unwrap_or(0);
         let is_pending = self.sent[place].is_pending;
         self.sent[place] = Sent { value, is_known: false, is_pending };
-        if self.leaving.is_none() {
+        if self.removal.is_none() {
             self.changed(index);
         }
     }
@@ -235,14 +235,14 @@ impl Connection {
 
     /// Opens a new UDP socket: NAT and load balancers see a new flow, which may lead to
     /// another server. Therefore gauges of this instance alone are all sent.
-    pub fn renew(&mut self, flush: Flush) {
+    pub fn renew(&mut self, mode: GaugeMode, now: f64) {
         if self.is_failing() || matches!(self.address, Address::Unix(_)) {
             return;
         }
         match self.open() {
-            Ok(()) if flush.mode != GaugeMode::Shared => self.forget(),
+            Ok(()) if mode != GaugeMode::Shared => self.forget(),
             Ok(()) => (),
-            Err(errno) => self.failed(errno, flush),
+            Err(errno) => self.failed(errno, now),
         }
     }
 
@@ -265,9 +265,9 @@ impl Connection {
     }
 
     /// Makes the following flushes send the final values. Gauges that are not 0 are first.
-    pub fn leave(&mut self, flush: Flush) {
-        self.leaving = Some((flush.mode, flush.now + LEAVE_TIMEOUT));
-        match flush.mode {
+    pub fn begin_removal(&mut self, mode: GaugeMode, now: f64) {
+        self.removal = Some((mode, now + REMOVAL_TIMEOUT));
+        match mode {
             GaugeMode::Shared => (0..self.sent.len()).for_each(|index| self.changed(index as u32)),
             _ => self.forget(),
         }
@@ -275,28 +275,28 @@ impl Connection {
     }
 
     /// Continues a connection that was about to be removed. `address` is the same server's.
-    pub fn stay(&mut self, address: Address) {
-        (self.address, self.leaving) = (address, None);
+    pub fn cancel_removal(&mut self, address: Address) {
+        (self.address, self.removal) = (address, None);
         (0..self.sent.len()).for_each(|index| self.changed(index as u32));
     }
 
     /// `true` if a removed connection can be dropped.
-    pub fn has_left(&self, now: f64) -> bool {
+    pub fn is_removable(&self, now: f64) -> bool {
         let is_done = self.pending.is_empty() || self.is_failing();
-        self.leaving.is_some_and(|(_, end)| is_done || end <= now)
+        self.removal.is_some_and(|(_, end)| is_done || end <= now)
     }
 
     /// Sends the final values. Waits until `end` for a full socket.
-    pub fn finish(&mut self, flush: Flush, batch: &mut Batch, end: Instant) {
-        if self.leaving.is_none() {
-            self.leave(flush);
+    pub fn send_final_values(&mut self, snapshot: Snapshot, batch: &mut Batch, end: Instant) {
+        if self.removal.is_none() {
+            self.begin_removal(snapshot.mode, snapshot.now);
         }
         // After a probe the server may be back, and a full socket may have room.
         if !matches!(self.wait, Some((Wait::Failed, _))) {
             self.wait = None;
         }
         loop {
-            self.flush(flush, &[], batch);
+            self.flush(snapshot, &[], batch);
             let left = end.saturating_duration_since(Instant::now());
             match (self.wait, &self.socket) {
                 _ if left.is_zero() => return,
@@ -312,20 +312,20 @@ impl Connection {
 
     /// Sends what is due: timings and counters, then rising gauges and then falling ones, so
     /// that a job that changes its state is never missing from the sum of all gauges.
-    pub fn flush(&mut self, flush: Flush, timings: &[(u32, f64)], batch: &mut Batch) {
+    pub fn flush(&mut self, snapshot: Snapshot, timings: &[(u32, f64)], batch: &mut Batch) {
         batch.clear();
         batch.bytes = 0;
         if self.wait.is_some() {
             self.dropped_timings += timings.len() as u64;
             return;
         }
-        let (mode, is_final) = self.leaving.map_or((flush.mode, false), |it| (it.0, true));
-        let result = self.write_all(flush, mode, is_final, timings, batch);
+        let (mode, is_final) = self.removal.map_or((snapshot.mode, false), |it| (it.0, true));
+        let result = self.write_all(snapshot, mode, is_final, timings, batch);
         // After an error, the metrics whose values are still due stay pending.
         let Connection { pending, sent, .. } = self;
         pending.retain(|&index| {
             let sent = &mut sent[index as usize];
-            let metric = &flush.metrics[index as usize];
+            let metric = &snapshot.metrics[index as usize];
             sent.is_pending = result.is_err() && sent.due(metric, mode, is_final).is_some();
             sent.is_pending
         });
@@ -333,21 +333,21 @@ impl Connection {
 
     fn write_all(
         &mut self,
-        flush: Flush,
+        snapshot: Snapshot,
         mode: GaugeMode,
         is_final: bool,
         timings: &[(u32, f64)],
         batch: &mut Batch,
     ) -> Result<(), Interrupted> {
-        self.write_timings(flush, timings, batch)?;
+        self.write_timings(snapshot, timings, batch)?;
         batch.falling.clear();
         for place in 0..self.pending.len() {
             let index = self.pending[place];
             let sent = &self.sent[index as usize];
-            let metric = &flush.metrics[index as usize];
+            let metric = &snapshot.metrics[index as usize];
             match (&metric.template, sent.due(metric, mode, is_final)) {
                 (Some(template), Some((value, target))) if sent.is_rising(value) => {
-                    self.write(template, value, flush, batch)?;
+                    self.write(template, value, snapshot.now, batch)?;
                     batch.metrics.push((index, target));
                 }
                 (Some(_), Some((value, target))) => batch.falling.push((index, value, target)),
@@ -356,24 +356,24 @@ impl Connection {
         }
         for place in 0..batch.falling.len() {
             let (index, value, target) = batch.falling[place];
-            if let Some(template) = &flush.metrics[index as usize].template {
-                self.write(template, value, flush, batch)?;
+            if let Some(template) = &snapshot.metrics[index as usize].template {
+                self.write(template, value, snapshot.now, batch)?;
                 batch.metrics.push((index, target));
             }
         }
-        self.send(flush, batch)
+        self.send(snapshot.now, batch)
     }
 
     /// Writes samples of timings. Those that are not sent are dropped.
     fn write_timings(
         &mut self,
-        flush: Flush,
+        snapshot: Snapshot,
         timings: &[(u32, f64)],
         batch: &mut Batch,
     ) -> Result<(), Interrupted> {
         for (place, &(index, milliseconds)) in timings.iter().enumerate() {
-            let Some(template) = &flush.metrics[index as usize].template else { continue };
-            if self.write(template, Value::timing(milliseconds), flush, batch).is_err() {
+            let Some(template) = &snapshot.metrics[index as usize].template else { continue };
+            if self.write(template, Value::timing(milliseconds), snapshot.now, batch).is_err() {
                 self.dropped_timings += (timings.len() - place) as u64;
                 return Err(Interrupted);
             }
@@ -388,18 +388,18 @@ impl Connection {
         &mut self,
         template: &LineTemplate,
         value: Value,
-        flush: Flush,
+        now: f64,
         batch: &mut Batch,
     ) -> Result<(), Interrupted> {
         if !batch.buffer.append(template, value, self.max_datagram) {
-            self.send(flush, batch)?;
+            self.send(now, batch)?;
             batch.buffer.append(template, value, self.max_datagram);
         }
         Ok(())
     }
 
     /// Sends the datagram, and records the values in it.
-    fn send(&mut self, flush: Flush, batch: &mut Batch) -> Result<(), Interrupted> {
+    fn send(&mut self, now: f64, batch: &mut Batch) -> Result<(), Interrupted> {
         let (Some(datagram), Some(socket)) = (batch.buffer.datagram(), &self.socket) else {
             return Ok(());
         };
@@ -407,7 +407,7 @@ impl Connection {
         if let Err(errno) = socket.send(datagram) {
             self.dropped_timings += batch.timings;
             batch.clear();
-            self.failed(errno, flush);
+            self.failed(errno, now);
             return Err(Interrupted);
         }
         for &(index, value) in &batch.metrics {
@@ -417,15 +417,15 @@ impl Connection {
         batch.clear();
         batch.bytes += length;
         self.counters.add_datagram(length);
-        (self.last_success, self.full_since) = (flush.now, None);
+        (self.last_success, self.full_since) = (now, None);
         if self.failure.take().is_some() {
-            self.recovered = flush.now;
+            self.recovered = now;
         }
         if std::mem::take(&mut self.is_new_socket) {
-            self.refusal_check = Some(flush.now + REFUSAL_TIME);
+            self.refusal_check = Some(now + REFUSAL_TIME);
         }
         if is_udp && batch.bytes >= UDP_PART {
-            self.wait = Some((Wait::Pause, flush.now + PART_PAUSE));
+            self.wait = Some((Wait::Pause, now + PART_PAUSE));
             return Err(Interrupted);
         }
         Ok(())
@@ -433,8 +433,7 @@ impl Connection {
 
     /// Processes an error of connect(2) or send(2).
     #[cold]
-    fn failed(&mut self, errno: i32, flush: Flush) {
-        let now = flush.now;
+    fn failed(&mut self, errno: i32, now: f64) {
         match errno {
             // Nothing is lost, so this is not counted unless it lasts.
             libc::EAGAIN | libc::ENOBUFS if self.socket.is_some() => {
@@ -477,29 +476,29 @@ impl Connection {
     }
 
     /// Fetches the refusal of an earlier datagram.
-    pub fn check(&mut self, flush: Flush) {
+    pub fn check(&mut self, now: f64) {
         if self.is_failing() {
             return;
         }
         if let Some(errno) = self.socket.as_ref().and_then(|socket| socket.take_error()) {
-            self.failed(errno, flush);
+            self.failed(errno, now);
         }
     }
 
     /// Ends a wait that is over, or for a full socket. The next flush continues.
-    pub fn step(&mut self, flush: Flush, batch: &mut Batch) {
-        let now = flush.now;
+    pub fn step(&mut self, snapshot: Snapshot, batch: &mut Batch) {
+        let now = snapshot.now;
         if self.refusal_check.is_some_and(|time| time <= now) {
             self.refusal_check = None;
-            self.check(flush);
+            self.check(now);
         }
         let is_over = |(wait, end): &mut (Wait, f64)| *wait == Wait::Full || *end <= now;
         let Some((wait, _)) = self.wait.take_if(is_over) else { return };
         match wait {
             Wait::Pause | Wait::Full => (),
-            Wait::Failed => self.probe(flush, batch),
+            Wait::Failed => self.probe(snapshot, batch),
             Wait::Probe => match self.socket.as_ref().and_then(|socket| socket.take_error()) {
-                Some(errno) => self.failed(errno, flush),
+                Some(errno) => self.failed(errno, now),
                 None => (self.failure, self.recovered) = (None, now),
             },
         }
@@ -507,20 +506,21 @@ impl Connection {
 
     /// Opens a new socket and sends one value. It shows whether the server is back. A Unix
     /// server is, if the socket could be connected.
-    fn probe(&mut self, flush: Flush, batch: &mut Batch) {
+    fn probe(&mut self, snapshot: Snapshot, batch: &mut Batch) {
+        let now = snapshot.now;
         if self.has_moved() {
             self.forget();
         }
         if let Err(errno) = self.open() {
-            return self.failed(errno, flush);
+            return self.failed(errno, now);
         }
         let due = self.pending.iter().find_map(|&index| {
-            let metric = &flush.metrics[index as usize];
-            let (value, target) = self.sent[index as usize].due(metric, flush.mode, false)?;
+            let metric = &snapshot.metrics[index as usize];
+            let (value, target) = self.sent[index as usize].due(metric, snapshot.mode, false)?;
             Some((metric.template.as_ref()?, value, (index, target)))
         });
         let (Some((template, value, sent)), Address::Udp(_)) = (due, &self.address) else {
-            (self.failure, self.recovered) = (None, flush.now);
+            (self.failure, self.recovered) = (None, now);
             return;
         };
         batch.clear();
@@ -535,9 +535,9 @@ impl Connection {
         };
         batch.buffer.append(template, probe, self.max_datagram);
         let failure = self.failure;
-        if self.send(flush, batch).is_ok() {
+        if self.send(now, batch).is_ok() {
             (self.failure, self.refusal_check) = (failure, None);
-            self.wait = Some((Wait::Probe, flush.now + REFUSAL_TIME));
+            self.wait = Some((Wait::Probe, now + REFUSAL_TIME));
         }
     }
 
@@ -556,7 +556,7 @@ impl Connection {
     /// The time of the next [`step`](Self::step).
     pub fn next_step(&self) -> Option<f64> {
         let wait = self.wait.map(|(_, end)| end);
-        let leaving = self.leaving.map(|(_, end)| end);
-        [wait, self.refusal_check, leaving].into_iter().flatten().min_by(f64::total_cmp)
+        let removal = self.removal.map(|(_, end)| end);
+        [wait, self.refusal_check, removal].into_iter().flatten().min_by(f64::total_cmp)
     }
 }

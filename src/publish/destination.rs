@@ -8,7 +8,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::connection::{Connection, Flush};
+use super::connection::{Connection, Snapshot};
 use super::publisher::Publisher;
 use crate::os::Lookup;
 use crate::stats::{Address, Counters, Endpoint, Socket};
@@ -117,6 +117,17 @@ impl Destination {
     }
 }
 
+/// The connections of these destinations.
+pub(super) fn connections(destinations: &[Destination]) -> impl Iterator<Item = &Connection> {
+    destinations.iter().filter_map(|it| it.connection.as_ref())
+}
+
+pub(super) fn connections_mut(
+    destinations: &mut [Destination],
+) -> impl Iterator<Item = &mut Connection> {
+    destinations.iter_mut().filter_map(|it| it.connection.as_mut())
+}
+
 /// Returns `true` for equal addresses, and for two paths of one socket.
 fn is_same(one: &Address, other: &Address) -> bool {
     let file = |address: &Address| match address {
@@ -135,7 +146,7 @@ impl Publisher {
     /// Sets the maximum payload of a datagram in bytes.
     pub fn set_max_datagram(&mut self, max: usize) {
         self.max_datagram = max;
-        let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
+        let connections = connections_mut(&mut self.destinations);
         connections.for_each(|connection| connection.set_max_datagram(max));
     }
 
@@ -152,21 +163,17 @@ impl Publisher {
         });
         self.destinations = destinations.collect();
         for removed in old.into_iter().filter_map(|it| it.connection) {
-            self.leave(removed);
+            self.remove_connection(removed);
         }
         self.connect();
     }
 
-    fn leave(&mut self, mut connection: Connection) {
+    fn remove_connection(&mut self, mut connection: Connection) {
         if self.is_running() {
-            connection.leave(self.parameters());
-            self.leaving.push(connection);
+            connection.begin_removal(self.mode, self.now);
+            self.removed.push(connection);
             self.is_flush_due = true;
         }
-    }
-
-    fn parameters(&self) -> Flush<'_> {
-        Flush { metrics: &self.metrics, mode: self.mode, now: self.now }
     }
 
     /// Connects each destination with an address, unless another destination has the address.
@@ -174,6 +181,9 @@ impl Publisher {
         for index in 0..self.destinations.len() {
             let destination = &self.destinations[index];
             let Some(address) = destination.address().cloned() else { continue };
+            if destination.connection.is_some() {
+                continue;
+            }
             // Of several destinations with one address, a connected one is used, or else the
             // first.
             let same = self.destinations.iter().enumerate().find(|&(other, candidate)| {
@@ -182,29 +192,24 @@ impl Publisher {
                     && (candidate.connection.is_some() || other < index)
                     && candidate.address().is_some_and(|other| is_same(other, &address))
             });
-            let same_as = match &destination.connection {
-                Some(_) => None,
-                None => same.map(|(_, other)| other.endpoint.clone()),
-            };
-            let is_new = same_as.is_some() && same_as != destination.same_as;
-            let destination = &mut self.destinations[index];
-            destination.same_as = same_as;
-            if is_new {
-                let text = format!("{} ({address}): only one of them is used", destination.state());
-                self.notice(index, false, &text);
-            }
-            let destination = &self.destinations[index];
-            if destination.same_as.is_some() || destination.connection.is_some() {
+            let same_as = same.map(|(_, other)| other.endpoint.clone());
+            let old = std::mem::replace(&mut self.destinations[index].same_as, same_as.clone());
+            if same_as.is_some() {
+                if same_as != old {
+                    let state = self.destinations[index].state();
+                    let text = format!("{state} ({address}): only one of them is used");
+                    self.notice(index, false, &text);
+                }
                 continue;
             }
             let connection =
-                match self.leaving.iter().position(|it| is_same(it.address(), &address)) {
+                match self.removed.iter().position(|it| is_same(it.address(), &address)) {
                     Some(place) => {
-                        let mut connection = self.leaving.swap_remove(place);
-                        connection.stay(address);
+                        let mut connection = self.removed.swap_remove(place);
+                        connection.cancel_removal(address);
                         connection
                     }
-                    None => Connection::new(address, self.max_datagram, self.parameters()),
+                    None => Connection::new(address, self.max_datagram, &self.metrics, self.now),
                 };
             self.destinations[index].connection = Some(connection);
             self.is_flush_due = true;
@@ -237,9 +242,8 @@ impl Publisher {
     }
 
     fn renew(&mut self, index: usize) {
-        let Publisher { destinations, metrics, mode, now, .. } = self;
-        if let Some(connection) = &mut destinations[index].connection {
-            connection.renew(Flush { metrics, mode: *mode, now: *now });
+        if let Some(connection) = &mut self.destinations[index].connection {
+            connection.renew(self.mode, self.now);
             self.is_flush_due = true;
         }
     }
@@ -249,10 +253,10 @@ impl Publisher {
         for index in 0..self.destinations.len() {
             let connection = &mut self.destinations[index].connection;
             if let Some(old) = connection.take_if(|it| it.has_moved()) {
-                self.leave(old);
+                self.remove_connection(old);
                 // `connect` would continue it, and drop only the socket.
                 let address = self.destinations[index].addresses[0].clone();
-                let new = Connection::new(address, self.max_datagram, self.parameters());
+                let new = Connection::new(address, self.max_datagram, &self.metrics, self.now);
                 self.destinations[index].connection = Some(new);
                 self.notice(index, false, "another server has taken over the path");
             }
@@ -262,8 +266,8 @@ impl Publisher {
     /// The time of the next [`service`](Self::service) in seconds since the epoch.
     pub fn next_service(&self) -> Option<f64> {
         let lookup = self.destinations.iter().any(|it| it.lookup.is_some());
-        let connections = self.destinations.iter().filter_map(|it| it.connection.as_ref());
-        let steps = connections.chain(&self.leaving).filter_map(Connection::next_step);
+        let connections = connections(&self.destinations);
+        let steps = connections.chain(&self.removed).filter_map(Connection::next_step);
         let steps = steps.chain(lookup.then_some(self.now + LOOKUP_POLL));
         steps.min_by(f64::total_cmp)
     }
@@ -272,14 +276,14 @@ impl Publisher {
     /// [`full_sockets`](Self::full_sockets) or the notices.
     #[inline]
     pub fn needs_service(&self) -> bool {
-        let connections = self.destinations.iter().filter_map(|it| it.connection.as_ref());
-        connections.chain(&self.leaving).any(Connection::needs_service)
+        let connections = connections(&self.destinations);
+        connections.chain(&self.removed).any(Connection::needs_service)
     }
 
     /// The Unix sockets that are full.
     pub fn full_sockets(&self) -> Vec<Rc<Socket>> {
-        let connections = self.destinations.iter().filter_map(|it| it.connection.as_ref());
-        connections.chain(&self.leaving).filter_map(|it| it.full_socket().cloned()).collect()
+        let connections = connections(&self.destinations);
+        connections.chain(&self.removed).filter_map(|it| it.full_socket().cloned()).collect()
     }
 
     /// Processes the results of lookups, and continues connections whose wait is over or whose
@@ -304,10 +308,10 @@ impl Publisher {
         for index in 0..self.destinations.len() {
             self.try_next_address(index);
         }
-        let Publisher { destinations, leaving, metrics, mode, batch, .. } = self;
-        let flush = Flush { metrics, mode: *mode, now };
-        let connections = destinations.iter_mut().filter_map(|it| it.connection.as_mut());
-        connections.chain(leaving).for_each(|connection| connection.step(flush, batch));
+        let Publisher { destinations, removed, metrics, mode, batch, .. } = self;
+        let snapshot = Snapshot { metrics, mode: *mode, now };
+        let connections = connections_mut(destinations);
+        connections.chain(removed).for_each(|connection| connection.step(snapshot, batch));
         self.flush_connections(now);
     }
 
@@ -340,7 +344,7 @@ impl Publisher {
         match (old.first(), destination.connection.take()) {
             (Some(old), Some(connection)) => {
                 self.notice(index, false, &format!("moved from {old} to {first}"));
-                self.leave(connection);
+                self.remove_connection(connection);
             }
             _ if was_missing => self.notice(index, false, &format!("found, at {first}")),
             _ => (),
@@ -391,11 +395,7 @@ impl Publisher {
     /// Looks for refusals and for Unix sockets that were replaced, and retries lookups.
     pub fn check_destinations(&mut self, now: f64) {
         self.now = now;
-        let Publisher { destinations, metrics, mode, .. } = self;
-        let flush = Flush { metrics, mode: *mode, now };
-        for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
-            connection.check(flush);
-        }
+        connections_mut(&mut self.destinations).for_each(|it| it.check(now));
         self.look_up(true, now);
         self.connect();
         if self.is_running() {

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::connection::{Batch, Connection, Flush};
-use super::destination::{Destination, Notice};
+use super::connection::{Batch, Connection, Snapshot};
+use super::destination::{connections, connections_mut, Destination, Notice};
 use super::names::MetricNames;
 use crate::collectors::{CollectorId, MetricId, MetricKind, MetricSpec, Recorder, COLLECTORS};
 use crate::jobs::LabelId;
@@ -66,9 +66,9 @@ pub(super) struct Metric {
 pub struct Publisher {
     pub(super) destinations: Vec<Destination>,
     /// Removed connections that have final values to send.
-    pub(super) leaving: Vec<Connection>,
+    pub(super) removed: Vec<Connection>,
     /// Sends to connections that were dropped.
-    pub(super) departed: Counters,
+    pub(super) removed_counters: Counters,
     pub(super) notices: Vec<Notice>,
     pub(super) mode: GaugeMode,
     pub(super) max_datagram: usize,
@@ -115,7 +115,7 @@ impl Publisher {
     /// Sets how gauges are sent from now on.
     pub fn set_mode(&mut self, mode: GaugeMode) {
         if mode == GaugeMode::Shared && self.mode != mode {
-            let connections = self.destinations.iter_mut().filter_map(|it| it.connection.as_mut());
+            let connections = connections_mut(&mut self.destinations);
             connections.for_each(Connection::remember);
         }
         let is_changed = std::mem::replace(&mut self.mode, mode) != mode;
@@ -149,10 +149,10 @@ impl Publisher {
         if self.phase == Phase::Running {
             self.flush(now);
             let end = Instant::now() + END_TIMEOUT;
-            let Publisher { destinations, leaving, metrics, mode, batch, .. } = self;
-            let flush = Flush { metrics, mode: *mode, now };
-            let connections = destinations.iter_mut().filter_map(|it| it.connection.as_mut());
-            connections.chain(leaving).for_each(|it| it.finish(flush, batch, end));
+            let Publisher { destinations, removed, metrics, mode, batch, .. } = self;
+            let snapshot = Snapshot { metrics, mode: *mode, now };
+            let connections = connections_mut(destinations);
+            connections.chain(removed).for_each(|it| it.send_final_values(snapshot, batch, end));
         }
         self.phase = Phase::Ended;
     }
@@ -195,16 +195,16 @@ impl Publisher {
 
     /// The results of all sends so far, summed over all destinations.
     pub fn counters(&self) -> Counters {
-        let connections = self.destinations.iter().filter_map(|it| it.connection.as_ref());
-        let connections = connections.chain(&self.leaving).map(|it| &it.counters);
-        Counters::sum(connections.chain([&self.departed]))
+        let connections = connections(&self.destinations);
+        let connections = connections.chain(&self.removed).map(|it| &it.counters);
+        Counters::sum(connections.chain([&self.removed_counters]))
     }
 
     /// Makes the next flush send the absolute values of all gauges, and start all counters at
     /// 0. Does nothing if several instances share the gauges.
     pub fn resync(&mut self) {
         if self.mode != GaugeMode::Shared {
-            for connection in self.destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+            for connection in connections_mut(&mut self.destinations) {
                 connection.forget();
             }
             self.is_flush_due = true;
@@ -218,7 +218,7 @@ impl Publisher {
             return;
         }
         let Publisher { destinations, metrics, changed, .. } = self;
-        for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+        for connection in connections_mut(destinations) {
             changed.iter().for_each(|&index| connection.changed(index));
         }
         // From here on the connections list them.
@@ -232,34 +232,37 @@ impl Publisher {
         // If this panics, the next flush continues, without these samples.
         (self.now, self.is_flush_due) = (now, true);
         let mut timings = std::mem::take(&mut self.timings);
-        let Publisher { destinations, leaving, metrics, mode, batch, .. } = self;
-        let flush = Flush { metrics, mode: *mode, now };
+        let Publisher { destinations, removed, metrics, mode, batch, .. } = self;
+        let snapshot = Snapshot { metrics, mode: *mode, now };
         // First, because a server may have two addresses.
-        leaving.iter_mut().for_each(|it| it.flush(flush, &[], batch));
-        for connection in destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
-            connection.flush(flush, &timings, batch);
+        removed.iter_mut().for_each(|it| it.flush(snapshot, &[], batch));
+        for connection in connections_mut(destinations) {
+            connection.flush(snapshot, &timings, batch);
         }
         timings.clear();
         self.timings = timings;
-        if !self.leaving.is_empty() || !self.retired.is_empty() {
-            self.drop_departed();
+        if !self.removed.is_empty() || !self.retired.is_empty() {
+            self.drop_removed();
         }
         self.is_flush_due = false;
     }
 
     /// Drops connections that have left, and retired metrics that no server needs.
     #[cold]
-    fn drop_departed(&mut self) {
-        let Publisher { destinations, leaving, departed, retired, free, metrics, now, .. } = self;
-        leaving.retain(|connection| {
-            let has_left = connection.has_left(*now);
-            if has_left {
-                *departed = Counters::sum([&*departed, &connection.counters].into_iter());
+    fn drop_removed(&mut self) {
+        let Publisher {
+            destinations, removed, removed_counters, retired, free, metrics, now, ..
+        } = self;
+        removed.retain(|connection| {
+            let is_removable = connection.is_removable(*now);
+            if is_removable {
+                *removed_counters =
+                    Counters::sum([&*removed_counters, &connection.counters].into_iter());
             }
-            !has_left
+            !is_removable
         });
-        let connections = destinations.iter().filter_map(|it| it.connection.as_ref());
-        let connections: Vec<_> = connections.chain(&*leaving).collect();
+        let connections = connections(destinations);
+        let connections: Vec<_> = connections.chain(&*removed).collect();
         let is_full = retired.len() > MAX_RETIRED;
         retired.retain(|_, index| {
             let is_needed = connections.iter().any(|it| it.is_pending(*index)) && !is_full;
@@ -299,9 +302,9 @@ impl Publisher {
                 self.metrics.len() as u32 - 1
             }
         };
-        let Publisher { destinations, leaving, metrics, .. } = self;
-        let connections = destinations.iter_mut().filter_map(|it| it.connection.as_mut());
-        connections.chain(leaving).for_each(|it| it.metric_added(index, metrics));
+        let Publisher { destinations, removed, metrics, .. } = self;
+        let connections = connections_mut(destinations);
+        connections.chain(removed).for_each(|it| it.metric_added(index, metrics));
         self.is_flush_due = true;
         index
     }
@@ -313,7 +316,7 @@ impl Publisher {
         let Some(template) = &metric.template else { return self.free.push(index) };
         self.retired.insert(template.series(), index);
         self.is_flush_due = true;
-        for connection in self.destinations.iter_mut().filter_map(|it| it.connection.as_mut()) {
+        for connection in connections_mut(&mut self.destinations) {
             connection.changed(index);
         }
     }

@@ -2,14 +2,16 @@
 //! it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, thread};
 
 use serde_json::{json, Value};
 
 use crate::support::artifact::plugin;
 use crate::support::fake_job_manager::FakeJobManager;
-use crate::support::found::found;
-use crate::support::gauges::gauges_named;
+use crate::support::found::{found, TOP};
+use crate::support::mapping::{prometheus_config, Labels, Names};
 use crate::support::nodes::eight_nodes;
 use crate::support::receiver::Receiver;
 use crate::support::servers::exporter::Exporter;
@@ -20,14 +22,23 @@ use crate::support::{all_collectors, trace};
 
 /// Sends the metrics of the recorded run with all collectors to the exporter and to a
 /// receiver.
-fn send_all(exporter: &mut Exporter) -> Receiver {
+fn send_all(exporter: &mut Exporter, dialect: &str) -> Receiver {
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(None);
-    let conf = json!({
+    let mut conf = json!({
         "endpoint": [exporter.endpoint(), receiver.endpoint()], "metrics": all_collectors(),
-        "period": "50ms", "telemetry": true, "resync": "1h",
+        "period": "50ms", "telemetry": true, "resync": "1h", "dialect": dialect,
     });
+    if dialect != "plain" {
+        conf["tags"] = json!({"cluster": "{cluster}"});
+        conf["cluster"] = json!("c-1");
+    }
     host.resources(eight_nodes("7", &["0-1", "3"]));
+    host.config(&json!({"queues": {"batch": {}, "debug": {}}}));
+    host.respond("job-manager.queue-list", json!({"queues": ["batch", "debug"]}));
+    host.respond("job-manager.queue-status debug", json!({"enable": true, "start": false}));
+    let housekeeping = json!({"t_start": 1.75e9, "pending": "", "allocated": "3-4"});
+    host.respond("housekeeping", json!({"running": {"ƒA": housekeeping}}));
     host.load(plugin(), conf).unwrap();
     host.advance(0.1);
     let read = |exporter: &mut Exporter, host: &mut FakeJobManager| {
@@ -50,146 +61,127 @@ fn send_all(exporter: &mut Exporter) -> Receiver {
 #[test]
 #[cfg_attr(not(have_exporter), ignore = "needs statsd_exporter on PATH")]
 fn statsd_exporter_maps_each_line_of_each_collector() {
-    let mut exporter = Exporter::new();
-    send_all(&mut exporter);
-    let own = |name: &str| exporter.own(&format!("statsd_exporter_{name}"));
-    // The last metric that is sent.
-    wait_for("its telemetry", || {
-        get(exporter.web, "/metrics").contains("\nflux_plugin_bytes_total ")
-    });
-    assert_eq!(own("events_unmapped_total"), 0.0);
-    let text = get(exporter.web, "/metrics");
-    let errors = ["sample_errors_total", "events_error_total", "events_conflict_total"];
-    for line in text.lines().filter(|line| errors.iter().any(|name| line.contains(name))) {
-        assert!(line.starts_with('#') || line.ends_with(" 0"), "{line}");
-    }
-    for name in
-        ["flux_user_resources", "flux_bank_resources", "flux_resources", "flux_plugin_bytes_total"]
-    {
-        assert!(text.lines().any(|line| line.starts_with(name)), "no {name}");
+    for dialect in ["plain", "dogstatsd", "influxdb"] {
+        let mut exporter = Exporter::new();
+        send_all(&mut exporter, dialect);
+        // The last metric that is sent.
+        wait_for("its telemetry", || get(exporter.web, "/metrics").contains("\nflux_plugin_bytes"));
+        let unmapped = exporter.own("statsd_exporter_events_unmapped_total");
+        assert_eq!(unmapped, 0.0, "{dialect}");
+        let text = get(exporter.web, "/metrics");
+        let errors = ["sample_errors_total", "tag_errors_total", "events_error_total", "conflict"];
+        for line in text.lines().filter(|line| errors.iter().any(|name| line.contains(name))) {
+            assert!(line.starts_with('#') || line.ends_with(" 0"), "{dialect}: {line}");
+        }
     }
 }
 
-/// The values of a query to Prometheus, by their labels.
-fn promql(port: u16, query: &str) -> BTreeMap<String, f64> {
+/// The values of a query to Prometheus by their labels, without those of the target.
+fn promql(port: u16, query: &str) -> BTreeMap<Labels, f64> {
     let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let answer = get(port, &format!("/api/v1/query?query={encoded}"));
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
     let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
-    let own = |label: &&String| !["__name__", "instance", "job"].contains(&label.as_str());
-    let by_labels = results.iter().map(|result| {
-        let labels = result["metric"].as_object().unwrap();
-        let values = labels.keys().filter(own).map(|label| labels[label].as_str().unwrap());
-        let value = result["value"][1].as_str().unwrap().parse().unwrap();
-        (values.collect::<Vec<_>>().join("."), value)
+    let by_labels = results.into_iter().map(|result| {
+        let mut labels: Labels = serde_json::from_value(result["metric"].clone()).unwrap();
+        labels.retain(|label, _| !["instance", "job"].contains(&label.as_str()));
+        (labels, result["value"][1].as_str().unwrap().parse().unwrap())
     });
     by_labels.collect()
 }
 
-/// Values of the whole chain, read with PromQL.
+/// Starts Prometheus with dashboards/prometheus.yml. Returns its port.
+fn prometheus(exporter: &Exporter, dialect: &str, folder: &Path) -> (Process, u16) {
+    let mut config = prometheus_config();
+    config["global"]["scrape_interval"] = json!("1s");
+    config["rule_files"] = json!([format!("{TOP}/dashboards/alerts.yml")]);
+    let target = &mut config["scrape_configs"][0]["static_configs"][0];
+    target["targets"] = json!([format!("127.0.0.1:{}", exporter.web)]);
+    target["labels"] = if dialect == "plain" { json!({"cluster": "c-1"}) } else { json!({}) };
+    let file = folder.join("prometheus.yml");
+    fs::write(&file, config.to_string()).unwrap();
+    let web = free_port();
+    let mut command = command_of(found("STATE_COUNTS_PROMETHEUS"), "bin/prometheus");
+    command.arg(format!("--config.file={}", file.display()));
+    command.arg(format!("--web.listen-address=127.0.0.1:{web}"));
+    command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+    let process = Process::start(command, folder);
+    await_tcp(web);
+    (process, web)
+}
+
+/// All values of the whole chain, read with PromQL.
 #[test]
 #[cfg_attr(
     not(all(have_exporter, have_prometheus)),
     ignore = "needs statsd_exporter on PATH, and Debian's prometheus: scripts/test"
 )]
 fn prometheus_behind_statsd_exporter_has_correct_values() {
+    for dialect in ["plain", "dogstatsd", "influxdb"] {
+        has_correct_values(dialect);
+    }
+}
+
+fn has_correct_values(dialect: &str) {
     let mut exporter = Exporter::new();
     let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("prometheus.yml");
-    let text = format!(
-        "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: flux\n    static_configs:\n      \
-         - targets: ['127.0.0.1:{}']\n",
-        exporter.web
-    );
-    fs::write(&config, text).unwrap();
-    let web = free_port();
-    let mut command = command_of(found("STATE_COUNTS_PROMETHEUS"), "bin/prometheus");
-    command.arg(format!("--config.file={}", config.display()));
-    command.arg(format!("--web.listen-address=127.0.0.1:{web}"));
-    command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
-    let _prometheus = Process::start(command, folder.path());
-    await_tcp(web);
-
-    let mut receiver = send_all(&mut exporter);
-    let values = receiver.values();
-    let timings = |name: &str| -> Vec<f64> {
-        let mut seconds: Vec<f64> = values[name]
-            .iter()
-            .map(|value| value.strip_suffix("|ms").unwrap().parse::<f64>().unwrap() / 1000.0)
-            .collect();
-        seconds.sort_by(f64::total_cmp);
-        seconds
-    };
-    let waits = timings("flux.job.time.submit_to_run");
+    let (_prometheus, web) = prometheus(&exporter, dialect, folder.path());
+    let mut receiver = send_all(&mut exporter, dialect);
+    let names = Names::read();
+    let expected = receiver.totals().into_iter().map(|(metric, total)| {
+        let (metric, kind) = metric.rsplit_once(' ').unwrap();
+        let mut series = names.series(dialect, metric, kind).0;
+        series.insert("cluster".to_owned(), "c-1".to_owned());
+        (series, total as f64)
+    });
+    let expected: BTreeMap<_, _> = expected.collect();
+    let all = r#"{__name__=~"flux_.+", __name__!~".+_(sum|bucket)"}"#;
     wait_for("the last scrape", || {
-        promql(web, "flux_job_wait_seconds_count").get("") == Some(&(waits.len() as f64))
-            && !promql(web, "flux_plugin_bytes_total").is_empty()
+        promql(web, all).keys().any(|it| it["__name__"] == "flux_plugin_bytes_total")
     });
-
-    let truth = receiver.seen().gauges;
-    let states = truth.into_iter().map(|(state, count)| (state, count as f64)).collect();
-    assert_eq!(promql(web, "flux_jobs"), states);
-    let levels = gauges_named(&mut receiver, |_| true);
-    // Of a label, either the resources or the other gauges.
-    let by = |query: &str, prefix: &str| -> BTreeMap<String, f64> {
-        let is_meant = |name: &str| name.contains(".resource.") == query.contains("_resources");
-        let ours = levels.iter().filter_map(|(name, level)| {
-            let name = Some(name).filter(|it| is_meant(it) || prefix == "resource.")?;
-            Some((name.strip_prefix(prefix)?.replace(".resource.", "."), *level as f64))
-        });
-        ours.collect()
+    // Another scrape has everything.
+    thread::sleep(Duration::from_secs(2));
+    let actual = promql(web, all);
+    let differs = |one: &BTreeMap<Labels, f64>, other: &BTreeMap<Labels, f64>| -> Vec<_> {
+        let mut differing = Vec::new();
+        for (labels, value) in
+            one.iter().filter(|(labels, value)| other.get(*labels) != Some(value))
+        {
+            differing.push(format!("{labels:?} {value} {:?}", other.get(labels)));
+        }
+        differing
     };
-    for (query, prefix) in [
-        ("flux_queue_jobs > 0", "queue."),
-        ("flux_user_jobs > 0", "user."),
-        ("flux_user_resources > 0", "user."),
-        ("flux_bank_jobs > 0", "bank."),
-        ("flux_bank_resources > 0", "bank."),
-        ("flux_queue_resources > 0", "queue."),
-        ("flux_resources > 0", "resource."),
-        ("flux_jobs_pending > 0", "pending."),
-        ("flux_jobs_pending_dependency > 0", "dependency."),
-    ] {
-        // Prometheus has the labels in alphabetical order.
-        let reverse = |told: BTreeMap<String, f64>| -> BTreeMap<String, f64> {
-            told.into_iter()
-                .map(|(name, level)| {
-                    let mut parts: Vec<_> = name.split('.').collect();
-                    parts.sort_unstable();
-                    (parts.join("."), level)
-                })
-                .collect()
-        };
-        assert_eq!(reverse(promql(web, query)), reverse(by(query, prefix)), "{query}");
-    }
-    assert!(levels["resource.nodes.down"] == 4 && levels["resource.nodes.drained"] == 3);
-    let ended = ["completed", "failed", "canceled", "timeout"].map(|result| {
-        let query = format!("sum(flux_jobs_ended_total{{result=\"{result}\"}})");
-        (format!("result.{result}"), query)
-    });
-    let submitted = ("result.submitted".into(), "sum(flux_jobs_submitted_total)".into());
-    let raised = values.keys().filter_map(|name| name.strip_prefix("flux.job.exception."));
-    let raised = raised.map(|kind| {
-        let query = format!("sum(flux_job_exceptions_total{{type=\"{kind}\"}})");
-        (format!("exception.{kind}"), query)
-    });
-    for (name, query) in ended.into_iter().chain([submitted]).chain(raised) {
-        let sent = values.get(&format!("flux.job.{name}")).into_iter().flatten();
-        let sent: f64 = sent.map(|it| it.strip_suffix("|c").unwrap().parse::<f64>().unwrap()).sum();
-        assert_eq!(promql(web, &query).get("").copied(), Some(sent), "{query}");
-    }
-    let sum = promql(web, "flux_job_wait_seconds_sum")[""];
-    assert!((sum - waits.iter().sum::<f64>()).abs() < 1e-3, "{sum}");
+    assert_eq!(differs(&expected, &actual), Vec::<String>::new(), "{dialect}: sent");
+    assert_eq!(differs(&actual, &expected), Vec::<String>::new(), "{dialect}: in Prometheus");
+    assert!(expected.len() > 150, "{}", expected.len());
+
+    // The waiting times, of which the sum and the percentiles are computed.
+    let metric = |name: &str| name.starts_with("flux.job.time") && !name.contains("queue");
+    let values = receiver.values();
+    let lines = values
+        .iter()
+        .filter(|(name, _)| metric(name))
+        .flat_map(|(name, values)| values.iter().map(move |value| format!("{name}:{value}")));
+    let mut waits: Vec<f64> = lines
+        .filter(|line| line.contains("submit_to_run"))
+        .map(|line| {
+            let value = line.split_once(':').unwrap().1.split('|').next().unwrap();
+            value.parse::<f64>().unwrap() / 1000.0
+        })
+        .collect();
+    waits.sort_by(f64::total_cmp);
+    let only = |query: &str| *promql(web, query).values().next().expect("one series");
+    let sum = only("flux_job_wait_seconds_sum");
+    assert!((sum - waits.iter().sum::<f64>()).abs() < 1e-3, "{dialect}: {sum}");
     // A percentile of a histogram can be anywhere in its bucket.
-    let bounds = [0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0];
+    let bounds = [0.0, 0.001, 0.01, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.5, 10.0];
     for share in [0.5, 0.9] {
-        let told =
-            promql(web, &format!("histogram_quantile({share}, flux_job_wait_seconds_bucket)"))[""];
+        let told = only(&format!("histogram_quantile({share}, flux_job_wait_seconds_bucket)"));
         let place = (share * waits.len() as f64).ceil() as usize - 1;
         let bucket =
             bounds.windows(2).find(|pair| pair[0] < waits[place] && waits[place] <= pair[1]);
         let bucket = bucket.expect("the recorded jobs waited for less than 10 s");
-        println!("{share}: {told} s by PromQL, {} s in truth", waits[place]);
+        println!("{dialect}, {share}: {told} s by PromQL, {} s in truth", waits[place]);
         assert!((bucket[0]..=bucket[1]).contains(&told), "{share}: {told}, true {}", waits[place]);
     }
 }

@@ -6,12 +6,12 @@ use std::fs;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use serde::Deserialize;
 use serde_json::Value;
 use state_counts::jobs::State;
 
 use super::golden::golden;
 use crate::support::found::TOP;
+use crate::support::mapping::{matches, series, Labels, Mapping, Names};
 
 /// The start of all names of the plugin.
 const BASE: &str = "flux.job.";
@@ -39,14 +39,6 @@ fn sent() -> &'static BTreeMap<String, String> {
         });
         lines.collect()
     })
-}
-
-/// Returns `true` if the name matches the pattern, in which `*` is one part between two dots,
-/// as in Graphite and in statsd_exporter.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.split('.'), name.split('.'));
-    pattern.clone().count() == name.clone().count()
-        && pattern.zip(name).all(|(wanted, part)| wanted == "*" || wanted == part)
 }
 
 /// The names of this type that match the pattern; at least one.
@@ -194,10 +186,14 @@ fn fixed(dashboard: &Value) -> Vec<(String, String, String)> {
     let mut fixed = Vec::new();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     for panel in array(&dashboard["panels"]) {
-        for one in array(&panel["fieldConfig"]["overrides"]) {
+        for one in panel["fieldConfig"]["overrides"].as_array().into_iter().flatten() {
             let color = &one["properties"][0]["value"]["fixedColor"];
             let color = text(color).replace('#', "");
-            fixed.push((text(&panel["title"]), text(&one["matcher"]["options"]), color));
+            // With several clusters the name of a series begins with that of its cluster.
+            let name = text(&one["matcher"]["options"]);
+            let name = name.strip_prefix("/(^| )").and_then(|it| it.strip_suffix("$/"));
+            let name = name.map_or(text(&one["matcher"]["options"]), str::to_owned);
+            fixed.push((text(&panel["title"]), name, color));
         }
     }
     fixed
@@ -232,17 +228,13 @@ fn a_colour_means_the_same_on_each_dashboard() {
 }
 
 #[test]
-fn both_grafana_dashboards_show_the_same() {
-    let (graphite, prometheus) = (json("grafana.json"), json("grafana-prometheus.json"));
-    let panels = array(&graphite["panels"]).iter().zip(array(&prometheus["panels"]));
-    assert_eq!(array(&graphite["panels"]).len(), array(&prometheus["panels"]).len());
-    for (one, other) in panels {
-        for key in ["id", "type", "title", "description", "gridPos", "fieldConfig", "options"] {
-            assert_eq!(one[key], other[key], "{}", one["title"]);
+fn each_panel_has_a_unit() {
+    for name in ["grafana.json", "grafana-prometheus.json"] {
+        for panel in array(&json(name)["panels"]).iter().filter(|panel| panel["type"] != "row") {
+            let defaults = &panel["fieldConfig"]["defaults"];
+            let has_unit = defaults["unit"] != "short" || defaults["custom"]["axisLabel"] != "";
+            assert!(has_unit, "{name}: {} has no unit", panel["title"]);
         }
-        let defaults = &one["fieldConfig"]["defaults"];
-        let has_unit = defaults["unit"] != "short" || defaults["custom"]["axisLabel"] != "";
-        assert!(has_unit, "{} has no unit", one["title"]);
     }
     for graph in array(&json("graphite.json")["graphs"]) {
         assert_ne!(graph[1]["vtitle"].as_str().unwrap_or_default(), "", "{}", graph[1]["title"]);
@@ -291,111 +283,79 @@ fn the_netdata_charts_draw_what_is_sent() {
     assert_enough(&drawn);
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Exporter {
-    mappings: Vec<Mapping>,
-}
-
-/// The mapping, as in pkg/mapper of statsd_exporter.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code)]
-struct Mapping {
-    r#match: String,
-    match_metric_type: String,
-    name: String,
-    help: String,
-    #[serde(default)]
-    labels: BTreeMap<String, String>,
-    observer_type: Option<String>,
-    histogram_options: Option<Histogram>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Histogram {
-    buckets: Vec<f64>,
-}
-
-impl Mapping {
-    fn takes(&self, name: &str, kind: &str) -> bool {
-        let wanted = match kind {
-            "g" => "gauge",
-            "c" => "counter",
-            "ms" => "observer",
-            _ => panic!("{name} is sent as {kind}"),
-        };
-        self.match_metric_type == wanted && matches(&self.r#match, name)
-    }
-
-    /// The series of Prometheus for a metric of this name.
-    fn tells(&self, name: &str) -> String {
-        let parts = self.r#match.split('.').zip(name.split('.'));
-        let stars: Vec<_> =
-            parts.filter(|(wanted, _)| *wanted == "*").map(|(_, part)| part).collect();
-        if let Some((before, after)) = self.name.split_once("${1}") {
-            assert!(self.labels.is_empty() && stars.len() == 1, "{}", self.r#match);
-            return format!("{before}{}{after}{{}}", stars[0]);
-        }
-        assert_eq!(stars.len(), self.labels.len(), "{}: a label for each star", self.r#match);
-        let labels = self.labels.iter().map(|(label, value)| {
-            let number: usize = value.strip_prefix('$').unwrap().parse().unwrap();
-            format!("{label}={}", stars[number - 1])
-        });
-        format!("{}{{{}}}", self.name, labels.collect::<Vec<_>>().join(","))
-    }
-}
-
 #[test]
 fn the_statsd_exporter_mapping_covers_exactly_what_is_sent() {
-    let exporter: Exporter = serde_yaml_ng::from_str(&read("statsd_exporter.yml")).unwrap();
-    let mut used = BTreeSet::new();
-    let mut told = BTreeSet::new();
-    for (name, kind) in sent() {
-        // The first mapping that matches applies.
-        let place = exporter.mappings.iter().position(|mapping| mapping.takes(name, kind));
-        let place = place.unwrap_or_else(|| panic!("{name} of type {kind} is not mapped"));
-        used.insert(place);
-        let tells = exporter.mappings[place].tells(name);
-        assert!(told.insert(tells.clone()), "{name}: another metric is also {tells}");
-    }
-    for (place, mapping) in exporter.mappings.iter().enumerate() {
+    let ((plain, mut used), (dogstatsd, with_tags), (influxdb, _)) =
+        (series("plain"), series("dogstatsd"), series("influxdb"));
+    used.extend(with_tags);
+    assert_eq!(dogstatsd, plain, "tags give the names that parts of names give");
+    assert_eq!(influxdb, plain);
+    for (place, mapping) in Names::read().mappings.iter().enumerate() {
         assert!(used.contains(&place), "{} maps nothing that is sent", mapping.r#match);
     }
     for wanted in [
         "flux_jobs{state=RUN}",
         "flux_queue_jobs{queue=batch,state=SCHED}",
-        "flux_job_wait_seconds{}",
-        "flux_job_state_seconds{state=SCHED}",
+        "flux_job_wait_seconds_count{}",
+        "flux_job_state_seconds_count{state=SCHED}",
         "flux_jobs_submitted_total{}",
         "flux_jobs_ended_total{result=timeout}",
         "flux_job_exceptions_total{type=node-fail}",
         "flux_jobs_pending{reason=resources}",
         "flux_jobs_pending_dependency{scheme=afterok}",
-        "flux_resources{resource=cores,use=requested}",
+        "flux_nodes{}",
+        "flux_nodes_up{}",
+        "flux_nodes_housekeeping{}",
+        "flux_cores_requested{}",
         "flux_bank_jobs{bank=physics,state=DEPEND}",
-        "flux_bank_resources{bank=physics,resource=cores,use=allocated}",
-        "flux_queue_resources{queue=batch,resource=gpus,use=requested}",
+        "flux_bank_cores_allocated{bank=physics}",
+        "flux_user_gpus_allocated{user=1000}",
+        "flux_queue_nodes{queue=batch}",
+        "flux_queue_gpus_requested{queue=batch}",
         "flux_queue_pending_oldest_seconds{queue=batch}",
         "flux_queue_jobs_pending{queue=batch,reason=held}",
-        "flux_queue_job_wait_seconds{queue=batch}",
+        "flux_queue_job_wait_seconds_count{queue=batch}",
         "flux_queue_jobs_ended_total{queue=batch,result=failed}",
         "flux_pending_oldest_seconds{}",
         "flux_scheduler_ready{}",
         "flux_queue_enabled{queue=batch}",
         "flux_queue_started{queue=debug}",
-        "flux_queue_resources{queue=batch,resource=nodes,use=total}",
         "flux_drain_oldest_seconds{}",
         "flux_housekeeping_oldest_seconds{}",
         "flux_plugin_send_errors_total{}",
     ] {
-        assert!(told.contains(wanted), "{wanted} is not among {told:?}");
+        let (name, labels) = wanted.strip_suffix('}').unwrap().split_once('{').unwrap();
+        let mut labels: Labels = labels
+            .split(',')
+            .filter_map(|label| label.split_once('='))
+            .map(|(label, value)| (label.to_owned(), value.to_owned()))
+            .collect();
+        labels.insert("__name__".to_owned(), name.to_owned());
+        assert!(plain.contains(&labels), "{wanted} is not among {plain:?}");
     }
-    for mapping in &exporter.mappings {
+}
+
+#[test]
+fn the_statsd_exporter_mapping_is_consistent() {
+    let mappings = Names::read().mappings;
+    for (place, mapping) in mappings.iter().enumerate() {
+        // statsd_exporter ignores a match with which an earlier match begins.
+        let begins = format!("{}.", mapping.r#match);
+        let hides = |other: &Mapping| {
+            other.match_metric_type == mapping.match_metric_type
+                && other.r#match.starts_with(&begins)
+        };
+        assert!(!mappings[..place].iter().any(hides), "{} is ignored", mapping.r#match);
         let buckets = mapping.histogram_options.as_ref().map(|options| &options.buckets);
         let rising = |buckets: &Vec<f64>| buckets.windows(2).all(|pair| pair[0] < pair[1]);
         assert_eq!(buckets.is_some(), mapping.observer_type.as_deref() == Some("histogram"));
         assert!(buckets.is_none_or(rising), "{}: Prometheus requires rising buckets", mapping.name);
+        // The naming rules of Prometheus: only counters end in _total.
+        let is_counter = mapping.match_metric_type == "counter";
+        assert_eq!(mapping.name.ends_with("_total"), is_counter, "{}", mapping.name);
+        for other in mappings.iter().filter(|other| other.name == mapping.name) {
+            assert_eq!(other.help, mapping.help, "{}", mapping.name);
+            assert!(other.histogram_options == mapping.histogram_options, "{}", mapping.name);
+        }
     }
 }

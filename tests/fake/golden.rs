@@ -1,6 +1,5 @@
 //! The complete output of the recorded run, in each dialect.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -10,7 +9,7 @@ use crate::support::artifact::plugin;
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::found::TOP;
 use crate::support::nodes::eight_nodes;
-use crate::support::receiver::{Receiver, PREFIX};
+use crate::support::receiver::Receiver;
 use crate::support::{all_collectors, trace, DIALECTS};
 
 /// With this variable, the test writes the golden files instead of comparing them.
@@ -69,24 +68,8 @@ fn output(dialect: &str) -> String {
     host.advance(11.0);
     host.counts();
 
-    let mut values: BTreeMap<String, i64> = BTreeMap::new();
-    let states = receiver.seen().gauges.into_iter();
-    values.extend(states.map(|(state, level)| (format!("{PREFIX}{state} g"), level)));
-    for (name, lines) in receiver.values() {
-        for line in lines {
-            let (value, kind) = line.split_once('|').expect("a type");
-            let (kind, tags) = kind.split_once("|#").unwrap_or((kind, ""));
-            let tags = if tags.is_empty() { String::new() } else { format!("|#{tags}") };
-            let total = values.entry(format!("{name}{tags} {kind}")).or_default();
-            match kind {
-                "ms" => *total += 1,
-                "g" if !value.starts_with(['+', '-']) => *total = value.parse().unwrap(),
-                _ => *total += value.parse::<i64>().unwrap(),
-            }
-        }
-    }
     let varies = |metric: &str| [".plugin", ".oldest_"].iter().any(|part| metric.contains(part));
-    let lines = values.into_iter().map(|(metric, value)| match varies(&metric) {
+    let lines = receiver.totals().into_iter().map(|(metric, value)| match varies(&metric) {
         true => format!("{metric} -\n"),
         false => format!("{metric} {value}\n"),
     });

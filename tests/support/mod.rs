@@ -20,6 +20,7 @@ pub mod invariants;
 pub mod jobs;
 pub mod log;
 pub mod lossy_proxy;
+pub mod mapping;
 pub mod names;
 pub mod nodes;
 pub mod queues;

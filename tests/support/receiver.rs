@@ -120,6 +120,28 @@ impl Receiver {
         values
     }
 
+    /// The last value of each gauge, the sum of each counter and the number of the samples of
+    /// each timing, by the name with its tags and the type.
+    pub fn totals(&mut self) -> BTreeMap<String, i64> {
+        let states = self.seen().gauges.into_iter();
+        let states = states.map(|(state, level)| (format!("{PREFIX}{state} g"), level));
+        let mut totals: BTreeMap<String, i64> = states.collect();
+        for (name, lines) in self.values() {
+            for line in lines {
+                let (value, kind) = line.split_once('|').expect("a type");
+                let (kind, tags) = kind.split_once("|#").unwrap_or((kind, ""));
+                let tags = if tags.is_empty() { String::new() } else { format!("|#{tags}") };
+                let total = totals.entry(format!("{name}{tags} {kind}")).or_default();
+                match kind {
+                    "ms" => *total += 1,
+                    "g" if !value.starts_with(['+', '-']) => *total = value.parse().unwrap(),
+                    _ => *total += value.parse::<i64>().unwrap(),
+                }
+            }
+        }
+        totals
+    }
+
     /// Waits until `wanted` accepts the received metrics, at most for `patience`.
     pub fn wait(&mut self, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> Seen {
         let end = Instant::now() + patience;

@@ -18,6 +18,7 @@ mod flush;
 mod footprint;
 mod instructions;
 mod plot;
+mod polls;
 mod report;
 mod scale;
 mod thread;
@@ -41,7 +42,7 @@ pub struct Options {
 type Item = fn(&mut Report, Options);
 
 /// Name of each item on the command line, and its table.
-const ITEMS: [(&str, Table, Item); 9] = [
+const ITEMS: [(&str, Table, Item); 10] = [
     ("instructions", Table::Counts, instructions::measure),
     ("thread", Table::Counts, thread::measure),
     ("counts", Table::Counts, counts::measure),
@@ -51,6 +52,7 @@ const ITEMS: [(&str, Table, Item); 9] = [
     ("flush", Table::Times, flush::measure),
     ("broker", Table::Times, broker::measure),
     ("scale", Table::Times, scale::measure),
+    ("polls", Table::Times, polls::measure),
 ];
 
 fn main() -> ExitCode {

@@ -59,16 +59,17 @@ impl ResourceStatus {
 }
 
 /// The parts of the response that are read. Other members are skipped without a copy: before
-/// Flux 0.84, R includes Fluxion's whole resource graph, which may be megabytes.
+/// Flux 0.84, R includes Fluxion's whole resource graph, which may be megabytes. Idsets have no
+/// characters that JSON escapes, so that they are read in place.
 #[derive(Deserialize)]
-struct Response {
-    #[serde(rename = "R")]
-    r: R,
-    exclude: String,
-    offline: String,
+struct Response<'a> {
+    #[serde(rename = "R", borrow)]
+    r: R<'a>,
+    exclude: &'a str,
+    offline: &'a str,
     /// Flux 0.49 has no torpid nodes.
     #[serde(default)]
-    torpid: String,
+    torpid: &'a str,
     /// The keys are idsets of drained ranks.
     drain: BTreeMap<String, Drain>,
 }
@@ -80,31 +81,33 @@ struct Drain {
 }
 
 #[derive(Deserialize)]
-struct R {
-    execution: Execution,
+struct R<'a> {
+    #[serde(borrow)]
+    execution: Execution<'a>,
 }
 
 #[derive(Deserialize)]
-struct Execution {
-    #[serde(rename = "R_lite")]
-    r_lite: Vec<Entry>,
+struct Execution<'a> {
+    #[serde(rename = "R_lite", borrow)]
+    r_lite: Vec<Entry<'a>>,
     /// The ranks with each property, as an idset.
-    #[serde(default)]
-    properties: BTreeMap<String, String>,
+    #[serde(default, borrow)]
+    properties: BTreeMap<String, &'a str>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
-    rank: String,
-    children: Children,
+struct Entry<'a> {
+    rank: &'a str,
+    #[serde(borrow)]
+    children: Children<'a>,
 }
 
 #[derive(Deserialize)]
-struct Children {
+struct Children<'a> {
     #[serde(default)]
-    core: String,
+    core: &'a str,
     #[serde(default)]
-    gpu: String,
+    gpu: &'a str,
 }
 
 const EXCLUDED: u8 = 1;
@@ -122,18 +125,18 @@ pub fn parse(response: &[u8], queues: &[QueueRequirements], now: f64) -> Option<
     let Execution { r_lite, properties } = r.execution;
     let mut nodes: Vec<Node> = Vec::new();
     for entry in &r_lite {
-        let (cores, gpus) = (count(&entry.children.core)?, count(&entry.children.gpu)?);
+        let (cores, gpus) = (count(entry.children.core)?, count(entry.children.gpu)?);
         // A rank may be in several entries.
-        each(&mut nodes, &entry.rank, |(marks, amounts)| {
+        each(&mut nodes, entry.rank, |(marks, amounts)| {
             *marks |= LISTED;
             *amounts += Amounts { nodes: 0, cores, gpus };
             amounts.nodes = 1;
         })?;
     }
     let mut mark = |idset: &str, mark| each(&mut nodes, idset, |(marks, _)| *marks |= mark);
-    mark(&exclude, EXCLUDED)?;
-    mark(&offline, DOWN | OFFLINE)?;
-    mark(&torpid, DOWN)?;
+    mark(exclude, EXCLUDED)?;
+    mark(offline, DOWN | OFFLINE)?;
+    mark(torpid, DOWN)?;
     let mut first_drain = now;
     for (ranks, Drain { timestamp }) in &drain {
         let mut is_listed = false;
@@ -147,21 +150,18 @@ pub fn parse(response: &[u8], queues: &[QueueRequirements], now: f64) -> Option<
         let marks = LISTED | mark;
         nodes.iter().zip(0..).filter(move |((found, _), _)| found & marks == marks)
     };
-    let all = sum(&nodes, |_| true, EXCLUDED);
-    let up = sum(&nodes, |_| true, EXCLUDED | DOWN);
+    let QueueResources { total: all, up } = sum(&nodes, std::iter::repeat(true));
     let of_queue = |(name, requires): &QueueRequirements| {
         let mut has_all = vec![true; nodes.len()];
         for property in requires {
             let (property, is_excluded) =
                 property.strip_prefix('^').map_or((property.as_str(), false), |it| (it, true));
             let mut has = vec![false; nodes.len()];
-            let ranks = properties.get(property).map_or("", String::as_str);
+            let ranks = properties.get(property).copied().unwrap_or_default();
             each(&mut has, ranks, |has| *has = true)?;
             has_all.iter_mut().zip(has).for_each(|(all, has)| *all &= has != is_excluded);
         }
-        let of_queue = |mask| sum(&nodes, |rank| has_all[rank], mask);
-        let resources = QueueResources { total: of_queue(EXCLUDED), up: of_queue(EXCLUDED | DOWN) };
-        Some((name.clone(), resources))
+        Some((name.clone(), sum(&nodes, has_all)))
     };
     Some(ResourceStatus {
         nodes: all.nodes,
@@ -177,13 +177,15 @@ pub fn parse(response: &[u8], queues: &[QueueRequirements], now: f64) -> Option<
     })
 }
 
-/// The amounts of the nodes in R that `is_counted` accepts by rank, without those with a mark of
-/// `mask`.
-fn sum(nodes: &[Node], is_counted: impl Fn(usize) -> bool, mask: u8) -> Amounts {
-    let mut sum = Amounts::default();
-    for (rank, (marks, amounts)) in nodes.iter().enumerate() {
-        if marks & mask == 0 && is_counted(rank) {
-            sum += *amounts;
+/// The resources of the nodes that are counted, by rank, without excluded ones.
+fn sum(nodes: &[Node], is_counted: impl IntoIterator<Item = bool>) -> QueueResources {
+    let mut sum = QueueResources::default();
+    for ((marks, amounts), is_counted) in nodes.iter().zip(is_counted) {
+        if is_counted && marks & EXCLUDED == 0 {
+            sum.total += *amounts;
+            if marks & DOWN == 0 {
+                sum.up += *amounts;
+            }
         }
     }
     sum

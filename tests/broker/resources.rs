@@ -97,7 +97,9 @@ fn run(wanted: Wanted) {
     broker.end();
 }
 
-const GPUS: &str = "[[resource.config]]\nhosts = \"fake[0-3]\"\ngpus = \"0-3\"\n";
+const GPUS: &str = "[[resource.config]]\nhosts = \"fake[0-3]\"\ngpus = \"0-3\"\n\
+                    [queues.batch]\n[queues.gpu]\n\
+                    [policy.jobspec.defaults.system]\nqueue = \"batch\"\n";
 
 #[test]
 #[cfg_attr(
@@ -107,11 +109,13 @@ const GPUS: &str = "[[resource.config]]\nhosts = \"fake[0-3]\"\ngpus = \"0-3\"\n
 fn gpus_are_counted() {
     let mut receiver = Receiver::start();
     let broker = Setup::new(receiver.endpoint()).brokers(4).config(GPUS).start();
-    broker.submit(&[ENDLESS, "-n3", "-g1", &by_bank("phys")]);
+    broker.flux(&["queue", "start", "--all"]);
+    broker.submit(&[ENDLESS, "-n3", "-g1", "--queue=gpu", &by_bank("phys")]);
     broker.wait_stats(|stats| stats["RUN"] == 1);
-    broker.load(plugin(), &[&format!("metrics={COLLECTORS}"), "resync=1h"]).unwrap();
+    broker.load(plugin(), &[&format!("metrics=queues,{COLLECTORS}"), "resync=1h"]).unwrap();
     let told = assert_true(&broker, &mut receiver, all);
     assert_eq!(told["resource.gpus.allocated"], 3);
+    assert_eq!(told["queue.gpu.resource.gpus.allocated"], 3);
 
     // More jobs wait than there are GPUs.
     let waiting = broker.submit(&["--urgency=hold", "-n2", "-g2"]);

@@ -277,22 +277,6 @@ static void rpc_take (void)
     }
 }
 
-static void rpc_deliver (void)
-{
-    struct flux_future *f = futures;
-    while (f) {
-        if (f->taken && !f->delivered && f->cb) {
-            f->delivered = true;
-            turn_enter ();
-            f->cb (f, f->arg);
-            turn_leave ();
-            f = futures; // the callback may have changed the list
-        }
-        else
-            f = f->next;
-    }
-}
-
 static struct flux_watcher *next_due (double until)
 {
     struct flux_watcher *first = NULL;
@@ -302,8 +286,10 @@ static struct flux_watcher *next_due (double until)
     return first;
 }
 
-/* The end of a loop iteration: prepare watchers are called before the reactor sleeps. */
-static void end_turn (void)
+/* The end of a loop iteration: prepare watchers are called before the reactor sleeps.
+ * `response`: the topic of the response in this iteration, or NULL.
+ */
+static void end_turn (const char *response)
 {
     struct flux_watcher *w = watchers;
     while (w) {
@@ -316,7 +302,27 @@ static void end_turn (void)
         else
             w = w->next;
     }
-    turn_ends ();
+    turn_ends (response);
+}
+
+/* Each response is one iteration. */
+static void rpc_deliver (void)
+{
+    struct flux_future *f = futures;
+    while (f) {
+        if (f->taken && !f->delivered && f->cb) {
+            char topic[sizeof (f->topic)];
+            memcpy (topic, f->topic, sizeof (topic));
+            f->delivered = true;
+            turn_enter ();
+            f->cb (f, f->arg);
+            turn_leave ();
+            end_turn (topic);
+            f = futures; // the callback may have changed the list
+        }
+        else
+            f = f->next;
+    }
 }
 
 /* Makes calls in one loop iteration, while this thread is being cancelled, as by "flux module
@@ -329,7 +335,7 @@ static void *canceled (void *calls)
 {
     pthread_cancel (pthread_self ());
     happen_all (calls);
-    end_turn ();
+    end_turn (NULL);
     pthread_testcancel ();
     return NULL;
 }
@@ -341,7 +347,7 @@ static void answer_requests (void)
     while (waits && rpc_mode != RPC_HOLD) {
         rpc_take ();
         rpc_deliver ();
-        end_turn ();
+        end_turn (NULL);
         waits = false;
         for (struct flux_future *f = futures; f; f = f->next)
             waits = waits || (f->cb && !f->delivered);
@@ -358,7 +364,7 @@ static void expire_requests (void)
             turn_enter ();
             f->cb (f, f->arg);
             turn_leave ();
-            end_turn ();
+            end_turn (NULL);
             f = futures; // the callback may have changed the list
         }
         else
@@ -386,7 +392,7 @@ static void advance (double seconds)
             turn_enter ();
             w->cb ((flux_reactor_t *)&watchers, w, FLUX_POLLOUT, w->arg);
             turn_leave ();
-            end_turn ();
+            end_turn (NULL);
         }
         while ((w = next_due (until))) {
             now = w->due > now ? w->due : now;
@@ -397,7 +403,7 @@ static void advance (double seconds)
             turn_enter ();
             w->cb ((flux_reactor_t *)&watchers, w, 0, w->arg);
             turn_leave ();
-            end_turn ();
+            end_turn (NULL);
             answer_requests ();
             expire_requests ();
         }
@@ -438,7 +444,7 @@ static inline void repeat_call (struct flux_plugin *p,
 
 static inline void repeat_turn (void)
 {
-    end_turn ();
+    end_turn (NULL);
 }
 
 /* Commands.
@@ -627,7 +633,7 @@ static void *job_manager (void *arg)
         if (!command)
             die ("a command is not JSON");
         run (command);
-        end_turn ();
+        end_turn (NULL);
         json_decref (command);
     }
     free (line);

@@ -80,6 +80,7 @@ struct flux_future {
     bool timed_out;
     double deadline;
     enum service service;
+    char topic[32];
     char *text;
     char *key;          // of OTHER, in `responses`
     flux_continuation_f cb;

@@ -388,6 +388,7 @@ flux_future_t *flux_rpc (flux_t *h,
     }
     else
         die ("request for an unknown service");
+    snprintf (f->topic, sizeof (f->topic), "%s", topic);
     f->refcount = 1;
     f->failed = (rpc_mode == RPC_FAIL);
     f->next = futures;

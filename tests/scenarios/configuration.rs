@@ -44,7 +44,13 @@ fn refuse<H: Host>(chosen: impl Fn(&Value) -> bool) {
     host.reload(&json!({"resync": "1h", "verify": 0})).unwrap();
     host.load(json!({})).unwrap();
     host.assert_true();
-    let (query, log) = (host.query(), host.log());
+    // A late response to the request at load leads to a flush without values.
+    let query_of = |host: &mut H| {
+        let mut query = host.query();
+        query["last_flush"] = Value::Null;
+        query
+    };
+    let (query, log) = (query_of(&mut host), host.log());
     for (key, value, text) in &mistakes {
         let text = match *key == "tags" && text.contains("has no tags") {
             true => text.clone(),
@@ -59,7 +65,7 @@ fn refuse<H: Host>(chosen: impl Fn(&Value) -> bool) {
         let shown = refused[start..].trim_end_matches('+');
         assert!(text.starts_with(shown) && shown.len() >= text.len().min(120), "{refused}");
     }
-    assert_eq!(host.query(), query);
+    assert_eq!(query_of(&mut host), query);
     assert_eq!(lines_of_ours(&host.log()), lines_of_ours(&log));
     host.cancel_all();
     host.drain();

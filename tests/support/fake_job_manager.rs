@@ -1,6 +1,7 @@
 //! The fake job manager (tests/fake_job_manager/fake_job_manager.c), which is compiled once
 //! and reads commands.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -26,11 +27,13 @@ pub struct FakeJobManager {
 }
 
 /// Iterations of the reactor loop, and the processor time of plugins in them, in nanoseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Turns {
     pub count: f64,
     pub total: f64,
     pub longest: f64,
+    /// The iterations with a response, by its topic.
+    pub responses: BTreeMap<String, Vec<f64>>,
 }
 
 impl FakeJobManager {
@@ -228,7 +231,20 @@ impl FakeJobManager {
     pub fn turns(&mut self) -> Turns {
         let answer = self.ask(json!({"op": "turns"}));
         let number = |name: &str| answer[name].as_f64().unwrap();
-        Turns { count: number("turns"), total: number("total"), longest: number("longest") }
+        let of_topic = |(topic, times): (&String, &Value)| {
+            (topic.clone(), times.as_array().unwrap().iter().filter_map(Value::as_f64).collect())
+        };
+        Turns {
+            count: number("turns"),
+            total: number("total"),
+            longest: number("longest"),
+            responses: answer["responses"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(of_topic)
+                .collect(),
+        }
     }
 
     /// The process of the host.

@@ -35,10 +35,12 @@ pub fn gauges_named(receiver: &mut Receiver, wanted: impl Fn(&str) -> bool) -> G
     gauges
 }
 
-/// The gauges of jobs in the collectors resources, users and banks.
+/// The gauges of jobs in the collectors resources, users and banks, and the resources of queues.
 pub fn usage_gauges(receiver: &mut Receiver) -> Gauges {
     gauges_named(receiver, |name| {
-        is_of_jobs(name) && !name.starts_with("state.") && !name.starts_with("queue.")
+        let is_of_states = name.starts_with("state.")
+            || name.starts_with("queue.") && !name.contains(".resource.");
+        is_of_jobs(name) && !is_of_states
     })
 }
 

@@ -78,14 +78,14 @@ start_statsd() {
         repeat="repeater: [{ host: '127.0.0.1', port: $1 }],"
     fi
     read -r statsd_port management < <(free_ports 2)
-    cat >"$folder/statsd.js" <<STATSD
+    cat >"$folder/statsd-$statsd_port.js" <<STATSD
 { address: '127.0.0.1', port: $statsd_port,
   mgmt_address: '127.0.0.1', mgmt_port: $management, flushInterval: 1000,
   backends: [$backends], $repeat
   graphiteHost: '127.0.0.1', graphitePort: $carbon_port,
   graphite: { legacyNamespace: false } }
 STATSD
-    start statsd node "$etsy/stats.js" "$folder/statsd.js"
+    start statsd node "$etsy/stats.js" "$folder/statsd-$statsd_port.js"
     await statsd is_open "$management"
 }
 

@@ -35,6 +35,8 @@ const NEEDS: &[(&str, &str, Find)] = &[
         Program(&["statsd_exporter", "prometheus-statsd-exporter"]),
     ),
     ("have_valgrind", "STATE_COUNTS_VALGRIND", Program(&["valgrind"])),
+    ("have_lintian", "STATE_COUNTS_LINTIAN", Program(&["lintian"])),
+    ("have_rpmlint", "STATE_COUNTS_RPMLINT", Program(&["rpmlint"])),
     ("have_netdata", "STATE_COUNTS_NETDATA", Package("netdata-core", "netdata")),
     ("have_collectd", "STATE_COUNTS_COLLECTD", Package("collectd-core", "collectd")),
     ("have_prometheus", "STATE_COUNTS_PROMETHEUS", Package("prometheus", "prometheus")),

@@ -317,9 +317,7 @@ impl StateCounts {
         let (request, gauges): (fn(&mut Self), _) = match id {
             PollId::Counts => (Self::request_counts, "inactive jobs and of housekeeping"),
             PollId::Queues => (Self::request_queues, "inactive jobs by queue"),
-            PollId::ResourceStatus => {
-                (Self::request_resource_status, "existing nodes, cores and GPUs")
-            }
+            PollId::ResourceStatus => (Self::request_resource_status, "nodes, cores and GPUs"),
             PollId::QueueStatus => (Self::request_queue_status, "the status of queues"),
             PollId::Dependencies => (Self::request_dependencies, "dependencies that plugins add"),
         };

@@ -68,7 +68,6 @@ impl StateCounts {
             "resyncs": self.resyncs,
             "verify": {"checks": self.pass.completed, "repairs": self.pass.repairs,
                         "updates": self.pass.updates},
-            "last_flush": self.publisher.last_flush(),
         })
         .to_string()
     }

@@ -157,11 +157,6 @@ impl Publisher {
         self.phase = Phase::Ended;
     }
 
-    /// The time of the last flush in seconds since the epoch, `None` before the first.
-    pub fn last_flush(&self) -> Option<f64> {
-        (self.phase != Phase::Loading).then_some(self.now)
-    }
-
     /// `true` if destinations or metrics were added or removed since the last flush.
     pub fn is_flush_due(&self) -> bool {
         self.is_flush_due
@@ -177,11 +172,8 @@ impl Publisher {
     /// Sets the total of a counter of the plugin's own work. `name` follows the first part of
     /// the prefix.
     pub fn set_plugin_counter(&mut self, name: &'static str, total: u64) {
-        let known = self.plugin_counters.iter().find(|(known, _)| *known == name);
-        let index = match known {
-            Some((_, index)) => *index,
-            None => self.define_plugin_counter(name, Some(0)),
-        };
+        let known = self.plugin_counters.iter().find(|(known, _)| *known == name).map(|it| it.1);
+        let index = known.unwrap_or_else(|| self.define_plugin_counter(name, Some(0)));
         self.metrics[index as usize].level = Some(total as i64);
         self.mark_changed(index);
     }

@@ -353,7 +353,9 @@ impl StateCounts {
         };
         self.collectors.table_gauges_changed(&self.table, &mut self.publisher);
         self.request_flush();
-        let next = after.and_then(|after| self.timer(after, 0.0, request));
-        self.polls.polls[id as usize].next = next;
+        // Without `after`, the response may have led to the next request already.
+        if let Some(after) = after {
+            self.polls.polls[id as usize].next = self.timer(after, 0.0, request);
+        }
     }
 }

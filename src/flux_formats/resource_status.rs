@@ -39,12 +39,12 @@ pub struct ResourceStatus {
     pub queues: Vec<(String, QueueResources)>,
 }
 
-/// The resources that a queue may use. Those of other queues may overlap.
+/// The resources that a queue may use. Two queues may have the same nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueResources {
-    /// All, without excluded nodes.
+    /// The resources of all its nodes except excluded ones.
     pub total: Amounts,
-    /// Those of nodes that accept jobs.
+    /// The resources of its nodes that accept jobs.
     pub up: Amounts,
 }
 

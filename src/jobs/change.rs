@@ -51,8 +51,8 @@ pub struct Change {
     pub inactive: i64,
     /// The queue of that inactive job, if queues are needed.
     pub queue: LabelId,
-    /// `true` if a job was submitted. Jobs that existed before the load are not counted as
-    /// submitted; nor are jobs that the first complete reconcile pass after it found.
+    /// `true` if a job was submitted. Jobs that existed before the load, or that the first complete
+    /// reconcile pass found, are not counted as submitted.
     pub is_submission: bool,
     /// The result, if an active job ended after the load, and results are needed.
     pub result: Option<JobResult>,

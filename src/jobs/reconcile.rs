@@ -30,8 +30,8 @@ pub enum Comparison {
     /// The numbers are equal.
     Equal,
     /// They differ, but an event arrived since the request: request the number again.
-    AskAgain,
-    /// As `AskAgain`, but no requests are left: the next pass compares again.
+    RequestAgain,
+    /// As `RequestAgain`, but no requests are left: the next pass compares again.
     TooBusy,
     /// They differ, and no event arrived: request the list of jobs.
     List,
@@ -55,7 +55,7 @@ impl Reconcile {
     }
 
     /// `true` if requests are left in this pass.
-    pub fn may_ask_again(&self) -> bool {
+    pub fn may_request_again(&self) -> bool {
         self.requests < MAX_REQUESTS
     }
 
@@ -64,7 +64,7 @@ impl Reconcile {
         match (active == table.active(), self.requested_at == table.events()) {
             (true, _) => Comparison::Equal,
             (false, true) => Comparison::List,
-            (false, false) if self.may_ask_again() => Comparison::AskAgain,
+            (false, false) if self.may_request_again() => Comparison::RequestAgain,
             (false, false) => Comparison::TooBusy,
         }
     }

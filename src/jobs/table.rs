@@ -239,6 +239,11 @@ impl JobTable {
         std::mem::replace(&mut self.labels.stopped_queues, stopped) != self.labels.stopped_queues
     }
 
+    /// The status of the queues is no longer known. [`Job::is_stopped`] stays.
+    pub fn forget_queue_status(&mut self) {
+        self.queue_status.clear();
+    }
+
     /// `true` if a job in DEPEND has no dependency in its jobspec: a plugin added one.
     pub fn needs_dependencies(&self) -> bool {
         self.without_reason > 0

@@ -608,6 +608,10 @@ fn jobs_of_stopped_queues_are_marked_when_they_are_read() {
     assert!(table.job(2).unwrap().is_stopped);
     table.apply(Event { id: 2, kind: transition(SCHED, RUN) }, &queue);
     assert!(!table.job(2).unwrap().is_stopped, "it no longer waits");
+    table.forget_queue_status();
+    let change = table.reconcile(1, Some((SCHED, &queue)));
+    assert_eq!(states(&change), (None, None, 0), "a job stays in its stopped queue");
+    assert!(table.queue_status().is_empty());
     assert!(table.set_queue_status(&[]));
 }
 

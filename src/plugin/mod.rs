@@ -155,8 +155,8 @@ impl StateCounts {
     }
 
     /// The event message `job-exception`. A fatal exception (severity 0) is counted when the job
-    /// enters CLEANUP: some of them have no message (flux-core, start.c). There is also a message
-    /// of a job that was then rejected (flux-core, dependency-after.c), which is not counted.
+    /// enters CLEANUP: some of them have no message (flux-core, start.c). Flux also
+    /// publishes exceptions of jobs that it then rejects (dependency-after.c): they are not counted.
     fn job_exception(&mut self, message: &str) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct JobException {
@@ -305,7 +305,9 @@ impl StateCounts {
             self.flux.log(level, &notice.text);
         }
         let next = self.publisher.next_service();
-        if next != self.timers.destinations.as_ref().map(|(time, _)| *time) {
+        // An earlier timer stays: flushes do not postpone it.
+        let timer = self.timers.destinations.as_ref().map(|(time, _)| *time);
+        if next.is_none_or(|next| timer.is_none_or(|time| next < time)) {
             self.timers.destinations = next.and_then(|time| {
                 let after = (time - self.flux.now()).max(0.0);
                 Some((time, self.timer(after, 0.0, Self::service_destinations)?))
@@ -322,8 +324,7 @@ impl StateCounts {
         }
     }
 
-    /// Starts a timer. If Flux is out of memory, this is logged, and the next timer of the
-    /// same kind does the work.
+    /// Starts a timer. If Flux is out of memory, this is logged.
     fn timer(&self, after: f64, repeat: f64, callback: fn(&mut Self)) -> Option<Watcher> {
         let timer = Watcher::timer(&self.flux, after, repeat, callback);
         timer.map_err(|error| self.warn(&error.to_string())).ok()

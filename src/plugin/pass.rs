@@ -4,9 +4,8 @@
 //! If another plugin hides an event from this one, the job's next event corrects the table.
 //! The last event of a job has no successor, and a priority may change without an event.
 //! Therefore, at least every `verify` seconds each job of the table is looked up, a slice per
-//! reactor loop iteration. Then the job manager's number
-//! of active jobs is compared with the table's ([`Reconcile`]); if they differ, a list of jobs
-//! is requested, and jobs that the table does not have are looked up, too.
+//! reactor loop iteration. Then the job manager's number of active jobs is compared with the
+//! table's ([`Reconcile`]); if they differ, a list of jobs is requested, and jobs that the table does not have are looked up, too.
 //!
 //! A collector that is enabled by a reload must count the existing jobs, and may need parts
 //! of them that the table does not have. A pass begins at once and fills the collector. The
@@ -36,8 +35,8 @@ const MIN_INTERVAL: f64 = 5.0;
 /// Seconds between two slices, in which the job manager does other work.
 pub(super) const PAUSE: f64 = 0.005;
 /// The requests for a list of active jobs. The module job-list has a thread of its own, but may
-/// lag, or may not be loaded; before 0.50 it requires other arguments. For the list of the job
-/// manager, jobs wait: 33 to 66 ms for 10,000 jobs (measured, flux-core 0.88.0).
+/// lag, or may not be loaded; before 0.50 it requires other arguments. job-manager.list delays
+/// jobs by 33 to 66 ms if there are 10,000 (measured, flux-core 0.88.0).
 const LISTS: [(&CStr, &CStr); 2] = [
     (
         c"job-list.list",
@@ -139,7 +138,7 @@ impl StateCounts {
     /// Begins a pass, unless one is in progress.
     pub(super) fn reconcile(&mut self) {
         if let (Stage::Idle, true) = (&self.pass.stage, self.publisher.is_running()) {
-            // Collectors are left if a timer could not be created.
+            // A pass ends before it filled its collectors if a timer could not be created.
             self.start_pass(Backfill::new(&self.pass.filling()));
         }
     }
@@ -177,8 +176,8 @@ impl StateCounts {
         self.table.recount_labels();
         self.pass.recoveries = self.pass.recoveries.saturating_add(1);
         match self.pass.stage {
-            // It continues after the job at which a lookup may have panicked. To begin again
-            // at each panic would never come to an end.
+            // It continues after the job at which a lookup may have panicked. If each panic
+            // restarted the pass, it might never be complete.
             Stage::Jobs => {
                 self.pass.is_recovery_due = true;
                 self.pass_jobs();
@@ -280,8 +279,10 @@ impl StateCounts {
     pub(super) fn compare_counts(&mut self, active: u64, is_settled: bool) -> bool {
         let Stage::Counts = self.pass.stage else { return false };
         match self.pass.reconcile.response(active, &self.table) {
-            Comparison::AskAgain => return true,
-            Comparison::Equal if !is_settled && self.pass.reconcile.may_ask_again() => return true,
+            Comparison::RequestAgain => return true,
+            Comparison::Equal if !is_settled && self.pass.reconcile.may_request_again() => {
+                return true
+            }
             Comparison::Equal => {
                 self.table.reconciled();
                 self.complete_pass();

@@ -23,7 +23,7 @@ const LATE_RETRY: u32 = 10;
 /// without a response counts as `PATIENCE` errors.
 const PATIENCE: u32 = 20;
 
-/// Seconds from a response during which the numbers changed to the next request.
+/// Seconds to the next request, if the numbers changed while the last one was in progress.
 const COUNTS_AGAIN: f64 = 0.1;
 const QUEUES_AGAIN: f64 = 0.5;
 /// Seconds from one response about the nodes to the next request, plus as many for each
@@ -41,10 +41,11 @@ const DEPENDENCIES_CHECK: f64 = 1.0;
 #[derive(Default)]
 pub(super) struct Polls {
     polls: [Poll; 5],
-    /// The list of jobs in DEPEND, as far as it was not read yet.
+    /// The unread part of the list of jobs in DEPEND.
     dependency_list: Option<JobList<Payload>>,
-    /// The queues whose status is requested, the next one last, and the responses so far.
+    /// The queues whose status is requested, the next one last.
     queue_names: Vec<String>,
+    /// The responses so far.
     queue_statuses: Vec<(String, QueueStatus)>,
 }
 
@@ -65,7 +66,7 @@ struct Poll {
     rpc: Option<Rpc>,
     /// Sends the next request.
     next: Option<Watcher>,
-    /// Errors since the last response.
+    /// Errors since the poll was last complete.
     errors: u32,
     /// `true` if an error was logged: only the first one is.
     is_logged: bool,
@@ -198,7 +199,10 @@ impl StateCounts {
 
     fn request_next_queue_status(&mut self) {
         let Some(name) = self.polls.queue_names.last() else {
-            self.queue_status_changed();
+            // Many jobs may wait in a queue that was stopped or started.
+            if self.table.set_queue_status(&self.polls.queue_statuses) {
+                self.start_pass(Backfill::new(&self.pass.filling()));
+            }
             return self.complete(PollId::QueueStatus, Ok(Some(QUEUE_STATUS_INTERVAL)));
         };
         let payload = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
@@ -222,15 +226,9 @@ impl StateCounts {
         }
     }
 
-    /// If other queues are stopped, all jobs are looked up again: many may wait in a queue.
-    fn queue_status_changed(&mut self) {
-        if self.table.set_queue_status(&self.polls.queue_statuses) {
-            self.start_pass(Backfill::new(&self.pass.filling()));
-        }
-    }
-
     /// Requests the dependencies of the jobs in DEPEND, if some of them have none in the jobspec.
     fn request_dependencies(&mut self) {
+        self.polls.dependency_list = None;
         if !self.is_due(PollId::Dependencies, Needs::WAITING) {
             return;
         }
@@ -313,9 +311,9 @@ impl StateCounts {
     /// Ends a request. The next one is sent after the seconds in `next`, or, after an error,
     /// when a retry is due. An error that lasts is logged, once per poll.
     fn complete(&mut self, id: PollId, next: Result<Option<f64>, Error>) {
-        // The function for the next request, and the gauges that depend on the response.
-        let (request, gauges): (fn(&mut Self), _) = match id {
-            PollId::Counts => (Self::request_counts, "inactive jobs and of housekeeping"),
+        // The function for the next request, and the subject of the response.
+        let (request, subject): (fn(&mut Self), _) = match id {
+            PollId::Counts => (Self::request_counts, "inactive jobs and housekeeping"),
             PollId::Queues => (Self::request_queues, "inactive jobs by queue"),
             PollId::ResourceStatus => (Self::request_resource_status, "nodes, cores and GPUs"),
             PollId::QueueStatus => (Self::request_queue_status, "the status of queues"),
@@ -334,18 +332,15 @@ impl StateCounts {
                 if is_late && !std::mem::replace(&mut poll.is_logged, true) {
                     let topic = poll.topic.to_string_lossy();
                     self.warn(&format!(
-                        "{topic}: {error}: the gauges of {gauges} are not sent until there is a \
-                         response (retried every {LATE_RETRY} s; further errors are not logged)"
+                        "{topic}: {error}: no news of {subject} until there is a response (retried \
+                         at least every {LATE_RETRY} s; further errors are not logged)"
                     ));
                 }
                 // Old values are not sent again.
                 match id {
                     PollId::Counts => self.table.set_housekeeping(None),
                     PollId::ResourceStatus => self.table.set_resource_status(None),
-                    PollId::QueueStatus => {
-                        self.polls.queue_statuses.clear();
-                        self.queue_status_changed();
-                    }
+                    PollId::QueueStatus => self.table.forget_queue_status(),
                     PollId::Queues | PollId::Dependencies => (),
                 }
                 Some(if is_late { LATE_RETRY.into() } else { RETRY })

@@ -225,8 +225,8 @@ impl Connection {
         }
     }
 
-    /// Takes what was sent for the server's values, also during a resync: without absolute
-    /// values, they would be added again.
+    /// Assumes that the server has the values that were sent, also during a resync: without
+    /// absolute values, they would be added again.
     pub fn remember(&mut self) {
         if !self.is_failing() {
             self.sent.iter_mut().for_each(|sent| sent.is_known = true);
@@ -282,8 +282,8 @@ impl Connection {
 
     /// `true` if a removed connection can be dropped.
     pub fn is_removable(&self, now: f64) -> bool {
-        // A socket that was full for long may have room before the end.
-        let has_failed = matches!(self.wait, Some((Wait::Failed | Wait::Probe, _)));
+        // After a probe the server may be back, and a full socket may have room before the end.
+        let has_failed = matches!(self.wait, Some((Wait::Failed, _)));
         let is_done = self.pending.is_empty() || has_failed;
         self.removal.is_some_and(|(_, end)| is_done || end <= now)
     }

@@ -81,7 +81,7 @@ impl Destination {
         self.connection.as_ref().map(|it| it.counters.clone()).unwrap_or_default()
     }
 
-    /// Samples of timings that were not sent, because the connection was not ready.
+    /// Samples of timings that were not sent: the connection was not ready, or a send failed.
     pub fn dropped_timings(&self) -> u64 {
         self.connection.as_ref().map_or(0, |it| it.dropped_timings)
     }
@@ -258,7 +258,7 @@ impl Publisher {
                 let address = self.destinations[index].addresses[0].clone();
                 let new = Connection::new(address, self.max_datagram, &self.metrics, self.now);
                 self.destinations[index].connection = Some(new);
-                self.notice(index, false, "another server has taken over the path");
+                self.notice(index, false, "the socket at the path was replaced");
             }
         }
     }

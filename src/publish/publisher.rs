@@ -72,7 +72,7 @@ pub struct Publisher {
     pub(super) notices: Vec<Notice>,
     pub(super) mode: GaugeMode,
     pub(super) max_datagram: usize,
-    /// The time of the last flush in seconds since the epoch.
+    /// The time of the last call with a time, in seconds since the epoch.
     pub(super) now: f64,
     names: MetricNames,
     phase: Phase,
@@ -239,7 +239,7 @@ impl Publisher {
         self.is_flush_due = false;
     }
 
-    /// Drops connections that have left, and retired metrics that no server needs.
+    /// Drops removed connections that are done, and retired metrics that no server needs.
     #[cold]
     fn drop_removed(&mut self) {
         let Publisher {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::address::Address;
 use crate::os::path_mtu;
@@ -16,7 +17,7 @@ use crate::os::path_mtu;
 pub enum Socket {
     /// An IPv4 or IPv6 socket.
     Udp(UdpSocket),
-    /// With the file at the path.
+    /// A Unix socket, and the file at the server's path.
     Unix(UnixDatagram, Option<FileId>),
 }
 
@@ -31,8 +32,8 @@ impl Socket {
         let socket = match address {
             Address::Unix(path) => UnixDatagram::unbound().and_then(|socket| {
                 socket.set_nonblocking(true)?;
-                // Before connect(2): a server that takes over the path meanwhile looks like
-                // one that does so later, and is found by the next check.
+                // Before connect(2): if the file is replaced between the two calls, the next
+                // check finds it.
                 let file = file_id(path);
                 socket.connect(path)?;
                 Ok(Socket::Unix(socket, file))
@@ -108,13 +109,14 @@ impl AsRawFd for Socket {
     }
 }
 
-/// Device, inode and time of modification: bind(2) sets the time, and the file of a server that
-/// restarts may have the inode of the old one.
-type FileId = (u64, u64, i64, i64);
+/// Device, inode and time of creation: the file of a server that restarts may have the inode of
+/// the old one. Where the file system has no time of creation, the time of modification, which
+/// touch(1) changes, too.
+type FileId = (u64, u64, SystemTime);
 
 fn file_id(path: &Path) -> Option<FileId> {
     let file = fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec()))
+    Some((file.dev(), file.ino(), file.created().or_else(|_| file.modified()).ok()?))
 }
 
 fn errno(error: &io::Error) -> i32 {

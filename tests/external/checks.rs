@@ -63,7 +63,8 @@ fn etsys_statsd_prints_the_gauge() {
 #[test]
 #[cfg_attr(not(have_netdata), ignore = "needs Debian 12's netdata-core: scripts/test")]
 fn netdata_prints_the_gauge() {
-    let server = Netdata::new();
+    let charts = fs::read_to_string(format!("{TOP}/dashboards/netdata.conf")).unwrap();
+    let server = Netdata::with(vec![("statsd.d/flux.conf", charts)]);
     check("Netdata", &server.endpoint(), &[("19999", server.web)]);
 }
 

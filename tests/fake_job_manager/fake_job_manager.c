@@ -347,7 +347,6 @@ static void answer_requests (void)
     while (waits && rpc_mode != RPC_HOLD) {
         rpc_take ();
         rpc_deliver ();
-        end_turn (NULL);
         waits = false;
         for (struct flux_future *f = futures; f; f = f->next)
             waits = waits || (f->cb && !f->delivered);

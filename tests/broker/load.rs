@@ -1,5 +1,6 @@
 //! Loads and removals of the plugin.
 
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,8 @@ fn the_plugin_loads_from_rc1_d_and_a_failure_is_logged() {
     for (path, works) in [(plugin().to_str().unwrap(), true), ("/no/such/plugin.so", false)] {
         fs::write(&script, example.replace("load state-counts.so", &format!("load {path}")))
             .unwrap();
-        let broker = Setup::new(receiver.endpoint()).brokers(2).scripts(folder.path()).start();
+        let setup = Setup::new(receiver.endpoint()).brokers(2).scripts(folder.path());
+        let broker = setup.table(json!({"state-counts": {"period": 0}})).start();
         assert_eq!(broker.flux(&["jobtap", "list"]).contains(NAME), works);
         let log = broker.flux(&["dmesg"]);
         assert_eq!(log.contains("state-counts.err[0]: not loaded: "), !works, "{log}");

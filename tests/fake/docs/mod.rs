@@ -131,7 +131,10 @@ fn the_manual_pages_render_without_a_warning_of_rst2man() {
     for page in &PAGES[..2] {
         let text = fs::read_to_string(folder.path().join(page)).unwrap();
         let (name, section) = page.rsplit(['/']).next().unwrap().rsplit_once('.').unwrap();
-        assert!(text.contains(&format!("\n.TH \"{}\" {section} ", name.to_uppercase())), "{page}");
+        // Versions of rst2man differ in quotes and case.
+        let title = text.lines().find(|line| line.starts_with(".TH ")).unwrap();
+        let words: Vec<_> = title.split(' ').map(|word| word.trim_matches('"')).collect();
+        assert_eq!((words[1].to_lowercase().as_str(), words[2]), (name, section), "{title}");
     }
 }
 

@@ -72,13 +72,15 @@ fn passes_come_to_an_end_while_panics_go_on() {
     for id in 0..20_000 {
         live(&mut host, id, &COURSE[..3]);
     }
-    for second in 0..60 {
-        step(&mut host, second, PRIORITY, SCHED);
+    // How many jobs are a slice depends on the machine: a pass takes two seconds or more.
+    let mut panics = 0;
+    while panics < 60 || host.ask_for_query("panicking.so")["verify"]["checks"] == 0 {
+        assert!(panics < 1000, "no pass came to an end");
+        step(&mut host, panics, PRIORITY, SCHED);
         host.advance(1.0);
+        panics += 1;
     }
-    let query = host.ask_for_query("panicking.so");
-    assert_eq!(query["panics"], 60);
-    assert!(query["verify"]["checks"].as_u64() > Some(0), "{query}");
+    assert_eq!(host.ask_for_query("panicking.so")["panics"], panics);
     let shown = receiver.seen().gauges;
     assert!(shown["SCHED"] > 0, "corrected while panics go on: {shown:?}");
     host.advance(120.0);

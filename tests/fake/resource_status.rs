@@ -147,7 +147,7 @@ fn the_status_is_requested_only_for_an_enabled_collector() {
     assert_eq!(complaints(&mut host), Vec::<String>::new());
     host.resources(eight_nodes("7", &[]));
     host.reload(&table(&all_collectors())).unwrap();
-    host.advance(0.0);
+    host.advance(0.1);
     assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 0));
     // A request is under way when the collector is switched off.
     host.rpc_mode("hold");
@@ -163,7 +163,7 @@ fn the_status_is_requested_only_for_an_enabled_collector() {
     assert_eq!(complaints(&mut host), Vec::<String>::new());
     host.resources(eight_nodes("", &["0"]));
     host.reload(&table(&["resources"])).unwrap();
-    host.advance(0.0);
+    host.advance(0.1);
     assert_eq!(machine(&mut host, &mut receiver), gauges_of_eight(1, 1));
     // The status is requested again after a reload.
     host.reload(&json!({"state-counts": {"metrics": "resources", "resync": 0}})).unwrap();

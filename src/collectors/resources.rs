@@ -74,7 +74,7 @@ pub(super) fn uses_same(before: &Job, after: &Job) -> bool {
 type Status = (&'static str, &'static str, fn(&ResourceStatus) -> u32);
 const STATUS: [Status; 8] = [
     ("nodes", "total", |status| status.nodes),
-    ("nodes", "up", |status| status.nodes_up()),
+    ("nodes", "up", |status| status.nodes - status.nodes_down),
     ("nodes", "down", |status| status.nodes_down),
     ("nodes", "offline", |status| status.nodes_offline),
     ("nodes", "excluded", |status| status.nodes_excluded),

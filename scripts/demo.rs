@@ -7,19 +7,21 @@ mod support;
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::io::{stdout, IsTerminal};
+use std::io::{stdout, IsTerminal, Stdout};
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{panic, thread};
 
+use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Gauge, Sparkline};
-use ratatui::{DefaultTerminal, Frame, TerminalOptions, Viewport};
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::register_usize;
@@ -52,8 +54,8 @@ fn main() -> ExitCode {
         ),
     }
     println!(
-        "The table shows the gauges that a statsd server receives. The column \"lowest\" is the \
-         lowest value\nof each gauge since the start. It must never be negative.\n"
+        "These are the gauges that a statsd server receives. In a terminal, the column \"lowest\" \
+         is the lowest\nvalue of each gauge since the start. It must never be negative.\n"
     );
 
     // The exit code of a run that ends early, otherwise 0.
@@ -198,7 +200,7 @@ fn in_the_fake_job_manager(
 
 /// A table that is updated in place, or without a terminal, a line every two seconds.
 struct Screen {
-    terminal: Option<DefaultTerminal>,
+    terminal: Option<Terminal<CrosstermBackend<Stdout>>>,
     /// Last values of each state, oldest first.
     history: Vec<VecDeque<u64>>,
     frames: u64,
@@ -209,11 +211,13 @@ impl Screen {
     const WIDTH: usize = 200;
 
     fn new() -> Screen {
+        // Lines are printed if the terminal cannot report the position of its cursor. (ratatui's
+        // own functions also leave the alternate screen, which moves the cursor.)
         let viewport = Viewport::Inline(STATES.len() as u16 + 3);
-        // Print lines if the terminal cannot report the position of its cursor.
-        let terminal = stdout().is_terminal().then(|| {
-            ratatui::try_init_with_options(TerminalOptions { viewport })
-                .inspect_err(|_| ratatui::restore())
+        let terminal = (stdout().is_terminal() && enable_raw_mode().is_ok()).then(|| {
+            let backend = CrosstermBackend::new(stdout());
+            Terminal::with_options(backend, TerminalOptions { viewport })
+                .inspect_err(|_| disable_raw_mode().unwrap_or_default())
         });
         let terminal = terminal.and_then(Result::ok);
         Screen { terminal, history: vec![VecDeque::new(); STATES.len()], frames: 0 }
@@ -259,11 +263,20 @@ impl Screen {
         key.code == KeyCode::Char('q') || (control && key.code == KeyCode::Char('c'))
     }
 
+    /// Leaves the table on the screen, with the cursor below it.
     fn end(&mut self) {
-        if self.terminal.take().is_some() {
-            ratatui::restore();
-            println!();
+        if let Some(mut terminal) = self.terminal.take() {
+            let last_row = terminal.get_frame().area().bottom().saturating_sub(1);
+            let _ = terminal.set_cursor_position((0, last_row));
+            let _ = terminal.show_cursor();
+            let _ = disable_raw_mode();
         }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -8,9 +8,9 @@
 //! - One loaded plugin is an `Instance`, an aux item of the `flux_plugin_t`. Flux destroys
 //!   aux items after the handlers and before `dlclose` (flux-core, plugin.c). So the
 //!   instance outlives each callback, and its destructor is still mapped.
-//! - Timers, watchers, requests and subscriptions are fields of [`StateCounts`], which the instance owns.
-//!   Dropping one destroys the C object, also from within its own callback, which has copied
-//!   its data before.
+//! - Timers, watchers, requests and subscriptions are fields of [`StateCounts`], which the
+//!   instance owns. Dropping one destroys the C object, also from within its own callback, which
+//!   has copied its data before.
 //! - Callbacks take `&mut StateCounts`, and none is called while another one runs. Flux calls
 //!   a plugin from within a callback only if that callback posts an event (flux-core,
 //!   event.c), and this plugin posts none. A `RefCell` checks this.

@@ -155,8 +155,8 @@ impl StateCounts {
     }
 
     /// The event message `job-exception`. A fatal exception (severity 0) is counted when the job
-    /// enters CLEANUP: some of them have no message (flux-core, start.c). Flux also
-    /// publishes exceptions of jobs that it then rejects (dependency-after.c): they are not counted.
+    /// enters CLEANUP: some of them have no message (flux-core, start.c). Flux also publishes
+    /// exceptions of jobs that it then rejects (dependency-after.c): they are not counted.
     fn job_exception(&mut self, message: &str) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct JobException {

@@ -5,7 +5,8 @@
 //! The last event of a job has no successor, and a priority may change without an event.
 //! Therefore, at least every `verify` seconds each job of the table is looked up, a slice per
 //! reactor loop iteration. Then the job manager's number of active jobs is compared with the
-//! table's ([`Reconcile`]); if they differ, a list of jobs is requested, and jobs that the table does not have are looked up, too.
+//! table's ([`Reconcile`]). If they differ, a list of jobs is requested, and the jobs that the
+//! table does not have are looked up, too.
 //!
 //! A collector that is enabled by a reload must count the existing jobs, and may need parts
 //! of them that the table does not have. A pass begins at once and fills the collector. The
@@ -267,7 +268,8 @@ impl StateCounts {
             self.pass.updates += 1;
             if !std::mem::replace(&mut self.pass.is_update_logged, true) {
                 let text = "changed without an event for plugins, such as its priority or the \
-                            status of its queue; gauges updated (further updates are counted, and not logged)";
+                            status of its queue; gauges updated (further updates are counted, \
+                            and not logged)";
                 self.flux.log(LogLevel::Info, &format!("job {}: {text}", f58(id)));
             }
         }

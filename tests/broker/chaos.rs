@@ -1,8 +1,8 @@
 //! Random faults of an instance, from one seed: jobs, cancels, purges, stopped queues, other
 //! configurations, reloads of modules, other plugins that fail, restarted and moved servers, lost
-//! datagrams, full and replaced Unix sockets, nodes that are drained, and brokers that are stopped, killed and started again.
-//! Between the rounds nothing happens for a while, and then all gauges of all collectors equal
-//! the broker's own numbers.
+//! datagrams, full and replaced Unix sockets, nodes that are drained, and brokers that are
+//! stopped, killed and started again. Between the rounds nothing happens for a while, and then
+//! all gauges of all collectors equal the broker's own numbers.
 //!
 //! A run prints its seed, and its steps if it fails. The same seed gives the same steps, with
 //! another timing. To repeat a run:

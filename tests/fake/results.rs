@@ -20,7 +20,8 @@ scenarios!(results:
 fn the_recorded_run_has_the_results_and_times_of_its_broker() {
     let (mut host, mut receiver) =
         FakeJobManager::running(json!({"metrics": ["timings", "results"], "period": 1}));
-    // By job: its state, and the time of the event that led to it. It is in NEW since its submission.
+    // By job: its state, and the time of the event that led to it. It is in NEW since its
+    // submission.
     let mut since: BTreeMap<i64, (i64, f64)> = BTreeMap::new();
     let mut stays: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
     let mut ways = Vec::new();

@@ -15,6 +15,10 @@ use crate::support::servers::netdata::Netdata;
 /// The limit for a change of all alarms: many of their evaluations.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The ages of three queues. None is an alarm, and neither is their sum.
+const QUEUES: [&str; 3] = ["a", "all", "b"];
+const AGE: u32 = 500_000;
+
 const NEWS: &str = "flux.job.plugin.datagrams:1|c";
 
 /// The gauge of each alarm with a value at which it is clear, and one at which it is raised.
@@ -96,7 +100,10 @@ fn each_alarm_of_netdata_is_raised_and_cleared() {
         let gauges = GAUGES.iter().map(|(_, _, gauge, good, bad)| {
             format!("flux.job.{gauge}:{}|g", if is_bad { bad } else { good })
         });
-        gauges.chain([format!("flux.job.resource.nodes.total:{nodes}|g"), NEWS.into()]).collect()
+        let ages =
+            QUEUES.map(|queue| format!("flux.job.queue.{queue}.pending.oldest_seconds:{AGE}|g"));
+        let others = [format!("flux.job.resource.nodes.total:{nodes}|g"), NEWS.into()];
+        gauges.chain(ages).chain(others).collect()
     };
     let is_clear = |_: &str, (status, _): &Alarm| status == "CLEAR";
     let raised: BTreeMap<_, _> =

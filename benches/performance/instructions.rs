@@ -82,6 +82,13 @@ pub fn measure(report: &mut Report, _: Options) {
         let what = format!("all {calls} callbacks of a job: {}", subject.name);
         report.figure(&what, instructions(each * calls));
     }
+    let each = counted(program(), all, 900, |host, count| {
+        in_queues(host, 256);
+        host.repeat_within_a_turn(file(all), count, &life());
+    });
+    let calls = life().as_array().unwrap().len() as f64;
+    let what = format!("all {calls} callbacks of a job, with 256 other queues: {}", all.name);
+    report.figure(&what, instructions(each * calls));
     table(report, idle, states);
     resyncs(report, &ours);
     reconciles(report, &ours);
@@ -134,19 +141,23 @@ fn resyncs(report: &mut Report, plugin: &Path) {
     let many = json!({"resync": 1, "verify": 0, "metrics": "states,queues"});
     for (queues, conf) in [(0, few), (256, many)] {
         let subject = Subject { name: "", plugin, conf: &conf };
-        let gauges = 7 + 13 * queues;
         let each = counted(program(), subject, 100, |host, count| {
-            for id in 0..queues {
-                let system = json!({"queue": format!("queue-{id}")});
-                let jobspec = json!({"attributes": {"system": system}, "resources": [{"type": "core", "count": 1}]});
-                host.call("job.new", &json!({"id": id, "state": RUN, "jobspec": jobspec}));
-            }
+            in_queues(host, queues);
             (0..count).for_each(|_| host.advance(1.0));
         });
-        report.figure(
-            &format!("a resync of {gauges} gauges, including the host's timer"),
-            instructions(each),
-        );
+        let what = format!("a resync of 7 gauges and those of {queues} queues, including the host's timer and responses");
+        report.figure(&what, instructions(each));
+    }
+}
+
+/// One running job in each of so many queues.
+fn in_queues(host: &mut FakeJobManager, queues: i64) {
+    for queue in 0..queues {
+        let system = json!({"queue": format!("queue-{queue}")});
+        let resources = json!([{"type": "core", "count": 1}]);
+        let jobspec = json!({"attributes": {"system": system}, "resources": resources});
+        let job = json!({"id": 1000 + queue, "state": RUN, "jobspec": jobspec});
+        host.call("job.new", &job);
     }
 }
 

@@ -113,12 +113,16 @@ impl Collector for ByLabel {
 
     fn table_gauges(&self, table: &JobTable, out: &mut CollectorRecorder) {
         if self.is_queue() {
-            let labels = &table.labels().queues;
-            for queue in 1..=labels.last() {
-                let inactive = table.queues().inactive(queue, labels);
-                out.set(MetricId::of(queue, INACTIVE), inactive);
-            }
+            let queues = 1..=table.labels().queues.last();
+            queues.for_each(|queue| self.inactive(table, queue, out));
             queue_status::set(table, INACTIVE + 1, out);
+        }
+    }
+
+    fn inactive(&self, table: &JobTable, queue: LabelId, out: &mut CollectorRecorder) {
+        if self.is_queue() && queue > 0 {
+            let inactive = table.inactive_by_queue().inactive(queue, &table.labels().queues);
+            out.set(MetricId::of(queue, INACTIVE), inactive);
         }
     }
 }

@@ -220,6 +220,10 @@ pub trait Collector {
     /// Sets the gauges that are not sums over the jobs; `None` while a value is not known.
     fn table_gauges(&self, _table: &JobTable, _out: &mut CollectorRecorder) {}
 
+    /// Sets the gauges of inactive jobs, after the number of those of `queue` (0: no queue)
+    /// changed.
+    fn inactive(&self, _: &JobTable, _queue: LabelId, _out: &mut CollectorRecorder) {}
+
     /// Records the timings of an event. Not called when a job is reconciled, because that is not
     /// an event.
     fn on_event(&mut self, _: &Change, _kind: EventKind, _out: &mut CollectorRecorder) {}

@@ -96,7 +96,7 @@ impl Collectors {
             let mut out = CollectorRecorder::new(*id, recorder);
             collector.delta(change, &mut out);
             if change.inactive != 0 {
-                collector.table_gauges(table, &mut out);
+                collector.inactive(table, change.queue, &mut out);
             }
             if let Some(kind) = kind {
                 collector.on_event(change, kind, &mut out);

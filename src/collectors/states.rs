@@ -1,7 +1,7 @@
 //! `states`: the jobs in each state.
 
 use super::{Collector, CollectorRecorder, CollectorSpec, MetricId, MetricKind, MetricSpec};
-use crate::jobs::{Job, JobTable, Needs, State};
+use crate::jobs::{Job, JobTable, LabelId, Needs, State};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "states",
@@ -33,6 +33,10 @@ impl Collector for States {
     }
 
     fn table_gauges(&self, table: &JobTable, out: &mut CollectorRecorder) {
+        self.inactive(table, 0, out);
+    }
+
+    fn inactive(&self, table: &JobTable, _: LabelId, out: &mut CollectorRecorder) {
         let inactive = table.inactive().count().map(|count| count as i64);
         out.set(MetricId::fixed(State::Inactive as usize), inactive);
     }

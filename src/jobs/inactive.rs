@@ -143,7 +143,7 @@ impl InactiveByQueue {
     }
 
     /// `true` if the numbers are known.
-    pub fn inactive_is_known(&self) -> bool {
+    pub fn is_known(&self) -> bool {
         self.is_known
     }
 

@@ -64,7 +64,7 @@ pub struct JobTable {
     pending: BTreeMap<(LabelId, Timestamp), u32>,
     inactive: Inactive,
     /// Updated while queues are needed.
-    queues: InactiveByQueue,
+    inactive_by_queue: InactiveByQueue,
     /// `None` while it is not known, or not needed.
     resource_status: Option<ResourceStatus>,
     /// The resources of each queue in `resource_status`, by its label.
@@ -98,7 +98,7 @@ impl Default for JobTable {
             labels: LabelTables::default(),
             pending: BTreeMap::new(),
             inactive: Inactive::default(),
-            queues: InactiveByQueue::default(),
+            inactive_by_queue: InactiveByQueue::default(),
             resource_status: None,
             queue_resources: BTreeMap::new(),
             housekeeping: None,
@@ -127,7 +127,7 @@ impl JobTable {
     /// an existing job is not known until the job is [reconciled](Self::reconcile).
     pub fn set_needs(&mut self, needs: Needs) {
         if !needs.contains(Needs::QUEUE) {
-            self.queues = InactiveByQueue::default();
+            self.inactive_by_queue = InactiveByQueue::default();
         }
         if !needs.contains(Needs::RESOURCE_STATUS) {
             self.set_resource_status(None);
@@ -187,8 +187,8 @@ impl JobTable {
     }
 
     /// The number of inactive jobs by queue.
-    pub fn queues(&self) -> &InactiveByQueue {
-        &self.queues
+    pub fn inactive_by_queue(&self) -> &InactiveByQueue {
+        &self.inactive_by_queue
     }
 
     /// The status of the instance's resources. `None` while it is not known, or not needed.
@@ -352,7 +352,7 @@ impl JobTable {
                     job.queue
                 }
             };
-            self.queues.add(change.queue, change.inactive, &self.labels.queues);
+            self.inactive_by_queue.add(change.queue, change.inactive, &self.labels.queues);
         }
         self.complete(&mut change, Some(event.kind), Some(source));
         change
@@ -387,14 +387,14 @@ impl JobTable {
 
     /// To be called when the number of jobs by queue is requested.
     pub fn queues_requested(&mut self) {
-        self.queues.requested();
+        self.inactive_by_queue.requested();
     }
 
     /// Processes the response. Returns `true` if it is used; otherwise the request must be
     /// repeated. Iterates over all jobs, unless an inactive job was added or removed since the
     /// request.
     pub fn queues_response(&mut self, response: &ByQueue) -> bool {
-        if !self.queues.is_quiet() {
+        if !self.inactive_by_queue.is_quiet() {
             return false;
         }
         let ids: Vec<_> = response.iter().map(|(name, _)| self.labels.queues.id(name)).collect();
@@ -410,7 +410,7 @@ impl JobTable {
                 excess[usize::from(job.queue)][state as usize] -= 1;
             }
         }
-        self.queues.response(&excess, &self.labels.queues)
+        self.inactive_by_queue.response(&excess, &self.labels.queues)
     }
 
     /// To be called when the number of inactive jobs is requested.

@@ -513,7 +513,7 @@ fn inactive_jobs_by_queue_are_known_when_job_list_agrees_about_active_jobs() {
     // A job that job-list does not report yet, and one without a queue.
     table.apply(Event { id: 3, kind: EventKind::New { state: NEW } }, &job);
     table.apply(Event { id: 4, kind: EventKind::New { state: RUN } }, &plain());
-    assert_eq!(table.queues().inactive(1, &table.labels().queues), None);
+    assert_eq!(table.inactive_by_queue().inactive(1, &table.labels().queues), None);
     let respond = |table: &mut JobTable, run: u64| {
         // The first two have the same label.
         let response = vec![
@@ -528,17 +528,17 @@ fn inactive_jobs_by_queue_are_known_when_job_list_agrees_about_active_jobs() {
     assert!(respond(&mut table, 1));
     assert_eq!(
         (
-            table.queues().inactive(1, &table.labels().queues),
-            table.queues().inactive(2, &table.labels().queues)
+            table.inactive_by_queue().inactive(1, &table.labels().queues),
+            table.inactive_by_queue().inactive(2, &table.labels().queues)
         ),
         (Some(7), Some(9))
     );
     table.apply(Event { id: 5, kind: EventKind::InactiveAdd }, &job);
-    assert_eq!(table.queues().inactive(1, &table.labels().queues), Some(8));
+    assert_eq!(table.inactive_by_queue().inactive(1, &table.labels().queues), Some(8));
     table.queues_requested();
     table.apply(Event { id: 5, kind: EventKind::InactiveRemove }, &job);
     assert!(!respond(&mut table, 1), "a number changed since the request");
-    assert_eq!(table.queues().inactive(1, &table.labels().queues), Some(7));
+    assert_eq!(table.inactive_by_queue().inactive(1, &table.labels().queues), Some(7));
 }
 
 #[test]

@@ -141,7 +141,7 @@ impl StateCounts {
         let next = counts.map(|counts| {
             let is_known = self.table.queues_response(&counts);
             // If not, job-list has not processed all events yet, or a job ended meanwhile.
-            let again = !is_known && !self.table.queues().inactive_is_known();
+            let again = !is_known && !self.table.inactive_by_queue().is_known();
             again.then_some(QUEUES_AGAIN)
         });
         self.complete(PollId::Queues, next);

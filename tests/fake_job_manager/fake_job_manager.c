@@ -438,6 +438,7 @@ static inline void repeat_call (struct flux_plugin *p,
                                 const char *topic,
                                 struct flux_plugin_arg *args)
 {
+    current = args->in;
     call (p, topic, args);
 }
 

@@ -17,10 +17,11 @@ impl StateCounts {
             counts.insert(state.name(NameForm::Long).to_owned(), count.into());
         }
         let mut config = Map::new();
-        for (key, known) in KEYS.iter().zip(std::iter::repeat(&self.config)) {
-            let Some(known) = known else { break };
-            let from = known.origin(key.name).name();
-            config.insert(key.name.to_owned(), json!({"value": known.get(key), "from": from}));
+        if let Some(known) = &self.config {
+            for key in &KEYS {
+                let from = known.origin(key.name).name();
+                config.insert(key.name.to_owned(), json!({"value": known.get(key), "from": from}));
+            }
         }
         let endpoints = self.publisher.destinations().iter().map(|destination| {
             let counters = destination.counters();
@@ -89,7 +90,7 @@ impl StateCounts {
     /// Counts the plugin's own work since the last call, if the configuration has `telemetry`.
     pub(super) fn count_telemetry(&mut self) {
         if !self.config.as_ref().is_some_and(|config| config.telemetry) {
-            return;
+            return self.publisher.remove_plugin_counters();
         }
         let counters = self.publisher.counters();
         for (name, total) in [
@@ -103,6 +104,5 @@ impl StateCounts {
         ] {
             self.publisher.set_plugin_counter(name, total);
         }
-        self.request_flush();
     }
 }

@@ -216,7 +216,7 @@ impl Connection {
     }
 
     /// Forgets what the server has, so that the following flushes send all values, those of
-    /// pending metrics first: a resync during another one does not delay the rest of the first.
+    /// pending metrics first: then a second resync does not delay what is left of the first.
     pub fn forget(&mut self) {
         self.update_max_datagram();
         for index in 0..self.sent.len() {
@@ -494,7 +494,10 @@ impl Connection {
             self.refusal_check = None;
             self.check(now);
         }
-        let is_over = |(wait, end): &mut (Wait, f64)| *wait == Wait::Full || *end <= now;
+        // A wait that is longer than any began before the clock was set back.
+        let is_over = |(wait, end): &mut (Wait, f64)| {
+            *wait == Wait::Full || *end <= now || *end > now + MAX_PROBE
+        };
         let Some((wait, _)) = self.wait.take_if(is_over) else { return };
         match wait {
             Wait::Pause | Wait::Full => (),

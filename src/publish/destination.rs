@@ -184,15 +184,8 @@ impl Publisher {
             if destination.connection.is_some() {
                 continue;
             }
-            // Of several destinations with one address, a connected one is used, or else the
-            // first.
-            let same = self.destinations.iter().enumerate().find(|&(other, candidate)| {
-                other != index
-                    && candidate.same_as.is_none()
-                    && (candidate.connection.is_some() || other < index)
-                    && candidate.address().is_some_and(|other| is_same(other, &address))
-            });
-            let same_as = same.map(|(_, other)| other.endpoint.clone());
+            // Of several destinations with one address, the first one that connects is used.
+            let same_as = self.user_of(&address, index).map(|other| other.endpoint.clone());
             let old = std::mem::replace(&mut self.destinations[index].same_as, same_as.clone());
             if same_as.is_some() {
                 if same_as != old {
@@ -217,8 +210,8 @@ impl Publisher {
     }
 
     /// Starts lookups of all hosts, except for lookups in progress, and replaces the sockets
-    /// of other UDP endpoints. `failing_only`: only of hosts that were not found or whose
-    /// servers fail.
+    /// of other UDP endpoints. `failing_only`: only of hosts that were not found, whose servers
+    /// fail, or whose address another destination uses.
     pub fn look_up(&mut self, failing_only: bool, now: f64) {
         self.now = now;
         for index in 0..self.destinations.len() {
@@ -316,15 +309,27 @@ impl Publisher {
     }
 
     /// If a host has several addresses and a probe of the present one is due, the next one is
-    /// used instead.
+    /// used instead that no other destination uses.
     fn try_next_address(&mut self, index: usize) {
+        let Destination { connection, addresses, .. } = &self.destinations[index];
+        if !connection.as_ref().is_some_and(|it| it.is_probe_due(self.now)) {
+            return;
+        }
+        let next = addresses.iter().skip(1).position(|it| self.user_of(it, index).is_none());
         let destination = &mut self.destinations[index];
-        let Some(connection) = &mut destination.connection else { return };
-        if destination.addresses.len() > 1 && connection.is_probe_due(self.now) {
-            destination.addresses.rotate_left(1);
-            destination.untried = destination.untried.saturating_sub(1);
+        destination.untried = destination.untried.saturating_sub(1);
+        if let (Some(next), Some(connection)) = (next, &mut destination.connection) {
+            destination.addresses.rotate_left(1 + next);
             connection.set_address(destination.addresses[0].clone(), self.mode);
         }
+    }
+
+    /// Another destination than the one at `index` that is connected to this address.
+    fn user_of(&self, address: &Address, index: usize) -> Option<&Destination> {
+        let others = self.destinations.iter().enumerate().filter(|(other, _)| *other != index);
+        others.map(|(_, it)| it).find(|it| {
+            it.connection.is_some() && it.address().is_some_and(|used| is_same(used, address))
+        })
     }
 
     fn found(&mut self, index: usize, found: &[SocketAddr]) {
@@ -365,14 +370,8 @@ impl Publisher {
                 addresses.push(address);
             }
         }
-        let is_used = |address: &Address| {
-            self.destinations.iter().enumerate().any(|(other, candidate)| {
-                other != index
-                    && candidate.connection.is_some()
-                    && !candidate.is_failing()
-                    && candidate.address() == Some(address)
-            })
-        };
+        let is_used =
+            |address| self.user_of(address, index).is_some_and(|other| !other.is_failing());
         let are_local = addresses.iter().all(Address::is_loopback);
         let used = addresses.iter().position(|it| are_local && is_used(it));
         let present = addresses.iter().position(|it| Some(it) == destination.address());
@@ -409,7 +408,8 @@ impl Publisher {
             let now = self.now;
             let destination = &mut self.destinations[index];
             let error = destination.error();
-            let is_due = now - destination.failure_reported >= REPORT_INTERVAL;
+            // The clock may have been set back.
+            let is_due = (now - destination.failure_reported).abs() >= REPORT_INTERVAL;
             match (&error, destination.is_failure_reported) {
                 (Some(error), false) if is_due && destination.untried == 0 => {
                     (destination.is_failure_reported, destination.failure_reported) = (true, now);
@@ -477,5 +477,29 @@ mod tests {
         let found = ["192.0.2.1", "192.0.2.2"];
         assert_eq!(choice(&[], &["192.0.2.2:1"], &found), ["192.0.2.2:1", "192.0.2.1:1"]);
         assert_eq!(choice(&[], &["192.0.2.3:1"], &found), ["192.0.2.1:1", "192.0.2.2:1"]);
+    }
+
+    /// A broadcast address needs a permission that the plugin's sockets do not have.
+    #[test]
+    fn an_address_that_another_destination_uses_is_not_tried() {
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let used = server.local_addr().unwrap();
+        let endpoints = [format!("statsd.test:{}", used.port()), used.to_string()];
+        let mut publisher = Publisher::default();
+        publisher.set_destinations(&endpoints.map(|it| it.parse().unwrap()), 0.0);
+        publisher.start(0.0);
+        let failing = SocketAddr::from(([255; 4], used.port()));
+        publisher.found(0, &[failing, used]);
+        for second in 1..60 {
+            publisher.service(second.into());
+            assert_eq!(publisher.destinations[0].state(), "failing");
+            let address = publisher.destinations[0].address().unwrap().to_string();
+            assert_eq!(address, failing.to_string(), "after {second} s");
+        }
+        // One that no other destination uses is tried.
+        publisher.set_destinations(&[publisher.destinations[0].endpoint.clone()], 60.0);
+        publisher.service(70.0);
+        publisher.service(71.0);
+        assert_eq!(publisher.destinations[0].state(), "ok");
     }
 }

@@ -32,8 +32,8 @@ impl MetricNames {
         }
     }
 
-    /// Checks that the names of all collectors are short enough, and that no two enabled
-    /// collectors have the same name, which some prefixes cause. The check uses the names of
+    /// Checks that the names of all collectors are short enough, and that the metrics of two
+    /// enabled collectors share no name, as they do with some prefixes. The check uses the names of
     /// states as labels, because users may choose them. The length of other labels is bounded
     /// (`jobs::label_table`).
     ///

@@ -157,7 +157,7 @@ impl Publisher {
         self.phase = Phase::Ended;
     }
 
-    /// `true` if destinations or metrics were added or removed since the last flush.
+    /// `true` if a flush is due, also if no value changed.
     pub fn is_flush_due(&self) -> bool {
         self.is_flush_due
     }
@@ -176,6 +176,13 @@ impl Publisher {
         let index = known.unwrap_or_else(|| self.define_plugin_counter(name, Some(0)));
         self.metrics[index as usize].level = Some(total as i64);
         self.mark_changed(index);
+    }
+
+    /// Removes these counters.
+    pub fn remove_plugin_counters(&mut self) {
+        for (_, index) in std::mem::take(&mut self.plugin_counters) {
+            self.retire_metric(index);
+        }
     }
 
     fn define_plugin_counter(&mut self, name: &'static str, total: Option<i64>) -> u32 {

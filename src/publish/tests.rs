@@ -225,3 +225,18 @@ fn a_label_that_moves_to_the_place_of_another_one_keeps_its_gauge() {
     sent.retain(|line| line.starts_with("dependency.s2:"));
     assert_eq!(sent, ["dependency.s2:+1|g"]);
 }
+
+#[test]
+fn a_clock_that_is_set_back_delays_no_probe() {
+    let (mut publisher, states, server) = publisher("states");
+    let address = server.local_addr().unwrap();
+    drop(server);
+    enable(states, &mut publisher);
+    publisher.start(40_000.0);
+    publisher.check_destinations(40_000.1);
+    assert_eq!(publisher.destinations()[0].state(), "failing");
+    let server = UdpSocket::bind(address).unwrap();
+    server.set_nonblocking(true).unwrap();
+    publisher.service(1_000.0);
+    assert_eq!(lines(&server).len(), 1, "a probe");
+}

@@ -2,8 +2,10 @@
 
 use serde_json::json;
 
+use crate::support::artifact::plugin;
 use crate::support::fake_job_manager::FakeJobManager;
 use crate::support::jobs::{live, COURSE};
+use crate::support::receiver::Receiver;
 
 #[test]
 fn the_query_shows_counts_anomalies_and_endpoints() {
@@ -40,4 +42,26 @@ fn telemetry_is_sent_only_where_it_is_enabled() {
         // Performance Co-Pilot drops lines with a dash.
         assert!(!texts.iter().any(|text| text.contains('-')), "{texts:?}");
     }
+}
+
+#[test]
+fn telemetry_ends_at_a_reload() {
+    let table = |telemetry: bool| json!({"state-counts": {"telemetry": telemetry, "resync": 5}});
+    let mut receiver = Receiver::start();
+    let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
+    host.config(&table(true));
+    host.load(plugin(), json!({})).unwrap();
+    let mut is_sent = |host: &mut FakeJobManager| {
+        host.advance(20.0);
+        host.counts();
+        let endpoint = receiver.endpoint();
+        receiver.take_others(&endpoint).iter().any(|text| text.contains(".plugin."))
+    };
+    assert!(is_sent(&mut host));
+    host.reload(&table(false)).unwrap();
+    is_sent(&mut host);
+    assert!(!is_sent(&mut host));
+    host.reload(&table(true)).unwrap();
+    assert!(is_sent(&mut host));
+    host.end();
 }

@@ -1,8 +1,8 @@
 //! A Flux jobtap plugin that sends the number of jobs in each state to a statsd server.
 //!
 //! The plugin keeps one table of the active jobs; each gauge is a sum over that table. All
-//! changes of one reactor loop iteration are sent in one datagram. The job manager never
-//! waits for a server.
+//! changes of one reactor loop iteration are sent together. The job manager never waits for a
+//! server.
 //!
 //! ```text
 //! Flux ── callback ──▶ flux ── event ──▶ jobs ── before, after ──▶ collectors

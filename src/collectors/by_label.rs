@@ -113,8 +113,6 @@ impl Collector for ByLabel {
 
     fn table_gauges(&self, table: &JobTable, out: &mut CollectorRecorder) {
         if self.is_queue() {
-            let queues = 1..=table.labels().queues.last();
-            queues.for_each(|queue| self.inactive(table, queue, out));
             queue_status::set(table, INACTIVE + 1, out);
         }
     }

@@ -2,7 +2,7 @@
 //! changes.
 //!
 //! A collector is a file and a line of [`COLLECTORS`]; `queues`, `users` and `banks` share a
-//! file, and so do those by queue. Most gauges are sums over the active jobs: each job adds its
+//! file, and so do the `queues.*`. Most gauges are sums over the active jobs: each job adds its
 //! [`Collector::contributions`], and a change of a job adds the contributions after it minus
 //! those before it. A gauge therefore never becomes negative, and after a lost event the next
 //! event of the job corrects it.
@@ -154,8 +154,8 @@ impl From<&str> for TagValue {
 pub enum MetricKind {
     /// A gauge: a sum over the active jobs. Its final value is 0.
     JobSum,
-    /// A gauge: a sum of the resources that are allocated to active jobs. Its final value is
-    /// 0. Not sent if Flux does not pass R to plugins (before 0.56).
+    /// A gauge: a sum of the resources that are allocated to active jobs, or what depends on
+    /// them. Its final value is 0. Not sent if Flux does not pass R to plugins (before 0.56).
     AllocationSum,
     /// A gauge: a number of inactive jobs, which may not be known. It keeps its last value.
     TableCount,
@@ -217,11 +217,10 @@ pub trait Collector {
         }
     }
 
-    /// Sets the gauges that are not sums over the jobs; `None` while a value is not known.
+    /// Sets the gauges that come from the broker's responses; `None` while a value is not known.
     fn table_gauges(&self, _table: &JobTable, _out: &mut CollectorRecorder) {}
 
-    /// Sets the gauges of inactive jobs, after the number of those of `queue` (0: no queue)
-    /// changed.
+    /// Sets the gauges of the numbers of inactive jobs, in total and in `queue` (0: none).
     fn inactive(&self, _: &JobTable, _queue: LabelId, _out: &mut CollectorRecorder) {}
 
     /// Records the timings of an event. Not called when a job is reconciled, because that is not

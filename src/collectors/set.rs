@@ -61,9 +61,7 @@ impl Collectors {
                 }
                 None => self.enabled.push(Enabled { id, collector, defined: None }),
             }
-            let enabled = &mut self.enabled[index];
-            let mut out = enabled.prepare(table.labels(), recorder);
-            enabled.collector.table_gauges(table, &mut out);
+            self.enabled[index].set_table_gauges(table, recorder);
             sums.0.into_iter().for_each(|(gauge, sum)| recorder.add(id, gauge, sum));
         }
     }
@@ -106,10 +104,7 @@ impl Collectors {
 
     /// Sets the gauges that are not sums over the jobs, after a response changed them.
     pub fn table_gauges_changed(&mut self, table: &JobTable, recorder: &mut impl Recorder) {
-        for enabled in &mut self.enabled {
-            let mut out = enabled.prepare(table.labels(), recorder);
-            enabled.collector.table_gauges(table, &mut out);
-        }
+        self.enabled.iter_mut().for_each(|it| it.set_table_gauges(table, recorder));
     }
 
     /// Sets the gauges of ages. `now` is `None` if no ages are sent.
@@ -140,6 +135,14 @@ impl Collectors {
 }
 
 impl Enabled {
+    /// Sets all gauges that are not sums over the jobs.
+    fn set_table_gauges(&mut self, table: &JobTable, recorder: &mut impl Recorder) {
+        let mut out = self.prepare(table.labels(), recorder);
+        self.collector.table_gauges(table, &mut out);
+        let queues = 0..=table.labels().queues.last();
+        queues.for_each(|queue| self.collector.inactive(table, queue, &mut out));
+    }
+
     /// The recorder of the collector, after the metrics of new labels are defined.
     #[inline]
     fn prepare<'a>(

@@ -32,10 +32,6 @@ impl Collector for States {
         }
     }
 
-    fn table_gauges(&self, table: &JobTable, out: &mut CollectorRecorder) {
-        self.inactive(table, 0, out);
-    }
-
     fn inactive(&self, table: &JobTable, _: LabelId, out: &mut CollectorRecorder) {
         let inactive = table.inactive().count().map(|count| count as i64);
         out.set(MetricId::fixed(State::Inactive as usize), inactive);

@@ -697,7 +697,7 @@ fn the_oldest_job_that_waits_and_is_not_held_determines_the_age() {
             let queue = |name| ages.get(&format!("queue.pending.oldest_seconds.{name}")).copied();
             let actual = [age("pending"), queue("a"), queue("b")].map(Option::unwrap_or_default);
             assert_eq!(actual, expected, "after {kind:?} of {id}");
-            table.recount_labels();
+            table.recount();
         }
     }
     assert_eq!(ages(&table, &mut collectors, &mut levels, None), BTreeMap::new());

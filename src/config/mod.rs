@@ -116,7 +116,7 @@ pub struct Config {
     pub period: f64,
     /// Seconds between two resyncs (all gauges as absolute values); 0 is never.
     pub resync: f64,
-    /// Seconds between two reconcile passes; 0 is never.
+    /// The maximum number of seconds between two reconcile passes; 0 is never.
     pub verify: f64,
     /// How a change of a gauge is sent.
     pub send: SendAs,

@@ -23,7 +23,7 @@ pub struct Watcher {
 struct WatcherArg {
     instance: NonNull<Instance>,
     callback: fn(&mut StateCounts),
-    /// `true` if the watcher is stopped when it calls back.
+    /// `true` from [`request`](Watcher::request) until the call, which stops the watcher.
     is_requested: Cell<bool>,
 }
 

@@ -126,9 +126,9 @@ pub struct InactiveByQueue {
     /// By the queue's id: the version of its label, and the number of jobs. While the numbers
     /// are not known, the changes since the load.
     counts: Vec<(u32, i64)>,
-    is_known: bool,
+    pub(super) is_known: bool,
     /// `true` if no number changed since the request.
-    is_quiet: bool,
+    pub(super) is_quiet: bool,
 }
 
 /// The number of jobs of each queue, by its name and by [`State`].
@@ -140,11 +140,6 @@ impl InactiveByQueue {
         let known = self.counts.get(usize::from(queue));
         let known = known.filter(|(version, _)| *version == labels.version_of(queue));
         self.is_known.then(|| known.map_or(0, |(_, count)| *count))
-    }
-
-    /// `true` if the numbers are known.
-    pub fn is_known(&self) -> bool {
-        self.is_known
     }
 
     pub(super) fn add(&mut self, queue: LabelId, by: i64, labels: &LabelTable) {
@@ -163,29 +158,17 @@ impl InactiveByQueue {
         self.is_quiet = false;
     }
 
-    pub(super) fn requested(&mut self) {
-        self.is_quiet = true;
-    }
-
-    /// `true` if no number changed since the request. Otherwise its response cannot be used.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.is_quiet
-    }
-
-    /// Processes the response. `excess` is its number of jobs by queue and state, minus the
-    /// active jobs of the table. The response is used if its active jobs equal those of the
-    /// table: job-list has then processed the same events. Returns `true` if it is used.
-    pub(super) fn response(&mut self, excess: &[[i64; 7]], labels: &LabelTable) -> bool {
+    /// Processes a response after which no number changed. `excess` is its number of jobs by
+    /// queue and state, minus the active jobs of the table. The response is used if its active
+    /// jobs equal those of the table: job-list has then processed the same events.
+    pub(super) fn response(&mut self, excess: &[[i64; 7]], labels: &LabelTable) {
         // The response never includes NEW.
         let active = State::Depend as usize..State::Inactive as usize;
-        let agrees = excess.iter().skip(1).all(|by| by[active.clone()].iter().all(|&by| by == 0));
-        if !agrees {
-            return false;
+        if excess.iter().skip(1).all(|by| by[active.clone()].iter().all(|&by| by == 0)) {
+            let counts = excess.iter().map(|by| by[State::Inactive as usize]);
+            self.counts = (0..).map(|id| labels.version_of(id)).zip(counts).collect();
+            self.is_known = true;
         }
-        let counts = excess.iter().map(|by| by[State::Inactive as usize]);
-        self.counts = (0..).map(|id| labels.version_of(id)).zip(counts).collect();
-        self.is_known = true;
-        true
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::stats::is_invisible;
 
-/// The label for names that are too long or exceed the limit of their table.
+/// The label for labels that are too long or have no place in their table.
 pub const OTHER: &str = "other";
 
 /// The number of a label in its table, from 1; 0 means no label.
@@ -125,7 +125,7 @@ impl LabelTable {
         index as LabelId + 1
     }
 
-    /// Adds `by` to the number of active jobs of a label. Until then it keeps its place.
+    /// Adds `by` to the number of active jobs of a label, which has its place until then.
     pub fn count(&mut self, id: LabelId, by: i32) {
         let Some(index) = usize::from(id).checked_sub(1) else { return };
         let Some(label) = self.labels.get_mut(index) else { return };

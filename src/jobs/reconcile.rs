@@ -1,12 +1,5 @@
-//! The reconcile pass: compares the table with the job manager's own jobs.
-//!
-//! If another plugin hides an event, the next event of the job corrects the table. The last
-//! event of a job has no successor. Therefore, every `verify` seconds the plugin looks up
-//! each job of the table, in slices, and then requests the job manager's number of active
-//! jobs. If it differs from the table's while no event arrives, the plugin requests the list
-//! of jobs and looks up jobs that are missing in the table.
-//!
-//! This module decides the next step; the plugin makes the requests.
+//! The reconcile pass: decides the next step. The plugin makes the requests, and describes the
+//! pass (`plugin::pass`).
 
 use super::cursor::Cursor;
 use super::table::JobTable;

@@ -139,27 +139,25 @@ impl JobTable {
         let had = std::mem::replace(&mut self.needs, needs);
         if !needs.contains(had) {
             self.shards.iter_mut().flat_map(Shard::values_mut).for_each(|job| job.keep(needs));
-            self.recount_labels();
         }
-        self.without_reason = match needs.contains(Needs::WAITING) {
-            true => self.jobs().filter(|(_, job)| job.needs_list()).count() as i64,
-            false => 0,
-        };
+        self.recount();
     }
 
-    /// Counts the active jobs of each label again, and the pending ones by their time of
-    /// submission. Iterates over all jobs.
-    pub fn recount_labels(&mut self) {
-        let JobTable { labels, pending, shards, .. } = self;
+    /// Counts again: the active jobs of each label, the pending ones by their time of submission,
+    /// and those whose dependencies must be requested. Iterates over all jobs.
+    pub fn recount(&mut self) {
+        let JobTable { labels, pending, shards, without_reason, .. } = self;
         labels.clear_job_counts();
         pending.clear();
+        *without_reason = 0;
         for job in shards.iter().flat_map(Shard::values) {
             labels.count_job(Some(job), 1);
             count_pending(pending, Some(job), 1);
+            *without_reason += i64::from(self.needs.contains(Needs::WAITING) && job.needs_list());
         }
     }
 
-    /// The time of submission of the oldest job of a queue (0: of no queue) that waits for a
+    /// The time of submission of the oldest job of a queue (0: no queue) that waits for a
     /// priority or resources and is not held.
     pub fn oldest_pending(&self, queue: LabelId) -> Option<Timestamp> {
         let mut jobs = self.pending.range((queue, Timestamp::MIN)..);
@@ -229,8 +227,8 @@ impl JobTable {
     }
 
     /// Sets the status of the queues, by their names; the name of the anonymous queue is empty.
-    /// Returns `true` if other queues are stopped: then [`Job::is_stopped`] is not true of each
-    /// job until it is [reconciled](Self::reconcile).
+    /// Returns `true` if the stopped queues changed: [`Job::is_stopped`] may be wrong until the
+    /// job is [reconciled](Self::reconcile).
     pub fn set_queue_status(&mut self, status: &[(String, QueueStatus)]) -> bool {
         let queues = &mut self.labels.queues;
         self.queue_status = status.iter().map(|(name, it)| (queues.id(name), *it)).collect();
@@ -387,15 +385,15 @@ impl JobTable {
 
     /// To be called when the number of jobs by queue is requested.
     pub fn queues_requested(&mut self) {
-        self.inactive_by_queue.requested();
+        self.inactive_by_queue.is_quiet = true;
     }
 
-    /// Processes the response. Returns `true` if it is used; otherwise the request must be
-    /// repeated. Iterates over all jobs, unless an inactive job was added or removed since the
-    /// request.
+    /// Processes the response, unless a number of inactive jobs changed since the request. Returns
+    /// `true` if the numbers are known; otherwise the request must be repeated. Iterates over all
+    /// jobs.
     pub fn queues_response(&mut self, response: &ByQueue) -> bool {
-        if !self.inactive_by_queue.is_quiet() {
-            return false;
+        if !self.inactive_by_queue.is_quiet {
+            return self.inactive_by_queue.is_known;
         }
         let ids: Vec<_> = response.iter().map(|(name, _)| self.labels.queues.id(name)).collect();
         let mut excess = vec![[0i64; 7]; usize::from(self.labels.queues.last()) + 1];
@@ -410,7 +408,8 @@ impl JobTable {
                 excess[usize::from(job.queue)][state as usize] -= 1;
             }
         }
-        self.inactive_by_queue.response(&excess, &self.labels.queues)
+        self.inactive_by_queue.response(&excess, &self.labels.queues);
+        self.inactive_by_queue.is_known
     }
 
     /// To be called when the number of inactive jobs is requested.

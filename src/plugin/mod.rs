@@ -8,7 +8,7 @@
 //!   an absolute value: a server may still have earlier values.
 //! - While the plugin is loaded, changes are sent at the end of each reactor loop iteration,
 //!   or once per `period`. Every `resync` seconds all gauges are sent as absolute values.
-//! - Every `verify` seconds a reconcile pass compares the table with the job manager.
+//! - At least every `verify` seconds a reconcile pass compares the table with the job manager.
 //! - At removal, which is also how an instance ends, the gauges of active jobs are set to 0,
 //!   because they are no longer updated. INACTIVE keeps its last value.
 //! - After a reload, destinations and names that did not change continue without

@@ -46,10 +46,10 @@ const LISTS: [(&CStr, &CStr); 2] = [
     ),
     (c"job-manager.list", c"{\"max_entries\": 0}"),
 ];
-/// The timeout of a request for a list of jobs in seconds.
-const TIMEOUT: f64 = 10.0;
-/// Seconds from a caught panic to the pass that corrects its effects; doubled up to 64 s for
-/// each panic before such a pass is complete.
+/// The timeout of a request in seconds.
+pub(super) const TIMEOUT: f64 = 10.0;
+/// Seconds from a caught panic to the pass that corrects its effects; doubled, at most to 64 s,
+/// at each panic before that pass ends.
 const RECOVERY_DELAY: f64 = 1.0;
 
 /// The reconcile pass, in progress or not.
@@ -69,7 +69,7 @@ pub(super) struct Pass {
     pub(super) updates: u64,
     /// The index in [`LISTS`] of the next list to request.
     next_list: usize,
-    /// `true` if a panic was caught since the pass began.
+    /// `true` if a pass for a panic must follow this one.
     is_recovery_due: bool,
     /// Recoveries since the last pass without a panic.
     recoveries: i32,
@@ -174,7 +174,7 @@ impl StateCounts {
         self.timers.recovery = None;
         let (Some(config), true) = (&self.config, self.publisher.is_running()) else { return };
         let all = Backfill::new(&config.metrics);
-        self.table.recount_labels();
+        self.table.recount();
         self.pass.recoveries = self.pass.recoveries.saturating_add(1);
         match self.pass.stage {
             // It continues after the job at which a lookup may have panicked. If each panic

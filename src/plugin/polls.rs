@@ -6,15 +6,13 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::pass::{PAUSE, SLICE};
+use super::pass::{PAUSE, SLICE, TIMEOUT};
 use super::StateCounts;
 use crate::collectors::Backfill;
 use crate::flux::{Error, OnResponse, Payload, Response, Rpc, Watcher};
 use crate::flux_formats::{job_stats, queue_status, resource_status, JobList, QueueStatus};
 use crate::jobs::{Anomaly, Needs};
 
-/// The timeout of a request in seconds.
-const TIMEOUT: f64 = 10.0;
 /// Seconds from an error to the next request: while an instance starts, the service may be
 /// loaded after the job manager; later it may be missing permanently.
 const RETRY: f64 = 0.5;
@@ -34,7 +32,7 @@ const LARGE_RESPONSE: usize = 1 << 17;
 /// Seconds from the last response about the queues to the next request.
 const QUEUE_STATUS_INTERVAL: f64 = 5.0;
 /// Seconds from the last list of dependencies to the next request, and between two checks that
-/// find no job without a reason.
+/// find that none is needed.
 const DEPENDENCIES_INTERVAL: f64 = 5.0;
 const DEPENDENCIES_CHECK: f64 = 1.0;
 
@@ -86,7 +84,7 @@ impl Polls {
 }
 
 impl StateCounts {
-    /// Sends all requests that are needed, also those in progress: their callback may have
+    /// Sends all needed requests, and again those in progress: their callback may have
     /// panicked.
     pub(super) fn start_polls(&mut self) {
         self.polls.polls.iter_mut().for_each(|poll| poll.rpc = None);
@@ -139,10 +137,8 @@ impl StateCounts {
             job_stats::parse_job_list_stats(payload.as_ref())
         });
         let next = counts.map(|counts| {
-            let is_known = self.table.queues_response(&counts);
-            // If not, job-list has not processed all events yet, or a job ended meanwhile.
-            let again = !is_known && !self.table.inactive_by_queue().is_known();
-            again.then_some(QUEUES_AGAIN)
+            // If not known, job-list has not processed all events yet, or a job ended meanwhile.
+            (!self.table.queues_response(&counts)).then_some(QUEUES_AGAIN)
         });
         self.complete(PollId::Queues, next);
     }
@@ -200,7 +196,8 @@ impl StateCounts {
     fn request_next_queue_status(&mut self) {
         let Some(name) = self.polls.queue_names.last() else {
             // Many jobs may wait in a queue that was stopped or started.
-            if self.table.set_queue_status(&self.polls.queue_statuses) {
+            let other_stopped = self.table.set_queue_status(&self.polls.queue_statuses);
+            if other_stopped && self.table.needs().contains(Needs::WAITING) {
                 self.start_pass(Backfill::new(&self.pass.filling()));
             }
             return self.complete(PollId::QueueStatus, Ok(Some(QUEUE_STATUS_INTERVAL)));

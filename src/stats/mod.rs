@@ -23,8 +23,9 @@
 //! # }
 //! ```
 //!
-//! Each call sends one datagram. Sends never block and never return an error: a datagram
-//! that cannot be sent is dropped and counted in [`Counters`].
+//! Each call sends one datagram. Sends never wait for a server and never return an error: a
+//! datagram that cannot be sent is dropped and counted in [`Counters`]. Only the lookup of a host
+//! name may block.
 
 mod address;
 mod connection;

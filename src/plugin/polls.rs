@@ -47,7 +47,7 @@ pub(super) struct Polls {
     queue_statuses: Vec<(String, QueueStatus)>,
 }
 
-/// An index in [`Polls::polls`].
+/// An index in [`POLLS`] and in [`Polls::polls`].
 #[derive(Clone, Copy)]
 enum PollId {
     Counts,
@@ -56,6 +56,16 @@ enum PollId {
     QueueStatus,
     Dependencies,
 }
+
+type Request = fn(&mut StateCounts);
+/// The function that sends each request, and the subject of its response.
+const POLLS: [(Request, &str); 5] = [
+    (StateCounts::request_counts, "inactive jobs and housekeeping"),
+    (StateCounts::request_queues, "inactive jobs by queue"),
+    (StateCounts::request_resource_status, "nodes, cores and GPUs"),
+    (StateCounts::request_queue_status, "the status of queues"),
+    (StateCounts::request_dependencies, "dependencies that plugins add"),
+];
 
 /// One repeated request: at most one is in progress.
 #[derive(Default)]
@@ -88,11 +98,7 @@ impl StateCounts {
     /// panicked.
     pub(super) fn start_polls(&mut self) {
         self.polls.polls.iter_mut().for_each(|poll| poll.rpc = None);
-        self.request_counts();
-        self.request_queues();
-        self.request_resource_status();
-        self.request_queue_status();
-        self.request_dependencies();
+        POLLS.iter().for_each(|(request, _)| request(self));
     }
 
     /// Requests the job manager's numbers of active and inactive jobs.
@@ -308,14 +314,7 @@ impl StateCounts {
     /// Ends a request. The next one is sent after the seconds in `next`, or, after an error,
     /// when a retry is due. An error that lasts is logged, once per poll.
     fn complete(&mut self, id: PollId, next: Result<Option<f64>, Error>) {
-        // The function for the next request, and the subject of the response.
-        let (request, subject): (fn(&mut Self), _) = match id {
-            PollId::Counts => (Self::request_counts, "inactive jobs and housekeeping"),
-            PollId::Queues => (Self::request_queues, "inactive jobs by queue"),
-            PollId::ResourceStatus => (Self::request_resource_status, "nodes, cores and GPUs"),
-            PollId::QueueStatus => (Self::request_queue_status, "the status of queues"),
-            PollId::Dependencies => (Self::request_dependencies, "dependencies that plugins add"),
-        };
+        let (request, subject) = POLLS[id as usize];
         let poll = &mut self.polls.polls[id as usize];
         let after = match next {
             Ok(after) => {

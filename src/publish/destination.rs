@@ -131,7 +131,10 @@ pub(super) fn connections_mut(
 /// Returns `true` for equal addresses, and for two paths of one socket.
 fn is_same(one: &Address, other: &Address) -> bool {
     let file = |address: &Address| match address {
-        Address::Unix(path) => fs::canonicalize(path).ok(),
+        // The server may be absent, and with it the file.
+        Address::Unix(path) => fs::canonicalize(path)
+            .ok()
+            .or_else(|| Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?))),
         Address::Udp(_) => None,
     };
     one == other || file(one).is_some_and(|one| file(other) == Some(one))
@@ -309,17 +312,25 @@ impl Publisher {
     }
 
     /// If a host has several addresses and a probe of the present one is due, the next one is
-    /// used instead that no other destination uses.
+    /// used instead, unless another destination uses it and fails, too.
     fn try_next_address(&mut self, index: usize) {
         let Destination { connection, addresses, .. } = &self.destinations[index];
         if !connection.as_ref().is_some_and(|it| it.is_probe_due(self.now)) {
             return;
         }
-        let next = addresses.iter().skip(1).position(|it| self.user_of(it, index).is_none());
+        let next = addresses.iter().enumerate().skip(1).find_map(|(place, address)| {
+            let user = self.user_of(address, index);
+            (!user.is_some_and(Destination::is_failing)).then_some((place, user.is_some()))
+        });
         let destination = &mut self.destinations[index];
         destination.untried = destination.untried.saturating_sub(1);
-        if let (Some(next), Some(connection)) = (next, &mut destination.connection) {
-            destination.addresses.rotate_left(1 + next);
+        let Some((place, is_used)) = next else { return };
+        destination.addresses.rotate_left(place);
+        if is_used {
+            let failing = destination.connection.take();
+            failing.into_iter().for_each(|it| self.remove_connection(it));
+            self.connect();
+        } else if let Some(connection) = &mut destination.connection {
             connection.set_address(destination.addresses[0].clone(), self.mode);
         }
     }
@@ -481,7 +492,7 @@ mod tests {
 
     /// A broadcast address needs a permission that the plugin's sockets do not have.
     #[test]
-    fn an_address_that_another_destination_uses_is_not_tried() {
+    fn an_address_that_another_destination_uses_is_not_connected_twice() {
         let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let used = server.local_addr().unwrap();
         let endpoints = [format!("statsd.test:{}", used.port()), used.to_string()];
@@ -490,16 +501,13 @@ mod tests {
         publisher.start(0.0);
         let failing = SocketAddr::from(([255; 4], used.port()));
         publisher.found(0, &[failing, used]);
-        for second in 1..60 {
-            publisher.service(second.into());
-            assert_eq!(publisher.destinations[0].state(), "failing");
-            let address = publisher.destinations[0].address().unwrap().to_string();
-            assert_eq!(address, failing.to_string(), "after {second} s");
-        }
-        // One that no other destination uses is tried.
+        let states = |publisher: &Publisher| -> Vec<_> {
+            publisher.destinations().iter().map(Destination::state).collect()
+        };
+        publisher.service(1.0);
+        assert_eq!(states(&publisher), [format!("same as \"{used}\""), "ok".to_owned()]);
+        // It is used when no other destination does.
         publisher.set_destinations(&[publisher.destinations[0].endpoint.clone()], 60.0);
-        publisher.service(70.0);
-        publisher.service(71.0);
-        assert_eq!(publisher.destinations[0].state(), "ok");
+        assert_eq!(states(&publisher), ["ok"]);
     }
 }

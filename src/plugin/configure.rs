@@ -154,6 +154,7 @@ impl StateCounts {
         }
         let (period, send) = (config.period, config.send);
         let old = self.config.replace(config);
+        self.count_telemetry();
         if self.publisher.is_running() {
             // Collectors may need other ones.
             self.start_polls();

@@ -169,11 +169,11 @@ impl Publisher {
         self.phase == Phase::Running && (has_values || self.is_flush_due)
     }
 
-    /// Sets the total of a counter of the plugin's own work. `name` follows the first part of
-    /// the prefix.
+    /// Sets the total of a counter of the plugin's own work. The first total is not sent, only
+    /// its increases. `name` follows the first part of the prefix.
     pub fn set_plugin_counter(&mut self, name: &'static str, total: u64) {
         let known = self.plugin_counters.iter().find(|(known, _)| *known == name).map(|it| it.1);
-        let index = known.unwrap_or_else(|| self.define_plugin_counter(name, Some(0)));
+        let index = known.unwrap_or_else(|| self.define_plugin_counter(name, Some(total as i64)));
         self.metrics[index as usize].level = Some(total as i64);
         self.mark_changed(index);
     }

@@ -163,15 +163,19 @@ fn sums_that_are_added_again_send_only_the_differences() {
 }
 
 #[test]
-fn counters_of_the_plugin_are_summed_until_the_flush() {
+fn counters_of_the_plugin_begin_at_0_and_are_summed_until_the_flush() {
     let (mut publisher, _, server) = publisher("results");
     publisher.start(0.0);
-    for (name, total) in [("plugin.datagrams", 2), ("plugin.repairs", 0), ("plugin.datagrams", 5)] {
+    for (name, total) in [("plugin.datagrams", 2), ("plugin.repairs", 0)] {
         publisher.set_plugin_counter(name, total);
     }
+    publisher.flush(0.0);
+    assert_eq!(ordered_lines(&server), ["plugin.datagrams:0|c", "plugin.repairs:0|c"]);
+    publisher.set_plugin_counter("plugin.datagrams", 4);
+    publisher.set_plugin_counter("plugin.datagrams", 7);
     assert!(publisher.is_pending());
     publisher.flush(0.0);
-    assert_eq!(ordered_lines(&server), ["plugin.datagrams:5|c", "plugin.repairs:0|c"]);
+    assert_eq!(ordered_lines(&server), ["plugin.datagrams:5|c"]);
     assert!(!publisher.is_pending());
     publisher.flush(0.0);
     assert_eq!(lines(&server), [""; 0]);

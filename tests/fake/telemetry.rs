@@ -37,7 +37,7 @@ fn telemetry_is_sent_only_where_it_is_enabled() {
         host.advance(10.0);
         host.counts();
         let texts = receiver.others();
-        let told = texts.iter().filter(|text| text.contains(".plugin.datagrams:2|c"));
+        let told = texts.iter().filter(|text| text.contains(".plugin.datagrams:3|c"));
         assert_eq!(told.count(), count, "{texts:?}");
         // Performance Co-Pilot drops lines with a dash.
         assert!(!texts.iter().any(|text| text.contains('-')), "{texts:?}");
@@ -45,23 +45,30 @@ fn telemetry_is_sent_only_where_it_is_enabled() {
 }
 
 #[test]
-fn telemetry_ends_at_a_reload() {
+fn telemetry_ends_and_continues_at_a_reload() {
     let table = |telemetry: bool| json!({"state-counts": {"telemetry": telemetry, "resync": 5}});
     let mut receiver = Receiver::start();
     let mut host = FakeJobManager::start(Some(&receiver.endpoint()));
     host.config(&table(true));
     host.load(plugin(), json!({})).unwrap();
-    let mut is_sent = |host: &mut FakeJobManager| {
+    // The samples of 20 s: their number, and their sum.
+    let mut resyncs = |host: &mut FakeJobManager| {
         host.advance(20.0);
         host.counts();
         let endpoint = receiver.endpoint();
-        receiver.take_others(&endpoint).iter().any(|text| text.contains(".plugin."))
+        let others = receiver.take_others(&endpoint);
+        let values = others.iter().flat_map(|text| text.lines()).filter_map(|line| {
+            line.strip_prefix("flux.job.plugin.resyncs:")?.strip_suffix("|c")?.parse().ok()
+        });
+        let values: Vec<i64> = values.collect();
+        (values.len(), values.iter().sum::<i64>())
     };
-    assert!(is_sent(&mut host));
+    let (_, sum) = resyncs(&mut host);
+    assert!((3..=4).contains(&sum), "{sum}");
     host.reload(&table(false)).unwrap();
-    is_sent(&mut host);
-    assert!(!is_sent(&mut host));
+    assert_eq!(resyncs(&mut host), (0, 0));
     host.reload(&table(true)).unwrap();
-    assert!(is_sent(&mut host));
+    let (samples, sum) = resyncs(&mut host);
+    assert!(samples > 0 && (3..=4).contains(&sum), "without the earlier ones: {sum}");
     host.end();
 }

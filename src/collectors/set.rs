@@ -32,11 +32,6 @@ impl Collectors {
         self.enabled.iter()
     }
 
-    /// `true` if the collector is enabled.
-    pub fn has(&self, collector: CollectorId) -> bool {
-        self.ids().any(|id| id == collector)
-    }
-
     /// Disables all collectors that are not in `configured`.
     pub fn retain(&mut self, configured: &[CollectorId], recorder: &mut impl Recorder) {
         self.enabled.retain(|enabled| {
@@ -85,9 +80,7 @@ impl Collectors {
     ) {
         let version = table.labels().version();
         if self.version != version {
-            for enabled in &mut self.enabled {
-                enabled.prepare(table.labels(), recorder);
-            }
+            self.table_gauges_changed(table, recorder);
             self.version = version;
         }
         for Enabled { id, collector, .. } in &mut self.enabled {

@@ -55,7 +55,8 @@ unsafe extern "C" fn on_callback(
     let (instance, topic, args) =
         unsafe { (&*(data as *const Instance), CStr::from_ptr(topic).to_bytes(), Args::new(args)) };
     let job = || JobArgs::current(plugin, &args);
-    // A job's event is not a cancellation point, except in `log` and where it sends timings.
+    // A job's event makes no system call, except in `log`, and where it sends timings: there
+    // cancellation is off, too.
     let _uncancelled = (!topic.starts_with(b"job.")).then(Uncancelled::new);
     match topic {
         [b'j', b'o', b'b', b'.', b's', b't', b'a', b't', b'e', b'.', ..] => {

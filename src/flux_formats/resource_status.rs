@@ -145,17 +145,18 @@ pub fn parse(response: &[u8], queues: &[QueueRequirements], now: f64) -> Option<
     };
     let QueueResources { total: all, up } = sum(&nodes, std::iter::repeat(true));
     let mut nodes_with = BTreeMap::new();
-    for (property, ranks) in &properties {
-        let has = nodes_with.entry(property.as_str()).or_insert(vec![false; nodes.len()]);
-        each(has, ranks, |has| *has = true)?;
+    for property in queues.iter().flat_map(|(_, requires)| requires).map(|it| name_of(it)) {
+        if !nodes_with.contains_key(property) {
+            let mut has = vec![false; nodes.len()];
+            let ranks = properties.get(property).copied().unwrap_or_default();
+            each(&mut has, ranks, |has| *has = true)?;
+            nodes_with.insert(property, has);
+        }
     }
-    let none = vec![false; nodes.len()];
     let of_queue = |(name, requires): &QueueRequirements| {
         let mut has_all = vec![true; nodes.len()];
         for property in requires {
-            let (property, is_excluded) =
-                property.strip_prefix('^').map_or((property.as_str(), false), |it| (it, true));
-            let has = nodes_with.get(property).unwrap_or(&none);
+            let (has, is_excluded) = (&nodes_with[name_of(property)], property.starts_with('^'));
             has_all.iter_mut().zip(has).for_each(|(all, has)| *all &= *has != is_excluded);
         }
         (name.clone(), sum(&nodes, has_all))
@@ -172,6 +173,11 @@ pub fn parse(response: &[u8], queues: &[QueueRequirements], now: f64) -> Option<
         gpus: all.gpus,
         queues: queues.iter().map(of_queue).collect(),
     })
+}
+
+/// The name of a property that a queue requires or excludes.
+fn name_of(property: &str) -> &str {
+    property.strip_prefix('^').unwrap_or(property)
 }
 
 /// The resources of the nodes that are counted, by rank, without excluded ones.

@@ -154,7 +154,7 @@ impl StateCounts {
         let fill: Vec<_> = wanted
             .iter()
             .copied()
-            .filter(|id| !self.collectors.has(*id) || filling.contains(id))
+            .filter(|id| !self.collectors.ids().any(|it| it == *id) || filling.contains(id))
             .collect();
         if fill != filling {
             self.start_pass(Backfill::new(&fill));

@@ -439,7 +439,8 @@ impl Connection {
         match errno {
             // Nothing is lost, so this is not counted unless it lasts.
             libc::EAGAIN | libc::ENOBUFS if self.socket.is_some() => {
-                let lasts = now - *self.full_since.get_or_insert(now) >= FULL_TIMEOUT;
+                // The clock may have been set back.
+                let lasts = (now - *self.full_since.get_or_insert(now)).abs() >= FULL_TIMEOUT;
                 if errno == libc::EAGAIN && matches!(self.address, Address::Unix(_)) {
                     if lasts {
                         self.count_failure(errno, now);
@@ -462,7 +463,7 @@ impl Connection {
             }
             _ => (),
         }
-        let is_unstable = self.is_failing() || now - self.recovered < STABLE;
+        let is_unstable = self.is_failing() || (now - self.recovered).abs() < STABLE;
         self.count_failure(errno, now);
         self.refusal_check = None;
         self.probe_delay = match is_unstable {

@@ -15,7 +15,7 @@ use crate::support::servers::netdata::Netdata;
 /// The limit for a change of all alarms: many of their evaluations.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The ages of three queues. None is an alarm, and neither is their sum.
+/// The ages of three queues. None exceeds the limit of the alarm; their sum does.
 const QUEUES: [&str; 3] = ["a", "all", "b"];
 const AGE: u32 = 500_000;
 

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::pty::{openpty, Winsize};
-use nix::sys::signal::{killpg, Signal};
+use nix::sys::signal::{kill, killpg, Signal};
 use nix::unistd::Pid;
 
 use crate::support::artifact::demo;
@@ -59,13 +60,22 @@ fn the_table_stays_on_the_screen_at_the_end() {
         .unwrap();
     let mut master = File::from(pty.master);
     let mut terminal = vt100::Parser::new(rows, columns, 0);
-    let mut is_interrupted = false;
-    let mut buffer = [0; 4096];
+    let (ended, end) = mpsc::channel::<()>();
+    let pid = Pid::from_raw(demo.id() as i32);
+    thread::spawn(move || {
+        if end.recv_timeout(Duration::from_secs(100)) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    let (mut is_interrupted, mut is_asked) = (false, false);
+    let (mut output, mut buffer) = (Vec::new(), [0; 4096]);
     // At the end read(2) fails with EIO.
     while let Ok(length @ 1..) = master.read(&mut buffer) {
         terminal.process(&buffer[..length]);
-        // The demo asks for the position of the cursor.
-        if buffer[..length].windows(4).any(|sent| sent == b"\x1b[6n") {
+        output.extend_from_slice(&buffer[..length]);
+        // The demo asks for the position of the cursor, once.
+        if !is_asked && output.windows(4).any(|sent| sent == b"\x1b[6n") {
+            is_asked = true;
             let (row, column) = terminal.screen().cursor_position();
             write!(master, "\x1b[{};{}R", row + 1, column + 1).unwrap();
         }
@@ -75,6 +85,7 @@ fn the_table_stays_on_the_screen_at_the_end() {
         }
     }
     assert_eq!(demo.wait().unwrap().code(), Some(130));
+    drop(ended);
     let screen = terminal.screen().contents();
     let lines: Vec<_> = screen.lines().map(str::trim_end).collect();
     let header = lines.iter().position(|line| *line == "state         jobs  lowest  history");

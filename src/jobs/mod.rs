@@ -15,7 +15,7 @@
 //! - `job.inactive-remove` reports that an inactive job was purged.
 //!
 //! An event replaces the properties of a job; it does not increment counts. If another plugin
-//! fails and hides an event, the next event of the job corrects the table. A job without
+//! fails, so that an event is missed, the next event of the job corrects the table. A job without
 //! further events is corrected by [`reconcile`].
 
 mod change;

@@ -78,7 +78,7 @@ pub struct JobTable {
     /// `true` after the first complete reconcile pass.
     is_reconciled: bool,
     /// Jobs in DEPEND whose dependencies must be requested, if [`Needs::WAITING`].
-    without_reason: i64,
+    unlisted: i64,
 }
 
 /// The jobs that ended during the load, while Flux reports the existing jobs. At a restart,
@@ -107,7 +107,7 @@ impl Default for JobTable {
             events: 0,
             restart_replay: Some(RestartReplay::default()),
             is_reconciled: false,
-            without_reason: 0,
+            unlisted: 0,
         }
     }
 }
@@ -146,14 +146,14 @@ impl JobTable {
     /// Counts again: the active jobs of each label, the pending ones by their time of submission,
     /// and those whose dependencies must be requested. Iterates over all jobs.
     pub fn recount(&mut self) {
-        let JobTable { labels, pending, shards, without_reason, .. } = self;
+        let JobTable { labels, pending, shards, unlisted, .. } = self;
         labels.clear_job_counts();
         pending.clear();
-        *without_reason = 0;
+        *unlisted = 0;
         for job in shards.iter().flat_map(Shard::values) {
             labels.count_job(Some(job), 1);
             count_pending(pending, Some(job), 1);
-            *without_reason += i64::from(self.needs.contains(Needs::WAITING) && job.needs_list());
+            *unlisted += i64::from(self.needs.contains(Needs::WAITING) && job.needs_list());
         }
     }
 
@@ -244,7 +244,7 @@ impl JobTable {
 
     /// `true` if a job in DEPEND has no dependency in its jobspec: a plugin added one.
     pub fn needs_dependencies(&self) -> bool {
-        self.without_reason > 0
+        self.unlisted > 0
     }
 
     /// Sets the dependencies that a job in DEPEND waits for, by their names. Without names the job
@@ -266,7 +266,7 @@ impl JobTable {
         self.labels.count_job(Some(&after), 1);
         self.labels.count_job(Some(&before), -1);
         let change = Change { before: Some(before), after: Some(after), ..Change::default() };
-        self.count_without_reason(&change);
+        self.count_unlisted(&change);
         change
     }
 
@@ -384,14 +384,14 @@ impl JobTable {
     }
 
     /// To be called when the number of jobs by queue is requested.
-    pub fn queues_requested(&mut self) {
+    pub fn by_queue_requested(&mut self) {
         self.inactive_by_queue.is_quiet = true;
     }
 
     /// Processes the response, unless a number of inactive jobs changed since the request. Returns
     /// `true` if the numbers are known; otherwise the request must be repeated. Iterates over all
     /// jobs.
-    pub fn queues_response(&mut self, response: &ByQueue) -> bool {
+    pub fn by_queue_response(&mut self, response: &ByQueue) -> bool {
         if !self.inactive_by_queue.is_quiet {
             return self.inactive_by_queue.is_known;
         }
@@ -546,7 +546,7 @@ impl JobTable {
             _ => self.count(change, kind, source),
         }
         if self.needs.contains(Needs::WAITING) {
-            self.count_without_reason(change);
+            self.count_unlisted(change);
         }
         let exceeds = |job: &Option<Job>| job.as_ref().is_some_and(|job| job.exceeds_limit);
         if exceeds(&change.after) && !exceeds(&change.before) && change.anomaly.is_none() {
@@ -557,9 +557,9 @@ impl JobTable {
         }
     }
 
-    fn count_without_reason(&mut self, Change { before, after, .. }: &Change) {
+    fn count_unlisted(&mut self, Change { before, after, .. }: &Change) {
         let number = |job: &Option<Job>| i64::from(job.as_ref().is_some_and(Job::needs_list));
-        self.without_reason += number(after) - number(before);
+        self.unlisted += number(after) - number(before);
     }
 
     /// [`complete`](Self::complete), if a job begins, ends, or is counted otherwise than before.

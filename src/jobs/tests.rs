@@ -521,9 +521,9 @@ fn inactive_jobs_by_queue_are_known_when_job_list_agrees_about_active_jobs() {
             ("gpu_batch".to_owned(), [0, 0, 0, 0, 0, 0, 4]),
             ("debug".to_owned(), [0, 0, 0, 0, 0, 0, 9]),
         ];
-        table.queues_response(&response)
+        table.by_queue_response(&response)
     };
-    table.queues_requested();
+    table.by_queue_requested();
     assert!(!respond(&mut table, 0), "job-list does not have the running job");
     assert!(respond(&mut table, 1));
     assert_eq!(
@@ -535,7 +535,7 @@ fn inactive_jobs_by_queue_are_known_when_job_list_agrees_about_active_jobs() {
     );
     table.apply(Event { id: 5, kind: EventKind::InactiveAdd }, &job);
     assert_eq!(table.inactive_by_queue().inactive(1, &table.labels().queues), Some(8));
-    table.queues_requested();
+    table.by_queue_requested();
     table.apply(Event { id: 5, kind: EventKind::InactiveRemove }, &job);
     // A number changed since the request.
     respond(&mut table, 1);

@@ -68,8 +68,8 @@ impl StateCounts {
                  each user or bank to all who can read the server",
             );
         }
-        self.queues = config::queues(broker);
-        let names = self.queues.iter().map(|(name, _)| name.as_str());
+        self.queue_requirements = config::queues(broker);
+        let names = self.queue_requirements.iter().map(|(name, _)| name.as_str());
         self.table.labels_mut().queues.reserve(names);
         Ok(())
     }

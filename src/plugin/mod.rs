@@ -53,7 +53,7 @@ pub struct StateCounts {
     /// applied: then the next one is applied as a whole.
     is_configured: bool,
     /// The queues of the broker's configuration.
-    queues: Vec<QueueRequirements>,
+    queue_requirements: Vec<QueueRequirements>,
     is_private_logged: bool,
     /// Values of the placeholders in names, queried once.
     broker: OnceCell<BrokerInfo>,
@@ -95,7 +95,7 @@ impl StateCounts {
             publisher: Publisher::default(),
             config: None,
             is_configured: false,
-            queues: Vec::new(),
+            queue_requirements: Vec::new(),
             is_private_logged: false,
             broker: OnceCell::new(),
             polls: Polls::default(),

@@ -348,7 +348,7 @@ impl StateCounts {
     fn complete_pass(&mut self) {
         self.pass.stage = Stage::Idle;
         self.pass.completed += 1;
-        self.request_queues();
+        self.request_by_queue();
         self.schedule_pass();
         match (std::mem::take(&mut self.pass.is_recovery_due), &self.config) {
             (true, Some(config)) => self.start_pass(Backfill::new(&config.metrics)),

@@ -23,7 +23,7 @@ const PATIENCE: u32 = 20;
 
 /// Seconds to the next request, if the numbers changed while the last one was in progress.
 const COUNTS_AGAIN: f64 = 0.1;
-const QUEUES_AGAIN: f64 = 0.5;
+const BY_QUEUE_AGAIN: f64 = 0.5;
 /// Seconds from one response about the nodes to the next request, plus as many for each
 /// `LARGE_RESPONSE` bytes of the response. Reading a response holds the job manager's thread: with
 /// 50 queues and 10,000 nodes 1 ms, and 3 ms if no two nodes have the same cores (measured).
@@ -51,7 +51,7 @@ pub(super) struct Polls {
 #[derive(Clone, Copy)]
 enum PollId {
     Counts,
-    Queues,
+    ByQueue,
     ResourceStatus,
     QueueStatus,
     Dependencies,
@@ -61,7 +61,7 @@ type Request = fn(&mut StateCounts);
 /// The function that sends each request, and the subject of its response.
 const POLLS: [(Request, &str); 5] = [
     (StateCounts::request_counts, "inactive jobs and housekeeping"),
-    (StateCounts::request_queues, "inactive jobs by queue"),
+    (StateCounts::request_by_queue, "inactive jobs by queue"),
     (StateCounts::request_resource_status, "nodes, cores and GPUs"),
     (StateCounts::request_queue_status, "the status of queues"),
     (StateCounts::request_dependencies, "dependencies that plugins add"),
@@ -131,22 +131,22 @@ impl StateCounts {
     }
 
     /// Requests the numbers of jobs by queue, if queues are counted.
-    pub(super) fn request_queues(&mut self) {
-        if self.is_due(PollId::Queues, Needs::QUEUE) {
-            self.table.queues_requested();
-            self.send(PollId::Queues, c"job-list.job-stats", None, Self::on_queues_response);
+    pub(super) fn request_by_queue(&mut self) {
+        if self.is_due(PollId::ByQueue, Needs::QUEUE) {
+            self.table.by_queue_requested();
+            self.send(PollId::ByQueue, c"job-list.job-stats", None, Self::on_by_queue_response);
         }
     }
 
-    fn on_queues_response(&mut self, response: Response<'_>) {
-        let counts = self.polls.received(PollId::Queues, &response, |payload| {
+    fn on_by_queue_response(&mut self, response: Response<'_>) {
+        let counts = self.polls.received(PollId::ByQueue, &response, |payload| {
             job_stats::parse_job_list_stats(payload.as_ref())
         });
         let next = counts.map(|counts| {
             // If not known, job-list has not processed all events yet, or a job ended meanwhile.
-            (!self.table.queues_response(&counts)).then_some(QUEUES_AGAIN)
+            (!self.table.by_queue_response(&counts)).then_some(BY_QUEUE_AGAIN)
         });
-        self.complete(PollId::Queues, next);
+        self.complete(PollId::ByQueue, next);
     }
 
     /// Requests the state of the nodes, if a collector needs it. resource.status needs neither
@@ -162,7 +162,7 @@ impl StateCounts {
     }
 
     fn on_resource_status_response(&mut self, response: Response<'_>) {
-        let (queues, now) = (&self.queues, self.flux.now());
+        let (queues, now) = (&self.queue_requirements, self.flux.now());
         let status = self.polls.received(PollId::ResourceStatus, &response, |payload| {
             let text = payload.as_ref();
             Some((resource_status::parse(text, queues, now)?, text.len()))
@@ -337,7 +337,7 @@ impl StateCounts {
                     PollId::Counts => self.table.set_housekeeping(None),
                     PollId::ResourceStatus => self.table.set_resource_status(None),
                     PollId::QueueStatus => self.table.forget_queue_status(),
-                    PollId::Queues | PollId::Dependencies => (),
+                    PollId::ByQueue | PollId::Dependencies => (),
                 }
                 Some(if is_late { LATE_RETRY.into() } else { RETRY })
             }

@@ -341,6 +341,18 @@ mod tests {
     }
 
     #[test]
+    fn a_property_is_read_only_if_a_queue_requires_it() {
+        let mut r = eight();
+        r["execution"]["properties"] = json!({"right": "0-5", "malformed": "5-0"});
+        let response = response(r, ["", "", ""], &[]).to_string();
+        for (requires, is_read) in [("right", true), ("malformed", false), ("^malformed", false)] {
+            let queue = ("q".to_owned(), vec![requires.to_owned()]);
+            let status = parse(response.as_bytes(), &[queue], 0.0);
+            assert_eq!(status.is_some(), is_read, "{requires}");
+        }
+    }
+
+    #[test]
     fn malformed_responses_are_rejected() {
         let right = response(eight(), ["1", "2", "3"], &["4"]);
         assert!(parse(right.to_string().as_bytes(), &[], 0.0).is_some());

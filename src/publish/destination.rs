@@ -490,6 +490,18 @@ mod tests {
         assert_eq!(choice(&[], &["192.0.2.3:1"], &found), ["192.0.2.1:1", "192.0.2.2:1"]);
     }
 
+    #[test]
+    fn two_paths_of_a_socket_are_the_same_before_the_server_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let [run, link, other] = ["run", "link", "other"].map(|name| folder.path().join(name));
+        fs::create_dir(&run).unwrap();
+        fs::create_dir(&other).unwrap();
+        std::os::unix::fs::symlink(&run, &link).unwrap();
+        let socket = |folder: &std::path::Path| Address::Unix(folder.join("statsd.sock"));
+        assert!(is_same(&socket(&run), &socket(&link)));
+        assert!(!is_same(&socket(&run), &socket(&other)));
+    }
+
     /// A broadcast address needs a permission that the plugin's sockets do not have.
     #[test]
     fn an_address_that_another_destination_uses_is_not_connected_twice() {

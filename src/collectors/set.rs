@@ -80,7 +80,9 @@ impl Collectors {
     ) {
         let version = table.labels().version();
         if self.version != version {
-            self.table_gauges_changed(table, recorder);
+            for enabled in &mut self.enabled {
+                enabled.prepare(table.labels(), recorder);
+            }
             self.version = version;
         }
         for Enabled { id, collector, .. } in &mut self.enabled {

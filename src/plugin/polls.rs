@@ -202,8 +202,8 @@ impl StateCounts {
     fn request_next_queue_status(&mut self) {
         let Some(name) = self.polls.queue_names.last() else {
             // Many jobs may wait in a queue that was stopped or started.
-            let other_stopped = self.table.set_queue_status(&self.polls.queue_statuses);
-            if other_stopped && self.table.needs().contains(Needs::WAITING) {
+            let stopped_changed = self.table.set_queue_status(&self.polls.queue_statuses);
+            if stopped_changed && self.table.needs().contains(Needs::WAITING) {
                 self.start_pass(Backfill::new(&self.pass.filling()));
             }
             return self.complete(PollId::QueueStatus, Ok(Some(QUEUE_STATUS_INTERVAL)));

@@ -495,7 +495,7 @@ impl Connection {
             self.refusal_check = None;
             self.check(now);
         }
-        // A wait that is longer than any began before the clock was set back.
+        // If the clock was set back meanwhile, the end is farther away than the longest wait.
         let is_over = |(wait, end): &mut (Wait, f64)| {
             *wait == Wait::Full || *end <= now || *end > now + MAX_PROBE
         };
